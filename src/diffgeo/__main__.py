@@ -1,0 +1,5 @@
+"""``python -m diffgeo``."""
+
+from diffgeo.cli import main
+
+main()

@@ -1,0 +1,342 @@
+"""Typed schemas under ``conf/``, and the checks that span several keys.
+
+Hydra composes the YAML onto these dataclasses, so a typo or a wrong type fails while the configuration is read, before
+torch is even imported. ``check`` then looks at what no single field can know. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from diffgeo.errors import ConfigError
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "DiscoveryConfig",
+    "EditConfig",
+    "FeatureConfig",
+    "ModelConfig",
+    "ScheduleConfig",
+    "SvdConfig",
+    "TrackingConfig",
+    "check",
+    "config_folder",
+    "leaf_keys",
+    "nearest",
+    "register",
+    "typed",
+]
+
+
+@dataclass
+class ModelConfig:
+    """Which diffusion model.
+
+    Attributes:
+        path: a shipped name, a diffusers pipeline folder, or a hub id ``owner/name``.
+        revision: commit, tag or branch of a hub id.
+        cache_dir: folder for hub downloads; diffusers' default when null.
+        local_files_only: never ask the hub.
+        dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
+        predictor: attribute predictor that reads the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
+    """
+
+    path: str = MISSING
+    revision: str | None = None
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    dtype: str = "float32"
+    predictor: str | None = None
+
+
+@dataclass
+class DataConfig:
+    """What is edited.
+
+    Attributes:
+        samples: how many samples; with a folder, its first ones in the order of their names.
+        images: a folder of pictures, or one picture, to invert; null generates samples from seeds.
+    """
+
+    samples: int = 4
+    images: str | None = None
+
+
+@dataclass
+class ScheduleConfig:
+    """DDIM schedule and edit timesteps.
+
+    Attributes:
+        steps: DDIM steps from T to the picture, and back for inversion.
+        edit: edit timesteps as fractions of T in (0, 1]; the nearest timesteps of the schedule are taken.
+        eta: η of DDIM in [0, 1].
+        boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
+        clip: clip x̂0 to [−1, 1] while denoising; null clips generated samples and never inverted pictures.
+    """
+
+    steps: int = 40
+    edit: list[float] = field(default_factory=lambda: [1.0, 0.75, 0.5, 0.25])
+    eta: float = 0.0
+    boost_below: float = 0.0
+    clip: bool | None = None
+
+
+@dataclass
+class FeatureConfig:
+    """The feature map f: x → h.
+
+    Attributes:
+        block: ``mid``, ``down.i`` or ``up.i`` of the U-Net.
+        pool: ``sum`` over space (P23a) or null for the whole map (P23b).
+        chunk_size: columns per vectorised Jacobian product; bounds memory.
+    """
+
+    block: str = "mid"
+    pool: str | None = None
+    chunk_size: int = 32
+
+
+@dataclass
+class SvdConfig:
+    """What every solver takes.
+
+    Attributes:
+        solver: set by the choice ``svd=…``.
+        rank: n, directions per basis; with ``share``, the most to look for.
+        share: instead, the smallest n whose squared singular values reach this share of ‖J‖²_F.
+        tol: bound on the residuals relative to s_1. 1e-4 puts 50 directions of the shipped model within
+            1e-3 rad of the dense SVD.
+    """
+
+    solver: str = MISSING
+    rank: int = 50
+    share: float | None = None
+    tol: float = 1e-4
+
+
+@dataclass
+class GolubKahanConfig(SvdConfig):
+    """Block Golub–Kahan. block_size: columns per product; max_passes: budget, null is 40 a direction."""
+
+    solver: str = "golub_kahan"
+    block_size: int = 10
+    max_passes: int | None = None
+
+
+@dataclass
+class SubspaceConfig(SvdConfig):
+    """Subspace iteration. oversample: extra columns; max_passes: budget, null is 100 a direction."""
+
+    solver: str = "subspace"
+    oversample: int = 10
+    max_passes: int | None = None
+
+
+@dataclass
+class RandomizedConfig(SvdConfig):
+    """Randomised SVD. oversample: extra columns; power_steps: each costs two passes a column."""
+
+    solver: str = "randomized"
+    oversample: int = 10
+    power_steps: int = 3
+
+
+@dataclass
+class DenseConfig(SvdConfig):
+    """The whole Jacobian, min(m, d) passes."""
+
+    solver: str = "dense"
+
+
+@dataclass
+class EditConfig:
+    """How a latent is moved.
+
+    Attributes:
+        method: ``single`` (x + γv), ``shooting`` (geodesic shooting) or ``guidance`` (x-space guidance).
+        strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions; x-space guidance moves
+            by ``guidance_scale`` instead and takes γ as its probe.
+        frames: odd number of γ from −strength to +strength.
+        normalise: distortion normalisation (P23a).
+        kappa: its κ in [0, 1).
+        steps: pieces of a shooting curve (a side), or repetitions of guidance.
+        transport: ``isometric`` (released code) or ``pullback``.
+        guidance_scale: s of x-space guidance.
+    """
+
+    method: str = "single"
+    strength: float = 0.2
+    frames: int = 7
+    normalise: bool = True
+    kappa: float = 0.99
+    steps: int = 6
+    transport: str = "isometric"
+    guidance_scale: float = 0.5
+
+
+@dataclass
+class TrackingConfig:
+    """Experiment tracking.
+
+    Attributes:
+        backend: ``wandb`` or ``none``.
+        mode: ``offline`` or ``online``.
+        project: W&B project.
+        entity: W&B team or user.
+        group: groups runs of one sweep.
+        name: of the run.
+        tags: any.
+    """
+
+    backend: str = "none"
+    mode: str = "offline"
+    project: str = "diffgeo"
+    entity: str | None = None
+    group: str | None = None
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DiscoveryConfig:
+    """Study ``discovery``: local bases, spectra and traversals.
+
+    Attributes:
+        directions: leading directions that are traversed, at most ``svd.rank``.
+    """
+
+    directions: int = 3
+
+
+@dataclass
+class Config:
+    """A run. ``study`` maps the name of every study to execute to its settings, in order."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    feature: FeatureConfig = field(default_factory=FeatureConfig)
+    svd: SvdConfig = field(default_factory=SvdConfig)
+    edit: EditConfig = field(default_factory=EditConfig)
+    study: dict[str, Any] = field(default_factory=dict)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    seed: int = 0
+    device: str = "auto"
+
+
+SVD_SCHEMAS = {
+    "golub_kahan": GolubKahanConfig,
+    "subspace": SubspaceConfig,
+    "randomized": RandomizedConfig,
+    "dense": DenseConfig,
+}
+STUDY_SCHEMAS: dict[str, type] = {"discovery": DiscoveryConfig}
+"""One entry per study; ``conf/study/NAME.yaml`` fills it and ``diffgeo.studies.NAME`` runs on it."""
+
+
+def register() -> None:
+    """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="config", node=Config)
+    for group, schema in (
+        ("model", ModelConfig),
+        ("data", DataConfig),
+        ("schedule", ScheduleConfig),
+        ("feature", FeatureConfig),
+        ("edit", EditConfig),
+        ("tracking", TrackingConfig),
+    ):
+        store.store(group=f"schema/{group}", name=group, node=schema)
+    for name, schema in SVD_SCHEMAS.items():
+        store.store(group="schema/svd", name=name, node=schema)
+    for name, schema in STUDY_SCHEMAS.items():
+        store.store(group="schema/study", name=name, node=schema)
+
+
+def config_folder() -> Path:
+    """``conf/``: inside the package in a wheel, at the top of the repository in a checkout.
+
+    Raises:
+        ConfigError: neither is there (a broken installation).
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError("diffgeo's conf/ folder is missing; reinstall the package")
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The composed configuration as dataclasses, interpolations resolved."""
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, Config)  # the primary config derives from the schema
+    return config
+
+
+def check(cfg: Config) -> None:
+    """Checks across fields and of ranges, before any model loads.
+
+    Raises:
+        ConfigError: a setting contradicts another or leaves its range; the message names the key, the value and
+            what is allowed.
+    """
+
+    def require(ok: bool, key: str, value: object, allowed: str) -> None:
+        if not ok:
+            raise ConfigError(f"{key}={value} is not possible; allowed: {allowed}")
+
+    def choose(key: str, value: str | None, *choices: str | None) -> None:
+        shown = ", ".join("null" if c is None else c for c in choices)
+        require(value in choices, key, value, shown)
+
+    s, e = cfg.schedule, cfg.edit
+    choose("model.dtype", cfg.model.dtype, "float32", "float64")
+    choose("feature.pool", cfg.feature.pool, None, "sum")
+    choose("edit.method", e.method, "single", "shooting", "guidance")
+    choose("edit.transport", e.transport, "isometric", "pullback")
+    choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
+    choose("tracking.mode", cfg.tracking.mode, "offline", "online")
+    require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
+    require(1 <= s.steps, "schedule.steps", s.steps, "1 to the number of training timesteps")
+    require(bool(s.edit) and all(0 < t <= 1 for t in s.edit), "schedule.edit", s.edit, "fractions of T in (0, 1]")
+    require(len(set(s.edit)) == len(s.edit), "schedule.edit", s.edit, "each fraction once")
+    require(0 <= s.eta <= 1, "schedule.eta", s.eta, "0 to 1")
+    require(0 <= s.boost_below <= 1, "schedule.boost_below", s.boost_below, "0 to 1")
+    require(cfg.feature.chunk_size >= 1, "feature.chunk_size", cfg.feature.chunk_size, "1 or more")
+    require(cfg.svd.rank >= 1, "svd.rank", cfg.svd.rank, "1 to the rank of the Jacobian")
+    require(cfg.svd.share is None or 0 < cfg.svd.share < 1, "svd.share", cfg.svd.share, "null, or between 0 and 1")
+    require(cfg.svd.tol > 0, "svd.tol", cfg.svd.tol, "a positive number")
+    require(e.strength > 0, "edit.strength", e.strength, "a positive number")
+    require(e.frames >= 3 and e.frames % 2 == 1, "edit.frames", e.frames, "an odd number of 3 or more")
+    require(0 <= e.kappa < 1, "edit.kappa", e.kappa, "0 <= kappa < 1")
+    require(e.steps >= 1, "edit.steps", e.steps, "1 or more")
+    if e.method == "shooting":
+        side = e.frames // 2
+        require(e.steps % side == 0, "edit.steps", e.steps, f"a multiple of {side}, so that edit.frames lie on the curve")
+    discovery = cfg.study.get("discovery")
+    if isinstance(discovery, DiscoveryConfig):
+        n = discovery.directions
+        require(1 <= n <= cfg.svd.rank, "study.discovery.directions", n, f"1 to svd.rank={cfg.svd.rank}")
+
+
+def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """Every dotted key of a configuration, inner nodes included."""
+    keys = []
+    for key, value in cfg.items_ex(resolve=False):
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, DictConfig) and not value._is_none():
+            keys += leaf_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The known word most like ``word``, or None if nothing is near."""
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return matches[0] if matches else None

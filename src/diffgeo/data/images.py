@@ -1,0 +1,71 @@
+"""Own pictures: from files to tensors, whatever their size and mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from diffgeo.errors import DataError
+
+__all__ = ["SUFFIXES", "list_images", "load_image"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Files that count as pictures, by suffix, in lower case."""
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, or the one picture.
+
+    Args:
+        path: a folder (its sub-folders are not searched) or a file.
+
+    Raises:
+        DataError: nothing there, or the folder holds no picture.
+    """
+    where = Path(path).expanduser()
+    if where.is_file():
+        return [where]
+    if not where.is_dir():
+        raise DataError(f"data.images={path} does not exist; give a folder of pictures or one picture")
+    found = sorted(p for p in where.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise DataError(f"data.images={path} holds no picture; known suffixes are {', '.join(SUFFIXES)}")
+    return found
+
+
+def load_image(path: Path, height: int, width: int) -> Tensor:
+    """One picture, turned as its EXIF says, on white where transparent, resized and cropped about its centre.
+
+    Args:
+        path: the file.
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+
+    Returns:
+        shape (3, height, width), RGB in [−1, 1]; greyscale is repeated.
+
+    Raises:
+        DataError: the file is broken, or no picture; the message names it.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            elif image.mode.startswith(("I", "F")):
+                # 16-bit greyscale: convert("RGB") would clip it to white
+                grey = F.pil_to_tensor(image).float()
+                image = F.to_pil_image((grey / max(grey.max().item(), 1)).clamp(0, 1))
+            rgb = image.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as a picture ({error}); remove or replace it") from error
+    scale = max(height / rgb.height, width / rgb.width)
+    size = [max(height, round(rgb.height * scale)), max(width, round(rgb.width * scale))]
+    tensor = F.to_dtype(F.pil_to_tensor(rgb), torch.float32, scale=True)
+    tensor = F.center_crop(F.resize(tensor, size, antialias=True), [height, width])
+    return tensor.clamp(0, 1) * 2 - 1

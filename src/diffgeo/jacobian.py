@@ -1,0 +1,120 @@
+r"""The Jacobian J = ∂f/∂x at one point, as a linear operator that is never formed.
+
+Let f map x (d numbers) to h (m numbers). The pullback metric of the latent space is ‖v‖²_pb = vᵀJᵀJ v (P23a,
+eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the products
+
+    J V   one Jacobian-vector product (jvp) per column, forward mode,
+    Jᵀ U  one vector-Jacobian product (vjp) per column, reverse mode through **one** saved forward graph.
+
+A product with one column is a *pass*, the unit in which solvers are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from diffgeo.errors import ShapeError, ValueRangeError
+
+__all__ = ["JacobianOperator"]
+
+
+class JacobianOperator:
+    """J of f at x, shape (m, d).
+
+    Args:
+        f: differentiable map from tensors of x's shape to tensors of any shape.
+        x: the point, any shape; a leading batch dimension must be 1. Its dtype is that of all products;
+            float32 or float64 (half precision breaks the adjoint identity by 1e-2).
+        chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding.
+
+    Raises:
+        ShapeError: x is a batch of several points (their J would be block diagonal).
+        ValueRangeError: x is not floating point, not finite, or chunk_size < 1.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, *, chunk_size: int = 32) -> None:
+        if x.ndim == 4 and len(x) != 1:
+            raise ShapeError(f"x has shape {tuple(x.shape)}; a Jacobian is taken at one point, pass x[i]")
+        if x.dtype not in (torch.float32, torch.float64):
+            raise ValueRangeError(f"x is {x.dtype}; Jacobians need float32 or float64")
+        if not bool(torch.isfinite(x).all()):
+            raise ValueRangeError("x holds NaN or infinity; the latent has diverged before this point")
+        if chunk_size < 1:
+            raise ValueRangeError(f"chunk_size is {chunk_size}; it must be at least 1")
+        self.f, self.x, self.chunk_size = f, x.detach(), chunk_size
+        self.passes = 0
+        with _exact_arithmetic():
+            h, self._vjp = torch.func.vjp(f, self.x)
+        self.h = h.detach()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d): numbers in h and in x."""
+        return self.h.numel(), self.x.numel()
+
+    def mv(self, v: Tensor) -> Tensor:
+        """J V, the directions' images in H.
+
+        Args:
+            v: columns, shape (d, k), in units of x.
+
+        Returns:
+            shape (m, k), in units of h; dtype and device of x.
+
+        Raises:
+            ShapeError: v has other than d rows.
+        """
+
+        def jvp(tangent: Tensor) -> Tensor:
+            return torch.func.jvp(self.f, (self.x,), (tangent,))[1]
+
+        return self._columnwise(jvp, v, self.x.shape, "J V")
+
+    def rmv(self, u: Tensor) -> Tensor:
+        """Jᵀ U, the pull-back of covectors.
+
+        Args:
+            u: columns, shape (m, k), in units of h.
+
+        Returns:
+            shape (d, k); dtype and device of x.
+
+        Raises:
+            ShapeError: u has other than m rows.
+        """
+        return self._columnwise(lambda cotangent: self._vjp(cotangent)[0], u, self.h.shape, "J^T U")
+
+    def dense(self) -> Tensor:
+        """J as a matrix (m, d), by the cheaper side: min(m, d) passes."""
+        m, d = self.shape
+        if m <= d:
+            return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
+        return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
+
+    def _columnwise(
+        self, product: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
+    ) -> Tensor:
+        if columns.ndim != 2 or columns.shape[0] != shape.numel():
+            raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
+        rows = columns.T.to(self.x).reshape(-1, *shape)
+        self.passes += len(rows)
+        with _exact_arithmetic(), torch.no_grad():
+            chunks = [torch.func.vmap(product)(chunk) for chunk in rows.split(self.chunk_size)]
+        return torch.cat(chunks).flatten(1).T
+
+
+@contextmanager
+def _exact_arithmetic() -> Iterator[None]:
+    """No TF32, and attention by plain operations: the fused kernels have no forward-mode derivative."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

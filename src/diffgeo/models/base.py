@@ -1,0 +1,101 @@
+"""What the rest of the package asks of a diffusion model: noise, features, and a codec."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from diffgeo.feature_map import FeatureMap, Pool, block_names
+from diffgeo.noise_schedule import NoiseSchedule
+
+__all__ = ["DiffusionModel"]
+
+
+class DiffusionModel(ABC):
+    """A pretrained diffusion model with its conditioning bound.
+
+    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    that sampling, Jacobians and studies need not know of prompts.
+
+    Attributes:
+        name: what ``load_model`` was asked for.
+        source: the folder or hub id, with the revision, that the weights came from.
+        schedule: arithmetic of the noise process.
+        unet: the network, in eval mode, without gradients.
+        latent_shape: shape (C, H, W) of x.
+    """
+
+    def __init__(
+        self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
+    ) -> None:
+        self.unet = unet.eval().requires_grad_(False)
+        self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        for module in unet.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.register_forward_pre_hook(_contiguous)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of x."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def blocks(self) -> list[str]:
+        """Blocks that ``feature_map`` accepts, in the order of the forward pass."""
+        return block_names(self.unet)
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: int) -> Tensor:
+        """The network's raw output at (x, t), its conditioning bound; x (B, C, H, W)."""
+
+    @abstractmethod
+    def decode(self, x0: Tensor) -> Tensor:
+        """Pictures (B, 3, H', W') in [−1, 1] from clean latents (B, C, H, W)."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Clean latents (B, C, H, W) from pictures (B, 3, H', W') in [−1, 1]."""
+
+    def predict_noise(self, x: Tensor, t: int) -> Tensor:
+        """ε(x, t), whatever the network's own parametrisation.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            shape (B, C, H, W); a learned variance (2C output channels) is dropped.
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+        """
+        self.schedule.alpha(t)
+        output = self.forward(x, t)[:, : x.shape[1]]
+        return self.schedule.to_noise(output, x, t)
+
+    def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
+        """f: x → h at timestep t, running only what is needed to reach the block.
+
+        Args:
+            t: timestep, 0 … T.
+            block: ``mid``, ``down.i`` or ``up.i``.
+            pool: ``"sum"`` over space (P23a) or None (P23b).
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+            ConfigError: no such block or pooling.
+        """
+        self.schedule.alpha(t)
+        return FeatureMap(lambda x: self.forward(x, t), self.unet, block, pool)
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    # GroupNorm's forward-mode derivative fails on the channels-last strides that attention leaves behind
+    return (inputs[0].contiguous(), *inputs[1:])

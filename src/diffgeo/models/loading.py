@@ -1,0 +1,179 @@
+"""From a name, a folder or a hub id to a model: one code path, shipped weights included.
+
+A folder is a diffusers pipeline: ``model_index.json`` and a sub-folder (or file) per part. Weights are read from
+safetensors; a shipped model's are checked against the digests that ship beside it. Nothing in a checkpoint is
+ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffgeo.errors import DeviceError, ModelError
+from diffgeo.models.base import DiffusionModel
+from diffgeo.models.pixel import PixelDiffusion
+from diffgeo.noise_schedule import NoiseSchedule
+
+__all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
+
+SHIPPED = ("factor_faces",)
+"""Models that come with the package."""
+
+DIGESTS = "SHA256SUMS"
+"""File beside shipped weights, in the format of ``sha256sum``."""
+
+_PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline"}
+
+
+def shipped_folder(name: str) -> Path:
+    """Where the shipped asset ``name`` lies, inside the installed package."""
+    return Path(__file__).resolve().parent.parent / "assets" / name
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` to a device that exists.
+
+    Raises:
+        DeviceError: it is not there, or is no device; the message says what is.
+    """
+    here = ["cpu"]
+    if torch.cuda.is_available():
+        here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    if device == "auto":
+        return torch.device(here[1] if len(here) > 1 else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise DeviceError(f"device={device} is no device; this machine has {', '.join(here)}") from None
+    full = f"cuda:{wanted.index or 0}" if wanted.type == "cuda" else str(wanted)
+    if full not in here:
+        raise DeviceError(f"device={device} was asked for, but this machine has {', '.join(here)}; use device=auto")
+    return wanted
+
+
+def verify_digests(folder: Path) -> None:
+    """Check the files that ``SHA256SUMS`` lists; a folder without one passes.
+
+    Raises:
+        ModelError: a file is missing or differs; the message names it.
+    """
+    listing = folder / DIGESTS
+    if not listing.is_file():
+        return
+    for line in listing.read_text().splitlines():
+        digest, name = line.split(maxsplit=1)
+        path = folder / name.lstrip("*")
+        if not path.is_file():
+            raise ModelError(f"{path} is missing; reinstall diffgeo or restore the file")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ModelError(f"{path} is damaged: its SHA-256 differs from {DIGESTS}; reinstall diffgeo or restore it")
+
+
+def load_model(
+    name_or_path: str | Path = "factor_faces",
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> DiffusionModel:
+    """Load a pretrained diffusion model.
+
+    Args:
+        name_or_path: a shipped name (:data:`SHIPPED`), a diffusers pipeline folder, or a hub id (``owner/name``).
+        device: where to put it; ``auto`` picks a GPU when there is one.
+        dtype: of the weights and of x, float32 or float64 (half precision breaks Jacobians).
+        revision: commit, tag or branch of a hub id.
+        cache_dir: where hub downloads are kept; diffusers' own default when None.
+        local_files_only: never ask the hub.
+
+    Returns:
+        The model, in eval mode, without gradients.
+
+    Raises:
+        ModelError: no such model or folder, no pipeline in it, weights missing, truncated or tampered with, a pipeline
+            class that diffgeo does not know, or the hub out of reach.
+        DeviceError: the device is not there.
+    """
+    target = resolve_device(str(device))
+    name = str(name_or_path)
+    folder = shipped_folder(name) if name in SHIPPED else Path(name).expanduser()
+    if folder.is_dir():
+        verify_digests(folder)
+        source, origin = str(folder), f"shipped:{name}" if name in SHIPPED else str(folder)
+        index = _read_index(folder)
+    elif folder.exists():
+        raise ModelError(f"{folder} is a file; model.path takes a diffusers pipeline folder or a hub id (owner/name)")
+    elif not _looks_like_hub_id(name):
+        raise ModelError(
+            f"no model called {name!r}: not a folder, not a hub id (owner/name); shipped are {', '.join(SHIPPED)}"
+        )
+    else:
+        source, origin, index = name, f"{name}@{revision or 'main'}", None
+    pipeline = _load_pipeline(source, index, dtype, revision, cache_dir, local_files_only)
+    schedule = NoiseSchedule.of(pipeline.scheduler)
+    return PixelDiffusion(pipeline.unet.to(target), schedule, name=name, source=origin)
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")) and ".." not in parts
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "model_index.json"
+    try:
+        index = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is no diffusers pipeline: model_index.json is missing; "
+            "save one with DDPMPipeline(unet, scheduler).save_pretrained(folder)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); restore the file") from None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise ModelError(f"{path} names no pipeline class (_class_name); restore the file")
+    _check_class(str(index["_class_name"]), str(folder))
+    return index
+
+
+def _check_class(name: str, where: str) -> None:
+    if name not in _PIXEL_PIPELINES:
+        raise ModelError(f"{where} holds a {name}; diffgeo loads {', '.join(sorted(_PIXEL_PIPELINES))}")
+
+
+def _load_pipeline(
+    source: str,
+    index: dict[str, Any] | None,
+    dtype: torch.dtype,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+) -> Any:
+    from diffusers import DDPMPipeline, DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.disable_progress_bar()
+    # the pipeline around an unconditional U-Net does not matter here, only its parts
+    loader = DiffusionPipeline if index is None else DDPMPipeline
+    try:
+        pipeline = loader.from_pretrained(
+            source, torch_dtype=dtype, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+    except Exception as error:  # diffusers and the hub client raise many kinds; none of them tells what to do
+        reason = " ".join(str(error).split())[:300]
+        if index is None:
+            advice = "check the id and the network, or download it elsewhere and pass model.path=FOLDER"
+        else:
+            advice = "the folder is incomplete or a weight file is truncated; copy it again"
+        raise ModelError(f"cannot load {source}: {type(error).__name__}: {reason}; {advice}") from error
+    _check_class(type(pipeline).__name__, source)
+    return pipeline

@@ -1,0 +1,1 @@
+"""What people look at: figures drawn from results alone, without a model."""

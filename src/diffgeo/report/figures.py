@@ -1,0 +1,153 @@
+"""Figures of every study, drawn from its tables and tensors; the only module that imports matplotlib.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers and in print; every line also differs in its
+marker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from diffgeo.results import Result, atomic  # noqa: E402
+
+__all__ = ["draw", "save_figure"]
+
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
+logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^Dv<>"
+STYLE = {
+    "figure.dpi": 150,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.hashsalt": "diffgeo",
+    "svg.fonttype": "none",
+}
+TILE = 0.72
+"""Side of a picture in a grid, in inches."""
+
+
+def draw(result: Result) -> dict[str, Figure]:
+    """The figures of a study by file stem, each beginning with the study's name; none for an empty result."""
+    make = FIGURES.get(result.study)
+    if make is None or result.table.empty:
+        return {}
+    with plt.rc_context(STYLE):
+        return {f"{result.study}_{name}": figure for name, figure in make(result).items()}
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.svg``, then close the figure.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
+    try:
+        for path in paths:
+            with atomic(path) as temporary, plt.rc_context(STYLE):
+                figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+    finally:
+        plt.close(figure)
+    return paths
+
+
+def _discovery(result: Result) -> dict[str, Figure]:
+    figures = {"spectrum": _spectrum(result.table)}
+    frames = result.tensors["frames"].permute(0, 2, 3, 1).numpy()
+    traversals = result.more_tables["traversals"]
+    for t_frac in traversals["t_frac"].unique():
+        figures[f"traversals_{t_frac:g}T"] = _traversals(result.table, traversals, frames, t_frac)
+    figures["directions"] = _directions(result)
+    return figures
+
+
+def _spectrum(table: pd.DataFrame) -> Figure:
+    """Singular values by direction, one line a timestep: the mean over samples in a band from least to most."""
+    figure, (absolute, relative) = plt.subplots(1, 2, figsize=(7.2, 2.9), layout="constrained")
+    for i, t_frac in enumerate(table["t_frac"].unique()):
+        rows = table[table["t_frac"] == t_frac]
+        first = rows.groupby("sample")["singular_value"].transform("max")
+        for axes, values in ((absolute, rows["singular_value"]), (relative, rows["singular_value"] / first)):
+            by = values.groupby(rows["direction"] + 1)
+            colour = COLOURS[i % len(COLOURS)]
+            axes.plot(by.mean(), color=colour, marker=MARKERS[i % 7], markevery=8, ms=3.5, lw=1.3, label=f"{t_frac:g} T")
+            axes.fill_between(by.min().index, by.min(), by.max(), color=colour, alpha=0.15, lw=0)
+    absolute.set(xlabel="direction i", ylabel=r"$\sigma_i$", yscale="log", title="singular values of ∂h/∂x")
+    relative.set(xlabel="direction i", ylabel=r"$\sigma_i / \sigma_1$", ylim=(0, 1.02), title="relative to the first")
+    relative.legend(title="timestep")
+    return figure
+
+
+def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarray, t_frac: float) -> Figure:
+    """Rows: sample and direction, with its label; columns: γ."""
+    part = traversals[traversals["t_frac"] == t_frac]
+    gammas = part["gamma"].unique()
+    groups = list(part.groupby(["sample", "direction"], sort=False))
+    labels = table[table["t_frac"] == t_frac].set_index(["sample", "direction"])["label"]
+    width, height = TILE * len(gammas) + 3.4, TILE * len(groups) + 0.75
+    figure, grid = plt.subplots(len(groups), len(gammas), figsize=(width, height), squeeze=False)
+    figure.subplots_adjust(1.2 / width, 0.05 / height, 1 - 2.2 / width, 1 - 0.7 / height, 0.04, 0.04)
+    for axes_row, ((sample, direction), rows) in zip(grid, groups, strict=True):
+        for axes, frame in zip(axes_row, rows["frame"], strict=True):
+            axes.imshow(frames[frame], interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        name = rows["name"].iloc[0]
+        axes_row[0].set_ylabel(f"{name}\n$v_{{{direction + 1}}}$", rotation=0, ha="right", va="center")
+        label = labels.get((sample, direction))
+        if isinstance(label, str):
+            axes_row[-1].text(
+                1.08, 0.5, label.replace(", ", "\n").replace("_", " "), transform=axes_row[-1].transAxes, va="center", fontsize=7.5
+            )
+    for axes, gamma in zip(grid[0], gammas, strict=True):
+        axes.set_title(f"{gamma:+.1f}" if gamma else "0", fontsize=8)
+    figure.suptitle(f"x' = x + γ v at t = {t_frac:g} T; columns: γ", fontsize=9, y=1 - 0.12 / height)
+    return figure
+
+
+def _directions(result: Result) -> Figure:
+    """The leading v_i of the first sample as pictures; each scaled to its own largest value, grey is 0."""
+    first = result.table[result.table["sample"] == result.table["sample"].iloc[0]]
+    times = first[["t_frac", "t"]].drop_duplicates().itertuples(index=False)
+    rows = [(frac, result.tensors[f"V/{first['sample'].iloc[0]}/{t}"]) for frac, t in times]
+    c, h, w = _latent_shape(result)
+    count = min(8, min(v.shape[1] for _, v in rows))
+    width, height = TILE * count + 0.9, TILE * len(rows) + 0.75
+    figure, grid = plt.subplots(len(rows), count, figsize=(width, height), squeeze=False)
+    figure.subplots_adjust(0.75 / width, 0.05 / height, 1 - 0.05 / width, 1 - 0.7 / height, 0.04, 0.04)
+    for axes_row, (t_frac, v) in zip(grid, rows, strict=True):
+        axes_row[0].set_ylabel(f"{t_frac:g} T", rotation=0, ha="right", va="center")
+        for i, axes in enumerate(axes_row):
+            picture = v[:, i].reshape(c, h, w)[:3].permute(1, 2, 0).numpy()
+            axes.imshow(np.clip(0.5 + 0.5 * picture / np.abs(picture).max(), 0, 1).squeeze(), interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    for i, axes in enumerate(grid[0]):
+        axes.set_title(f"$v_{{{i + 1}}}$", fontsize=8)
+    figure.suptitle(f"latent directions of {first['name'].iloc[0]} as pictures", fontsize=9, y=1 - 0.12 / height)
+    return figure
+
+
+def _latent_shape(result: Result) -> tuple[int, int, int]:
+    c, h, w = result.tensors["latent_shape"].tolist()
+    return int(c), int(h), int(w)
+
+
+FIGURES: dict[str, Callable[[Result], dict[str, Figure]]] = {"discovery": _discovery}
+"""Study → its figures."""

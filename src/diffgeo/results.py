@@ -1,0 +1,106 @@
+"""What a study returns, and how it reaches the disk: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffgeo.errors import OutputError
+
+__all__ = ["Result", "atomic", "write_result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one study.
+
+    Attributes:
+        study: its name; every file carries it.
+        table: tidy, one row per measured thing, with the settings that produced it.
+        scalars: headline numbers, name → value.
+        tensors: what does not fit a table (pictures, bases), name → tensor.
+        more_tables: further tidy tables, name → table, written as STUDY_NAME.
+    """
+
+    study: str
+    table: pd.DataFrame
+    scalars: dict[str, float] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    more_tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by file stem, the main one first."""
+        return {self.study: self.table, **{f"{self.study}_{k}": v for k, v in self.more_tables.items()}}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Write to a temporary file beside ``path`` and rename it at the end.
+
+    Yields:
+        The temporary path, with the suffix of ``path``.
+
+    Raises:
+        OutputError: the folder or the file cannot be written (read-only, disk full); nothing is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if _is_write_failure(error):
+            raise OutputError(
+                f"cannot write {path} ({_reason(error)}); free some space or choose another folder with hydra.run.dir="
+            ) from error
+        raise
+
+
+def write_result(result: Result, folder: Path) -> list[Path]:
+    """Tables as Parquet and CSV under ``folder/tables``, tensors as ``folder/tensors/STUDY.safetensors``.
+
+    Returns:
+        The files, in the order written.
+
+    Raises:
+        OutputError: as :func:`atomic`.
+    """
+    written = []
+    for stem, table in result.tables().items():
+        for suffix in (".parquet", ".csv"):
+            path = folder / "tables" / f"{stem}{suffix}"
+            with atomic(path) as temporary:
+                if suffix == ".csv":
+                    table.to_csv(temporary, index=False)
+                else:
+                    table.to_parquet(temporary, index=False)
+            written.append(path)
+    if result.tensors:
+        path = folder / "tensors" / f"{result.study}.safetensors"
+        with atomic(path) as temporary:
+            save_file({k: v.contiguous().cpu() for k, v in result.tensors.items()}, temporary)
+        written.append(path)
+    return written
+
+
+def _is_write_failure(error: BaseException) -> bool:
+    # safetensors reports a full disk as its own error, with the system's text
+    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
+
+
+def _reason(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,133 @@
+"""One run: load, execute every study of the list, write, mirror.
+
+The run folder holds ``tables/`` (Parquet and CSV), ``figures/`` (PNG and SVG), ``tensors/`` (safetensors),
+``run.json`` (versions, seed, model, outcome), Hydra's ``.hydra/config.yaml`` and the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffgeo.config import Config, check
+from diffgeo.metrics.attributes import load_predictor
+from diffgeo.models import load_model, resolve_device
+from diffgeo.progress import Interruption
+from diffgeo.report.figures import draw, save_figure
+from diffgeo.results import atomic, write_result
+from diffgeo.studies import Context, run_study
+from diffgeo.tracking import tracking
+
+__all__ = ["execute", "versions"]
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("diffgeo", "torch", "torchvision", "diffusers", "hydra-core", "omegaconf", "wandb", "numpy", "pandas")
+
+
+def execute(cfg: Config, folder: Path) -> dict[str, dict[str, float]]:
+    """Run the studies that ``cfg.study`` lists.
+
+    Args:
+        cfg: typed settings.
+        folder: the run folder.
+
+    Returns:
+        Scalars by study.
+
+    Raises:
+        DiffgeoError: anything a user can mend; tables written until then stay.
+        KeyboardInterrupt: Ctrl-C, after the finished samples were written.
+    """
+    check(cfg)
+    _quieten()
+    scalars: dict[str, dict[str, float]] = {}
+    interruption = Interruption()
+    with _manifest(cfg, folder, scalars) as facts, interruption.listening():
+        context = _prepare(cfg, interruption)
+        facts["model"] = {"name": context.model.name, "source": context.model.source}
+        with tracking(cfg.tracking, folder, asdict(cfg)) as tracker:
+            for name, study_cfg in cfg.study.items():
+                result = run_study(name, context, study_cfg)
+                write_result(result, folder)
+                pictures = {}
+                for stem, figure in draw(result).items():
+                    pictures[stem] = save_figure(figure, folder / "figures" / stem)[0]
+                tracker.log_result(result, pictures)
+                scalars[name] = result.scalars
+                for key, value in result.scalars.items():
+                    log.info("%s: %s = %.4g", name, key, value)
+                if interruption.requested:
+                    raise KeyboardInterrupt
+    return scalars
+
+
+def _quieten() -> None:
+    """Send warnings to the log, less those of libraries about their own future."""
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|diffusers)\b")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def _prepare(cfg: Config, interruption: Interruption) -> Context:
+    torch.manual_seed(cfg.seed)
+    device = resolve_device(cfg.device)
+    m = cfg.model
+    model = load_model(
+        m.path,
+        device=device,
+        dtype=torch.float64 if m.dtype == "float64" else torch.float32,
+        revision=m.revision,
+        cache_dir=m.cache_dir,
+        local_files_only=m.local_files_only,
+    )
+    predictor = None if m.predictor is None else load_predictor(m.predictor, device=device)
+    context = Context(model, cfg, predictor, interruption)
+    # what can be wrong with the settings on this model shows now, not after minutes
+    model.feature_map(model.schedule.T, cfg.feature.block)
+    log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
+    return context
+
+
+@contextmanager
+def _manifest(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
+    """Write ``run.json`` however the run ends."""
+    facts: dict[str, Any] = {"status": "running", "seed": cfg.seed, "versions": versions()}
+    path = folder / "run.json"
+
+    def write() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(facts | {"scalars": scalars}, indent=2) + "\n")
+
+    write()
+    try:
+        yield facts
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        facts |= {"status": "interrupted" if stopped else "failed", "error": None if stopped else str(error)}
+        write()
+        raise
+    facts["status"] = "completed"
+    write()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,231 @@
+"""What a study works with: model, samples, and the latents and bases that several studies share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffgeo.config import Config
+from diffgeo.data.images import list_images, load_image
+from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
+from diffgeo.errors import DataError
+from diffgeo.geometry import geodesic_shooting
+from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.models import DiffusionModel
+from diffgeo.noise_schedule import CLEAN
+from diffgeo.progress import Interruption, track
+from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.svd import LocalBasis, local_basis
+
+__all__ = ["Context", "Sample"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing that is edited.
+
+    Attributes:
+        index: 0, 1, …
+        name: ``seed N`` or the picture's file name, for tables and figures.
+        x0: the inverted picture's clean latent, shape (C, H, W); None for generated samples.
+        seed: of the initial noise, for generated samples.
+    """
+
+    index: int
+    name: str
+    x0: Tensor | None
+    seed: int | None
+
+
+@dataclass
+class Context:
+    """A model with its samples and settings; latents and bases are computed once and kept.
+
+    Attributes:
+        model: the diffusion model.
+        cfg: the run's settings.
+        predictor: reads attributes off pictures, or None.
+        interruption: tells loops to stop early.
+    """
+
+    model: DiffusionModel
+    cfg: Config
+    predictor: AttributePredictor | None = None
+    interruption: Interruption = field(default_factory=Interruption)
+    _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
+    _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
+    _samples: list[Sample] | None = field(default=None, repr=False)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The samples that ``data`` chooses.
+
+        Raises:
+            DataError: pictures are missing, broken, or fewer than ``data.samples``.
+        """
+        if self._samples is None:
+            data = self.cfg.data
+            if data.images is None:
+                seeds = [self.cfg.seed + i for i in range(data.samples)]
+                self._samples = [Sample(i, f"seed {seed}", None, seed) for i, seed in enumerate(seeds)]
+            else:
+                self._samples = self._load_images(data.images, data.samples)
+        return self._samples
+
+    def _load_images(self, where: str, wanted: int) -> list[Sample]:
+        paths = list_images(where)
+        if len(paths) > 1 and len(paths) < wanted:
+            raise DataError(f"data.images={where} holds {len(paths)} pictures; lower data.samples={wanted}")
+        _, height, width = self.model.latent_shape
+        samples = []
+        for i, path in enumerate(paths[:wanted]):
+            x0 = self.model.encode(load_image(path, height, width)[None])[0]
+            samples.append(Sample(i, path.name, x0, None))
+        return samples
+
+    @property
+    def edit_times(self) -> list[tuple[float, int]]:
+        """(fraction of T, timestep) for every edit timestep."""
+        schedule = self.model.schedule
+        return [(frac, schedule.nearest(frac, self.cfg.schedule.steps)) for frac in self.cfg.schedule.edit]
+
+    def clips(self, sample: Sample) -> bool:
+        """Whether x̂0 is clipped while denoising this sample: ``schedule.clip``, or by where the sample is from."""
+        clip = self.cfg.schedule.clip
+        return sample.x0 is None if clip is None else clip
+
+    def latent(self, sample: Sample, t: int) -> Tensor:
+        """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
+        schedule, key = self.cfg.schedule, (sample.index, t)
+        if key not in self._latents:
+            top = self.model.schedule.T
+            if t == top:
+                if sample.x0 is not None:
+                    x = ddim_invert(self.model, sample.x0[None], steps=schedule.steps)
+                else:
+                    assert sample.seed is not None
+                    x = initial_noise(self.model, [sample.seed])
+            else:
+                # go on from the lowest timestep above t that is known
+                start = min((u for i, u in self._latents if i == sample.index and u > t), default=top)
+                x = ddim_sample(
+                    self.model,
+                    self.latent(sample, start)[None],
+                    steps=schedule.steps,
+                    start=start,
+                    stop=t,
+                    clip=self.clips(sample),
+                )
+            self._latents[key] = x[0]
+        return self._latents[key]
+
+    def basis(self, sample: Sample, t: int) -> LocalBasis:
+        """The local basis at a sample's x_t, by the run's feature map and solver."""
+        key = (sample.index, t)
+        if key not in self._bases:
+            self._bases[key] = self.basis_at(self.latent(sample, t), t)
+        return self._bases[key]
+
+    def basis_at(self, x: Tensor, t: int) -> LocalBasis:
+        """The local basis at any point x (C, H, W)."""
+        feature, svd = self.cfg.feature, self.cfg.svd
+        common = ("solver", "rank", "share", "tol")
+        options: dict[str, Any] = {k: v for k, v in vars(svd).items() if k not in common}
+        f = self.model.feature_map(t, feature.block, "sum" if feature.pool == "sum" else None)
+        return local_basis(
+            f,
+            x,
+            svd.rank,
+            share=svd.share,
+            solver=svd.solver,
+            tol=svd.tol,
+            seed=self.cfg.seed,
+            chunk_size=feature.chunk_size,
+            **options,
+        )
+
+    @property
+    def gammas(self) -> Tensor:
+        """Signed edit lengths in units of x, shape (frames,), the middle one 0: ± strength · √d."""
+        edit = self.cfg.edit
+        d = self.latent_size
+        return torch.linspace(-1, 1, edit.frames) * edit.strength * d**0.5
+
+    @property
+    def latent_size(self) -> int:
+        """d, the numbers in x."""
+        c, h, w = self.model.latent_shape
+        return c * h * w
+
+    def traverse(self, sample: Sample, t: int, direction: int) -> Tensor:
+        """x_t moved along ± one direction of its local basis, as ``edit`` says; shape (frames, C, H, W)."""
+        edit, x, basis = self.cfg.edit, self.latent(sample, t), self.basis(sample, t)
+        v = basis.V[:, direction]
+        if edit.method == "shooting":
+            return self._shoot(x, t, basis, direction)
+        if edit.method == "guidance":
+            rows = []
+            for gamma in self.gammas.tolist():
+                strength = abs(gamma) / self.gammas.max().item()
+                rows.append(
+                    x_space_guidance(
+                        self.model.predict_noise,
+                        x[None],
+                        gamma * v.reshape(x.shape),
+                        t,
+                        scale=edit.guidance_scale * strength,
+                        steps=edit.steps,
+                    )
+                )
+            return torch.cat(rows)
+        return self._retract(x[None], single_step(x, v, self.gammas), t)
+
+    def _retract(self, x: Tensor, moved: Tensor, t: int) -> Tensor:
+        edit, model = self.cfg.edit, self.model
+        if not edit.normalise:
+            return moved
+        return normalise_distortion(model.predict_noise, model.schedule, x, moved, t, kappa=edit.kappa)
+
+    def _shoot(self, x: Tensor, t: int, basis: LocalBasis, direction: int) -> Tensor:
+        edit, side = self.cfg.edit, self.cfg.edit.frames // 2
+        halves = []
+        for length in (self.gammas[0].item(), self.gammas[-1].item()):
+            points = geodesic_shooting(
+                lambda y: self.basis_at(y, t),
+                x,
+                basis.U[:, direction],
+                basis.V[:, direction],
+                length=length,
+                steps=edit.steps,
+                convention="pullback" if edit.transport == "pullback" else "isometric",
+                retract=lambda a, b: self._retract(a[None], b[None], t)[0],
+            )
+            halves.append(points[:: edit.steps // side])
+        return torch.stack([*reversed(halves[0][1:]), x, *halves[1][1:]])
+
+    def decode(self, x: Tensor, t: int, sample: Sample) -> Tensor:
+        """Pictures (B, 3, H, W) in [−1, 1] from latents (B, C, H, W) of one sample at t; all with the same noise."""
+        schedule = self.cfg.schedule
+        x0 = ddim_sample(
+            self.model,
+            x,
+            steps=schedule.steps,
+            start=t,
+            stop=CLEAN,
+            eta=schedule.eta,
+            boost_below=schedule.boost_below,
+            clip=self.clips(sample),
+            generator=torch.Generator().manual_seed(self.cfg.seed + 7919 * sample.index),
+            shared_noise=True,
+        )
+        return self.model.decode(x0)
+
+    def track(self, items: Sequence[T], description: str) -> Iterator[T]:
+        """Iterate with progress; ends early, after the item in hand, when the run is interrupted."""
+        return track(items, description, self.interruption)

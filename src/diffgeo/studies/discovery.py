@@ -1,0 +1,133 @@
+r"""Discovery: local bases at every edit timestep, their spectra, and traversals of the leading directions.
+
+Main table ``discovery``, one row per (sample, timestep, direction): singular value, residuals, and, for the
+directions that are traversed, the change of every predicted attribute from −γ to +γ with a label. Second table
+``discovery_traversals``, one row per frame. Tensors: the frames and the bases.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from diffgeo.config import DiscoveryConfig
+from diffgeo.errors import ValueRangeError
+from diffgeo.metrics.attributes import label_change
+from diffgeo.results import Result
+from diffgeo.studies.context import Context, Sample
+from diffgeo.svd import LocalBasis
+
+__all__ = ["run"]
+
+Row = dict[str, Any]
+
+
+def run(context: Context, cfg: DiscoveryConfig) -> Result:
+    """Discover directions for every sample and edit timestep.
+
+    Args:
+        context: model, samples and settings.
+        cfg: the study's settings.
+
+    Returns:
+        Tables, frames (N, 3, H, W) uint8 in the order of ``discovery_traversals``, and the bases as
+        ``V/SAMPLE/T``, ``U/…``, ``s/…``. An interrupted run returns the samples that were finished.
+    """
+    rows: list[Row] = []
+    frame_rows: list[Row] = []
+    frames: list[Tensor] = []
+    tensors = {"latent_shape": torch.tensor(context.model.latent_shape)}
+    for sample in context.track(context.samples, "discovery"):
+        for t_frac, t in context.edit_times:
+            basis = context.basis(sample, t)
+            where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
+            for part in ("U", "s", "V"):
+                tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part)
+            pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
+            rows += [{**where, **row} for row in _direction_rows(context, basis, predicted)]
+            frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted)]
+            frames.append(_to_bytes(pictures.flatten(0, 1)))
+    table, frame_table = pd.DataFrame(rows), pd.DataFrame(frame_rows)
+    if frames:
+        tensors["frames"] = torch.cat(frames)
+        frame_table.insert(0, "frame", range(len(frame_table)))
+    return Result("discovery", table, _scalars(table), tensors, {"traversals": frame_table})
+
+
+def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None]:
+    """Pictures (directions, frames, 3, H, W) in [−1, 1] and their attributes (directions, frames, k)."""
+    moved = torch.stack([context.traverse(sample, t, i) for i in range(directions)])
+    pictures = context.decode(moved.flatten(0, 1), t, sample)
+    if not bool(torch.isfinite(pictures).all()):
+        raise ValueRangeError(f"{sample.name}, t={t}: edited pictures hold NaN; lower edit.strength")
+    predicted = None if context.predictor is None else context.predictor(pictures)
+    shape = moved.shape[:2]
+    return pictures.unflatten(0, shape), None if predicted is None else predicted.unflatten(0, shape)
+
+
+def _direction_rows(context: Context, basis: LocalBasis, predicted: Tensor | None) -> list[Row]:
+    certificate = basis.certificate
+    rows: list[Row] = []
+    for i in range(basis.rank):
+        row: Row = {
+            "direction": i,
+            "singular_value": basis.s[i].item(),
+            "residual_left": certificate.left[i].item(),
+            "residual_right": certificate.right[i].item(),
+            "rank": basis.rank,
+            "passes": certificate.passes,
+            "converged": certificate.converged,
+            "gap": certificate.gap,
+            "label": None,
+        }
+        if predicted is not None and context.predictor is not None and i < len(predicted):
+            change = predicted[i, -1] - predicted[i, 0]
+            row["label"] = label_change(context.predictor.names, change)
+            row |= {f"delta_{name}": change[k].item() for k, name in enumerate(context.predictor.names)}
+        rows.append(row)
+    return rows
+
+
+def _frame_rows(context: Context, pictures: Tensor, predicted: Tensor | None) -> list[Row]:
+    gammas, middle = context.gammas.tolist(), len(context.gammas) // 2
+    rows: list[Row] = []
+    for i, frames in enumerate(pictures):
+        change = (frames - frames[middle]).square().mean(dim=(1, 2, 3)).sqrt()
+        for j, gamma in enumerate(gammas):
+            row: Row = {"direction": i, "gamma": gamma, "pixel_change": change[j].item()}
+            if predicted is not None and context.predictor is not None:
+                row |= {name: predicted[i, j, k].item() for k, name in enumerate(context.predictor.names)}
+            rows.append(row)
+    return rows
+
+
+def _to_bytes(pictures: Tensor) -> Tensor:
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+def _scalars(table: pd.DataFrame) -> dict[str, float]:
+    """Headline numbers; empty when nothing was finished."""
+    if table.empty:
+        return {}
+    once = table[table["direction"] == 0]
+    scalars = {
+        "samples": float(table["sample"].nunique()),
+        "converged_share": float(once["converged"].mean()),
+        "passes_per_basis": float(once["passes"].mean()),
+        "residual_max": float(table[["residual_left", "residual_right"]].to_numpy().max()),
+    }
+    for t_frac, part in table.groupby("t_frac", sort=False):
+        scalars[f"s_first/t_{t_frac:g}"] = float(part.loc[part["direction"] == 0, "singular_value"].mean())
+        last = part.groupby("sample")["singular_value"].last() / part.groupby("sample")["singular_value"].first()
+        scalars[f"s_last_over_first/t_{t_frac:g}"] = float(last.mean())
+    deltas = [c for c in table.columns if c.startswith("delta_")]
+    if deltas:
+        top = table.dropna(subset=deltas)[deltas]
+        scalars["attribute_change_mean"] = float(top.abs().max(axis=1).mean())
+        winners = Counter(name.removeprefix("delta_") for name in top.abs().idxmax(axis=1))
+        scalars["attributes_reached"] = float(len(winners))
+    return scalars

@@ -1,0 +1,177 @@
+r"""Local bases: the leading singular triplets of J without forming it.
+
+``local_basis`` is the entry; each solver is one file and takes ``(jacobian, rank, *, tol, …)``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
+from diffgeo.jacobian import JacobianOperator
+from diffgeo.svd.basis import Certificate, LocalBasis
+from diffgeo.svd.dense import dense
+from diffgeo.svd.golub_kahan import golub_kahan
+from diffgeo.svd.randomized import randomized
+from diffgeo.svd.subspace import subspace
+
+__all__ = ["SOLVERS", "Certificate", "LocalBasis", "decompose", "energy", "local_basis"]
+
+SOLVERS: dict[str, Callable[..., LocalBasis]] = {
+    "golub_kahan": golub_kahan,
+    "subspace": subspace,
+    "randomized": randomized,
+    "dense": dense,
+}
+"""Solvers by the name that ``svd=`` takes."""
+
+_SETTING_TO_RAISE = {"randomized": "svd.power_steps", "dense": "svd.tol (J's own precision is the limit)"}
+
+
+def local_basis(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    rank: int | None = 50,
+    *,
+    share: float | None = None,
+    solver: str = "golub_kahan",
+    tol: float = 1e-5,
+    seed: int = 0,
+    chunk_size: int = 32,
+    **options: Any,
+) -> LocalBasis:
+    r"""Local basis of the latent space at x: J = U Λ Vᵀ truncated at rank n (P23a, section 3.1).
+
+    Args:
+        f: feature map, x → h.
+        x: one latent, shape (C, H, W) or (1, C, H, W) (or any shape that f takes), float32 or float64.
+        rank: n, 1 … min(m, d). With ``share``, the most directions to look for.
+        share: instead of a fixed n, the smallest n with Σ_{i≤n} s_i² ≥ share · ‖J‖²_F, in (0, 1): the share of the
+            pullback metric's spectrum (its eigenvalues are s²).
+        solver: a key of :data:`SOLVERS`.
+        tol: bound on the residuals ‖J v_i − s_i u_i‖ and ‖Jᵀ u_i − s_i v_i‖ relative to s_1.
+        seed: of the solver's random start.
+        chunk_size: columns per vectorised product.
+        **options: the solver's own, such as ``block_size``, ``max_passes``, ``start``.
+
+    Returns:
+        The basis. Where the whole of J costs fewer passes than the solver (4 n ≥ min(m, d)), it is exact.
+
+    Raises:
+        ConfigError: no such solver.
+        ValueRangeError: rank or share out of range.
+
+    Warns:
+        ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
+    """
+    jacobian = JacobianOperator(f, x, chunk_size=chunk_size)
+    return decompose(jacobian, rank, share=share, solver=solver, tol=tol, seed=seed, **options)
+
+
+def decompose(
+    jacobian: JacobianOperator,
+    rank: int | None = 50,
+    *,
+    share: float | None = None,
+    solver: str = "golub_kahan",
+    tol: float = 1e-5,
+    seed: int = 0,
+    **options: Any,
+) -> LocalBasis:
+    """:func:`local_basis` for an operator at hand; same arguments, errors and warnings."""
+    smaller = min(jacobian.shape)
+    if solver not in SOLVERS:
+        raise ConfigError(f"svd.solver is {solver!r}; known are {', '.join(SOLVERS)}")
+    if share is not None and not 0 < share < 1:
+        raise ValueRangeError(f"svd.share is {share}; allowed is 0 < share < 1")
+    if rank is None:
+        rank = smaller
+    if not 1 <= rank <= smaller:
+        raise ValueRangeError(
+            f"svd.rank is {rank}, but the Jacobian is {jacobian.shape[0]} x {jacobian.shape[1]}: "
+            f"its rank is at most {smaller}. Lower svd.rank, or choose a wider feature.block or feature.pool=null"
+        )
+    if not tol > 0:
+        raise ValueRangeError(f"svd.tol is {tol}; it must be positive")
+    before = jacobian.passes
+    if share is None:
+        basis = _solve(jacobian, rank, solver, tol, seed, options)
+    else:
+        basis = _solve_share(jacobian, rank, share, solver, tol, seed, options)
+    basis = replace(basis, certificate=replace(basis.certificate, passes=jacobian.passes - before))
+    certificate = basis.certificate
+    if not certificate.converged:
+        setting = _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
+        warnings.warn(
+            f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
+            f"svd.tol={tol:g}; raise {setting}, or svd.tol if that accuracy is enough",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return basis
+
+
+def energy(jacobian: JacobianOperator, *, probes: int = 64, seed: int = 0) -> float:
+    r"""‖J‖²_F = trace JᵀJ = E‖J ω‖², ω of random signs (Hutchinson 1990), from the smaller side.
+
+    Args:
+        jacobian: J.
+        probes: passes to spend; where they would do for the dense J, the value is exact. The relative standard
+            error is about √(2 / (probes · r)), r = (Σ s²)² / Σ s⁴ the spectrum's effective dimension.
+        seed: of ω.
+
+    Returns:
+        ‖J‖²_F, in (units of h per unit of x)².
+    """
+    m, d = jacobian.shape
+    if min(m, d) <= probes:
+        return jacobian.dense().double().square().sum().item()
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (min(m, d), probes), generator=generator).to(jacobian.x) * 2 - 1
+    images = jacobian.mv(signs) if d <= m else jacobian.rmv(signs)
+    return images.double().square().sum().item() / probes
+
+
+def _solve(
+    jacobian: JacobianOperator, rank: int, solver: str, tol: float, seed: int, options: dict[str, Any]
+) -> LocalBasis:
+    if solver == "dense" or (solver == "golub_kahan" and 4 * rank >= min(jacobian.shape)):
+        return dense(jacobian, rank, tol=tol)
+    return SOLVERS[solver](jacobian, rank, tol=tol, seed=seed, **options)
+
+
+def _solve_share(
+    jacobian: JacobianOperator,
+    most: int,
+    share: float,
+    solver: str,
+    tol: float,
+    seed: int,
+    options: dict[str, Any],
+) -> LocalBasis:
+    """Double n until the share is reached, then cut."""
+    total = energy(jacobian, seed=seed)
+    rank = min(16, most)
+    while True:
+        basis = _solve(jacobian, rank, solver, tol, seed, options)
+        shares = basis.s.double().square().cumsum(0) / total
+        if shares[-1] >= share or rank == most:
+            break
+        rank = min(2 * rank, most)
+    n = min(int((shares < share).sum()) + 1, rank)
+    c = basis.certificate
+    if shares[-1] < share:
+        warnings.warn(
+            f"svd.rank={most} directions hold {shares[-1]:.0%} of the spectrum, below svd.share={share:g}; raise svd.rank",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    gap = c.gap if n == rank else ((basis.s[n - 1] - basis.s[n]) / basis.s[n - 1]).item()
+    certificate = replace(c, left=c.left[:n], right=c.right[:n], gap=gap, share=shares[n - 1].item())
+    return LocalBasis(basis.U[:, :n], basis.s[:n], basis.V[:, :n], certificate)

@@ -1,0 +1,63 @@
+"""Small dense algebra that the solvers share; float64 throughout."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffgeo.jacobian import JacobianOperator
+from diffgeo.svd.basis import Certificate, LocalBasis
+
+
+def random_block(rows: int, columns: int, like: Tensor, seed: int) -> Tensor:
+    """Orthonormal columns of a Gaussian matrix drawn on the CPU, so that devices agree; float64."""
+    generator = torch.Generator().manual_seed(seed)
+    block = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(block).Q.to(like.device)
+
+
+def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split W = Q C + W⊥ R with orthonormal [Q, W⊥], by block Gram–Schmidt done twice.
+
+    Args:
+        w: new columns, shape (rows, b).
+        q: orthonormal columns, shape (rows, k), k + b ≤ rows.
+
+    Returns:
+        (W⊥ of shape (rows, b), C of shape (k, b), R of shape (b, b)).
+    """
+    c = q.T @ w
+    new, r = torch.linalg.qr(w - q @ c)
+    # where w lay within span(q) up to rounding, `new` is noise that still leans on q: clean it once more
+    again = q.T @ new
+    new, r2 = torch.linalg.qr(new - q @ again)
+    return new, c + again @ r, r2 @ r
+
+
+def finish(
+    jacobian: JacobianOperator,
+    u: Tensor,
+    s: Tensor,
+    v: Tensor,
+    *,
+    left: Tensor,
+    right: Tensor,
+    tol: float,
+    passes: int,
+    solver: str,
+    gap: float,
+) -> LocalBasis:
+    """Fix the signs, scale the residuals by s_1 and return to J's dtype."""
+    largest = v.gather(0, v.abs().argmax(dim=0, keepdim=True))
+    sign = torch.where(largest < 0, -1.0, 1.0).to(v)
+    scale = s[0].clamp_min(torch.finfo(s.dtype).tiny)
+    certificate = Certificate((left / scale).cpu(), (right / scale).cpu(), tol, passes, solver, gap)
+    dtype = jacobian.x.dtype
+    return LocalBasis((u * sign).to(dtype), s.to(dtype), (v * sign).to(dtype), certificate)
+
+
+def relative_gap(s: Tensor, rank: int) -> float:
+    """(s_n − s_{n+1}) / s_n, or NaN where s_{n+1} is not known."""
+    if len(s) <= rank or s[rank - 1] <= 0:
+        return float("nan")
+    return ((s[rank - 1] - s[rank]) / s[rank - 1]).item()

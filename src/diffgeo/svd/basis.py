@@ -1,0 +1,67 @@
+r"""The result that every solver returns: a local basis with a certificate of its accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Certificate", "LocalBasis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How accurate a local basis is, measured with products of J itself.
+
+    Attributes:
+        left: ‖J v_i − s_i u_i‖ / s_1, shape (n,), float64.
+        right: ‖Jᵀ u_i − s_i v_i‖ / s_1, shape (n,), float64.
+        tol: the tolerance that both were to reach.
+        passes: products with one column that were spent, all stages together.
+        solver: which solver ran.
+        gap: (s_n − s_{n+1}) / s_n as far as the solver saw s_{n+1}, else NaN. A small gap means that the n-th
+            direction is barely defined: a change of J by that much swaps it for the next one.
+        share: Σ_{i≤n} s_i² / ‖J‖²_F, NaN where nobody asked for ‖J‖_F.
+    """
+
+    left: Tensor
+    right: Tensor
+    tol: float
+    passes: int
+    solver: str
+    gap: float = float("nan")
+    share: float = float("nan")
+
+    @property
+    def residual(self) -> float:
+        """The largest of all relative residuals."""
+        return max(self.left.max().item(), self.right.max().item())
+
+    @property
+    def converged(self) -> bool:
+        """Whether every residual is within ``tol``."""
+        return self.residual <= self.tol
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBasis:
+    """J ≈ U diag(s) Vᵀ, truncated at rank n (P23a, section 3.1; P23b, eq. 3).
+
+    Attributes:
+        U: left singular vectors, shape (m, n), orthonormal columns: the tangent space of H at h.
+        s: singular values, shape (n,), falling, in units of h per unit of x.
+        V: right singular vectors, shape (d, n), orthonormal columns: the latent directions.
+        certificate: residuals and cost.
+
+    The sign of each pair (u_i, v_i) is that in which v_i's entry of largest magnitude is positive.
+    """
+
+    U: Tensor
+    s: Tensor
+    V: Tensor
+    certificate: Certificate
+
+    @property
+    def rank(self) -> int:
+        """Number of directions n."""
+        return len(self.s)

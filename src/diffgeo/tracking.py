@@ -1,0 +1,84 @@
+"""Mirror a run to Weights & Biases; the only module that imports wandb.
+
+The run folder is the record, W&B a mirror of it: offline unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from diffgeo.config import TrackingConfig
+from diffgeo.errors import ConfigError
+from diffgeo.results import Result
+
+__all__ = ["Tracker", "tracking"]
+
+
+class Tracker(Protocol):
+    """Where results are mirrored to."""
+
+    def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
+        """Mirror a study: scalars as ``STUDY/NAME``, tables, and figures (name → PNG)."""
+
+
+class _NoTracker:
+    def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
+        pass
+
+
+class _WandbTracker:
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
+        import wandb
+
+        entries: dict[str, Any] = {f"{result.study}/{name}": value for name, value in result.scalars.items()}
+        entries |= {f"tables/{stem}": wandb.Table(dataframe=table) for stem, table in result.tables().items()}
+        entries |= {f"figures/{stem}": wandb.Image(str(path)) for stem, path in pictures.items()}
+        self._run.log(entries)
+        for name, value in result.scalars.items():
+            self._run.summary[f"{result.study}/{name}"] = value
+
+
+@contextmanager
+def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Iterator[Tracker]:
+    """A tracker for the duration of a run.
+
+    Args:
+        cfg: which backend, and where to.
+        folder: the run folder; W&B writes to ``folder/wandb``.
+        config: the resolved settings, plain.
+
+    Raises:
+        ConfigError: the W&B server is out of reach, or nobody is logged in.
+    """
+    if cfg.backend == "none":
+        yield _NoTracker()
+        return
+    import wandb
+
+    try:
+        run = wandb.init(
+            project=cfg.project,
+            entity=cfg.entity,
+            group=cfg.group,
+            name=cfg.name,
+            tags=cfg.tags,
+            job_type="run",
+            dir=str(folder),
+            mode="online" if cfg.mode == "online" else "offline",
+            config=config,
+            reinit="finish_previous",
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
+        )
+    except wandb.Error as error:
+        raise ConfigError(
+            f"tracking=wandb_online failed ({' '.join(str(error).split())}); "
+            "log in with `wandb login`, or use tracking=wandb_offline or tracking=none"
+        ) from error
+    with run:
+        yield _WandbTracker(run)
