@@ -70,19 +70,23 @@ def explain(error: Exception) -> DiffgeoError:
         return error
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
-        return OutputError(f"cannot write{where} ({error.strerror or error}); choose another folder with hydra.run.dir=")
+        return OutputError(
+            f"cannot write{where} ({error.strerror or error}); choose another folder with hydra.run.dir="
+        )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, MissingConfigException):
         return _unknown_choice(str(error))
     if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in str(cause):
         key = re.search(r"(?:value: |full_key: )(\S+)", str(cause))
-        return ConfigError(f"{key.group(1) if key else 'a key'} has no value\nGive one: {key.group(1) if key else 'key'}=…")
+        return ConfigError(
+            f"{key.group(1) if key else 'a key'} has no value\nGive one: {key.group(1) if key else 'key'}=…"
+        )
     unknown = re.search(r"Could not override '([^']+)'", str(error)) or re.search(r"full_key: (\S+)", str(cause))
     if unknown and "not in" in str(cause):
         return _unknown_key(unknown.group(1))
     first, *rest = str(cause).splitlines()
-    key = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")
-    return ConfigError(f"{key}: {first}\nSee `diffgeo --help` for keys and values." if key else str(error))
+    name = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")
+    return ConfigError(f"{name}: {first}\nSee `diffgeo --help` for keys and values." if name else str(error))
 
 
 def _unknown_key(key: str) -> ConfigError:

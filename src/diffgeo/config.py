@@ -45,7 +45,7 @@ class ModelConfig:
         cache_dir: folder for hub downloads; diffusers' default when null.
         local_files_only: never ask the hub.
         dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
-        predictor: attribute predictor that reads the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
+        predictor: attribute predictor for the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
     """
 
     path: str = MISSING
@@ -172,7 +172,7 @@ class EditConfig:
     """
 
     method: str = "single"
-    strength: float = 0.2
+    strength: float = 0.06
     frames: int = 7
     normalise: bool = True
     kappa: float = 0.99
@@ -245,14 +245,15 @@ def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
-    for group, schema in (
-        ("model", ModelConfig),
-        ("data", DataConfig),
-        ("schedule", ScheduleConfig),
-        ("feature", FeatureConfig),
-        ("edit", EditConfig),
-        ("tracking", TrackingConfig),
-    ):
+    groups: dict[str, type] = {
+        "model": ModelConfig,
+        "data": DataConfig,
+        "schedule": ScheduleConfig,
+        "feature": FeatureConfig,
+        "edit": EditConfig,
+        "tracking": TrackingConfig,
+    }
+    for group, schema in groups.items():
         store.store(group=f"schema/{group}", name=group, node=schema)
     for name, schema in SVD_SCHEMAS.items():
         store.store(group="schema/svd", name=name, node=schema)
@@ -304,7 +305,7 @@ def check(cfg: Config) -> None:
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
-    require(1 <= s.steps, "schedule.steps", s.steps, "1 to the number of training timesteps")
+    require(s.steps >= 1, "schedule.steps", s.steps, "1 to the number of training timesteps")
     require(bool(s.edit) and all(0 < t <= 1 for t in s.edit), "schedule.edit", s.edit, "fractions of T in (0, 1]")
     require(len(set(s.edit)) == len(s.edit), "schedule.edit", s.edit, "each fraction once")
     require(0 <= s.eta <= 1, "schedule.eta", s.eta, "0 to 1")
@@ -319,7 +320,9 @@ def check(cfg: Config) -> None:
     require(e.steps >= 1, "edit.steps", e.steps, "1 or more")
     if e.method == "shooting":
         side = e.frames // 2
-        require(e.steps % side == 0, "edit.steps", e.steps, f"a multiple of {side}, so that edit.frames lie on the curve")
+        require(
+            e.steps % side == 0, "edit.steps", e.steps, f"a multiple of {side}, so that edit.frames lie on the curve"
+        )
     discovery = cfg.study.get("discovery")
     if isinstance(discovery, DiscoveryConfig):
         n = discovery.directions
@@ -329,8 +332,9 @@ def check(cfg: Config) -> None:
 def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """Every dotted key of a configuration, inner nodes included."""
     keys = []
-    for key, value in cfg.items_ex(resolve=False):
+    for key in map(str, cfg):
         keys.append(f"{prefix}{key}")
+        value = cfg._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none():
             keys += leaf_keys(value, f"{prefix}{key}.")
     return keys

@@ -13,6 +13,7 @@ Functions take the ε-predictor, not a model, so that each is tested against its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -30,7 +31,7 @@ KAPPA = 0.99
 
 
 def single_step(x: Tensor, v: Tensor, gammas: Tensor) -> Tensor:
-    """x + γ v for several γ.
+    """X + γ v for several γ.
 
     Args:
         x: one latent, shape (C, H, W).
@@ -83,14 +84,14 @@ def normalise_distortion(
     scale = before.std(dim=pixels, keepdim=True) / after.std(dim=pixels, keepdim=True).clamp_min(1e-12)
     matched = (after - after.mean(dim=pixels, keepdim=True)) * scale + before.mean(dim=pixels, keepdim=True)
     alpha = schedule.alpha(t)
-    return x + alpha**0.5 / (1 - kappa * (1 - alpha) ** 0.5) * (matched - before)
+    return x + math.sqrt(alpha) / (1 - kappa * math.sqrt(1 - alpha)) * (matched - before)
 
 
 @torch.no_grad()
 def x_space_guidance(
     predict_noise: NoisePredictor, x: Tensor, offset: Tensor, t: int, *, scale: float, steps: int
 ) -> Tensor:
-    """x ← x + s · [ε(x + γv, t) − ε(x, t)], ``steps`` times (P23b).
+    """X ← x + s · [ε(x + γv, t) − ε(x, t)], ``steps`` times (P23b).
 
     Args:
         predict_noise: (x (B, C, H, W), t) → ε.

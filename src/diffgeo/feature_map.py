@@ -18,7 +18,7 @@ from diffgeo.errors import ConfigError, ShapeError
 __all__ = ["FeatureMap", "Pool", "block_names"]
 
 Pool = Literal["sum"] | None
-"""``"sum"`` adds h over space (P23a), None keeps the whole map (P23b)."""
+"""How h is reduced: summed over space for ``sum`` (P23a), kept whole for None (P23b)."""
 
 
 def block_names(unet: nn.Module) -> list[str]:
@@ -35,17 +35,15 @@ def find_block(unet: nn.Module, block: str) -> nn.Module:
         ConfigError: the U-Net has no such block; the message lists those it has.
     """
     if block not in block_names(unet):
-        raise ConfigError(
-            f"feature.block is {block!r}, which this U-Net lacks; it has {', '.join(block_names(unet))}"
-        )
+        raise ConfigError(f"feature.block is {block!r}, which this U-Net lacks; it has {', '.join(block_names(unet))}")
     if block == "mid":
-        return getattr(unet, "mid_block")  # noqa: B009 (nn.Module's attributes are untyped)
+        return unet.get_submodule("mid_block")
     side, index = block.split(".")
-    return getattr(unet, f"{side}_blocks")[int(index)]
+    return unet.get_submodule(f"{side}_blocks.{index}")
 
 
-class _Reached(Exception):
-    """Carries h out of the network."""
+class _ReachedError(Exception):
+    """Carries h out of the network (no error, but Python has no other way out of a call)."""
 
     def __init__(self, h: Tensor) -> None:
         self.h = h
@@ -91,7 +89,7 @@ class FeatureMap:
         handle = self._module.register_forward_hook(self._leave)
         try:
             self._forward(x)
-        except _Reached as reached:
+        except _ReachedError as reached:
             h = reached.h
         else:
             raise ConfigError(f"the forward pass never ran block {self.block!r}; choose another feature.block")
@@ -102,4 +100,4 @@ class FeatureMap:
     @staticmethod
     def _leave(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         # down blocks return (h, skip connections)
-        raise _Reached(output if isinstance(output, Tensor) else output[0])
+        raise _ReachedError(output if isinstance(output, Tensor) else output[0])

@@ -18,7 +18,7 @@ _FOOT = """
 Keys that are typed most
   model.path=FOLDER|owner/name   data.samples=4        schedule.steps=40   schedule.edit=[1.0,0.5]
   feature.block=mid|down.0|up.1  feature.pool=sum|null svd.rank=50         svd.tol=1e-4
-  edit.strength=0.2              edit.normalise=true   seed=0              device=auto|cpu|cuda
+  edit.strength=0.06             edit.normalise=true   seed=0              device=auto|cpu|cuda
   study=[discovery]              study.discovery.directions=3              hydra.run.dir=FOLDER
 
 Examples
@@ -37,7 +37,7 @@ def help_text(conf: Path) -> str:
     """The page, from the configuration folder ``conf``."""
     config = (conf / "config.yaml").read_text()
     lines = []
-    for group in sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name != "hydra"):
+    for group in sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name != "training"):
         for choice in sorted((conf / group).glob("*.yaml")):
             comments = [x for x in choice.read_text().splitlines() if x.startswith("#") and "@package" not in x]
             chosen = f"- {group}: {choice.stem}" in config or f"- {group}: [{choice.stem}]" in config

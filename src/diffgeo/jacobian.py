@@ -49,7 +49,7 @@ class JacobianOperator:
         self.f, self.x, self.chunk_size = f, x.detach(), chunk_size
         self.passes = 0
         with _exact_arithmetic():
-            h, self._vjp = torch.func.vjp(f, self.x)
+            h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
         self.h = h.detach()
 
     @property
@@ -71,7 +71,8 @@ class JacobianOperator:
         """
 
         def jvp(tangent: Tensor) -> Tensor:
-            return torch.func.jvp(self.f, (self.x,), (tangent,))[1]
+            image: Tensor = torch.func.jvp(self.f, (self.x,), (tangent,))[1]
+            return image
 
         return self._columnwise(jvp, v, self.x.shape, "J V")
 
@@ -96,9 +97,7 @@ class JacobianOperator:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
 
-    def _columnwise(
-        self, product: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
-    ) -> Tensor:
+    def _columnwise(self, product: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str) -> Tensor:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():
             raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
         rows = columns.T.to(self.x).reshape(-1, *shape)

@@ -7,6 +7,7 @@ network (ε, v, x0) are turned into ε here, so that nothing else has to know of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +93,7 @@ class NoiseSchedule:
         """ε from the network's output at (x, t), whichever of ε, v, x0 it predicts (Salimans & Ho 2022)."""
         if self.prediction == "epsilon":
             return output
-        signal, noise = self.alpha(t) ** 0.5, (1 - self.alpha(t)) ** 0.5
+        signal, noise = math.sqrt(self.alpha(t)), math.sqrt(1 - self.alpha(t))
         if self.prediction == "v_prediction":
             return signal * output + noise * x
         return (x - signal * output) / noise
@@ -100,12 +101,12 @@ class NoiseSchedule:
     def predict_x0(self, x: Tensor, noise: Tensor, t: int) -> Tensor:
         """x0(x) = (x − √(1−α_t) ε) / √α_t (DDIM, eq. 9); shapes as x."""
         alpha = self.alpha(t)
-        return (x - (1 - alpha) ** 0.5 * noise) / alpha**0.5
+        return (x - math.sqrt(1 - alpha) * noise) / math.sqrt(alpha)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: int) -> Tensor:
         """x_t = √α_t x0 + √(1−α_t) ε; shapes as x0."""
         alpha = self.alpha(t)
-        return alpha**0.5 * x0 + (1 - alpha) ** 0.5 * noise
+        return math.sqrt(alpha) * x0 + math.sqrt(1 - alpha) * noise
 
     @classmethod
     def of(cls, scheduler: object) -> NoiseSchedule:

@@ -9,6 +9,7 @@ With η = 0 and s > t the same formula runs backwards: inversion.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -61,11 +62,11 @@ def ddim_step(
     if clip:
         x0 = x0.clamp(-1, 1)
     if eta == 0:
-        return alpha_s**0.5 * x0 + (1 - alpha_s) ** 0.5 * noise
+        return math.sqrt(alpha_s) * x0 + math.sqrt(1 - alpha_s) * noise
     variance = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
     shape = (1, *x.shape[1:]) if shared_noise else x.shape
     z = torch.randn(shape, generator=generator, dtype=x.dtype).to(x.device)
-    return alpha_s**0.5 * x0 + max(1 - alpha_s - variance, 0.0) ** 0.5 * noise + variance**0.5 * z
+    return math.sqrt(alpha_s) * x0 + math.sqrt(max(1 - alpha_s - variance, 0)) * noise + math.sqrt(variance) * z
 
 
 @torch.no_grad()

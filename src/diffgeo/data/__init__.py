@@ -1,0 +1,1 @@
+"""Data: the known-factor renderer and own pictures."""

@@ -68,4 +68,5 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
     size = [max(height, round(rgb.height * scale)), max(width, round(rgb.width * scale))]
     tensor = F.to_dtype(F.pil_to_tensor(rgb), torch.float32, scale=True)
     tensor = F.center_crop(F.resize(tensor, size, antialias=True), [height, width])
-    return tensor.clamp(0, 1) * 2 - 1
+    pixels: Tensor = tensor.clamp(0, 1) * 2 - 1
+    return pixels

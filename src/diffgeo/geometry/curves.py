@@ -38,7 +38,7 @@ def geodesic_shooting(
         length: total length in X; negative walks the other way.
         steps: number of straight pieces, at least 1.
         convention: of the transport.
-        retract: (x, x + δv) → the next point, such as the distortion normalisation; the identity on the second when None.
+        retract: (x, x + δv) → the next point, such as the distortion normalisation; x + δv itself when None.
 
     Returns:
         ``steps`` + 1 points from x on, each shaped as x.

@@ -69,8 +69,8 @@ def pull_back(u: Tensor, basis: LocalBasis, convention: Convention = "isometric"
         coordinates = coordinates / basis.s.clamp_min(torch.finfo(basis.s.dtype).tiny)
     elif convention != "isometric":
         raise ValueRangeError(f"edit.transport is {convention!r}; allowed are isometric and pullback")
-    v = basis.V @ coordinates
+    v: Tensor = basis.V @ coordinates
     length = v.norm()
     if not length > 0:
         raise ValueRangeError("u has no part in the tangent space; raise svd.rank")
-    return v / length
+    return v.div(length)

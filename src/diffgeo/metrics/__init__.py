@@ -1,0 +1,1 @@
+"""Metrics on pictures: what they show."""

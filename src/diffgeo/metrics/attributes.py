@@ -88,7 +88,9 @@ class AttributePredictor:
         return torch.where(self._binary, (raw / 2).tanh(), raw)
 
 
-def load_predictor(name_or_path: str | Path = "factor_predictor", *, device: str | torch.device = "cpu") -> AttributePredictor:
+def load_predictor(
+    name_or_path: str | Path = "factor_predictor", *, device: str | torch.device = "cpu"
+) -> AttributePredictor:
     """Load a predictor folder: ``config.json`` (names, binary, size, width) and ``model.safetensors``.
 
     Args:

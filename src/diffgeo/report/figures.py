@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
-from diffgeo.results import Result, atomic  # noqa: E402
+from diffgeo.results import Result, atomic
 
 __all__ = ["draw", "save_figure"]
 
@@ -27,7 +28,7 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.size": 9,
     "axes.spines.top": False,
@@ -84,9 +85,11 @@ def _spectrum(table: pd.DataFrame) -> Figure:
         rows = table[table["t_frac"] == t_frac]
         first = rows.groupby("sample")["singular_value"].transform("max")
         for axes, values in ((absolute, rows["singular_value"]), (relative, rows["singular_value"] / first)):
-            by = values.groupby(rows["direction"] + 1)
+            by = values.groupby(rows["direction"].astype(int).rename("i"))
             colour = COLOURS[i % len(COLOURS)]
-            axes.plot(by.mean(), color=colour, marker=MARKERS[i % 7], markevery=8, ms=3.5, lw=1.3, label=f"{t_frac:g} T")
+            axes.plot(
+                by.mean(), color=colour, marker=MARKERS[i % 7], markevery=8, ms=3.5, lw=1.3, label=f"{t_frac:g} T"
+            )
             axes.fill_between(by.min().index, by.min(), by.max(), color=colour, alpha=0.15, lw=0)
     absolute.set(xlabel="direction i", ylabel=r"$\sigma_i$", yscale="log", title="singular values of ∂h/∂x")
     relative.set(xlabel="direction i", ylabel=r"$\sigma_i / \sigma_1$", ylim=(0, 1.02), title="relative to the first")
@@ -100,9 +103,9 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
     gammas = part["gamma"].unique()
     groups = list(part.groupby(["sample", "direction"], sort=False))
     labels = table[table["t_frac"] == t_frac].set_index(["sample", "direction"])["label"]
-    width, height = TILE * len(gammas) + 3.4, TILE * len(groups) + 0.75
+    width, height = TILE * len(gammas) + 3.0, TILE * len(groups) + 0.55
     figure, grid = plt.subplots(len(groups), len(gammas), figsize=(width, height), squeeze=False)
-    figure.subplots_adjust(1.2 / width, 0.05 / height, 1 - 2.2 / width, 1 - 0.7 / height, 0.04, 0.04)
+    figure.subplots_adjust(1.0 / width, 0.05 / height, 1 - 2.0 / width, 1 - 0.5 / height, 0.04, 0.04)
     for axes_row, ((sample, direction), rows) in zip(grid, groups, strict=True):
         for axes, frame in zip(axes_row, rows["frame"], strict=True):
             axes.imshow(frames[frame], interpolation="nearest")
@@ -113,11 +116,16 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
         label = labels.get((sample, direction))
         if isinstance(label, str):
             axes_row[-1].text(
-                1.08, 0.5, label.replace(", ", "\n").replace("_", " "), transform=axes_row[-1].transAxes, va="center", fontsize=7.5
+                1.08,
+                0.5,
+                label.replace(", ", "\n").replace("_", " "),
+                transform=axes_row[-1].transAxes,
+                va="center",
+                fontsize=7.5,
             )
     for axes, gamma in zip(grid[0], gammas, strict=True):
-        axes.set_title(f"{gamma:+.1f}" if gamma else "0", fontsize=8)
-    figure.suptitle(f"x' = x + γ v at t = {t_frac:g} T; columns: γ", fontsize=9, y=1 - 0.12 / height)
+        axes.set_title(f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0", fontsize=8)
+    figure.suptitle(f"x' = x + γ v at t = {t_frac:g} T; columns: γ", fontsize=9, y=1 - 0.05 / height)
     return figure
 
 
@@ -128,9 +136,9 @@ def _directions(result: Result) -> Figure:
     rows = [(frac, result.tensors[f"V/{first['sample'].iloc[0]}/{t}"]) for frac, t in times]
     c, h, w = _latent_shape(result)
     count = min(8, min(v.shape[1] for _, v in rows))
-    width, height = TILE * count + 0.9, TILE * len(rows) + 0.75
+    width, height = TILE * count + 0.9, TILE * len(rows) + 0.55
     figure, grid = plt.subplots(len(rows), count, figsize=(width, height), squeeze=False)
-    figure.subplots_adjust(0.75 / width, 0.05 / height, 1 - 0.05 / width, 1 - 0.7 / height, 0.04, 0.04)
+    figure.subplots_adjust(0.75 / width, 0.05 / height, 1 - 0.05 / width, 1 - 0.5 / height, 0.04, 0.04)
     for axes_row, (t_frac, v) in zip(grid, rows, strict=True):
         axes_row[0].set_ylabel(f"{t_frac:g} T", rotation=0, ha="right", va="center")
         for i, axes in enumerate(axes_row):
@@ -140,7 +148,7 @@ def _directions(result: Result) -> Figure:
             axes.spines[:].set_visible(False)
     for i, axes in enumerate(grid[0]):
         axes.set_title(f"$v_{{{i + 1}}}$", fontsize=8)
-    figure.suptitle(f"latent directions of {first['name'].iloc[0]} as pictures", fontsize=9, y=1 - 0.12 / height)
+    figure.suptitle(f"latent directions of {first['name'].iloc[0]} as pictures", fontsize=9, y=1 - 0.05 / height)
     return figure
 
 

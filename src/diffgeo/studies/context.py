@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -154,8 +155,9 @@ class Context:
     def gammas(self) -> Tensor:
         """Signed edit lengths in units of x, shape (frames,), the middle one 0: ± strength · √d."""
         edit = self.cfg.edit
-        d = self.latent_size
-        return torch.linspace(-1, 1, edit.frames) * edit.strength * d**0.5
+        side = torch.arange(1, edit.frames // 2 + 1) * (2 / (edit.frames - 1))
+        shares = torch.cat([-side.flip(0), torch.zeros(1), side])
+        return shares * (edit.strength * math.sqrt(self.latent_size))
 
     @property
     def latent_size(self) -> int:

@@ -128,6 +128,6 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     if deltas:
         top = table.dropna(subset=deltas)[deltas]
         scalars["attribute_change_mean"] = float(top.abs().max(axis=1).mean())
-        winners = Counter(name.removeprefix("delta_") for name in top.abs().idxmax(axis=1))
+        winners = Counter(top.abs().idxmax(axis=1))
         scalars["attributes_reached"] = float(len(winners))
     return scalars

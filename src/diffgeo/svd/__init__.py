@@ -168,7 +168,8 @@ def _solve_share(
     c = basis.certificate
     if shares[-1] < share:
         warnings.warn(
-            f"svd.rank={most} directions hold {shares[-1]:.0%} of the spectrum, below svd.share={share:g}; raise svd.rank",
+            f"svd.rank={most} directions hold {shares[-1]:.0%} of the spectrum, below "
+            f"svd.share={share:g}; raise svd.rank",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -13,7 +13,8 @@ def random_block(rows: int, columns: int, like: Tensor, seed: int) -> Tensor:
     """Orthonormal columns of a Gaussian matrix drawn on the CPU, so that devices agree; float64."""
     generator = torch.Generator().manual_seed(seed)
     block = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-    return torch.linalg.qr(block).Q.to(like.device)
+    q: Tensor = torch.linalg.qr(block).Q
+    return q.to(like.device)
 
 
 def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:

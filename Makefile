@@ -1,0 +1,48 @@
+# `make run` and `make test` need Python (>= 3.11), git and make; they set up .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow lint typecheck check format wheel clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create .venv and install everything
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+run: $(READY) ## the main job on the shipped model; ARGS="data.samples=8" adds settings
+	$(BIN)/diffgeo $(ARGS)
+
+test: $(READY) ## the tests (minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY) ## the tests that take long
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY) ## style and docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(READY) ## static types, strict
+	$(BIN)/mypy
+
+check: lint typecheck test ## everything that CI checks
+
+format: $(READY) ## rewrite files in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(READY) ## build a wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove .venv and caches (never outputs/)
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
