@@ -6,17 +6,19 @@ Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Heavy imports wait u
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
@@ -25,62 +27,81 @@ from diffgeo.help import help_text
 __all__ = ["main"]
 
 INTERRUPTED = 130
+UNWRITABLE = {
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+    if hasattr(errno, name)
+}
+"""What the system says when a run folder cannot be written."""
+
+_traceback = False
+"""Whether the user asked for tracebacks, before HYDRA_FULL_ERROR was set for Hydra's sake."""
 
 
-def _job(cfg: DictConfig) -> float | None:
-    """Run one job; the mean attribute change is returned for sweepers that optimise."""
-    settings = typed(cfg)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    from diffgeo.runner import execute
+def _job(cfg: DictConfig) -> None:
+    """Run one job. Errors are worded here: past this frame Hydra would add lines of its own."""
+    with _worded_errors():
+        settings = typed(cfg)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        from diffgeo.runner import execute
 
-    try:
         execute(settings, folder)
-    finally:
-        for handler in logging.getLogger().handlers:
-            handler.flush()
-    print(folder)
-    return None
+        print(folder)
 
 
 def main() -> None:
-    """Entry point; never returns normally with an error."""
+    """Entry point of the console command."""
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text(config_folder()), end="")
         return
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that this function words the error
+    global _traceback
+    _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ.setdefault("WANDB_SILENT", "true")
     register()
+    # Hydra would print its own wording and exit; with this it raises, and the error is worded here
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with _worded_errors():
+        try:
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
+        finally:
+            if not _traceback:
+                del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextmanager
+def _worded_errors() -> Iterator[None]:
+    """Turn expected errors into two lines on stderr and an exit code, unless a traceback was asked for."""
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
+        yield
     except KeyboardInterrupt:
         print("Interrupted: what was finished is in the run folder.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
+        sys.stderr.close()
+        raise SystemExit(1) from None
     except (DiffgeoError, HydraException, OmegaConfBaseException, OSError) as error:
-        if full:
-            raise
         known = explain(error)
-        print(f"Error: {known}", file=sys.stderr)
+        if known is None or _traceback:
+            raise
+        what, _, advice = str(known).replace("\n", "; ", 1).partition("; ")
+        print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code) from None
 
 
-def explain(error: Exception) -> DiffgeoError:
-    """Word any expected error as one of ours; settings are compared with the valid ones."""
+def explain(error: Exception) -> DiffgeoError | None:
+    """Word any expected error as one of ours, settings compared with the valid ones; None for the unexpected."""
     if isinstance(error, DiffgeoError):
         return error
+    if isinstance(error, MissingConfigException):  # an OSError, too
+        return _unknown_choice(str(error))
     if isinstance(error, OSError):
+        if error.errno not in UNWRITABLE:
+            return None
         where = f" {error.filename}" if error.filename else ""
         return OutputError(
             f"cannot write{where} ({error.strerror or error}); choose another folder with hydra.run.dir="
         )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(error, MissingConfigException):
-        return _unknown_choice(str(error))
-    if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in str(cause):
-        key = re.search(r"(?:value: |full_key: )(\S+)", str(cause))
-        return ConfigError(
-            f"{key.group(1) if key else 'a key'} has no value\nGive one: {key.group(1) if key else 'key'}=…"
-        )
     unknown = re.search(r"Could not override '([^']+)'", str(error)) or re.search(r"full_key: (\S+)", str(cause))
     if unknown and "not in" in str(cause):
         return _unknown_key(unknown.group(1))

@@ -275,7 +275,14 @@ def config_folder() -> Path:
 
 
 def typed(cfg: DictConfig) -> Config:
-    """The composed configuration as dataclasses, interpolations resolved."""
+    """The composed configuration as dataclasses, interpolations resolved.
+
+    Raises:
+        ConfigError: a mandatory key has no value.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value; give one: {missing[0]}=…")
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)  # the primary config derives from the schema
     return config

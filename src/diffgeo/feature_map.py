@@ -22,7 +22,7 @@ Pool = Literal["sum"] | None
 
 
 def block_names(unet: nn.Module) -> list[str]:
-    """Names that ``FeatureMap`` accepts, in the order of the forward pass: down.0 …, mid, up.0 …"""
+    """Names that ``FeatureMap`` accepts, in the order of the forward pass: ``down.i``, ``mid``, ``up.i``."""
     down, up = list(getattr(unet, "down_blocks", [])), list(getattr(unet, "up_blocks", []))
     middle = ["mid"] if getattr(unet, "mid_block", None) is not None else []
     return [f"down.{i}" for i in range(len(down))] + middle + [f"up.{i}" for i in range(len(up))]

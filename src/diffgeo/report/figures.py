@@ -85,7 +85,7 @@ def _spectrum(table: pd.DataFrame) -> Figure:
         rows = table[table["t_frac"] == t_frac]
         first = rows.groupby("sample")["singular_value"].transform("max")
         for axes, values in ((absolute, rows["singular_value"]), (relative, rows["singular_value"] / first)):
-            by = values.groupby(rows["direction"].astype(int).rename("i"))
+            by = values.groupby(rows["direction"].to_numpy() + 1)
             colour = COLOURS[i % len(COLOURS)]
             axes.plot(
                 by.mean(), color=colour, marker=MARKERS[i % 7], markevery=8, ms=3.5, lw=1.3, label=f"{t_frac:g} T"
@@ -106,14 +106,14 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
     width, height = TILE * len(gammas) + 3.0, TILE * len(groups) + 0.55
     figure, grid = plt.subplots(len(groups), len(gammas), figsize=(width, height), squeeze=False)
     figure.subplots_adjust(1.0 / width, 0.05 / height, 1 - 2.0 / width, 1 - 0.5 / height, 0.04, 0.04)
-    for axes_row, ((sample, direction), rows) in zip(grid, groups, strict=True):
+    for axes_row, (key, rows) in zip(grid, groups, strict=True):
         for axes, frame in zip(axes_row, rows["frame"], strict=True):
             axes.imshow(frames[frame], interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        name = rows["name"].iloc[0]
+        name, direction = rows["name"].iloc[0], int(rows["direction"].iloc[0])
         axes_row[0].set_ylabel(f"{name}\n$v_{{{direction + 1}}}$", rotation=0, ha="right", va="center")
-        label = labels.get((sample, direction))
+        label = labels.get(key)
         if isinstance(label, str):
             axes_row[-1].text(
                 1.08,
