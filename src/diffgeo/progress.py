@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -13,7 +13,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Interruption", "track"]
+__all__ = ["Display", "Interruption"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,32 +46,65 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        log.warning("interrupted: finishing the sample in hand and writing what is done; Ctrl-C again stops at once")
+        log.warning("interrupted: finishing the timestep in hand and writing what is done; Ctrl-C again stops at once")
 
 
-def track(items: Sequence[T] | Iterable[T], description: str, interruption: Interruption | None = None) -> Iterator[T]:
-    """Iterate with a bar and the time left, when stderr is a terminal; end early when interrupted.
+class Display:
+    """Progress bars with the time left, one line a task; nothing when stderr is no terminal.
 
-    Args:
-        items: what to go through.
-        description: shown beside the bar, and logged once.
-        interruption: checked before every item.
+    Tasks nest: the bars of a study and of the sampling inside it are shown together.
     """
-    total = len(items) if isinstance(items, Sequence) else None
-    log.info("%s%s", description, f" ({total})" if total is not None else "")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(description, total=total)
-        for item in items:
-            if interruption is not None and interruption.requested:
-                return
-            yield item
-            bar.advance(task)
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Callable[[], None]]:
+        """Show a bar while the block runs.
+
+        Args:
+            description: shown beside it.
+            total: number of steps, None when unknown.
+
+        Yields:
+            A function to call after every step.
+        """
+        outermost = self._bars is None
+        if self._bars is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            self._bars = Progress(
+                *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+            )
+            self._bars.start()
+        bars = self._bars
+        task = bars.add_task(description, total=total)
+        try:
+            yield lambda: bars.advance(task)
+        finally:
+            bars.remove_task(task)
+            if outermost:
+                bars.stop()
+                self._bars = None
+
+    def track(self, items: Sequence[T], description: str, interruption: Interruption | None = None) -> Iterator[T]:
+        """Iterate with a bar; end before the next item when an interruption is requested.
+
+        Args:
+            items: what to go through.
+            description: shown beside the bar, and logged once.
+            interruption: checked before every item.
+        """
+        log.info("%s (%d)", description, len(items))
+        with self.task(description, len(items)) as advance:
+            for item in items:
+                if interruption is not None and interruption.requested:
+                    return
+                yield item
+                advance()

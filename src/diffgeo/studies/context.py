@@ -18,7 +18,7 @@ from diffgeo.geometry import geodesic_shooting
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.models import DiffusionModel
 from diffgeo.noise_schedule import CLEAN
-from diffgeo.progress import Interruption, track
+from diffgeo.progress import Display, Interruption
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.svd import LocalBasis, local_basis
 
@@ -53,12 +53,14 @@ class Context:
         cfg: the run's settings.
         predictor: reads attributes off pictures, or None.
         interruption: tells loops to stop early.
+        display: progress bars.
     """
 
     model: DiffusionModel
     cfg: Config
     predictor: AttributePredictor | None = None
     interruption: Interruption = field(default_factory=Interruption)
+    display: Display = field(default_factory=Display)
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] | None = field(default=None, repr=False)
@@ -108,7 +110,8 @@ class Context:
             top = self.model.schedule.T
             if t == top:
                 if sample.x0 is not None:
-                    x = ddim_invert(self.model, sample.x0[None], steps=schedule.steps)
+                    with self.display.task(f"inverting {sample.name}", schedule.steps) as advance:
+                        x = ddim_invert(self.model, sample.x0[None], steps=schedule.steps, on_step=advance)
                 else:
                     assert sample.seed is not None
                     x = initial_noise(self.model, [sample.seed])
@@ -214,20 +217,23 @@ class Context:
     def decode(self, x: Tensor, t: int, sample: Sample) -> Tensor:
         """Pictures (B, 3, H, W) in [−1, 1] from latents (B, C, H, W) of one sample at t; all with the same noise."""
         schedule = self.cfg.schedule
-        x0 = ddim_sample(
-            self.model,
-            x,
-            steps=schedule.steps,
-            start=t,
-            stop=CLEAN,
-            eta=schedule.eta,
-            boost_below=schedule.boost_below,
-            clip=self.clips(sample),
-            generator=torch.Generator().manual_seed(self.cfg.seed + 7919 * sample.index),
-            shared_noise=True,
-        )
+        steps_left = sum(u <= t for u in self.model.schedule.timesteps(schedule.steps))
+        with self.display.task(f"{sample.name}: {len(x)} pictures from t = {t}", steps_left) as advance:
+            x0 = ddim_sample(
+                self.model,
+                x,
+                steps=schedule.steps,
+                start=t,
+                stop=CLEAN,
+                eta=schedule.eta,
+                boost_below=schedule.boost_below,
+                clip=self.clips(sample),
+                generator=torch.Generator().manual_seed(self.cfg.seed + 7919 * sample.index),
+                shared_noise=True,
+                on_step=advance,
+            )
         return self.model.decode(x0)
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
         """Iterate with progress; ends early, after the item in hand, when the run is interrupted."""
-        return track(items, description, self.interruption)
+        return self.display.track(items, description, self.interruption)

@@ -35,22 +35,22 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
 
     Returns:
         Tables, frames (N, 3, H, W) uint8 in the order of ``discovery_traversals``, and the bases as
-        ``V/SAMPLE/T``, ``U/…``, ``s/…``. An interrupted run returns the samples that were finished.
+        ``V/SAMPLE/T``, ``U/…``, ``s/…``. An interrupted run returns what was finished.
     """
     rows: list[Row] = []
     frame_rows: list[Row] = []
     frames: list[Tensor] = []
     tensors = {"latent_shape": torch.tensor(context.model.latent_shape)}
-    for sample in context.track(context.samples, "discovery"):
-        for t_frac, t in context.edit_times:
-            basis = context.basis(sample, t)
-            where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
-            for part in ("U", "s", "V"):
-                tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part)
-            pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
-            rows += [{**where, **row} for row in _direction_rows(context, basis, predicted)]
-            frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted)]
-            frames.append(_to_bytes(pictures.flatten(0, 1)))
+    places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
+    for sample, t_frac, t in context.track(places, "discovery"):
+        basis = context.basis(sample, t)
+        where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
+        for part in ("U", "s", "V"):
+            tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part)
+        pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
+        rows += [{**where, **row} for row in _direction_rows(context, basis, predicted)]
+        frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted)]
+        frames.append(_to_bytes(pictures.flatten(0, 1)))
     table, frame_table = pd.DataFrame(rows), pd.DataFrame(frame_rows)
     if frames:
         tensors["frames"] = torch.cat(frames)
