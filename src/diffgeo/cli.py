@@ -79,7 +79,7 @@ def _worded_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
         sys.stderr.close()
         raise SystemExit(1) from None
-    except (DiffgeoError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (DiffgeoError, HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         known = explain(error)
         if known is None or _traceback:
             raise
@@ -101,6 +101,10 @@ def explain(error: Exception) -> DiffgeoError | None:
         return OutputError(
             f"cannot write{where} ({error.strerror or error}); choose another folder with hydra.run.dir="
         )
+    if isinstance(error, ValueError) and not isinstance(error, OmegaConfBaseException):
+        if "Config group override" not in str(error):
+            return None
+        return ConfigError(f"a group takes the name of a choice ({error})\nSee `diffgeo --help` for all choices.")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     unknown = re.search(r"Could not override '([^']+)'", str(error)) or re.search(r"full_key: (\S+)", str(cause))
     if unknown and "not in" in str(cause):
@@ -135,8 +139,14 @@ def _valid_keys() -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return leaf_keys(compose("config"))
+    folder = config_folder()
+    groups = {path.name for path in folder.iterdir() if path.is_dir()}
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups]
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        try:
+            return leaf_keys(compose("config", overrides=chosen))
+        except (HydraException, OSError, ValueError):  # one of the choices is wrong, too
+            return leaf_keys(compose("config"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ torch is even imported. ``check`` then looks at what no single field can know. T
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ class DataConfig:
 
 
 @dataclass
+class ImagesConfig(DataConfig):
+    """Own pictures: ``images`` has to be given."""
+
+    images: str | None = MISSING
+
+
+@dataclass
 class ScheduleConfig:
     """DDIM schedule and edit timesteps.
 
@@ -126,7 +134,7 @@ class GolubKahanConfig(SvdConfig):
     """Block Golub–Kahan. block_size: columns per product; max_passes: budget, null is 40 a direction."""
 
     solver: str = "golub_kahan"
-    block_size: int = 10
+    block_size: int = 8
     max_passes: int | None = None
 
 
@@ -255,6 +263,7 @@ def register() -> None:
     }
     for group, schema in groups.items():
         store.store(group=f"schema/{group}", name=group, node=schema)
+    store.store(group="schema/data", name="images", node=ImagesConfig)
     for name, schema in SVD_SCHEMAS.items():
         store.store(group="schema/svd", name=name, node=schema)
     for name, schema in STUDY_SCHEMAS.items():
@@ -278,13 +287,16 @@ def typed(cfg: DictConfig) -> Config:
     """The composed configuration as dataclasses, interpolations resolved.
 
     Raises:
-        ConfigError: a mandatory key has no value.
+        ConfigError: a mandatory key has no value, or a key was appended (``+key=``) that no schema knows.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"{missing[0]} has no value; give one: {missing[0]}=…")
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)  # the primary config derives from the schema
+    for part, where in [(config, ""), *((v, f"{k}.") for k, v in vars(config).items() if is_dataclass(v))]:
+        for name in set(vars(part)) - {f.name for f in fields(part)}:
+            raise ConfigError(f"there is no setting {where}{name}; remove +{where}{name}, diffgeo takes no extra keys")
     return config
 
 
@@ -320,8 +332,8 @@ def check(cfg: Config) -> None:
     require(cfg.feature.chunk_size >= 1, "feature.chunk_size", cfg.feature.chunk_size, "1 or more")
     require(cfg.svd.rank >= 1, "svd.rank", cfg.svd.rank, "1 to the rank of the Jacobian")
     require(cfg.svd.share is None or 0 < cfg.svd.share < 1, "svd.share", cfg.svd.share, "null, or between 0 and 1")
-    require(cfg.svd.tol > 0, "svd.tol", cfg.svd.tol, "a positive number")
-    require(e.strength > 0, "edit.strength", e.strength, "a positive number")
+    require(0 < cfg.svd.tol < math.inf, "svd.tol", cfg.svd.tol, "a positive number")
+    require(0 < e.strength < math.inf, "edit.strength", e.strength, "a positive number")
     require(e.frames >= 3 and e.frames % 2 == 1, "edit.frames", e.frames, "an odd number of 3 or more")
     require(0 <= e.kappa < 1, "edit.kappa", e.kappa, "0 <= kappa < 1")
     require(e.steps >= 1, "edit.steps", e.steps, "1 or more")
@@ -330,6 +342,10 @@ def check(cfg: Config) -> None:
         require(
             e.steps % side == 0, "edit.steps", e.steps, f"a multiple of {side}, so that edit.frames lie on the curve"
         )
+    for name, study in cfg.study.items():
+        schema = STUDY_SCHEMAS.get(name)
+        require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
+        require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
     discovery = cfg.study.get("discovery")
     if isinstance(discovery, DiscoveryConfig):
         n = discovery.directions

@@ -58,9 +58,13 @@ class OutputError(DiffgeoError):
 class ShapeError(DiffgeoError, ValueError):
     """A tensor of the wrong shape; the message gives the shape and the expected one."""
 
+    exit_code = 2
+
 
 class ValueRangeError(DiffgeoError, ValueError):
     """A number outside its range; the message gives the number and the range."""
+
+    exit_code = 2
 
 
 class ConvergenceWarning(UserWarning):

@@ -104,7 +104,7 @@ def ddim_sample(
         x_stop, same shape.
 
     Raises:
-        ValueRangeError: start or stop is no timestep of the schedule, or start ≤ stop.
+        ValueRangeError: start or stop is no timestep of the schedule, or start lies below stop.
     """
     for t, s in _walk(model.schedule, steps, start, stop):
         step_eta = 1.0 if t < boost_below * model.schedule.T else eta

@@ -106,6 +106,8 @@ def render(factors: Tensor, size: int = 32) -> Tensor:
         raise ShapeError(f"factors have shape {tuple(factors.shape)}; expected (n, {len(FACTORS)})")
     if size < 8:
         raise ValueRangeError(f"size is {size}; a portrait needs at least 8 pixels")
+    if not factors.is_floating_point():
+        raise ValueRangeError(f"factors are {factors.dtype}; a portrait needs floating point")
     if factors.numel() and not bool((factors.abs() <= 1).all()):  # also false for NaN
         worst = factors.abs().max().item()
         raise ValueRangeError(f"a factor has magnitude {worst:g}; factors lie in [-1, 1]")
@@ -187,7 +189,7 @@ class _Portrait:
         for layer in (self._beard, self._nose, self._mouth, self._eyes, self._brows, self._fringe):
             layer()
         self._glasses()
-        return self.canvas.rgb * 2 - 1
+        return self.canvas.rgb.clamp(0, 1) * 2 - 1  # highlights on light skin pass 1
 
     def _skin_colour(self) -> Tensor:
         light, middle, dark = (self.rgb(*tone) for tone in _SKIN_TONES)

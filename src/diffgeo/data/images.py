@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -59,8 +60,8 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             elif image.mode.startswith(("I", "F")):
                 # 16-bit greyscale: convert("RGB") would clip it to white
-                grey = F.pil_to_tensor(image).float()
-                image = F.to_pil_image((grey / max(grey.max().item(), 1)).clamp(0, 1))
+                grey = torch.from_numpy(np.array(image, dtype=np.float32))
+                image = F.to_pil_image((grey / 65535).clamp(0, 1)[None])
             rgb = image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as a picture ({error}); remove or replace it") from error

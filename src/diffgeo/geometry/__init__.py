@@ -1,6 +1,51 @@
-"""Differential geometry of the latent space: pure functions on tensors."""
+"""Differential geometry of the latent space: pure functions on tensors and local bases."""
 
-from diffgeo.geometry.curves import geodesic_shooting
+from diffgeo.geometry.curves import (
+    GeodesicPath,
+    boundary_value_geodesic,
+    curvedness,
+    geodesic_shooting,
+    lerp,
+    semantic_path_length,
+    slerp,
+)
+from diffgeo.geometry.directions import (
+    GlobalDirections,
+    best_match,
+    global_directions,
+    pca_directions,
+    project_to_tangent,
+    random_directions,
+)
+from diffgeo.geometry.grassmann import (
+    choose_rank,
+    frechet_mean,
+    grassmann_distance,
+    principal_angles,
+    soft_distance,
+)
 from diffgeo.geometry.transport import Convention, pull_back, transport
 
-__all__ = ["Convention", "geodesic_shooting", "pull_back", "transport"]
+__all__ = [
+    "Convention",
+    "GeodesicPath",
+    "GlobalDirections",
+    "best_match",
+    "boundary_value_geodesic",
+    "choose_rank",
+    "curvedness",
+    "frechet_mean",
+    "geodesic_shooting",
+    "global_directions",
+    "grassmann_distance",
+    "lerp",
+    "pca_directions",
+    "principal_angles",
+    "project_to_tangent",
+    "pull_back",
+    "random_directions",
+    "semantic_path_length",
+    "slerp",
+    "soft_distance",
+    "transport",
+]

@@ -1,20 +1,75 @@
-r"""Curves in the latent space.
+r"""Curves in the latent space, and how far they bend.
 
-Geodesic shooting (P23a, algorithm 1): walk x ← x + δ v, and after each step transport the direction to the new
-point's tangent space. On a curved space this follows the surface where a straight line leaves it.
+- ``lerp``, ``slerp``: between two points, through the chord or along the sphere on which noise lies.
+- Geodesic shooting (P23a, algorithm 1): walk x ← x + δ v, transporting the direction to every new tangent space. On a
+  curved space this follows the surface where a straight line leaves it.
+- Boundary-value geodesic: the discrete curve with fixed ends of least pullback energy Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖².
+- Curvedness of a segment, D_geo of the tangent spaces at its ends; its sum is the semantic path length (P23a, eq. 8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
+import torch
 from torch import Tensor
 
-from diffgeo.errors import ValueRangeError
+from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.geometry.grassmann import grassmann_distance, soft_distance
 from diffgeo.geometry.transport import Convention, transport
 from diffgeo.svd import LocalBasis
 
-__all__ = ["geodesic_shooting"]
+__all__ = [
+    "GeodesicPath",
+    "boundary_value_geodesic",
+    "curvedness",
+    "geodesic_shooting",
+    "lerp",
+    "semantic_path_length",
+    "slerp",
+]
+
+
+def lerp(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """(1 − w) a + w b for each w, shape (len(weights), *a.shape)."""
+    w = weights.to(a).reshape(-1, *[1] * a.ndim)
+    return (1 - w) * a + w * b
+
+
+def slerp(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """Along the great circle from a to b, the length going linearly from ‖a‖ to ‖b‖ (Shoemake 1985).
+
+    Args:
+        a: start, any shape, not 0.
+        b: end, same shape.
+        weights: w in [0, 1], shape (k,).
+
+    Returns:
+        shape (k, *a.shape), in the dtype of a; equal lengths are kept to rounding.
+
+    Raises:
+        ShapeError: shapes differ.
+        ValueRangeError: an end is 0, or the ends are opposite (no shortest arc).
+    """
+    if a.shape != b.shape:
+        raise ShapeError(f"ends have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal")
+    x, y, w = a.double().flatten(), b.double().flatten(), weights.double().to(a.device)[:, None]
+    nx, ny = x.norm(), y.norm()
+    if nx == 0 or ny == 0:
+        raise ValueRangeError("slerp needs ends of positive length")
+    x, y = x / nx, y / ny
+    # the angle by atan2 keeps its digits near 0 and near π
+    omega = 2 * torch.atan2((x - y).norm(), (x + y).norm())
+    if math.pi - omega < 1e-9:
+        raise ValueRangeError("slerp between opposite points has no shortest arc")
+    arc: Tensor = ((1 - w) * omega).sin() * x + (w * omega).sin() * y
+    if omega < 1e-12:  # the same point: sin ω = 0
+        arc = x.expand(len(w), -1)
+    points: Tensor = arc / arc.norm(dim=1, keepdim=True) * ((1 - w) * nx + w * ny)
+    return points.reshape(-1, *a.shape).to(a.dtype)
 
 
 def geodesic_shooting(
@@ -56,3 +111,102 @@ def geodesic_shooting(
         moved = points[-1] + delta * v.reshape(x.shape)
         points.append(moved if retract is None else retract(points[-1], moved))
     return points
+
+
+@dataclass(frozen=True, slots=True)
+class GeodesicPath:
+    """A boundary-value geodesic.
+
+    Attributes:
+        points: shape (segments + 1, *x.shape), both ends as given.
+        energies: Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖² before and after every step, falling.
+        converged: whether the last step lowered the energy by less than ``tol`` of it.
+    """
+
+    points: Tensor
+    energies: list[float]
+    converged: bool
+
+
+def boundary_value_geodesic(
+    f: Callable[[Tensor], Tensor], start: Tensor, *, tol: float = 1e-4, max_steps: int = 100
+) -> GeodesicPath:
+    """Shorten a path in H with its ends fixed, by gradient descent with Barzilai–Borwein steps that never climb.
+
+    Args:
+        f: batched feature map, (k, *x.shape) → (k, …).
+        start: the path to begin from (slerp's), shape (segments + 1, *x.shape), at least 3 points.
+        tol: relative fall of the energy at which to stop.
+        max_steps: most descent steps; each costs about two forward passes and one backward pass of the path.
+
+    Returns:
+        The path and its energies.
+
+    Raises:
+        ShapeError: fewer than 3 points.
+    """
+    if len(start) < 3:
+        raise ShapeError(f"a path of {len(start)} points has nothing to move; give at least 3")
+    first, inner, last = start[:1], start[1:-1].clone(), start[-1:]
+
+    def energy(middle: Tensor) -> Tensor:
+        h = f(torch.cat([first, middle, last])).flatten(1)
+        return (h[1:] - h[:-1]).square().sum()
+
+    def energy_and_gradient(middle: Tensor) -> tuple[float, Tensor]:
+        with torch.enable_grad():
+            middle = middle.detach().requires_grad_(True)
+            value = energy(middle)
+            (gradient,) = torch.autograd.grad(value, middle)
+        return value.item(), gradient
+
+    value, gradient = energy_and_gradient(inner)
+    energies, converged = [value], False
+    # a first step that moves by a hundredth of the path's spacing
+    spacing = (start[1:] - start[:-1]).norm() / max(gradient.norm().item(), 1e-30)
+    rate = 0.01 * spacing.item()
+    for _ in range(max_steps):
+        while True:
+            trial = inner - rate * gradient
+            with torch.no_grad():
+                lower = energy(trial).item()
+            if lower <= value or rate < 1e-30:
+                break
+            rate /= 4
+        if lower > value:
+            break
+        new_value, new_gradient = energy_and_gradient(trial)
+        moved, change = (trial - inner).flatten(), (new_gradient - gradient).flatten()
+        curvature = torch.dot(moved, change).item()
+        rate = torch.dot(moved, moved).item() / curvature if curvature > 0 else 2 * rate
+        fell = value - new_value
+        inner, value, gradient = trial, new_value, new_gradient
+        energies.append(value)
+        if fell <= tol * value:
+            converged = True
+            break
+    return GeodesicPath(torch.cat([first, inner.detach(), last]), energies, converged)
+
+
+def curvedness(bases: Sequence[LocalBasis], *, soft: bool = False) -> Tensor:
+    """D_geo of every segment of a path, from the local bases at its points (P23a, Fig. 7c).
+
+    Args:
+        bases: at the path's points, in order, at least two, of one shape.
+        soft: with the soft cut of :mod:`diffgeo.geometry.grassmann`, which does not jump when singular values cross.
+
+    Returns:
+        shape (len(bases) − 1,), float64, in radians.
+
+    Raises:
+        ShapeError: fewer than two bases, or unequal shapes.
+    """
+    if len(bases) < 2:
+        raise ShapeError(f"a path of {len(bases)} points has no segment; give at least 2 bases")
+    values = [soft_distance(a, b) if soft else grassmann_distance(a.U, b.U) for a, b in pairwise(bases)]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def semantic_path_length(bases: Sequence[LocalBasis], *, soft: bool = False) -> float:
+    """Σ_l D_geo(T_h⁽ˡ⁾, T_h⁽ˡ⁺¹⁾) (P23a, Table 1); arguments and errors as :func:`curvedness`."""
+    return curvedness(bases, soft=soft).sum().item()

@@ -12,6 +12,7 @@ and pulled back to X in one of two conventions:
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -44,7 +45,8 @@ def transport(u: Tensor, target: LocalBasis, convention: Convention = "isometric
         raise ShapeError(f"u has shape {tuple(u.shape)}; the target's tangent space lives in ({target.U.shape[0]},)")
     projected = target.U @ (target.U.T @ u)
     length = projected.norm()
-    if length <= torch.finfo(u.dtype).eps * u.norm():
+    # what rounding alone leaves of an orthogonal u grows with the root of its length
+    if length <= 8 * torch.finfo(u.dtype).eps * math.sqrt(len(u)) * u.norm():
         raise ValueRangeError("u is orthogonal to the target's tangent space; raise svd.rank")
     unit = projected / length
     return unit, pull_back(unit, target, convention)
@@ -62,11 +64,17 @@ def pull_back(u: Tensor, basis: LocalBasis, convention: Convention = "isometric"
         v, shape (d,), ‖v‖ = 1.
 
     Raises:
-        ValueRangeError: no such convention, or u has no part in the tangent space.
+        ValueRangeError: no such convention, u has no part in the tangent space, or (``pullback``) some s_i is 0.
     """
     coordinates = basis.U.T @ u
     if convention == "pullback":
-        coordinates = coordinates / basis.s.clamp_min(torch.finfo(basis.s.dtype).tiny)
+        floor = torch.finfo(basis.s.dtype).eps * basis.s[0]
+        if bool((basis.s <= floor).any()):
+            raise ValueRangeError(
+                f"the basis holds a singular value of {basis.s[-1]:g}, so that u has no exact pre-image; "
+                "lower svd.rank, or use edit.transport=isometric"
+            )
+        coordinates = coordinates / basis.s
     elif convention != "isometric":
         raise ValueRangeError(f"edit.transport is {convention!r}; allowed are isometric and pullback")
     v: Tensor = basis.V @ coordinates

@@ -105,9 +105,11 @@ def load_predictor(
     verify_digests(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
+        if len(config["names"]) != len(config["binary"]):
+            raise ValueError(f"{len(config['names'])} names, but {len(config['binary'])} entries of binary")
         network = FactorNet(config["size"], config["width"], len(config["names"]))
         network.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{folder} is no attribute predictor ({type(error).__name__}: {reason}); "

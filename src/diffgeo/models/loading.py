@@ -1,8 +1,8 @@
 """From a name, a folder or a hub id to a model: one code path, shipped weights included.
 
 A folder is a diffusers pipeline: ``model_index.json`` and a sub-folder (or file) per part. Weights are read from
-safetensors; a shipped model's are checked against the digests that ship beside it. Nothing in a checkpoint is
-ever executed.
+safetensors, or, where a pipeline has none, by torch's weights-only reader: nothing in a checkpoint is ever executed. A
+shipped model's files are checked against the digests that ship beside it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def verify_digests(folder: Path) -> None:
     listing = folder / DIGESTS
     if not listing.is_file():
         return
-    for line in listing.read_text().splitlines():
+    for line in filter(str.strip, listing.read_text().splitlines()):
         digest, name = line.split(maxsplit=1)
         path = folder / name.lstrip("*")
         if not path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -83,7 +84,7 @@ class Context:
 
     def _load_images(self, where: str, wanted: int) -> list[Sample]:
         paths = list_images(where)
-        if len(paths) > 1 and len(paths) < wanted:
+        if Path(where).expanduser().is_dir() and len(paths) < wanted:
             raise DataError(f"data.images={where} holds {len(paths)} pictures; lower data.samples={wanted}")
         _, height, width = self.model.latent_shape
         samples = []

@@ -65,13 +65,13 @@ def local_basis(
 
     Raises:
         ConfigError: no such solver.
-        ValueRangeError: rank or share out of range.
+        ValueRangeError: rank, share or tol out of range, or h is not finite.
 
     Warns:
         ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
     """
     jacobian = JacobianOperator(f, x, chunk_size=chunk_size)
-    return decompose(jacobian, rank, share=share, solver=solver, tol=tol, seed=seed, **options)
+    return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
 
 
 def decompose(
@@ -85,36 +85,7 @@ def decompose(
     **options: Any,
 ) -> LocalBasis:
     """:func:`local_basis` for an operator at hand; same arguments, errors and warnings."""
-    smaller = min(jacobian.shape)
-    if solver not in SOLVERS:
-        raise ConfigError(f"svd.solver is {solver!r}; known are {', '.join(SOLVERS)}")
-    if share is not None and not 0 < share < 1:
-        raise ValueRangeError(f"svd.share is {share}; allowed is 0 < share < 1")
-    if rank is None:
-        rank = smaller
-    if not 1 <= rank <= smaller:
-        raise ValueRangeError(
-            f"svd.rank is {rank}, but the Jacobian is {jacobian.shape[0]} x {jacobian.shape[1]}: "
-            f"its rank is at most {smaller}. Lower svd.rank, or choose a wider feature.block or feature.pool=null"
-        )
-    if not tol > 0:
-        raise ValueRangeError(f"svd.tol is {tol}; it must be positive")
-    before = jacobian.passes
-    if share is None:
-        basis = _solve(jacobian, rank, solver, tol, seed, options)
-    else:
-        basis = _solve_share(jacobian, rank, share, solver, tol, seed, options)
-    basis = replace(basis, certificate=replace(basis.certificate, passes=jacobian.passes - before))
-    certificate = basis.certificate
-    if not certificate.converged:
-        setting = _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
-        warnings.warn(
-            f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
-            f"svd.tol={tol:g}; raise {setting}, or svd.tol if that accuracy is enough",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    return basis
+    return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
 
 
 def energy(jacobian: JacobianOperator, *, probes: int = 64, seed: int = 0) -> float:
@@ -136,6 +107,55 @@ def energy(jacobian: JacobianOperator, *, probes: int = 64, seed: int = 0) -> fl
     signs = torch.randint(0, 2, (min(m, d), probes), generator=generator).to(jacobian.x) * 2 - 1
     images = jacobian.mv(signs) if d <= m else jacobian.rmv(signs)
     return images.double().square().sum().item() / probes
+
+
+def _decompose(
+    jacobian: JacobianOperator,
+    rank: int | None,
+    share: float | None,
+    solver: str,
+    tol: float,
+    seed: int,
+    options: dict[str, Any],
+) -> LocalBasis:
+    smaller = min(jacobian.shape)
+    if solver not in SOLVERS:
+        raise ConfigError(f"svd.solver is {solver!r}; known are {', '.join(SOLVERS)}")
+    if share is not None and not 0 < share < 1:
+        raise ValueRangeError(f"svd.share is {share}; allowed is 0 < share < 1")
+    if rank is None:
+        rank = smaller
+    if not 1 <= rank <= smaller:
+        raise ValueRangeError(
+            f"svd.rank is {rank}, but the Jacobian is {jacobian.shape[0]} x {jacobian.shape[1]}: "
+            f"its rank is at most {smaller}. Lower svd.rank, or choose a wider feature.block or feature.pool=null"
+        )
+    if not tol > 0:
+        raise ValueRangeError(f"svd.tol is {tol}; it must be positive")
+    if not bool(torch.isfinite(jacobian.h).all()):
+        raise ValueRangeError(
+            "h = f(x) holds NaN or infinity at a finite x; the model overflows, try model.dtype=float64"
+        )
+    before = jacobian.passes
+    if share is None:
+        basis = _solve(jacobian, rank, solver, tol, seed, options)
+    else:
+        basis = _solve_share(jacobian, rank, share, solver, tol, seed, options)
+    return replace(basis, certificate=replace(basis.certificate, passes=jacobian.passes - before))
+
+
+def _warn(basis: LocalBasis) -> LocalBasis:
+    """Warn, in the name of the public function's caller, when the tolerance was not reached."""
+    certificate = basis.certificate
+    if not certificate.converged:
+        setting = _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
+        warnings.warn(
+            f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
+            f"svd.tol={certificate.tol:g}; raise {setting}, or svd.tol if that accuracy is enough",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return basis
 
 
 def _solve(

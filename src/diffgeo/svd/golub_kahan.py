@@ -12,6 +12,9 @@ gives u = Q y, v = P z, and its residuals need no further product with J:
 
 A Krylov space sees a slowly decaying spectrum much better than powers of J do: 50 directions of a 32×32 U-Net to
 1e-3 rad in under 450 passes, where subspace iteration is at 0.45 rad after 3,000.
+
+A block of b columns sees at most b copies of one singular value (as any block Krylov method does): where more than
+``block_size`` of the leading ones are exactly equal, raise it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def golub_kahan(
     tol: float = 1e-5,
     max_passes: int | None = None,
     seed: int = 0,
-    block_size: int = 10,
+    block_size: int = 8,
     start: Tensor | None = None,
 ) -> LocalBasis:
     """Leading singular triplets by block Golub–Kahan, stopped when all residuals are within ``tol``.

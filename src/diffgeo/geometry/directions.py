@@ -1,0 +1,164 @@
+r"""Directions that serve every sample.
+
+For each direction u_i of a reference sample, every other sample gives the one that matches it best; with signs aligned
+their mean, made unit, is the global direction ū_i (P23a, section 3.5). Who matches whom:
+
+    ``nearest``    the u_j of largest |cos|, which may serve several u_i (P23a),
+    ``hungarian``  one to one, the assignment of least Σ (1 − |cos|),
+    ``frechet``    no matching: the Fréchet mean of the tangent spaces on the Grassmannian, its axes those in which
+                   the samples' mean pullback metric is diagonal.
+
+PCA of h over samples (GANSpace) and random directions have the same interface, to compare with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.geometry.grassmann import frechet_mean
+from diffgeo.svd import LocalBasis
+
+__all__ = [
+    "GlobalDirections",
+    "best_match",
+    "global_directions",
+    "pca_directions",
+    "project_to_tangent",
+    "random_directions",
+]
+
+Method = Literal["nearest", "hungarian", "frechet"]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalDirections:
+    """Directions in H that are meant for every sample.
+
+    Attributes:
+        U: unit columns, shape (m, k), not orthogonal in general.
+        score: shape (k,): the mean |cos| of ū_i's members with it (for matched ones), its mean share of squared
+            length within the samples' tangent spaces (frechet), its share of the variance (PCA), or NaN (random).
+        method: how they were found.
+    """
+
+    U: Tensor
+    score: Tensor
+    method: str
+
+
+def global_directions(
+    bases: Sequence[LocalBasis], method: Method = "nearest", *, reference: int = 0
+) -> GlobalDirections:
+    """Average the local bases of several samples at one timestep.
+
+    Args:
+        bases: at least two, of one shape.
+        method: see the module's docstring.
+        reference: index of the sample whose order the directions keep (not used by ``frechet``).
+
+    Returns:
+        As many directions as the bases have.
+
+    Raises:
+        ShapeError: fewer than two bases, or unequal shapes.
+        ValueRangeError: no such method or reference.
+    """
+    if len(bases) < 2 or any(b.U.shape != bases[0].U.shape for b in bases):
+        raise ShapeError("global directions need at least two bases, all of one shape")
+    if not 0 <= reference < len(bases):
+        raise ValueRangeError(f"reference {reference} is outside 0 to {len(bases) - 1}")
+    if method == "frechet":
+        return _frechet(bases)
+    if method not in ("nearest", "hungarian"):
+        raise ValueRangeError(f"method {method!r} is unknown; allowed are nearest, hungarian and frechet")
+    base = bases[reference].U.double()
+    members = [base]
+    for index, other in enumerate(bases):
+        if index == reference:
+            continue
+        cosines = base.T @ other.U.double()
+        if method == "nearest":
+            chosen = cosines.abs().argmax(dim=1)
+        else:
+            chosen = torch.as_tensor(linear_sum_assignment(1 - cosines.abs().cpu().numpy())[1], device=base.device)
+        signs = cosines.gather(1, chosen[:, None]).sign().squeeze(1)
+        members.append(other.U.double()[:, chosen] * signs)
+    stack = torch.stack(members)
+    mean = stack.mean(dim=0)
+    unit = mean / mean.norm(dim=0).clamp_min(torch.finfo(mean.dtype).tiny)
+    score = (stack * unit).sum(dim=1).abs().mean(dim=0)
+    return GlobalDirections(unit.to(bases[0].U.dtype), score, method)
+
+
+def _frechet(bases: Sequence[LocalBasis]) -> GlobalDirections:
+    mean, _ = frechet_mean([b.U for b in bases])
+    metric = mean.new_zeros(mean.shape[1], mean.shape[1])
+    for b in bases:
+        scaled = (mean.T @ b.U.double()) * b.s.double()
+        metric += scaled @ scaled.T / len(bases)
+    axes = torch.linalg.eigh(metric).eigenvectors.flip(1)
+    u = mean @ axes
+    score = torch.stack([(b.U.double().T @ u).square().sum(dim=0) for b in bases]).mean(dim=0)
+    return GlobalDirections(u.to(bases[0].U.dtype), score, "frechet")
+
+
+def best_match(first: LocalBasis, second: LocalBasis) -> Tensor:
+    """The largest |cos| of each u_i of the first basis with any u_j of the second (P23a, Fig. 3a), shape (n,)."""
+    return (first.U.double().T @ second.U.double()).abs().amax(dim=1)
+
+
+def project_to_tangent(u: Tensor, basis: LocalBasis) -> tuple[Tensor, Tensor]:
+    """The unit vector of the basis's tangent space nearest to u, and the share of u's length that it keeps.
+
+    Args:
+        u: directions in H, shape (m,) or (m, k).
+        basis: the sample's local basis.
+
+    Returns:
+        (unit vectors, shape of u; shares in [0, 1], shape () or (k,)).
+
+    Raises:
+        ShapeError: u has other than m rows.
+        ValueRangeError: a direction is orthogonal to the tangent space.
+    """
+    if u.shape[:1] != basis.U.shape[:1]:
+        raise ShapeError(f"u has shape {tuple(u.shape)}; the tangent space lives in ({basis.U.shape[0]},)")
+    projected = basis.U @ (basis.U.T @ u)
+    share = projected.norm(dim=0) / u.norm(dim=0)
+    if bool((share <= 8 * torch.finfo(u.dtype).eps * math.sqrt(len(u))).any()):
+        raise ValueRangeError("a direction is orthogonal to the tangent space; raise svd.rank")
+    return projected / projected.norm(dim=0), share
+
+
+def pca_directions(h: Tensor, k: int) -> GlobalDirections:
+    """Principal components of h over samples (GANSpace; P23a, Fig. 11).
+
+    Args:
+        h: features, one sample a row, shape (N, m).
+        k: how many, 1 … min(N − 1, m).
+
+    Raises:
+        ValueRangeError: k out of range.
+    """
+    most = min(len(h) - 1, h.shape[1])
+    if not 1 <= k <= most:
+        raise ValueRangeError(f"{k} principal components of {len(h)} samples; allowed are 1 to {most}")
+    centred = h.double() - h.double().mean(dim=0)
+    _, s, vh = torch.linalg.svd(centred, full_matrices=False)
+    share = s.square() / s.square().sum()
+    return GlobalDirections(vh[:k].T.to(h.dtype), share[:k], "pca")
+
+
+def random_directions(m: int, k: int, *, seed: int = 0) -> GlobalDirections:
+    """K orthonormal directions drawn uniformly in H (P23a, Fig. 9), k ≤ m."""
+    generator = torch.Generator().manual_seed(seed)
+    u = torch.linalg.qr(torch.randn(m, k, generator=generator, dtype=torch.float64)).Q
+    return GlobalDirections(u.float(), torch.full((k,), float("nan"), dtype=torch.float64), "random")

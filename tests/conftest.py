@@ -1,0 +1,82 @@
+"""Fixtures that several test folders share: tiny random-weight networks, and the shipped model."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from diffgeo.models import PixelDiffusion, load_model
+from diffgeo.noise_schedule import NoiseSchedule
+
+
+def make_tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32):
+    """A U-Net with random weights: channels (8, 16), attention at the lowest level, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet2DModel(
+            sample_size=size,
+            in_channels=3,
+            out_channels=3,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            attention_head_dim=8,
+            add_attention=attention,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D" if attention else "DownBlock2D"),
+            up_block_types=("AttnUpBlock2D" if attention else "UpBlock2D", "UpBlock2D"),
+        )
+    return torch.nn.Module.to(unet, dtype).eval().requires_grad_(False)
+
+
+def linear_schedule(prediction="epsilon"):
+    """DDPM's linear schedule of 1000 steps."""
+    return NoiseSchedule.of(DDPMScheduler(num_train_timesteps=1000, prediction_type=prediction))
+
+
+@pytest.fixture(scope="session")
+def tiny_unet():
+    """Factory of tiny U-Nets: ``tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32)``."""
+    return make_tiny_unet
+
+
+@pytest.fixture(scope="session")
+def schedule():
+    return linear_schedule()
+
+
+@pytest.fixture
+def tiny_model(tiny_unet):
+    """A float32 pixel model of 8x8 pictures."""
+    return PixelDiffusion(tiny_unet(), linear_schedule(), name="tiny", source="random")
+
+
+@pytest.fixture
+def tiny_model64(tiny_unet):
+    """The same network in float64."""
+    return PixelDiffusion(tiny_unet(dtype=torch.float64), linear_schedule(), name="tiny", source="random")
+
+
+@pytest.fixture(scope="session")
+def session_model64():
+    """``tiny_model64`` for property tests, which share one network among their examples."""
+    return PixelDiffusion(make_tiny_unet(dtype=torch.float64), linear_schedule(), name="tiny", source="random")
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory, tiny_unet):
+    """Folder of a DDPMPipeline, 16x16 pixels, random weights."""
+    folder = tmp_path_factory.mktemp("models") / "tiny_ddpm"
+    DDPMPipeline(tiny_unet(size=16), DDPMScheduler(num_train_timesteps=1000)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The model that diffgeo ships, float32 on the CPU."""
+    return load_model("factor_faces")

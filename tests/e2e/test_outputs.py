@@ -1,0 +1,146 @@
+"""What a good run leaves, that it is the same every time, and that every variant of the method runs."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from diffgeo.report.figures import draw, save_figure
+from diffgeo.results import Result
+
+FIGURES = ["directions", "spectrum", "traversals_0.5T", "traversals_1T"]
+
+
+def table(outcome, stem="discovery"):
+    return pd.read_parquet(outcome.folder / "tables" / f"{stem}.parquet")
+
+
+def test_a_run_folder_holds_settings_manifest_log_tables_tensors_and_figures(good):
+    assert good.files() == sorted(
+        [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "diffgeo.log", "run.json"]
+        + [f"tables/discovery{part}.{suffix}" for part in ("", "_traversals") for suffix in ("csv", "parquet")]
+        + [f"figures/discovery_{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")]
+        + ["tensors/discovery.safetensors"]
+    )
+
+
+def test_the_command_prints_the_run_folder_last(good):
+    assert good.out.splitlines()[-1] == str(good.folder)
+
+
+def test_the_manifest_names_versions_seed_model_and_outcome(good, tiny_pipeline):
+    manifest = good.manifest
+    assert manifest["status"] == "completed"
+    assert manifest["seed"] == 0
+    assert manifest["model"]["source"] == str(tiny_pipeline)
+    assert {"python", "torch", "diffusers", "diffgeo", "hydra-core"} <= set(manifest["versions"])
+    assert manifest["scalars"]["discovery"]["samples"] == 2
+
+
+def test_the_saved_settings_are_those_that_ran(good):
+    settings = yaml.safe_load((good.folder / ".hydra" / "config.yaml").read_text())
+    assert settings["svd"]["rank"] == 3
+    assert settings["schedule"]["edit"] == [1.0, 0.5]
+
+
+def test_the_log_tells_of_the_studies(good):
+    assert "discovery (" in (good.folder / "diffgeo.log").read_text()
+
+
+@pytest.mark.parametrize("stem", ["discovery", "discovery_traversals"])
+def test_csv_and_parquet_hold_the_same_table(good, stem):
+    csv = pd.read_csv(good.folder / "tables" / f"{stem}.csv")
+    parquet = table(good, stem)
+    assert list(csv.columns) == list(parquet.columns)
+    pd.testing.assert_frame_equal(csv.fillna(-1), parquet.fillna(-1), check_dtype=False, rtol=1e-15)
+
+
+def test_tables_have_one_row_a_direction_and_one_a_frame(good):
+    rows, frames = table(good), table(good, "discovery_traversals")
+    assert len(rows) == 2 * 2 * 3  # samples, timesteps, directions
+    assert not rows.duplicated(["sample", "t", "direction"]).any()
+    assert len(frames) == 2 * 2 * 2 * 3  # ..., traversed directions, frames
+    assert list(frames["frame"]) == list(range(24))
+    assert (frames.loc[frames["gamma"] == 0, "pixel_change"] == 0).all()
+    assert (rows.groupby(["sample", "t"])["singular_value"].diff().dropna() <= 0).all()
+    assert rows["converged"].all()
+
+
+def test_tensors_hold_the_bases_of_the_table_and_a_picture_a_frame(good):
+    tensors, rows = load_file(good.folder / "tensors" / "discovery.safetensors"), table(good)
+    assert tensors["frames"].shape == (24, 3, 16, 16)
+    assert tensors["frames"].dtype == torch.uint8
+    for (sample, t), part in rows.groupby(["sample", "t"]):
+        s, v, u = (tensors[f"{name}/{sample}/{t}"] for name in "sVU")
+        np.testing.assert_allclose(s.numpy(), part["singular_value"], rtol=1e-6)
+        for basis in (u, v):
+            torch.testing.assert_close(basis.T @ basis, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def test_figures_open_and_are_not_blank(good):
+    for name in FIGURES:
+        with Image.open(good.folder / "figures" / f"discovery_{name}.png") as picture:
+            grey = np.asarray(picture.convert("L"))
+        assert grey.std() > 5, name
+        root = ET.parse(good.folder / "figures" / f"discovery_{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+        assert len(list(root.iter())) > 50, name
+
+
+def test_figures_can_be_drawn_again_from_the_files_alone(good, tmp_path):
+    tensors = load_file(good.folder / "tensors" / "discovery.safetensors")
+    result = Result("discovery", table(good), {}, tensors, {"traversals": table(good, "discovery_traversals")})
+    figures = draw(result)
+    assert sorted(figures) == [f"discovery_{name}" for name in FIGURES]
+    png, _ = save_figure(figures["discovery_spectrum"], tmp_path / "again")
+    with Image.open(png) as again, Image.open(good.folder / "figures" / "discovery_spectrum.png") as first:
+        np.testing.assert_array_equal(np.asarray(again), np.asarray(first))
+
+
+def test_nothing_like_a_progress_bar_reaches_a_pipe(good):
+    assert good.err == ""
+    assert not set("━╸╺\r\x1b") & set(good.out)
+
+
+def test_the_same_settings_and_seed_give_the_same_bytes(good, tiny_run):
+    again = tiny_run("schedule.edit=[1.0,0.5]", "data.samples=2", figures=True)
+    assert again.code == 0, again.err
+    for stem in ("discovery", "discovery_traversals"):
+        pd.testing.assert_frame_equal(table(again, stem), table(good, stem), check_exact=True)
+    for name in [f for f in good.files("t*/*") if f.endswith((".csv", ".safetensors"))] + good.files("figures/*"):
+        assert (again.folder / name).read_bytes() == (good.folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["feature=mid_pooled"],
+        ["edit=shooting", "edit.steps=2", "svd.rank=2", "svd.tol=1e-2"],
+        ["edit=shooting", "edit.steps=1", "edit.transport=pullback", "edit.normalise=false"],
+        ["edit=guidance", "edit.steps=2"],
+        ["svd=subspace", "svd.tol=1e-2"],
+        ["svd=randomized"],
+        ["svd.share=0.02"],
+        ["schedule.boost_below=0.2", "schedule.eta=0.5"],
+        ["model.dtype=float64"],
+    ],
+    ids=lambda overrides: ",".join(overrides),
+)
+def test_every_variant_runs(tiny_run, overrides):
+    outcome = tiny_run(*overrides)
+    assert outcome.code == 0, outcome.err
+    rows = table(outcome)
+    assert len(rows) >= 1
+    assert np.isfinite(rows[["singular_value", "residual_left", "residual_right"]]).all(axis=None)
+    assert (table(outcome, "discovery_traversals")["pixel_change"] >= 0).all()
+
+
+def test_solvers_agree_on_the_singular_values(tiny_run, good):
+    exact = table(tiny_run("svd=dense"))["singular_value"]
+    first = table(good).query("sample == 0 and t_frac == 1.0")["singular_value"]
+    np.testing.assert_allclose(first, exact, rtol=1e-4)

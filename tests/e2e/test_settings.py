@@ -1,0 +1,133 @@
+"""What somebody mistypes, and what they read then."""
+
+import pytest
+
+from diffgeo.errors import ConfigError, ValueRangeError
+
+SETTINGS = ConfigError.exit_code
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "guess"),
+    [
+        ("svd.rnak=3", "svd.rnak", "svd.rank"),
+        ("study.discovery.drections=2", "study.discovery.drections", "study.discovery.directions"),
+        ("modle=local", "modle", "model"),
+    ],
+)
+def test_a_typo_names_the_key_and_the_nearest_valid_one(command, override, key, guess):
+    outcome = command(override)
+    outcome.assert_failed(SETTINGS, f"there is no setting {key} ", f"Did you mean {guess}?")
+    assert len(outcome.err.splitlines()) == 2
+
+
+def test_a_typo_like_nothing_points_to_the_help(command):
+    command("zzzzzzz=3").assert_failed(SETTINGS, "there is no setting zzzzzzz", "diffgeo --help")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("svd.rank=abc", "svd.rank"),
+        ("schedule.edit=hello", "schedule.edit"),
+        ("edit.normalise=maybe", "edit.normalise"),
+    ],
+)
+def test_a_wrong_type_names_the_key(command, override, key):
+    outcome = command(override)
+    outcome.assert_failed(SETTINGS, f"Error: {key}: ", "diffgeo --help")
+
+
+@pytest.mark.parametrize(
+    ("override", "group", "guess", "choices"),
+    [
+        ("model=factor_face", "model", "factor_faces", "ddpm_celebahq, factor_faces, local"),
+        ("study=[discvery]", "study", "discovery", "discovery"),
+        ("svd=golub_kahn", "svd", "golub_kahan", "dense, golub_kahan, randomized, subspace"),
+        ("edit=shoting", "edit", "shooting", "guidance, shooting, single"),
+    ],
+)
+def test_an_unknown_choice_lists_the_choices_and_the_nearest(command, override, group, guess, choices):
+    command(override).assert_failed(SETTINGS, f"is no choice of {group}", f"Did you mean {guess}?", choices)
+
+
+def test_model_local_without_a_path_asks_for_it(command, tmp_path):
+    outcome = command("model=local", "tracking=none", f"hydra.run.dir={tmp_path}/r", folder=tmp_path / "r")
+    outcome.assert_failed(SETTINGS, "model.path has no value", "model.path=")
+
+
+def test_data_images_without_a_folder_asks_for_it(tiny_run):
+    tiny_run("data=images").assert_failed(SETTINGS, "data.images")
+
+
+def test_a_key_of_another_solver_is_refused(command):
+    outcome = command("svd=dense", "svd.block_size=3")
+    outcome.assert_failed(SETTINGS, "there is no setting svd.block_size")
+    assert "Did you mean svd.block_size?" not in outcome.err
+
+
+def test_a_key_of_a_study_that_is_not_run_is_refused(command):
+    outcome = command("study=[]", "study.discovery.directions=2")
+    outcome.assert_failed(SETTINGS, "there is no setting study.discovery.directions")
+    assert "Did you mean study.discovery.directions?" not in outcome.err
+
+
+@pytest.mark.parametrize("override", ["seed=[", "schedule=null", "=3", "study.discovery=null"])
+def test_what_hydra_cannot_parse_is_an_error_in_words(tiny_run, override):
+    tiny_run(override).assert_failed(SETTINGS, "Error: ")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("schedule.edit=[1.5]", "schedule.edit")],
+)
+def test_a_value_out_of_range_is_refused_before_the_model_loads(tiny_run, override, key):
+    outcome = tiny_run("model.path=no/such/folder", override)
+    outcome.assert_failed(SETTINGS, f"{key}=", "is not possible", "allowed:")
+
+
+def test_more_steps_than_the_schedule_has_are_refused(tiny_run):
+    tiny_run("schedule.steps=5000").assert_failed(ValueRangeError.exit_code, "schedule.steps is 5000", "1 to 1000")
+
+
+def test_a_rank_above_the_jacobians_is_refused_with_the_largest_possible(tiny_run):
+    outcome = tiny_run("svd.rank=100000")
+    outcome.assert_failed(ValueRangeError.exit_code, "svd.rank is 100000", "at most 768", "Lower svd.rank")
+
+
+@pytest.mark.parametrize("block", ["mdi", "up.7"])
+def test_a_block_that_the_network_lacks_lists_those_it_has(tiny_run, block):
+    tiny_run(f"feature.block={block}").assert_failed(SETTINGS, "feature.block", "down.0, down.1, mid, up.0, up.1")
+
+
+def test_every_key_of_a_typical_command_is_accepted(tiny_run, tiny_pipeline):
+    outcome = tiny_run(
+        f"model.path={tiny_pipeline}",
+        "schedule.steps=5",
+        "schedule.edit=[1.0]",
+        "feature.block=down.1",
+        "feature.pool=null",
+        "svd=golub_kahan",
+        "svd.rank=2",
+        "svd.tol=1e-3",
+        "study=[discovery]",
+        "seed=4",
+        "device=cpu",
+        "tracking=none",
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.manifest["seed"] == 4
+
+
+def test_an_empty_list_of_studies_runs_and_writes_no_table(tiny_run):
+    outcome = tiny_run("study=[]")
+    assert outcome.code == 0, outcome.err
+    assert outcome.manifest["status"] == "completed"
+    assert outcome.files("tables/*") == []
+
+
+def test_cfg_job_prints_all_keys_and_runs_nothing(command, tmp_path):
+    outcome = command("--cfg", "job", f"hydra.run.dir={tmp_path}/r", folder=tmp_path / "r")
+    assert outcome.code == 0
+    assert "block_size: 10" in outcome.out
+    assert not outcome.folder.exists()

@@ -1,0 +1,150 @@
+"""The one-way order of the package's modules, held by reading their imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import diffgeo
+
+ROOT = Path(diffgeo.__file__).parent
+
+# a module may import only from itself and from those before it
+ORDER = [
+    "errors",
+    "config",
+    "noise_schedule",
+    "feature_map",
+    "jacobian",
+    "svd",
+    "geometry",
+    "editing",
+    "data",
+    "models",
+    "sampling",
+    "metrics",
+    "results",
+    "progress",
+    "tracking",
+    "report",
+    "studies",
+    "training",
+    "runner",
+    "help",
+    "cli",
+    "__main__",
+    "__init__",  # imports lazily, for type checkers only
+]
+
+FIELDS = ["noise_schedule", "feature_map", "jacobian", "svd", "geometry", "editing"]
+NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def area(path):
+    """``svd/dense.py`` and ``svd/__init__.py`` -> ``svd``; ``errors.py`` -> ``errors``."""
+    relative = path.relative_to(ROOT)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def module(path):
+    """The dotted name of a file."""
+    parts = ["diffgeo", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path) for path in FILES}
+
+
+def imported(path):
+    """Every module that a file imports, anywhere in it; relative imports are not expected."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            # "from diffgeo.models import base" imports diffgeo.models.base
+            names |= {n if (n := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names}
+    return names
+
+
+def top_levels(path):
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def users_of(package):
+    return {path.relative_to(ROOT).as_posix() for path in FILES if package in top_levels(path)}
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {area(path) for path in FILES} <= set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_to_the_left(path):
+    own = ORDER.index(area(path))
+    inner = {name.split(".")[1] for name in imported(path) if name.startswith("diffgeo.")}
+    assert [name for name in inner if ORDER.index(name) > own] == []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {module(path): {n for n in imported(path) if n in MODULES} - {module(path)} for path in FILES}
+    done, trail = set(), []
+
+    def visit(name):
+        assert name not in trail, " -> ".join([*trail, name])
+        if name in done:
+            return
+        trail.append(name)
+        for other in sorted(graph[name]):
+            visit(other)
+        trail.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+    assert done == MODULES
+
+
+def test_only_tracking_imports_wandb():
+    assert users_of("wandb") == {"tracking.py"}
+
+
+def test_only_figures_and_training_import_matplotlib():
+    users = users_of("matplotlib")
+    assert "report/figures.py" in users
+    assert {u for u in users if not u.startswith("training/")} == {"report/figures.py"}
+
+
+def test_numerical_modules_know_nothing_of_hydra():
+    for package in ("hydra", "omegaconf"):
+        assert {u for u in users_of(package) if Path(u).parts[0].removesuffix(".py") in NUMERICAL} == set()
+        assert users_of(package) <= {"config.py", "cli.py"}
+
+
+def test_geometry_knows_nothing_of_networks():
+    for name in ("jacobian", "svd", "geometry", "editing"):
+        for path in (p for p in FILES if area(p) == name):
+            assert top_levels(path).isdisjoint({"diffusers", "transformers", "torchvision"}), path
+
+
+def test_the_settings_import_nothing_heavy():
+    for name in ("errors", "config", "cli", "help"):
+        path = ROOT / f"{name}.py"
+        at_top = {
+            (alias.name if isinstance(node, ast.Import) else node.module).split(".")[0]
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert at_top.isdisjoint({"torch", "diffusers", "matplotlib", "pandas", "wandb"}), name
+
+
+def test_every_public_name_can_be_imported():
+    for name in diffgeo.__all__:
+        assert getattr(diffgeo, name).__name__ == name
+    assert set(diffgeo.__all__) <= set(dir(diffgeo))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        diffgeo.nonsense  # noqa: B018

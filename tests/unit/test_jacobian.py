@@ -1,0 +1,179 @@
+import pytest
+import torch
+
+from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.jacobian import JacobianOperator
+
+F64 = torch.float64
+
+
+def analytic(x):
+    """R^5 -> R^(2x2), nonlinear, with a Jacobian that differs in every entry."""
+    return torch.stack([x[0] * x[1].sin(), x[2].exp() - x[3] ** 2, x[4] * x[0] * x[3], x.square().sum()]).reshape(2, 2)
+
+
+def jacobian_by_autograd(f, x):
+    j = torch.autograd.functional.jacobian(f, x)
+    return j.reshape(-1, x.numel())
+
+
+def bottleneck_of_full_pass(model, pool):
+    """h by a plain forward hook in an ordinary, complete forward pass."""
+
+    def f(x):
+        seen = []
+        handle = model.unet.mid_block.register_forward_hook(lambda m, i, output: seen.append(output))
+        model.unet(x[None], 300)
+        handle.remove()
+        return seen[0][0].sum(dim=(-2, -1)) if pool else seen[0][0]
+
+    return f
+
+
+@pytest.fixture
+def x64():
+    return torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=F64)
+
+
+def test_analytic_map_matches_its_hand_written_jacobian():
+    x = torch.tensor([0.3, -1.2, 0.5, 2.0, -0.7], dtype=F64)
+    a, b, c, d, e = x.tolist()
+    by_hand = torch.tensor(
+        [
+            [torch.tensor(b, dtype=F64).sin(), a * torch.tensor(b, dtype=F64).cos(), 0, 0, 0],
+            [0, 0, torch.tensor(c, dtype=F64).exp(), -2 * d, 0],
+            [e * d, 0, 0, e * a, a * d],
+            [2 * a, 2 * b, 2 * c, 2 * d, 2 * e],
+        ],
+        dtype=F64,
+    )
+    jacobian = JacobianOperator(analytic, x)
+    assert jacobian.shape == (4, 5)
+    torch.testing.assert_close(jacobian.dense(), by_hand, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(jacobian.mv(torch.eye(5, dtype=F64)), by_hand, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("pool", [None, "sum"])
+def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool):
+    expected = jacobian_by_autograd(bottleneck_of_full_pass(tiny_model64, pool), x64)
+    jacobian = JacobianOperator(tiny_model64.feature_map(300, pool=pool), x64)
+    m, d = jacobian.shape
+    assert (m, d) == expected.shape
+    assert expected.norm() > 1e-3
+    torch.testing.assert_close(jacobian.mv(torch.eye(d, dtype=F64)), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(jacobian.rmv(torch.eye(m, dtype=F64)).T, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(jacobian.dense(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_unet_jacobian_matches_finite_differences(tiny_model64, x64):
+    f = tiny_model64.feature_map(300, pool="sum")
+    v = torch.randn(192, generator=torch.Generator().manual_seed(2), dtype=F64)
+    step = 1e-5 * v.reshape(x64.shape)
+    difference = (f(x64 + step) - f(x64 - step)) / 2e-5
+    product = JacobianOperator(f, x64).mv(v[:, None])[:, 0]
+    torch.testing.assert_close(product, difference, rtol=1e-6, atol=1e-8)
+
+
+def test_h_is_the_value_of_f(tiny_model64, x64):
+    f = tiny_model64.feature_map(300)
+    torch.testing.assert_close(JacobianOperator(f, x64).h, f(x64), rtol=1e-12, atol=1e-13)
+
+
+def test_a_leading_batch_dimension_of_one_changes_nothing(tiny_model64, x64):
+    f = tiny_model64.feature_map(300, pool="sum")
+    torch.testing.assert_close(
+        JacobianOperator(f, x64[None]).dense(), JacobianOperator(f, x64).dense(), rtol=1e-12, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
+def test_chunk_size_changes_no_result(tiny_model64, x64, chunk_size):
+    f = tiny_model64.feature_map(300)
+    generator = torch.Generator().manual_seed(3)
+    v, u = torch.randn(192, 7, generator=generator, dtype=F64), torch.randn(256, 7, generator=generator, dtype=F64)
+    whole, chunked = JacobianOperator(f, x64), JacobianOperator(f, x64, chunk_size=chunk_size)
+    torch.testing.assert_close(chunked.mv(v), whole.mv(v), rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(chunked.rmv(u), whole.rmv(u), rtol=1e-11, atol=1e-13)
+    assert chunked.passes == whole.passes == 14
+
+
+def test_every_column_is_one_pass():
+    jacobian = JacobianOperator(analytic, torch.ones(5, dtype=F64), chunk_size=2)
+    assert jacobian.passes == 0
+    jacobian.mv(torch.ones(5, 3, dtype=F64))
+    assert jacobian.passes == 3
+    jacobian.rmv(torch.ones(4, 6, dtype=F64))
+    assert jacobian.passes == 9
+    jacobian.dense()
+    assert jacobian.passes == 9 + 4  # the smaller side
+
+
+def test_dense_takes_the_cheaper_side_of_a_tall_map():
+    a = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=F64)
+    jacobian = JacobianOperator(lambda x: a @ x, torch.zeros(4, dtype=F64))
+    torch.testing.assert_close(jacobian.dense(), a)
+    assert jacobian.passes == 4
+
+
+def test_float32_agrees_with_float64_to_its_precision(tiny_unet, tiny_model, tiny_model64, x64):
+    low = JacobianOperator(tiny_model.feature_map(300), x64.float()).dense()
+    high = JacobianOperator(tiny_model64.feature_map(300), x64).dense()
+    error = (low.double() - high).norm() / high.norm()
+    assert low.dtype == torch.float32
+    assert 0 < error < 1e-5
+
+
+def test_products_come_in_the_dtype_of_x_whatever_the_columns_are():
+    jacobian = JacobianOperator(analytic, torch.ones(5))
+    assert jacobian.mv(torch.ones(5, 1, dtype=F64)).dtype == torch.float32
+    assert jacobian.rmv(torch.ones(4, 1, dtype=F64)).dtype == torch.float32
+
+
+def test_tf32_and_matmul_precision_are_restored():
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        JacobianOperator(analytic, torch.ones(5)).dense()
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_the_network_collects_no_graph_over_products(tiny_model64, x64):
+    jacobian = JacobianOperator(tiny_model64.feature_map(300, pool="sum"), x64.requires_grad_())
+    assert not jacobian.dense().requires_grad
+    assert not jacobian.h.requires_grad
+
+
+def test_several_points_are_refused():
+    with pytest.raises(ShapeError, match=r"\(2, 3, 8, 8\).*one point"):
+        JacobianOperator(lambda x: x, torch.zeros(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_other_than_single_or_double_precision_is_refused(dtype):
+    with pytest.raises(ValueRangeError, match="float32 or float64"):
+        JacobianOperator(lambda x: x, torch.ones(3, dtype=dtype))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_point_is_refused(value):
+    with pytest.raises(ValueRangeError, match="NaN or infinity"):
+        JacobianOperator(lambda x: x, torch.tensor([0.0, value]))
+
+
+def test_chunk_size_below_one_is_refused():
+    with pytest.raises(ValueRangeError, match="chunk_size is 0"):
+        JacobianOperator(lambda x: x, torch.zeros(3), chunk_size=0)
+
+
+@pytest.mark.parametrize("rows", [4, 6])
+def test_columns_of_other_length_are_refused(rows):
+    jacobian = JacobianOperator(analytic, torch.ones(5))
+    with pytest.raises(ShapeError, match=rf"J V.*\(4, 5\).*\({rows}, 2\)"):
+        jacobian.mv(torch.ones(rows, 2))
+    with pytest.raises(ShapeError, match=r"J\^T U"):
+        jacobian.rmv(torch.ones(rows + 10, 2))
+    with pytest.raises(ShapeError):
+        jacobian.mv(torch.ones(5))
+    assert jacobian.passes == 0

@@ -1,0 +1,69 @@
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diffgeo.errors import OutputError
+from diffgeo.results import Result, atomic, write_result
+
+
+def test_tables_and_tensors_come_back_as_they_were(tmp_path):
+    table = pd.DataFrame({"a": [1, 2], "b": [0.1, float("nan")], "label": ["x", None]})
+    more = pd.DataFrame({"frame": [0]})
+    turned = torch.arange(6.0).reshape(2, 3).T  # not contiguous
+    result = Result("study", table, {"s": 1.0}, {"V/0/999": turned}, {"frames": more})
+    paths = write_result(result, tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
+        "tables/study.parquet",
+        "tables/study.csv",
+        "tables/study_frames.parquet",
+        "tables/study_frames.csv",
+        "tensors/study.safetensors",
+    ]
+    pd.testing.assert_frame_equal(pd.read_parquet(paths[0]), table)
+    pd.testing.assert_frame_equal(pd.read_csv(paths[1]), table, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(paths[2]), more)
+    assert torch.equal(load_file(paths[4])["V/0/999"], turned)
+
+
+def test_without_tensors_no_tensor_file(tmp_path):
+    write_result(Result("study", pd.DataFrame({"a": [1]})), tmp_path)
+    assert not (tmp_path / "tensors").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def write_half():
+        with atomic(path) as temporary:
+            temporary.write_text("new, half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_appears_only_at_the_end(tmp_path):
+    path = tmp_path / "deep" / "out.json"
+    with atomic(path) as temporary:
+        temporary.write_text("{}")
+        assert temporary.suffix == ".json"
+        assert not path.exists()
+    assert path.read_text() == "{}"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_full_disk_is_an_output_error_that_names_the_file(tmp_path):
+    with pytest.raises(OutputError, match=r"cannot write .*out\.txt \(No space left.*hydra\.run\.dir="):  # noqa: SIM117
+        with atomic(tmp_path / "out.txt"):
+            raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_of_the_folder_is_an_output_error(tmp_path):
+    (tmp_path / "tables").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        write_result(Result("study", pd.DataFrame({"a": [1]})), tmp_path)
