@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
-    from diffgeo.geometry import geodesic_shooting, transport
+    from diffgeo.geometry import (
+        boundary_value_geodesic,
+        frechet_mean,
+        geodesic_shooting,
+        global_directions,
+        grassmann_distance,
+        lerp,
+        principal_angles,
+        semantic_path_length,
+        slerp,
+        transport,
+    )
     from diffgeo.jacobian import JacobianOperator
     from diffgeo.models import DiffusionModel, load_model
     from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
@@ -22,14 +33,22 @@ __all__ = [
     "DiffusionModel",
     "JacobianOperator",
     "LocalBasis",
+    "boundary_value_geodesic",
     "ddim_invert",
     "ddim_sample",
+    "frechet_mean",
     "geodesic_shooting",
+    "global_directions",
+    "grassmann_distance",
     "initial_noise",
+    "lerp",
     "load_model",
     "local_basis",
     "normalise_distortion",
+    "principal_angles",
+    "semantic_path_length",
     "single_step",
+    "slerp",
     "transport",
     "x_space_guidance",
 ]
@@ -44,14 +63,22 @@ _HOME = {
     "DiffusionModel": "models",
     "JacobianOperator": "jacobian",
     "LocalBasis": "svd",
+    "boundary_value_geodesic": "geometry",
     "ddim_invert": "sampling",
     "ddim_sample": "sampling",
+    "frechet_mean": "geometry",
     "geodesic_shooting": "geometry",
+    "global_directions": "geometry",
+    "grassmann_distance": "geometry",
     "initial_noise": "sampling",
+    "lerp": "geometry",
     "load_model": "models",
     "local_basis": "svd",
     "normalise_distortion": "editing",
+    "principal_angles": "geometry",
+    "semantic_path_length": "geometry",
     "single_step": "editing",
+    "slerp": "geometry",
     "transport": "geometry",
     "x_space_guidance": "editing",
 }

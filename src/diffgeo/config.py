@@ -23,8 +23,10 @@ __all__ = [
     "DiscoveryConfig",
     "EditConfig",
     "FeatureConfig",
+    "FrequencyConfig",
     "ModelConfig",
     "ScheduleConfig",
+    "SpectrumConfig",
     "SvdConfig",
     "TrackingConfig",
     "check",
@@ -224,6 +226,24 @@ class DiscoveryConfig:
 
 
 @dataclass
+class SpectrumConfig:
+    """Study ``spectrum``: effective dimension and flatness by timestep; nothing to set."""
+
+
+@dataclass
+class FrequencyConfig:
+    """Study ``frequency``: radial power spectra of the directions.
+
+    Attributes:
+        directions: leading directions that are averaged; fewer where ``svd.rank`` is lower.
+        low: what counts as low frequency, as a fraction of Nyquist.
+    """
+
+    directions: int = 50
+    low: float = 0.25
+
+
+@dataclass
 class Config:
     """A run. ``study`` maps the name of every study to execute to its settings, in order."""
 
@@ -245,7 +265,11 @@ SVD_SCHEMAS = {
     "randomized": RandomizedConfig,
     "dense": DenseConfig,
 }
-STUDY_SCHEMAS: dict[str, type] = {"discovery": DiscoveryConfig}
+STUDY_SCHEMAS: dict[str, type] = {
+    "discovery": DiscoveryConfig,
+    "spectrum": SpectrumConfig,
+    "frequency": FrequencyConfig,
+}
 """One entry per study; ``conf/study/NAME.yaml`` fills it and ``diffgeo.studies.NAME`` runs on it."""
 
 
@@ -346,6 +370,11 @@ def check(cfg: Config) -> None:
         schema = STUDY_SCHEMAS.get(name)
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
         require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
+    frequency = cfg.study.get("frequency")
+    if isinstance(frequency, FrequencyConfig):
+        n, low = frequency.directions, frequency.low
+        require(n >= 1, "study.frequency.directions", n, "1 or more")
+        require(0 < low < math.sqrt(2), "study.frequency.low", low, "a fraction of Nyquist, above 0 and below 1.41")
     discovery = cfg.study.get("discovery")
     if isinstance(discovery, DiscoveryConfig):
         n = discovery.directions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 __all__ = ["help_text"]
@@ -19,7 +20,7 @@ Keys that are typed most
   model.path=FOLDER|owner/name   data.samples=4        schedule.steps=40   schedule.edit=[1.0,0.5]
   feature.block=mid|down.0|up.1  feature.pool=sum|null svd.rank=50         svd.tol=1e-4
   edit.strength=0.06             edit.normalise=true   seed=0              device=auto|cpu|cuda
-  study=[discovery]              study.discovery.directions=3              hydra.run.dir=FOLDER
+  study=[discovery,spectrum]     study.discovery.directions=3              hydra.run.dir=FOLDER
 
 Examples
   diffgeo                                               the shipped model
@@ -40,7 +41,7 @@ def help_text(conf: Path) -> str:
     for group in sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name != "training"):
         for choice in sorted((conf / group).glob("*.yaml")):
             comments = [x for x in choice.read_text().splitlines() if x.startswith("#") and "@package" not in x]
-            chosen = f"- {group}: {choice.stem}" in config or f"- {group}: [{choice.stem}]" in config
+            chosen = re.search(rf"^  - {group}: (\[.*\b)?{choice.stem}\b", config, re.MULTILINE)
             name = f"{group}={choice.stem}{' *' if chosen else ''}"
             lines.append(f"  {name:<28} {comments[0].lstrip('# ') if comments else ''}".rstrip())
     return _HEAD + "\n".join(lines) + "\n" + _FOOT

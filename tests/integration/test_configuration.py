@@ -47,10 +47,10 @@ def test_a_solver_choice_sets_its_own_name(composed, solver):
     assert typed(composed(f"svd={solver}")).svd.solver == solver
 
 
-def test_defaults_are_the_shipped_model_and_the_discovery_study(composed):
+def test_defaults_are_the_shipped_model_and_the_studies_of_its_spectra(composed):
     config = typed(composed())
     assert config.model.path == "factor_faces"
-    assert list(config.study) == ["discovery"]
+    assert list(config.study) == ["discovery", "spectrum", "frequency"]
     assert config.seed == 0
     assert {f.name for f in fields(config)} == set(composed()) - {"hydra"}
 

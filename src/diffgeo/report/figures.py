@@ -152,10 +152,50 @@ def _directions(result: Result) -> Figure:
     return figure
 
 
+def _spectrum_study(result: Result) -> dict[str, Figure]:
+    figure, grid = plt.subplots(1, 2, figsize=(7.2, 2.9), layout="constrained")
+    quantities = (("effective_dimension", "effective dimension"), ("flatness", r"$\sigma_n / \sigma_1$"))
+    for axes, (column, label) in zip(grid, quantities, strict=True):
+        _by_time(axes, result.table, column)
+        axes.set(ylabel=label)
+    figure.suptitle(f"spectra of ∂h/∂x, n = {result.table['rank'].iloc[0]}; grey: samples", fontsize=9)
+    return {"summary": figure}
+
+
+def _frequency(result: Result) -> dict[str, Figure]:
+    table = result.table
+    figure, (density, share) = plt.subplots(1, 2, figsize=(7.2, 2.9), layout="constrained")
+    for i, t_frac in enumerate(table["t_frac"].unique()):
+        rows = table[table["t_frac"] == t_frac]
+        by = rows.groupby("nyquist_fraction")["power"]
+        colour = COLOURS[i % len(COLOURS)]
+        density.plot(by.mean(), color=colour, marker=MARKERS[i % 7], markevery=3, ms=3.5, lw=1.3, label=f"{t_frac:g} T")
+        density.fill_between(by.min().index, by.min(), by.max(), color=colour, alpha=0.15, lw=0)
+    density.set(xlabel="radial frequency / Nyquist", ylabel="share of power", yscale="log", title="power of $v_i$")
+    density.legend(title="timestep")
+    _by_time(share, table[table["radius"] == 0], "low_share")
+    share.set(ylabel="low-frequency share", ylim=(0, 1), title="low-frequency share; grey: samples")
+    return {"power": figure}
+
+
+def _by_time(axes: Any, table: pd.DataFrame, column: str) -> None:
+    """A quantity against t / T, running from T to 0 as sampling does: samples in grey, their mean in colour."""
+    for _, rows in table.groupby("sample"):
+        axes.plot(rows["t_frac"], rows[column], color="0.75", lw=0.8, marker=".", ms=3)
+    mean = table.groupby("t_frac")[column].mean()
+    axes.plot(mean, color=COLOURS[0], marker="o", ms=4, lw=1.5)
+    axes.set(xlabel="t / T")
+    axes.invert_xaxis()
+
+
 def _latent_shape(result: Result) -> tuple[int, int, int]:
     c, h, w = result.tensors["latent_shape"].tolist()
     return int(c), int(h), int(w)
 
 
-FIGURES: dict[str, Callable[[Result], dict[str, Figure]]] = {"discovery": _discovery}
+FIGURES: dict[str, Callable[[Result], dict[str, Figure]]] = {
+    "discovery": _discovery,
+    "spectrum": _spectrum_study,
+    "frequency": _frequency,
+}
 """Study → its figures."""

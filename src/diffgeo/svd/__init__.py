@@ -128,7 +128,7 @@ def _decompose(
     if not 1 <= rank <= smaller:
         raise ValueRangeError(
             f"svd.rank is {rank}, but the Jacobian is {jacobian.shape[0]} x {jacobian.shape[1]}: "
-            f"its rank is at most {smaller}. Lower svd.rank, or choose a wider feature.block or feature.pool=null"
+            f"its rank is at most {smaller}; lower svd.rank, or choose a wider feature.block or feature.pool=null"
         )
     if not tol > 0:
         raise ValueRangeError(f"svd.tol is {tol}; it must be positive")

@@ -1,0 +1,63 @@
+r"""How coarse or fine a direction is: its radial power spectral density (P23a, Fig. 5b).
+
+For a direction v with shape (C, H, W) and its two-dimensional DFT v̂, the power at radius ρ is the sum of |v̂|² over
+channels and over frequencies within half a bin of ρ, ρ in cycles per picture. A unit direction's powers add up to 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffgeo.errors import ShapeError, ValueRangeError
+
+__all__ = ["band_share", "radial_power"]
+
+
+def radial_power(directions: Tensor) -> Tensor:
+    """Share of each direction's power at every radial frequency.
+
+    Args:
+        directions: shape (n, C, H, W), none of them 0.
+
+    Returns:
+        shape (n, R + 1), float64, rows add up to 1: entry r is the share at radius r ± 1/2 cycles per picture, up to
+        the corner of the frequency plane.
+
+    Raises:
+        ShapeError: directions are not (n, C, H, W).
+        ValueRangeError: a direction is 0 or not finite.
+    """
+    if directions.ndim != 4:
+        raise ShapeError(f"directions have shape {tuple(directions.shape)}; expected (n, C, H, W)")
+    power = torch.fft.fft2(directions.double(), norm="ortho").abs().square().sum(dim=1)
+    total = power.sum(dim=(1, 2))
+    if not bool((total > 0).all() and torch.isfinite(total).all()):
+        raise ValueRangeError("a direction is 0 or not finite; it has no spectrum")
+    h, w = directions.shape[-2:]
+    fy, fx = torch.fft.fftfreq(h) * h, torch.fft.fftfreq(w) * w
+    radius = (fy[:, None].square() + fx[None, :].square()).sqrt().round().long().flatten().to(directions.device)
+    shares: Tensor = power.new_zeros(len(power), int(radius.max()) + 1)
+    shares.index_add_(1, radius, power.flatten(1))
+    return shares / total.unsqueeze(1)
+
+
+def band_share(power: Tensor, low: float, high: float, side: int) -> Tensor:
+    """Share of power between two radii, given as fractions of the Nyquist frequency side / 2.
+
+    Args:
+        power: from :func:`radial_power`, shape (n, R + 1).
+        low: lower radius, included, as a fraction of Nyquist, 0 or more.
+        high: upper radius, excluded; above √2 for everything.
+        side: picture side in pixels.
+
+    Returns:
+        shape (n,), in [0, 1].
+
+    Raises:
+        ValueRangeError: low is negative or not below high.
+    """
+    if not 0 <= low < high:
+        raise ValueRangeError(f"band {low} to {high} is empty; need 0 <= low < high")
+    fraction = torch.arange(power.shape[1], device=power.device) / (side / 2)
+    return power[:, (fraction >= low) & (fraction < high)].sum(dim=1)

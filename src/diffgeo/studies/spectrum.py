@@ -1,0 +1,65 @@
+r"""Singular spectra by timestep (P23a, Fig. 3b): does the spectrum flatten as t → 0?
+
+One row per (sample, timestep), on the n directions of the run's local bases: the effective dimension
+r = (Σ s²)² / Σ s⁴ (n for a flat spectrum, 1 for a single direction), the flatness s_n / s_1, how many of the n
+directions hold half of their squared length, and the gap behind the last. Claims are sign tests over samples.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy.stats import binomtest
+from torch import Tensor
+
+from diffgeo.config import SpectrumConfig
+from diffgeo.results import Result
+from diffgeo.studies.context import Context
+
+__all__ = ["effective_dimension", "run"]
+
+
+def effective_dimension(s: Tensor) -> float:
+    """Participation ratio of the pullback metric's spectrum, (Σ s²)² / Σ s⁴, in [1, len(s)].
+
+    Args:
+        s: singular values, shape (n,), not all 0.
+    """
+    squared = s.double().square()
+    return (squared.sum().square() / squared.square().sum()).item()
+
+
+def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every study has this signature)
+    """Summarise the spectra of every sample's local bases; they are shared with other studies of the run."""
+    rows = []
+    places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
+    for sample, t_frac, t in context.track(places, "spectrum"):
+        basis = context.basis(sample, t)
+        share = basis.s.double().square().cumsum(0) / basis.s.double().square().sum()
+        rows.append(
+            {
+                "sample": sample.index,
+                "name": sample.name,
+                "t_frac": t_frac,
+                "t": t,
+                "rank": basis.rank,
+                "effective_dimension": effective_dimension(basis.s),
+                "flatness": (basis.s[-1] / basis.s[0]).item(),
+                "half_energy_rank": int((share < 0.5).sum()) + 1,
+                "singular_value_first": basis.s[0].item(),
+                "gap": basis.certificate.gap,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return Result("spectrum", table, {} if table.empty else _scalars(table))
+
+
+def _scalars(table: pd.DataFrame) -> dict[str, float]:
+    scalars = {}
+    for t_frac, part in table.groupby("t_frac", sort=False):
+        scalars[f"effective_dimension/t_{t_frac:g}"] = float(part["effective_dimension"].mean())
+    by_time = table.pivot(index="sample", columns="t_frac", values="effective_dimension").dropna()
+    if by_time.shape[1] >= 2 and len(by_time):
+        flatter = int((by_time[by_time.columns.min()] > by_time[by_time.columns.max()]).sum())
+        scalars["flattens_share"] = flatter / len(by_time)
+        scalars["flattens_p"] = float(binomtest(flatter, len(by_time), alternative="greater").pvalue)
+    return scalars

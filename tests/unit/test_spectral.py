@@ -1,0 +1,55 @@
+"""Radial spectra of pictures whose frequency content is known."""
+
+import math
+
+import pytest
+import torch
+
+from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.metrics.spectral import band_share, radial_power
+from diffgeo.studies.spectrum import effective_dimension
+
+
+def wave(cycles, size=32):
+    phase = 2 * math.pi * cycles * torch.arange(size) / size
+    return phase.cos().expand(1, 1, size, size)
+
+
+@pytest.mark.parametrize("cycles", [1, 4, 11])
+def test_a_wave_has_all_its_power_at_its_frequency(cycles):
+    power = radial_power(wave(cycles))
+    assert power[0, cycles].item() == pytest.approx(1, abs=1e-10)
+
+
+def test_a_constant_picture_is_all_low_and_the_shares_of_any_picture_add_up_to_1():
+    assert radial_power(torch.ones(1, 3, 16, 16))[0, 0].item() == pytest.approx(1)
+    noise = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(radial_power(noise).sum(dim=1), torch.ones(5, dtype=torch.float64))
+
+
+def test_white_noise_fills_a_band_by_its_area():
+    noise = torch.randn(400, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    share = band_share(radial_power(noise), 0, 0.25, 32).mean().item()
+    inside = sum(round(math.hypot(x, y)) < 4 for x in range(-16, 16) for y in range(-16, 16))
+    assert share == pytest.approx(inside / 1024, rel=0.05)
+
+
+def test_bands_split_waves():
+    power = radial_power(torch.cat([wave(2), wave(12)]))
+    torch.testing.assert_close(band_share(power, 0, 0.25, 32), torch.tensor([1.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(band_share(power, 0.25, 2, 32), torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+
+def test_what_has_no_spectrum_is_refused():
+    with pytest.raises(ValueRangeError, match="0 or not finite"):
+        radial_power(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ShapeError, match=r"\(n, C, H, W\)"):
+        radial_power(torch.ones(3, 8, 8))
+    with pytest.raises(ValueRangeError, match="low < high"):
+        band_share(torch.ones(1, 5), 0.5, 0.5, 8)
+
+
+def test_effective_dimension_of_flat_and_single_spectra():
+    assert effective_dimension(torch.full((7,), 3.0)) == pytest.approx(7)
+    assert effective_dimension(torch.tensor([2.0, 0.0, 0.0])) == pytest.approx(1)
+    assert effective_dimension(torch.tensor([2.0, 1.0])) == pytest.approx(25 / 17)
