@@ -39,7 +39,7 @@ def radial_power(directions: Tensor) -> Tensor:
     radius = (fy[:, None].square() + fx[None, :].square()).sqrt().round().long().flatten().to(directions.device)
     shares: Tensor = power.new_zeros(len(power), int(radius.max()) + 1)
     shares.index_add_(1, radius, power.flatten(1))
-    return shares / total.unsqueeze(1)
+    return shares.div(total.unsqueeze(1))
 
 
 def band_share(power: Tensor, low: float, high: float, side: int) -> Tensor:
