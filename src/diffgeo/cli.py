@@ -17,6 +17,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -42,7 +43,10 @@ def _job(cfg: DictConfig) -> None:
     """Run one job. Errors are worded here: past this frame Hydra would add lines of its own."""
     with _worded_errors():
         settings = typed(cfg)
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        hydra_cfg = HydraConfig.get()
+        folder = Path(hydra_cfg.runtime.output_dir)
+        if hydra_cfg.mode == RunMode.MULTIRUN and settings.tracking.group is None:
+            settings.tracking.group = "sweep " + " ".join(Path(hydra_cfg.sweep.dir).parts[-2:])
         from diffgeo.runner import execute
 
         execute(settings, folder)

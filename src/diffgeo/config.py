@@ -64,7 +64,7 @@ class DataConfig:
     """What is edited.
 
     Attributes:
-        samples: how many samples; with a folder, its first ones in the order of their names.
+        samples: how many: seeds seed, seed + 1, …, or the first pictures of a folder in the order of their names.
         images: a folder of pictures, or one picture, to invert; null generates samples from seeds.
     """
 
@@ -86,7 +86,7 @@ class ScheduleConfig:
     Attributes:
         steps: DDIM steps from T to the picture, and back for inversion.
         edit: edit timesteps as fractions of T in (0, 1]; the nearest timesteps of the schedule are taken.
-        eta: η of DDIM in [0, 1].
+        eta: η of the DDIM steps after the edit, in [0, 1]; those before it are always deterministic.
         boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
         clip: clip x̂0 to [−1, 1] while denoising; null clips generated samples and never inverted pictures.
     """
@@ -133,7 +133,7 @@ class SvdConfig:
 
 @dataclass
 class GolubKahanConfig(SvdConfig):
-    """Block Golub–Kahan. block_size: columns per product; max_passes: budget, null is 40 a direction."""
+    """Block Golub–Kahan. block_size: columns per product; max_passes: budget, null is 40 a direction, at least 400."""
 
     solver: str = "golub_kahan"
     block_size: int = 8
@@ -172,7 +172,7 @@ class EditConfig:
     Attributes:
         method: ``single`` (x + γv), ``shooting`` (geodesic shooting) or ``guidance`` (x-space guidance).
         strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions; x-space guidance moves
-            by ``guidance_scale`` instead and takes γ as its probe.
+            by ``guidance_scale`` times the change of ε that the probe γv makes.
         frames: odd number of γ from −strength to +strength.
         normalise: distortion normalisation (P23a).
         kappa: its κ in [0, 1).

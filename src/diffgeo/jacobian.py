@@ -31,13 +31,21 @@ class JacobianOperator:
         x: the point, any shape; a leading batch dimension must be 1. Its dtype is that of all products;
             float32 or float64 (half precision breaks the adjoint identity by 1e-2).
         chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding.
+        on_pass: called with the number of columns after every chunk, to show progress.
 
     Raises:
         ShapeError: x is a batch of several points (their J would be block diagonal).
         ValueRangeError: x is not floating point, not finite, or chunk_size < 1.
     """
 
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, *, chunk_size: int = 32) -> None:
+    def __init__(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        *,
+        chunk_size: int = 32,
+        on_pass: Callable[[int], None] | None = None,
+    ) -> None:
         if x.ndim == 4 and len(x) != 1:
             raise ShapeError(f"x has shape {tuple(x.shape)}; a Jacobian is taken at one point, pass x[i]")
         if x.dtype not in (torch.float32, torch.float64):
@@ -46,7 +54,7 @@ class JacobianOperator:
             raise ValueRangeError("x holds NaN or infinity; the latent has diverged before this point")
         if chunk_size < 1:
             raise ValueRangeError(f"chunk_size is {chunk_size}; it must be at least 1")
-        self.f, self.x, self.chunk_size = f, x.detach(), chunk_size
+        self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
         self.passes = 0
         with _exact_arithmetic():
             h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
@@ -101,19 +109,25 @@ class JacobianOperator:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():
             raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
         rows = columns.T.to(self.x).reshape(-1, *shape)
-        self.passes += len(rows)
+        chunks = []
         with _exact_arithmetic(), torch.no_grad():
-            chunks = [torch.func.vmap(product)(chunk) for chunk in rows.split(self.chunk_size)]
+            for chunk in rows.split(self.chunk_size):
+                chunks.append(torch.func.vmap(product)(chunk))
+                self.passes += len(chunk)
+                if self._on_pass is not None:
+                    self._on_pass(len(chunk))
         return torch.cat(chunks).flatten(1).T
 
 
 @contextmanager
 def _exact_arithmetic() -> Iterator[None]:
     """No TF32, and attention by plain operations: the fused kernels have no forward-mode derivative."""
-    precision = torch.get_float32_matmul_precision()
+    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
     torch.set_float32_matmul_precision("highest")
+    # cudnn.flags resets what it is not told
+    kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "benchmark_limit", "deterministic")}
     try:
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(allow_tf32=False):
+        with sdpa_kernel(SDPBackend.MATH), cudnn.flags(**kept, allow_tf32=False):
             yield
     finally:
         torch.set_float32_matmul_precision(precision)

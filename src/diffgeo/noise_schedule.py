@@ -39,6 +39,12 @@ class NoiseSchedule:
                 f"the scheduler's prediction_type is {self.prediction!r}; "
                 "diffgeo knows 'epsilon', 'v_prediction' and 'sample'"
             )
+        alphas = self.alphas_cumprod
+        if not len(alphas) or not bool(((alphas > 0) & (alphas < 1)).all()):
+            raise ModelError(
+                "the scheduler's alphas_cumprod leave (0, 1); schedules of zero terminal SNR have no x0 at T, "
+                "set rescale_betas_zero_snr to false"
+            )
 
     @property
     def T(self) -> int:  # noqa: N802 (the papers' name)

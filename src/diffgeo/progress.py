@@ -59,7 +59,7 @@ class Display:
         self._bars: Progress | None = None
 
     @contextmanager
-    def task(self, description: str, total: int | None) -> Iterator[Callable[[], None]]:
+    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
         """Show a bar while the block runs.
 
         Args:
@@ -67,7 +67,7 @@ class Display:
             total: number of steps, None when unknown.
 
         Yields:
-            A function to call after every step.
+            A function to call after every step, or with a number after several.
         """
         outermost = self._bars is None
         if self._bars is None:
@@ -86,7 +86,7 @@ class Display:
         bars = self._bars
         task = bars.add_task(description, total=total)
         try:
-            yield lambda: bars.advance(task)
+            yield lambda steps=1: bars.advance(task, steps)
         finally:
             bars.remove_task(task)
             if outermost:

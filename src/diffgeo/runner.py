@@ -50,14 +50,14 @@ def execute(cfg: Config, folder: Path) -> dict[str, dict[str, float]]:
         DiffgeoError: anything a user can mend; tables written until then stay.
         KeyboardInterrupt: Ctrl-C, after the finished samples were written.
     """
-    check(cfg)
-    _quieten()
     scalars: dict[str, dict[str, float]] = {}
     interruption = Interruption()
-    with _manifest(cfg, folder, scalars) as facts, interruption.listening():
+    with _quiet(), _manifest(cfg, folder, scalars) as facts:
+        check(cfg)
         context = _prepare(cfg, interruption)
         facts["model"] = {"name": context.model.name, "source": context.model.source}
-        with tracking(cfg.tracking, folder, asdict(cfg)) as tracker:
+        facts["device"] = str(context.model.device)
+        with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
             for name, study_cfg in cfg.study.items():
                 result = run_study(name, context, study_cfg)
                 write_result(result, folder)
@@ -73,11 +73,17 @@ def execute(cfg: Config, folder: Path) -> dict[str, dict[str, float]]:
     return scalars
 
 
-def _quieten() -> None:
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Send warnings to the log, less those of libraries about their own future."""
-    logging.captureWarnings(True)
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|diffusers)\b")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|diffusers)\b")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
 
 
 def _prepare(cfg: Config, interruption: Interruption) -> Context:
@@ -103,7 +109,13 @@ def _prepare(cfg: Config, interruption: Interruption) -> Context:
 @contextmanager
 def _manifest(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
     """Write ``run.json`` however the run ends."""
-    facts: dict[str, Any] = {"status": "running", "seed": cfg.seed, "versions": versions()}
+    facts: dict[str, Any] = {
+        "status": "running",
+        "seed": cfg.seed,
+        "settings": asdict(cfg),
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+    }
     path = folder / "run.json"
 
     def write() -> None:

@@ -180,9 +180,16 @@ def test_the_wheel_holds_the_settings_and_the_shipped_models(tmp_path):
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(next(tmp_path.glob("diffgeo-*.whl"))) as wheel:
         names = set(wheel.namelist())
+        wheel.extractall(tmp_path / "site")
     assert "diffgeo/conf/config.yaml" in names
     assert "diffgeo/py.typed" in names
     assert {f"diffgeo/conf/{p.relative_to(ROOT / 'conf')}" for p in (ROOT / "conf").rglob("*.yaml")} <= names
     assets = ROOT / "src" / "diffgeo" / "assets"
     assert {f"diffgeo/assets/{p.relative_to(assets)}" for p in assets.rglob("*") if p.is_file()} <= names
     assert "diffgeo/assets/factor_faces/unet/diffusion_pytorch_model.safetensors" in names
+    probe = "import diffgeo.config; print(diffgeo.config.config_folder()); from diffgeo.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    installed = run(sys.executable, "-c", probe, "--cfg", "job", cwd=tmp_path, env=environment)
+    assert installed.returncode == 0, installed.stderr
+    assert str(tmp_path / "site" / "diffgeo" / "conf") in installed.stdout
+    assert "path: factor_faces" in installed.stdout

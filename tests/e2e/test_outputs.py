@@ -144,3 +144,19 @@ def test_solvers_agree_on_the_singular_values(tiny_run, good):
     exact = table(tiny_run("svd=dense"))["singular_value"]
     first = table(good).query("sample == 0 and t_frac == 1.0")["singular_value"]
     np.testing.assert_allclose(first, exact, rtol=1e-4)
+
+
+def test_the_shipped_model_is_edited_by_its_leading_directions(command, tmp_path):
+    outcome = command(
+        *("data.samples=1", "schedule.steps=10", "schedule.edit=[1.0]", "svd.rank=5"),
+        *("study=[discovery]", "study.discovery.directions=2", "tracking=none"),
+        f"hydra.run.dir={tmp_path / 'run'}",
+        folder=tmp_path / "run",
+    )
+    assert outcome.code == 0, outcome.err
+    rows = pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")
+    assert rows["converged"].all()
+    moved = rows.filter(like="delta_").dropna().abs().max(axis=1)
+    assert len(moved) == 2
+    assert (moved > 0.15).all()  # each direction changes some attribute of the picture
+    assert rows["label"].dropna().str.contains("[+−]").all()

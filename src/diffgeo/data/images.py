@@ -59,9 +59,10 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             elif image.mode.startswith(("I", "F")):
-                # 16-bit greyscale: convert("RGB") would clip it to white
+                # convert("RGB") would clip 16-bit greyscale to white; floating point is in [0, 1] or in [0, 255]
                 grey = torch.from_numpy(np.array(image, dtype=np.float32))
-                image = F.to_pil_image((grey / 65535).clamp(0, 1)[None])
+                top = 65535.0 if image.mode.startswith("I") else (1.0 if grey.max() <= 1 else 255.0)
+                image = F.to_pil_image((grey / top).clamp(0, 1)[None])
             rgb = image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as a picture ({error}); remove or replace it") from error

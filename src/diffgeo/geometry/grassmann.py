@@ -13,12 +13,13 @@ carries of the pullback metric above the cut) makes a vector leave the distance 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.errors import ConvergenceWarning, ShapeError, ValueRangeError
 from diffgeo.svd import LocalBasis
 
 __all__ = [
@@ -151,10 +152,13 @@ def frechet_mean(
 
     Raises:
         ShapeError: no subspace, or unequal shapes.
+
+    Warns:
+        ConvergenceWarning: ``max_steps`` ended the flow (the subspaces may be too far apart to have one mean).
     """
     if not subspaces or any(u.shape != subspaces[0].shape for u in subspaces):
         raise ShapeError("a mean needs at least one subspace, all of one shape")
-    bases = [u.double() for u in subspaces]
+    bases = [torch.linalg.qr(u.double()).Q for u in subspaces]
     n = bases[0].shape[1]
     mean: Tensor = torch.linalg.svd(torch.cat(bases, dim=1), full_matrices=False).U[:, :n]
     spread: list[float] = []
@@ -165,6 +169,12 @@ def frechet_mean(
         if step.norm() <= tol:
             break
         mean = _exp(mean, step)
+    else:
+        warnings.warn(
+            f"Karcher flow: {step.norm():.1e} rad from stationary after {max_steps} steps; raise max_steps",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return mean, spread
 
 

@@ -102,7 +102,7 @@ def load_predictor(
     """
     shipped = str(name_or_path) == "factor_predictor"
     folder = shipped_folder("factor_predictor") if shipped else Path(name_or_path).expanduser()
-    verify_digests(folder)
+    verify_digests(folder, required=shipped)
     try:
         config = json.loads((folder / "config.json").read_text())
         if len(config["names"]) != len(config["binary"]):
@@ -110,7 +110,7 @@ def load_predictor(
         network = FactorNet(config["size"], config["width"], len(config["names"]))
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).replace(";", ",").split())[:300]
         raise ModelError(
             f"{folder} is no attribute predictor ({type(error).__name__}: {reason}); "
             "it needs config.json and model.safetensors as scripts/train.py writes them"

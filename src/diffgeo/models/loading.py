@@ -27,7 +27,7 @@ SHIPPED = ("factor_faces",)
 DIGESTS = "SHA256SUMS"
 """File beside shipped weights, in the format of ``sha256sum``."""
 
-_PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline"}
+_PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
 
 
 def shipped_folder(name: str) -> Path:
@@ -36,36 +36,42 @@ def shipped_folder(name: str) -> Path:
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` to a device that exists.
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` to a device that exists.
 
     Raises:
-        DeviceError: it is not there, or is no device; the message says what is.
+        DeviceError: it is not there, is no device, or (``mps``) lacks float64; the message says what is there.
     """
     here = ["cpu"]
     if torch.cuda.is_available():
         here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        here.append("mps")
     if device == "auto":
         return torch.device(here[1] if len(here) > 1 else "cpu")
     try:
         wanted = torch.device(device)
     except RuntimeError:
         raise DeviceError(f"device={device} is no device; this machine has {', '.join(here)}") from None
+    if wanted.type == "mps":
+        raise DeviceError("device=mps has no float64, which the decompositions need; use device=cpu")
     full = f"cuda:{wanted.index or 0}" if wanted.type == "cuda" else str(wanted)
     if full not in here:
         raise DeviceError(f"device={device} was asked for, but this machine has {', '.join(here)}; use device=auto")
     return wanted
 
 
-def verify_digests(folder: Path) -> None:
-    """Check the files that ``SHA256SUMS`` lists; a folder without one passes.
+def verify_digests(folder: Path, *, required: bool = False) -> None:
+    """Check the files that ``SHA256SUMS`` lists.
+
+    Args:
+        folder: where it lies.
+        required: whether a folder without one is refused, as shipped ones are.
 
     Raises:
         ModelError: a file is missing or differs; the message names it.
     """
     listing = folder / DIGESTS
     if not listing.is_file():
+        if required:
+            raise ModelError(f"{listing} is missing; reinstall diffgeo or restore the file")
         return
     for line in filter(str.strip, listing.read_text().splitlines()):
         digest, name = line.split(maxsplit=1)
@@ -107,7 +113,7 @@ def load_model(
     name = str(name_or_path)
     folder = shipped_folder(name) if name in SHIPPED else Path(name).expanduser()
     if folder.is_dir():
-        verify_digests(folder)
+        verify_digests(folder, required=name in SHIPPED)
         source, origin = str(folder), f"shipped:{name}" if name in SHIPPED else str(folder)
         index = _read_index(folder)
     elif folder.exists():
@@ -158,22 +164,22 @@ def _load_pipeline(
     cache_dir: str | Path | None,
     local_files_only: bool,
 ) -> Any:
-    from diffusers import DDPMPipeline, DiffusionPipeline
+    from diffusers import DDPMPipeline
     from diffusers.utils import logging as diffusers_logging
 
     diffusers_logging.disable_progress_bar()
     # the pipeline around an unconditional U-Net does not matter here, only its parts
-    loader = DiffusionPipeline if index is None else DDPMPipeline
+    where = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
     try:
-        pipeline = loader.from_pretrained(
-            source, torch_dtype=dtype, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-        )
+        if index is None:  # a few bytes tell what the hub holds, before gigabytes are fetched
+            _check_class(str(DDPMPipeline.load_config(source, **where).get("_class_name")), source)
+        return DDPMPipeline.from_pretrained(source, torch_dtype=dtype, **where)
+    except ModelError:
+        raise
     except Exception as error:  # diffusers and the hub client raise many kinds; none of them tells what to do
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).replace(";", ",").split())[:300]
         if index is None:
             advice = "check the id and the network, or download it elsewhere and pass model.path=FOLDER"
         else:
             advice = "the folder is incomplete or a weight file is truncated; copy it again"
         raise ModelError(f"cannot load {source}: {type(error).__name__}: {reason}; {advice}") from error
-    _check_class(type(pipeline).__name__, source)
-    return pipeline

@@ -39,6 +39,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "diffgeo",
     "svg.fonttype": "none",
 }
+EDITS = {"single": "x' = x + γ v", "shooting": "geodesic shooting", "guidance": "x-space guidance"}
 TILE = 0.72
 """Side of a picture in a grid, in inches."""
 
@@ -111,7 +112,7 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
             axes.imshow(frames[frame], interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        name, direction = rows["name"].iloc[0], int(rows["direction"].iloc[0])
+        name, direction = rows["name"].iloc[0].replace("$", r"\$"), int(rows["direction"].iloc[0])
         axes_row[0].set_ylabel(f"{name}\n$v_{{{direction + 1}}}$", rotation=0, ha="right", va="center")
         label = labels.get(key)
         if isinstance(label, str):
@@ -125,7 +126,8 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
             )
     for axes, gamma in zip(grid[0], gammas, strict=True):
         axes.set_title(f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0", fontsize=8)
-    figure.suptitle(f"x' = x + γ v at t = {t_frac:g} T; columns: γ", fontsize=9, y=1 - 0.05 / height)
+    method = EDITS[part["edit_method"].iloc[0]]
+    figure.suptitle(f"{method} at t = {t_frac:g} T; columns: γ", fontsize=9, y=1 - 0.05 / height)
     return figure
 
 

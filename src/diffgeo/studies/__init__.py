@@ -12,6 +12,27 @@ __all__ = ["Context", "Result", "Sample", "run_study"]
 
 
 def run_study(name: str, context: Context, cfg: Any) -> Result:
-    """Execute ``diffgeo.studies.NAME`` with its settings."""
+    """Execute ``diffgeo.studies.NAME`` and note the run's settings as columns of its tables."""
     result: Result = importlib.import_module(f"diffgeo.studies.{name}").run(context, cfg)
+    settings = _settings(context)
+    for table in result.tables().values():
+        if not table.empty:
+            for column, value in settings.items():
+                table[column] = value
     return result
+
+
+def _settings(context: Context) -> dict[str, Any]:
+    """The settings that every number of a run depends on; constant columns, so that tables of runs can be stacked."""
+    c = context.cfg
+    return {
+        "model": context.model.source,
+        "block": c.feature.block,
+        "pool": c.feature.pool or "none",
+        "solver": c.svd.solver,
+        "svd_tol": c.svd.tol,
+        "steps": c.schedule.steps,
+        "edit_method": c.edit.method,
+        "edit_normalise": c.edit.normalise,
+        "seed": c.seed,
+    }

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffgeo.config import Config
 from diffgeo.data.images import list_images, load_image
 from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
-from diffgeo.errors import DataError
+from diffgeo.errors import ConfigError, DataError
 from diffgeo.geometry import geodesic_shooting
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.models import DiffusionModel
@@ -26,6 +26,9 @@ from diffgeo.svd import LocalBasis, local_basis
 __all__ = ["Context", "Sample"]
 
 T = TypeVar("T")
+
+_DECODING = 0x5EED << 32
+"""Sets the noise of decoding (η > 0) apart from the seeds of initial noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,19 @@ class Context:
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
-        """(fraction of T, timestep) for every edit timestep."""
-        schedule = self.model.schedule
-        return [(frac, schedule.nearest(frac, self.cfg.schedule.steps)) for frac in self.cfg.schedule.edit]
+        """(fraction of T, timestep) for every edit timestep.
+
+        Raises:
+            ConfigError: two fractions fall on one timestep of the schedule.
+        """
+        schedule, steps = self.model.schedule, self.cfg.schedule.steps
+        times = [(frac, schedule.nearest(frac, steps)) for frac in self.cfg.schedule.edit]
+        if len({t for _, t in times}) < len(times):
+            raise ConfigError(
+                f"schedule.edit={self.cfg.schedule.edit} falls on {len({t for _, t in times})} of {steps} timesteps; "
+                "raise schedule.steps, or leave out fractions"
+            )
+        return times
 
     def clips(self, sample: Sample) -> bool:
         """Whether x̂0 is clipped while denoising this sample: ``schedule.clip``, or by where the sample is from."""
@@ -119,14 +132,18 @@ class Context:
             else:
                 # go on from the lowest timestep above t that is known
                 start = min((u for i, u in self._latents if i == sample.index and u > t), default=top)
-                x = ddim_sample(
-                    self.model,
-                    self.latent(sample, start)[None],
-                    steps=schedule.steps,
-                    start=start,
-                    stop=t,
-                    clip=self.clips(sample),
-                )
+                above = self.latent(sample, start)[None]
+                steps = sum(t < u <= start for u in self.model.schedule.timesteps(schedule.steps))
+                with self.display.task(f"{sample.name}: to t = {t}", steps) as advance:
+                    x = ddim_sample(
+                        self.model,
+                        above,
+                        steps=schedule.steps,
+                        start=start,
+                        stop=t,
+                        clip=self.clips(sample),
+                        on_step=advance,
+                    )
             self._latents[key] = x[0]
         return self._latents[key]
 
@@ -143,17 +160,19 @@ class Context:
         common = ("solver", "rank", "share", "tol")
         options: dict[str, Any] = {k: v for k, v in vars(svd).items() if k not in common}
         f = self.model.feature_map(t, feature.block, "sum" if feature.pool == "sum" else None)
-        return local_basis(
-            f,
-            x,
-            svd.rank,
-            share=svd.share,
-            solver=svd.solver,
-            tol=svd.tol,
-            seed=self.cfg.seed,
-            chunk_size=feature.chunk_size,
-            **options,
-        )
+        with self.display.task(f"local basis at t = {t}, passes", None) as advance:
+            return local_basis(
+                f,
+                x,
+                svd.rank,
+                share=svd.share,
+                solver=svd.solver,
+                tol=svd.tol,
+                seed=self.cfg.seed,
+                chunk_size=feature.chunk_size,
+                on_pass=lambda columns: advance(columns),
+                **options,
+            )
 
     @property
     def gammas(self) -> Tensor:
@@ -176,20 +195,15 @@ class Context:
         if edit.method == "shooting":
             return self._shoot(x, t, basis, direction)
         if edit.method == "guidance":
-            rows = []
-            for gamma in self.gammas.tolist():
-                strength = abs(gamma) / self.gammas.max().item()
-                rows.append(
-                    x_space_guidance(
-                        self.model.predict_noise,
-                        x[None],
-                        gamma * v.reshape(x.shape),
-                        t,
-                        scale=edit.guidance_scale * strength,
-                        steps=edit.steps,
-                    )
-                )
-            return torch.cat(rows)
+            probes = single_step(torch.zeros_like(x), v, self.gammas)
+            return x_space_guidance(
+                self.model.predict_noise,
+                x.expand_as(probes),
+                probes,
+                t,
+                scale=edit.guidance_scale,
+                steps=edit.steps,
+            )
         return self._retract(x[None], single_step(x, v, self.gammas), t)
 
     def _retract(self, x: Tensor, moved: Tensor, t: int) -> Tensor:
@@ -229,7 +243,7 @@ class Context:
                 eta=schedule.eta,
                 boost_below=schedule.boost_below,
                 clip=self.clips(sample),
-                generator=torch.Generator().manual_seed(self.cfg.seed + 7919 * sample.index),
+                generator=torch.Generator().manual_seed(_DECODING + self.cfg.seed + sample.index),
                 shared_noise=True,
                 on_step=advance,
             )

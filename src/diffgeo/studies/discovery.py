@@ -46,7 +46,7 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         basis = context.basis(sample, t)
         where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
         for part in ("U", "s", "V"):
-            tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part)
+            tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part).cpu()
         pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
         rows += [{**where, **row} for row in _direction_rows(context, basis, predicted)]
         frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted)]

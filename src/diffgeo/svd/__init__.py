@@ -5,6 +5,7 @@ r"""Local bases: the leading singular triplets of J without forming it.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,9 +42,10 @@ def local_basis(
     *,
     share: float | None = None,
     solver: str = "golub_kahan",
-    tol: float = 1e-5,
+    tol: float = 1e-4,
     seed: int = 0,
     chunk_size: int = 32,
+    on_pass: Callable[[int], None] | None = None,
     **options: Any,
 ) -> LocalBasis:
     r"""Local basis of the latent space at x: J = U Λ Vᵀ truncated at rank n (P23a, section 3.1).
@@ -58,19 +60,20 @@ def local_basis(
         tol: bound on the residuals ‖J v_i − s_i u_i‖ and ‖Jᵀ u_i − s_i v_i‖ relative to s_1.
         seed: of the solver's random start.
         chunk_size: columns per vectorised product.
+        on_pass: called with the number of columns after every product, to show progress.
         **options: the solver's own, such as ``block_size``, ``max_passes``, ``start``.
 
     Returns:
         The basis. Where the whole of J costs fewer passes than the solver (4 n ≥ min(m, d)), it is exact.
 
     Raises:
-        ConfigError: no such solver.
+        ConfigError: no such solver, or an option that it does not take.
         ValueRangeError: rank, share or tol out of range, or h is not finite.
 
     Warns:
         ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
     """
-    jacobian = JacobianOperator(f, x, chunk_size=chunk_size)
+    jacobian = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
     return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
 
 
@@ -80,7 +83,7 @@ def decompose(
     *,
     share: float | None = None,
     solver: str = "golub_kahan",
-    tol: float = 1e-5,
+    tol: float = 1e-4,
     seed: int = 0,
     **options: Any,
 ) -> LocalBasis:
@@ -121,6 +124,9 @@ def _decompose(
     smaller = min(jacobian.shape)
     if solver not in SOLVERS:
         raise ConfigError(f"svd.solver is {solver!r}; known are {', '.join(SOLVERS)}")
+    unknown = sorted(set(options) - set(inspect.signature(SOLVERS[solver]).parameters))
+    if unknown:
+        raise ConfigError(f"solver {solver} takes no option {unknown[0]}; leave it out, or choose another solver")
     if share is not None and not 0 < share < 1:
         raise ValueRangeError(f"svd.share is {share}; allowed is 0 < share < 1")
     if rank is None:

@@ -28,10 +28,16 @@ def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (W⊥ of shape (rows, b), C of shape (k, b), R of shape (b, b)).
     """
     c = q.T @ w
-    new, r = torch.linalg.qr(w - q @ c)
-    # where w lay within span(q) up to rounding, `new` is noise that still leans on q: clean it once more
+    rest = w - q @ c
+    # a column that lies within span(q) leaves nothing; any direction outside serves in its place
+    empty = rest.norm(dim=0) <= 1e-14 * max(w.norm().item(), torch.finfo(w.dtype).tiny)
+    if bool(empty.any()):
+        rest[:, empty] = random_block(len(w), int(empty.sum()), w, seed=q.shape[1])
+    new, r = torch.linalg.qr(rest)
+    # where little was left, `new` is noise that still leans on q: clean it once more
     again = q.T @ new
     new, r2 = torch.linalg.qr(new - q @ again)
+    r[:, empty] = 0
     return new, c + again @ r, r2 @ r
 
 

@@ -11,7 +11,7 @@ from diffgeo.svd.basis import LocalBasis
 __all__ = ["dense"]
 
 
-def dense(jacobian: JacobianOperator, rank: int, *, tol: float = 1e-5) -> LocalBasis:
+def dense(jacobian: JacobianOperator, rank: int, *, tol: float = 1e-4) -> LocalBasis:
     """Leading singular triplets of the dense J, decomposed in float64.
 
     Args:

@@ -34,7 +34,7 @@ def golub_kahan(
     jacobian: JacobianOperator,
     rank: int,
     *,
-    tol: float = 1e-5,
+    tol: float = 1e-4,
     max_passes: int | None = None,
     seed: int = 0,
     block_size: int = 8,

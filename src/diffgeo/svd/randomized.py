@@ -21,7 +21,7 @@ def randomized(
     jacobian: JacobianOperator,
     rank: int,
     *,
-    tol: float = 1e-5,
+    tol: float = 1e-4,
     seed: int = 0,
     oversample: int = 10,
     power_steps: int = 3,

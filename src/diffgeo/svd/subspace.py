@@ -23,7 +23,7 @@ def subspace(
     jacobian: JacobianOperator,
     rank: int,
     *,
-    tol: float = 1e-5,
+    tol: float = 1e-4,
     max_passes: int | None = None,
     seed: int = 0,
     oversample: int = 10,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
+
+from diffgeo.training.diffusion import DiffusionTraining
 
 __all__ = ["diffusion_card", "predictor_card"]
 
@@ -40,10 +43,10 @@ measured offline. Not a model of real people.
 | process | linear β from 1e-4 to 0.02, 1000 steps, ε-prediction; EMA weights |
 | data | `diffgeo.data.factor_faces`, rendered on the fly, never the same picture twice |
 | pictures seen | {facts["images_seen"]:,} |
-| training time | {facts["seconds"] / 60:.0f} minutes on two CPU cores |
+| training time | {facts["seconds"] / 60:.0f} minutes on {facts["device"]} |
 | batch, rate, EMA, seed | {cfg["batch_size"]}, {cfg["learning_rate"]:g} (warm-up, plateau, linear decay), {cfg["ema"]}, {cfg["seed"]} |
-| loss | ε-MSE with the weights of `diffgeo.training.diffusion.loss_weights`; curve below |
-| command | `python scripts/train.py training.images={cfg["images"]}` then `python scripts/ship.py diffusion outputs/training/factor_faces` |
+| loss | {facts["loss"]:.4f} at the end: ε-MSE with the weights of `diffgeo.training.diffusion.loss_weights`; curve below |
+| commands | {"<br>".join(_commands(facts))}<br>`python scripts/ship.py diffusion outputs/training/factor_faces` |
 
 ## Measured
 
@@ -63,6 +66,16 @@ Sample with x̂0 clipped (the scheduler's default here); invert and reconstruct 
 """
 
 
+def _commands(facts: dict[str, Any]) -> list[str]:
+    """One training command a sitting, with whatever differs from the defaults."""
+    lines = []
+    for sitting in facts["sittings"]:
+        defaults = asdict(DiffusionTraining())
+        changed = [f"training.{k}={v}" for k, v in sitting["config"].items() if v != defaults[k]]
+        lines.append(f"`python scripts/train.py {' '.join(changed)}` from picture {sitting['from_image']:,}")
+    return lines
+
+
 def predictor_card(facts: dict[str, Any]) -> str:
     """The card of the shipped attribute predictor, in Markdown."""
     cfg = facts["config"]
@@ -73,7 +86,7 @@ license: apache-2.0
 # FactorFaces attribute predictor
 
 A convolutional network that reads the 14 factors off a {cfg["size"]}×{cfg["size"]} portrait. Binary factors are logits.
-Trained on {facts["images_seen"]:,} fresh renders with up to {cfg["noise"]} of pixel noise in {facts["seconds"] / 60:.0f} minutes on one CPU core, seed {cfg["seed"]}:
+Trained on {facts["images_seen"]:,} fresh renders with up to {cfg["noise"]} of pixel noise in {facts["seconds"] / 60:.0f} minutes on the CPU, seed {cfg["seed"]}:
 `python scripts/train.py training=factor_predictor` then `python scripts/ship.py predictor outputs/training/factor_predictor`.
 
 Held-out renders (4,096): R² of continuous factors, AUROC of binary ones.

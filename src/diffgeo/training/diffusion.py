@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 __all__ = ["DiffusionTraining", "learning_rate", "loss_weights", "train_diffusion"]
+
+TIMESTEPS = 1000
+"""Of the noise process."""
 
 Batch = Callable[[int, torch.Generator], Tensor]
 """(batch size, generator) → clean pictures (B, C, H, W) in [−1, 1]."""
@@ -47,7 +51,7 @@ class DiffusionTraining:
         images: how many pictures to see in all; may be raised or lowered when a run is resumed.
         batch_size: pictures a step.
         learning_rate: of AdamW, after a warm-up and before a final linear decay.
-        warmup: share of ``images`` over which the rate rises is ``warmup / images``; given in images.
+        warmup: pictures over which the rate rises.
         decay: share of ``images``, at the end, over which the rate falls to 0.
         min_snr: m of the loss weights.
         ema: decay of the averaged weights that ship.
@@ -106,7 +110,7 @@ class _Progress:
     """Counters that travel with the checkpoint."""
 
     def __init__(self) -> None:
-        self.step, self.seen, self.seconds = 0, 0, 0.0
+        self.step, self.seen, self.seconds, self.loss = 0, 0, 0.0, math.nan
         self.sittings: list[dict[str, Any]] = []  # settings of every sitting, with where it began
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
     accelerator = Accelerator(mixed_precision=cfg.precision)
     unet = build_unet(cfg)
     scheduler = DDPMScheduler(
-        num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True
+        num_train_timesteps=TIMESTEPS, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True
     )
     optimizer = torch.optim.AdamW(unet.parameters(), lr=cfg.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     ema = EMAModel(unet.parameters(), decay=cfg.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
@@ -153,7 +157,11 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
     weights = loss_weights(scheduler.alphas_cumprod, cfg.min_snr).to(accelerator.device)
 
     def save() -> Path:
-        accelerator.save_state(str(state), safe_serialization=True)
+        fresh = folder / "state.new"  # a kill while saving must not cost the last checkpoint
+        shutil.rmtree(fresh, ignore_errors=True)
+        accelerator.save_state(str(fresh), safe_serialization=True)
+        shutil.rmtree(state, ignore_errors=True)
+        fresh.rename(state)
         plain = accelerator.unwrap_model(unet)
         ema.store(plain.parameters())
         ema.copy_to(plain.parameters())
@@ -164,6 +172,8 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
             "images_seen": progress.seen,
             "seconds": round(progress.seconds),
             "sittings": progress.sittings,
+            "loss": progress.loss,
+            "device": _device_name(accelerator.device),
         }
         (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
         return folder / "pipeline"
@@ -173,7 +183,7 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
     while progress.seen < cfg.images:
         generator = torch.Generator().manual_seed((cfg.seed << 32) + progress.step)
         x0 = batch(cfg.batch_size, generator)
-        t = torch.randint(0, 1000, (len(x0),), generator=generator)
+        t = torch.randint(0, TIMESTEPS, (len(x0),), generator=generator)
         noise = torch.randn(x0.shape, generator=generator)
         x0, t, noise = (v.to(accelerator.device) for v in (x0, t, noise))
         for group in optimizer.param_groups:
@@ -192,7 +202,8 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
         progress.seconds = time.monotonic() - started
         recent.append(loss.item())
         if progress.step % 100 == 0:
-            _log(folder / "log.csv", progress, sum(recent) / len(recent), learning_rate(progress.seen, cfg))
+            progress.loss = sum(recent) / len(recent)
+            _log(folder / "log.csv", progress, cfg)
             recent.clear()
         if progress.seen // cfg.sample_every > before // cfg.sample_every:
             _sample_grid(save(), folder / "samples" / f"{progress.seen:08d}.png", cfg.seed)
@@ -205,14 +216,24 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
     return pipeline
 
 
-def _log(path: Path, progress: _Progress, loss: float, rate: float) -> None:
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+
+
+def _log(path: Path, progress: _Progress, cfg: DiffusionTraining) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["images", "loss", "learning_rate", "seconds"])
-        writer.writerow([progress.seen, f"{loss:.6f}", f"{rate:.3e}", f"{progress.seconds:.0f}"])
-    print(f"{progress.seen:>9,} images  loss {loss:.4f}  {progress.seen / progress.seconds:.1f} images/s", flush=True)
+        rate = learning_rate(progress.seen, cfg)
+        writer.writerow([progress.seen, f"{progress.loss:.6f}", f"{rate:.3e}", f"{progress.seconds:.0f}"])
+    speed = progress.seen / progress.seconds
+    left = (cfg.images - progress.seen) / speed / 60
+    print(
+        f"{progress.seen:>9,} images  loss {progress.loss:.4f}  {speed:.1f} images/s  {left:.0f} minutes left",
+        flush=True,
+    )
 
 
 @torch.no_grad()
@@ -233,7 +254,8 @@ def _sample_grid(pipeline: Path, path: Path, seed: int, n: int = 16, steps: int 
 def _loss_curve(log: Path, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    rows = list(csv.DictReader(log.open()))
+    with log.open() as file:
+        rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.semilogy([int(r["images"]) for r in rows], [float(r["loss"]) for r in rows], lw=0.8)
     axes.set(xlabel="images seen", ylabel="weighted loss", title="training loss")
