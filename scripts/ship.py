@@ -7,28 +7,40 @@ python scripts/ship.py predictor outputs/training/factor_predictor
 import argparse
 import hashlib
 import json
+import multiprocessing
+import os
 import shutil
-import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.models import load_model, shipped_folder
 from diffgeo.models.loading import DIGESTS
 from diffgeo.training.card import diffusion_card, predictor_card
-from diffgeo.training.evaluation import factor_distances, reconstruction_psnr
+from diffgeo.training.evaluation import factor_distances, reconstruction_psnr, sampled_factors
+
+
+def sample_chunk(pipeline: str, seeds: range) -> torch.Tensor:
+    return sampled_factors(load_model(pipeline), load_predictor(), seeds)
 
 
 def ship_diffusion(trained: Path, samples: int) -> Path:
     facts = json.loads((trained / "training.json").read_text())
     model, predictor = load_model(trained / "pipeline"), load_predictor()
-    started = time.monotonic()
-
-    def tell(_pictures: object) -> None:
-        print(f"{time.monotonic() - started:.0f} s", end="\r", flush=True)
-
     psnr = reconstruction_psnr(model)
-    print(f"reconstruction {psnr.mean():.1f} dB (worst {psnr.min():.1f})")
-    distances = factor_distances(model, predictor, n=samples, on_batch=tell)
+    print(f"reconstruction {psnr.mean():.1f} dB (worst {psnr.min():.1f})", flush=True)
+    chunks = [range(first, min(first + 50, samples)) for first in range(0, samples, 50)]
+    # one thread a process: small convolutions scale better over samples than over threads
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, torch.set_num_threads, (1,)) as pool:
+        parts = []
+        for part in pool.map(partial(sample_chunk, str(trained / "pipeline")), chunks):
+            parts.append(part)
+            print(f"{sum(map(len, parts))} of {samples} samples", flush=True)
+    distances = factor_distances(torch.cat(parts), predictor, size=model.latent_shape[-1])
     evaluation = {
         "samples": samples,
         "ks_distance": {k: round(v, 4) for k, v in distances.items()},

@@ -65,17 +65,10 @@ class DataConfig:
 
     Attributes:
         samples: how many: seeds seed, seed + 1, …, or the first pictures of a folder in the order of their names.
-        images: a folder of pictures, or one picture, to invert; null generates samples from seeds.
+        images: a folder of pictures, or one picture, to invert; null (``data=generated``) generates from seeds.
     """
 
     samples: int = 4
-    images: str | None = None
-
-
-@dataclass
-class ImagesConfig(DataConfig):
-    """Own pictures: ``images`` has to be given."""
-
     images: str | None = MISSING
 
 
@@ -287,7 +280,6 @@ def register() -> None:
     }
     for group, schema in groups.items():
         store.store(group=f"schema/{group}", name=group, node=schema)
-    store.store(group="schema/data", name="images", node=ImagesConfig)
     for name, schema in SVD_SCHEMAS.items():
         store.store(group="schema/svd", name=name, node=schema)
     for name, schema in STUDY_SCHEMAS.items():

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result
 
-FIGURES = ["directions", "spectrum", "traversals_0.5T", "traversals_1T"]
+DISCOVERY_FIGURES = [f"discovery_{name}" for name in ("directions", "spectrum", "traversals_0.5T", "traversals_1T")]
+FIGURES = [*DISCOVERY_FIGURES, "frequency_power", "spectrum_summary"]
+TABLES = ["discovery", "discovery_traversals", "frequency", "spectrum"]
 
 
 def table(outcome, stem="discovery"):
@@ -23,8 +25,8 @@ def table(outcome, stem="discovery"):
 def test_a_run_folder_holds_settings_manifest_log_tables_tensors_and_figures(good):
     assert good.files() == sorted(
         [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "diffgeo.log", "run.json"]
-        + [f"tables/discovery{part}.{suffix}" for part in ("", "_traversals") for suffix in ("csv", "parquet")]
-        + [f"figures/discovery_{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")]
+        + [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "parquet")]
+        + [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")]
         + ["tensors/discovery.safetensors"]
     )
 
@@ -84,7 +86,7 @@ def test_tensors_hold_the_bases_of_the_table_and_a_picture_a_frame(good):
 
 def test_figures_open_and_are_not_blank(good):
     for name in FIGURES:
-        with Image.open(good.folder / "figures" / f"discovery_{name}.png") as picture:
+        with Image.open(good.folder / "figures" / f"{name}.png") as picture:
             grey = np.asarray(picture.convert("L"))
         assert grey.std() > 5, name
         root = ET.parse(good.folder / "figures" / f"discovery_{name}.svg").getroot()
@@ -96,7 +98,7 @@ def test_figures_can_be_drawn_again_from_the_files_alone(good, tmp_path):
     tensors = load_file(good.folder / "tensors" / "discovery.safetensors")
     result = Result("discovery", table(good), {}, tensors, {"traversals": table(good, "discovery_traversals")})
     figures = draw(result)
-    assert sorted(figures) == [f"discovery_{name}" for name in FIGURES]
+    assert sorted(figures) == DISCOVERY_FIGURES
     png, _ = save_figure(figures["discovery_spectrum"], tmp_path / "again")
     with Image.open(png) as again, Image.open(good.folder / "figures" / "discovery_spectrum.png") as first:
         np.testing.assert_array_equal(np.asarray(again), np.asarray(first))

@@ -124,9 +124,11 @@ def load_model(
         )
     else:
         source, origin, index = name, f"{name}@{revision or 'main'}", None
-    pipeline = _load_pipeline(source, index, dtype, revision, cache_dir, local_files_only)
+    pipeline = _load_pipeline(source, index, revision, cache_dir, local_files_only)
     schedule = NoiseSchedule.of(pipeline.scheduler)
-    return PixelDiffusion(pipeline.unet.to(target), schedule, name=name, source=origin)
+    # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
+    unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
+    return PixelDiffusion(unet, schedule, name=name, source=origin)
 
 
 def _looks_like_hub_id(name: str) -> bool:
@@ -159,7 +161,6 @@ def _check_class(name: str, where: str) -> None:
 def _load_pipeline(
     source: str,
     index: dict[str, Any] | None,
-    dtype: torch.dtype,
     revision: str | None,
     cache_dir: str | Path | None,
     local_files_only: bool,
@@ -173,7 +174,7 @@ def _load_pipeline(
     try:
         if index is None:  # a few bytes tell what the hub holds, before gigabytes are fetched
             _check_class(str(DDPMPipeline.load_config(source, **where).get("_class_name")), source)
-        return DDPMPipeline.from_pretrained(source, torch_dtype=dtype, **where)
+        return DDPMPipeline.from_pretrained(source, **where)
     except ModelError:
         raise
     except Exception as error:  # diffusers and the hub client raise many kinds; none of them tells what to do

@@ -102,7 +102,7 @@ def build_unet(cfg: DiffusionTraining) -> UNet2DModel:
         down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attended,
         up_block_types=("AttnUpBlock2D",) * attended + ("UpBlock2D",) * plain,
         norm_num_groups=8,
-        attention_head_dim=32,
+        attention_head_dim=min(32, cfg.channels[-1]),
     )
 
 
@@ -201,7 +201,7 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
         progress.seen += len(x0)
         progress.seconds = time.monotonic() - started
         recent.append(loss.item())
-        if progress.step % 100 == 0:
+        if progress.step % 100 == 0 or progress.seen >= cfg.images:
             progress.loss = sum(recent) / len(recent)
             _log(folder / "log.csv", progress, cfg)
             recent.clear()

@@ -8,7 +8,7 @@ r"""Quality of an unconditional FactorFaces model, for its card.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from scipy.stats import ks_2samp
@@ -19,45 +19,43 @@ from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.models import DiffusionModel
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 
-__all__ = ["factor_distances", "reconstruction_psnr"]
+__all__ = ["factor_distances", "reconstruction_psnr", "sampled_factors"]
 
 HELD_OUT = 1_000_003
 """Seed of renders that no training saw."""
 
 
-def factor_distances(
-    model: DiffusionModel,
-    predictor: AttributePredictor,
-    *,
-    n: int = 2000,
-    steps: int = 50,
-    batch_size: int = 100,
-    on_batch: Callable[[Tensor], None] = lambda _pictures: None,
-) -> dict[str, float]:
-    """Kolmogorov–Smirnov distance of every predicted factor, samples against renders.
+def sampled_factors(
+    model: DiffusionModel, predictor: AttributePredictor, seeds: Sequence[int], *, steps: int = 50
+) -> Tensor:
+    """Predicted factors of samples drawn as a newcomer would: DDIM from seeded noise, x̂0 clipped.
 
     Args:
-        model: the model, sampled from seeds 0 … n − 1 with x̂0 clipped.
+        model: the model.
         predictor: reads the factors.
-        n: samples, and renders.
+        seeds: one a sample; a sample does not depend on the others.
         steps: DDIM steps.
-        batch_size: samples at once.
-        on_batch: given every batch of pictures (B, 3, H, W), to look at or count.
+
+    Returns:
+        shape (len(seeds), k), in the order of ``predictor.names``.
+    """
+    return predictor(model.decode(ddim_sample(model, initial_noise(model, list(seeds)), steps=steps, clip=True)))
+
+
+def factor_distances(sampled: Tensor, predictor: AttributePredictor, *, size: int) -> dict[str, float]:
+    """Kolmogorov–Smirnov distance of every predicted factor, samples against as many held-out renders.
+
+    Args:
+        sampled: from :func:`sampled_factors`, shape (n, k).
+        predictor: the same one.
+        size: side of the renders in pixels.
 
     Returns:
         Factor name → distance in [0, 1].
     """
-    size = model.latent_shape[-1]
-    sampled = []
-    for first in range(0, n, batch_size):
-        noise = initial_noise(model, list(range(first, min(first + batch_size, n))))
-        pictures = model.decode(ddim_sample(model, noise, steps=steps, clip=True))
-        on_batch(pictures)
-        sampled.append(predictor(pictures))
-    factors = sample_factors(n, generator=torch.Generator().manual_seed(HELD_OUT))
+    factors = sample_factors(len(sampled), generator=torch.Generator().manual_seed(HELD_OUT))
     rendered = torch.cat([predictor(render(z, size)) for z in factors.split(512)])
-    ours = torch.cat(sampled)
-    pairs = zip(predictor.names, ours.T.numpy(), rendered.T.numpy(), strict=True)
+    pairs = zip(predictor.names, sampled.T.numpy(), rendered.T.numpy(), strict=True)
     return {name: float(ks_2samp(a, b).statistic) for name, a, b in pairs}
 
 
