@@ -1,0 +1,35 @@
+"""Redraw the pictures of the README from a run's own tables and tensors: python scripts/readme_figures.py RUN_FOLDER."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import load_file
+
+from diffgeo.report.figures import draw, save_figure
+from diffgeo.results import Result
+
+PICTURES = {
+    "discovery_traversals_1T": "traversals_T",
+    "discovery_traversals_0.5T": "traversals_half_T",
+    "discovery_directions": "directions",
+    "discovery_spectrum": "spectrum",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder of `diffgeo` with its default settings")
+    parser.add_argument("--samples", type=int, default=2, help="samples to show")
+    args = parser.parse_args()
+    tables = [pd.read_parquet(args.run / "tables" / f"discovery{part}.parquet") for part in ("", "_traversals")]
+    directions, traversals = (table[table["sample"] < args.samples] for table in tables)
+    tensors = load_file(args.run / "tensors" / "discovery.safetensors")
+    figures = draw(Result("discovery", directions, {}, tensors, {"traversals": traversals}))
+    for name, picture in PICTURES.items():
+        _, vector = save_figure(figures[name], Path(__file__).parent.parent / "docs" / "images" / picture)
+        vector.unlink()
+
+
+if __name__ == "__main__":
+    main()
