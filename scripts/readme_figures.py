@@ -1,4 +1,4 @@
-"""Redraw the pictures of the README from a run's own tables and tensors: python scripts/readme_figures.py RUN_FOLDER."""
+"""Redraw the README's pictures from a run's tables and tensors: python scripts/readme_figures.py RUN_FOLDER."""
 
 import argparse
 from pathlib import Path
