@@ -89,7 +89,7 @@ def test_figures_open_and_are_not_blank(good):
         with Image.open(good.folder / "figures" / f"{name}.png") as picture:
             grey = np.asarray(picture.convert("L"))
         assert grey.std() > 5, name
-        root = ET.parse(good.folder / "figures" / f"discovery_{name}.svg").getroot()
+        root = ET.parse(good.folder / "figures" / f"{name}.svg").getroot()
         assert root.tag.endswith("svg")
         assert len(list(root.iter())) > 50, name
 
