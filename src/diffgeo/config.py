@@ -129,7 +129,7 @@ class GolubKahanConfig(SvdConfig):
     """Block Golub–Kahan. block_size: columns per product; max_passes: budget, null is 40 a direction, at least 400."""
 
     solver: str = "golub_kahan"
-    block_size: int = 8
+    block_size: int = 4
     max_passes: int | None = None
 
 

@@ -37,7 +37,7 @@ def golub_kahan(
     tol: float = 1e-4,
     max_passes: int | None = None,
     seed: int = 0,
-    block_size: int = 8,
+    block_size: int = 4,
     start: Tensor | None = None,
 ) -> LocalBasis:
     """Leading singular triplets by block Golub–Kahan, stopped when all residuals are within ``tol``.
