@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint typecheck check format wheel clean
+.PHONY: help setup run test test-slow lint typecheck check format bench wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ check: lint typecheck test ## everything that CI checks
 format: $(READY) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(READY) ## measure the solvers (minutes); ARGS="--architecture celebahq --device cuda" on a GPU
+	$(BIN)/python benchmarks/solvers.py --out outputs/benchmarks $(ARGS)
+	$(BIN)/python benchmarks/plot.py outputs/benchmarks
 
 wheel: $(READY) ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,7 +1,10 @@
 """Measure a trained model and put it into the package with its card and digests.
 
 python scripts/ship.py diffusion outputs/training/factor_faces          evaluate, then copy to assets/factor_faces
+python scripts/ship.py evaluate outputs/training/factor_faces           only evaluate (--device cuda: in seconds)
 python scripts/ship.py predictor outputs/training/factor_predictor
+
+An asset is called what its training folder is called.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,50 +24,70 @@ from diffgeo.metrics.attributes import load_predictor
 from diffgeo.models import load_model, shipped_folder
 from diffgeo.models.loading import DIGESTS
 from diffgeo.training.card import diffusion_card, predictor_card
-from diffgeo.training.evaluation import factor_distances, reconstruction_psnr, sampled_factors
+from diffgeo.training.diffusion import DiffusionTraining
+from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
 
 
-def sample_chunk(pipeline: str, seeds: range) -> torch.Tensor:
-    return sampled_factors(load_model(pipeline), load_predictor(), seeds)
+def sample_chunk(pipeline: str, device: str, predictor: str, seeds: range) -> torch.Tensor:
+    return sampled_factors(load_model(pipeline, device=device), load_predictor(predictor, device=device), seeds)
 
 
-def ship_diffusion(trained: Path, samples: int) -> Path:
-    facts = json.loads((trained / "training.json").read_text())
-    model, predictor = load_model(trained / "pipeline"), load_predictor()
-    psnr = reconstruction_psnr(model)
-    print(f"reconstruction {psnr.mean():.1f} dB (worst {psnr.min():.1f})", flush=True)
-    chunks = [range(first, min(first + 50, samples)) for first in range(0, samples, 50)]
+def sample_all(pipeline: str, device: str, predictor: str, samples: int) -> torch.Tensor:
+    size = 50 if device == "cpu" else 500
+    chunks = [range(first, min(first + size, samples)) for first in range(0, samples, size)]
+    draw = partial(sample_chunk, pipeline, device, predictor)
+    if device != "cpu":
+        return torch.cat([draw(chunk) for chunk in chunks])
     # one thread a process: small convolutions scale better over samples than over threads
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, torch.set_num_threads, (1,)) as pool:
         parts = []
-        for part in pool.map(partial(sample_chunk, str(trained / "pipeline")), chunks):
+        for part in pool.map(draw, chunks):
             parts.append(part)
             print(f"{sum(map(len, parts))} of {samples} samples", flush=True)
-    distances = factor_distances(torch.cat(parts), predictor, size=model.latent_shape[-1])
-    evaluation = {
-        "samples": samples,
-        "ks_distance": {k: round(v, 4) for k, v in distances.items()},
-        "ks_distance_max": round(max(distances.values()), 4),
-        "reconstruction_psnr_db": {"mean": round(psnr.mean().item(), 2), "min": round(psnr.min().item(), 2)},
+    return torch.cat(parts)
+
+
+def evaluate(trained: Path, samples: int, device: str, predictor: str) -> dict[str, Any]:
+    """Measure, and keep the figures beside the training."""
+    cfg = DiffusionTraining(**json.loads((trained / "training.json").read_text())["config"])
+    model = load_model(trained / "pipeline", device=device)
+    psnr = reconstruction_psnr(model, held_out(cfg, 64))
+    evaluation: dict[str, Any] = {
+        "reconstruction_psnr_db": {"mean": round(psnr.mean().item(), 2), "min": round(psnr.min().item(), 2)}
     }
-    target = shipped_folder("factor_faces")
+    print(f"reconstruction {psnr.mean():.1f} dB (worst {psnr.min():.1f})", flush=True)
+    if cfg.data == "factor_faces":
+        sampled = sample_all(str(trained / "pipeline"), device, predictor, samples)
+        distances = factor_distances(sampled, load_predictor(predictor), size=cfg.size, varying=cfg.varying)
+        evaluation["samples"] = samples
+        evaluation["ks_distance"] = {name: round(value, 4) for name, value in distances.items()}
+        evaluation["ks_distance_max"] = round(max(distances.values()), 4)
+    (trained / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    print(json.dumps(evaluation, indent=2))
+    return evaluation
+
+
+def ship_diffusion(trained: Path, evaluation: dict[str, Any]) -> Path:
+    facts, target = json.loads((trained / "training.json").read_text()), shipped_folder(trained.name)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained / "pipeline", target)
     shutil.copy(trained / "loss.png", target / "loss.png")
     shutil.copy(sorted((trained / "samples").glob("*.png"))[-1], target / "samples.png")
     (target / "evaluation.json").write_text(json.dumps({"training": facts, "evaluation": evaluation}, indent=2) + "\n")
-    (target / "README.md").write_text(diffusion_card(facts, evaluation))
+    (target / "README.md").write_text(diffusion_card(trained.name, facts, evaluation))
     return target
 
 
 def ship_predictor(trained: Path) -> Path:
-    target = shipped_folder("factor_predictor")
+    target = shipped_folder(trained.name)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in ("config.json", "model.safetensors", "evaluation.json"):
         shutil.copy(trained / name, target / name)
-    (target / "README.md").write_text(predictor_card(json.loads((trained / "evaluation.json").read_text())))
+    (target / "README.md").write_text(
+        predictor_card(trained.name, json.loads((trained / "evaluation.json").read_text()))
+    )
     return target
 
 
@@ -77,10 +101,20 @@ def write_digests(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["diffusion", "predictor"])
+    parser.add_argument("kind", choices=["diffusion", "evaluate", "predictor"])
     parser.add_argument("trained", type=Path, help="folder that scripts/train.py wrote")
     parser.add_argument("--samples", type=int, default=2000, help="samples for the factor distances")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--predictor", default="factor_predictor", help="shipped name or folder")
+    parser.add_argument("--measured", action="store_true", help="take the figures of an earlier evaluation")
     args = parser.parse_args()
-    folder = ship_predictor(args.trained) if args.kind == "predictor" else ship_diffusion(args.trained, args.samples)
-    write_digests(folder)
+    if args.kind == "predictor":
+        folder = ship_predictor(args.trained)
+    elif args.measured:
+        folder = ship_diffusion(args.trained, json.loads((args.trained / "evaluation.json").read_text()))
+    else:
+        measured = evaluate(args.trained, args.samples, args.device, args.predictor)
+        folder = ship_diffusion(args.trained, measured) if args.kind == "diffusion" else args.trained
+    if args.kind != "evaluate":
+        write_digests(folder)
     print(folder)

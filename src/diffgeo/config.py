@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,17 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from diffgeo.errors import ConfigError
 
 __all__ = [
+    "VARIANTS",
+    "PATHS",
+    "TangentDistanceConfig",
+    "SingleConfig",
+    "ShootingConfig",
+    "ScaleConfig",
+    "MetricConfig",
+    "GuidanceConfig",
+    "GlobalConsistencyConfig",
+    "CurvednessConfig",
+    "AblationConfig",
     "Config",
     "DataConfig",
     "DiscoveryConfig",
@@ -36,6 +48,25 @@ __all__ = [
     "register",
     "typed",
 ]
+
+
+PATHS = ("lerp", "slerp", "shooting", "pursuit", "shooting_x", "geodesic")
+"""Paths of the study ``curvedness``; its module says what each is."""
+
+VARIANTS = (
+    "local",
+    "global",
+    "random",
+    "no_normalisation",
+    "pca_h",
+    "x0",
+    "eps",
+    "block",
+    "pooling",
+    "shooting_isometric",
+    "shooting_pullback",
+)
+"""What the study ``ablation`` compares; see its module."""
 
 
 @dataclass
@@ -126,10 +157,16 @@ class SvdConfig:
 
 @dataclass
 class GolubKahanConfig(SvdConfig):
-    """Block Golub–Kahan. block_size: columns per product; max_passes: budget, null is 40 a direction, at least 400."""
+    """Block Golub–Kahan.
+
+    Attributes:
+        block_size: columns per product. Blocks of 8 take about a quarter more passes than the function's own default
+            of 4, and a third less time.
+        max_passes: budget; null is 40 a direction, at least 400.
+    """
 
     solver: str = "golub_kahan"
-    block_size: int = 4
+    block_size: int = 8
     max_passes: int | None = None
 
 
@@ -163,25 +200,81 @@ class EditConfig:
     """How a latent is moved.
 
     Attributes:
-        method: ``single`` (x + γv), ``shooting`` (geodesic shooting) or ``guidance`` (x-space guidance).
-        strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions; x-space guidance moves
-            by ``guidance_scale`` times the change of ε that the probe γv makes.
+        method: set by the choice ``edit=…``.
+        strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions.
         frames: odd number of γ from −strength to +strength.
         normalise: distortion normalisation (P23a).
         kappa: its κ in [0, 1).
-        steps: pieces of a shooting curve (a side), or repetitions of guidance.
-        transport: ``isometric`` (released code) or ``pullback``.
-        guidance_scale: s of x-space guidance.
     """
 
-    method: str = "single"
+    method: str = MISSING
     strength: float = 0.06
     frames: int = 7
     normalise: bool = True
     kappa: float = 0.99
+
+
+@dataclass
+class SingleConfig(EditConfig):
+    """One straight step, x + γv."""
+
+    method: str = "single"
+
+
+@dataclass
+class ShootingConfig(EditConfig):
+    """Geodesic shooting. steps: pieces of the curve, a side; transport: ``isometric`` (as released) or ``pullback``."""
+
+    method: str = "shooting"
     steps: int = 6
     transport: str = "isometric"
+
+
+@dataclass
+class GuidanceConfig(EditConfig):
+    """x-space guidance (P23b). ``steps`` times, x moves by ``guidance_scale`` times the change of ε that γv makes."""
+
+    method: str = "guidance"
+    normalise: bool = False
+    steps: int = 16
     guidance_scale: float = 0.5
+
+
+@dataclass
+class MetricConfig:
+    """How edits are judged.
+
+    Attributes:
+        perceptual: ``auto``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels); auto takes
+            the features where the model has that predictor. Every table names the measure it used.
+    """
+
+    perceptual: str = "auto"
+
+
+@dataclass
+class ScaleConfig:
+    """How much a run computes; other settings refer to these, and may be set one by one.
+
+    Attributes:
+        samples: pictures (``data.samples``).
+        steps: DDIM steps (``schedule.steps``).
+        rank: directions a basis (``svd.rank``).
+        path_rank: directions of a tangent space along paths and between timesteps (``study.….rank``).
+        pairs: paths of every kind.
+        segments: of a path.
+        directions: leading directions that are edited.
+        frames: pictures a traversal (``edit.frames``).
+    """
+
+    samples: int = MISSING
+    steps: int = MISSING
+    rank: int = MISSING
+    path_rank: int = MISSING
+    pairs: int = MISSING
+    segments: int = MISSING
+    directions: int = MISSING
+    frames: int = MISSING
 
 
 @dataclass
@@ -237,6 +330,92 @@ class FrequencyConfig:
 
 
 @dataclass
+class GlobalConsistencyConfig:
+    """Study ``global_consistency``: do directions of different samples agree, and do global ones serve every sample?
+
+    Attributes:
+        directions: leading directions that are averaged and edited; fewer where ``svd.rank`` is lower.
+        methods: of :func:`diffgeo.geometry.global_directions`: any of ``nearest``, ``hungarian``, ``frechet``.
+        draws: random subspaces in the null.
+        edit: whether held-out samples are edited by the global directions of the first method.
+    """
+
+    directions: int = 3
+    methods: list[str] = field(default_factory=lambda: ["nearest", "hungarian", "frechet"])
+    draws: int = 999
+    edit: bool = True
+
+
+@dataclass
+class CurvednessConfig:
+    """Study ``curvedness``: tangent spaces along paths between samples (P23a, Table 1, Fig. 7).
+
+    Attributes:
+        pairs: of samples (0, 1), (2, 3), …
+        segments: of every path.
+        rank: n, directions of a tangent space.
+        rule: how n is chosen: ``fixed``, ``share`` (half of the energy of rank directions) or ``gap`` (the largest gap
+            within ± 30 % of rank); one n serves all paths of a run.
+        t_frac: where, as a fraction of T.
+        pools: poolings of h: ``sum``, ``none`` or both.
+        paths: any of ``lerp``, ``slerp``, ``shooting``, ``pursuit``, ``shooting_x``, ``geodesic``.
+        perceptual: whether the points are decoded for the perceptual path length.
+        tol: of the bases along paths.
+    """
+
+    pairs: int = 2
+    segments: int = 5
+    rank: int = 10
+    rule: str = "fixed"
+    t_frac: float = 1.0
+    pools: list[str] = field(default_factory=lambda: ["none", "sum"])
+    paths: list[str] = field(default_factory=lambda: list(PATHS))
+    perceptual: bool = True
+    tol: float = 1e-3
+
+
+@dataclass
+class TangentDistanceConfig:
+    """Study ``tangent_distance``: between samples, between timesteps, and the controls that tell x from t (P23b).
+
+    Attributes:
+        rank: n, directions of a tangent space; fewer where ``svd.rank`` is lower.
+        rule: as in ``curvedness``.
+        controls: samples for the controls "x fixed, t varies" and "t fixed, x varies"; 0 leaves them out.
+    """
+
+    rank: int = 10
+    rule: str = "fixed"
+    controls: int = 2
+
+
+@dataclass
+class AblationConfig:
+    """Study ``ablation``: other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
+
+    Attributes:
+        variants: what to compare; the names are those of ``diffgeo.studies.ablation.VARIANTS``.
+        samples: edited samples.
+        directions: leading directions of each variant; fewer where ``svd.rank`` is lower.
+        t_frac: edit timestep, as a fraction of T.
+        change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
+            basis reaches at ``edit.strength``, the median over samples and directions.
+        limit: largest |γ| that is tried, as a multiple of ``edit.strength``.
+        blocks: other blocks of the U-Net for the variant ``block``; those it lacks are left out.
+        pca_samples: random latents for PCA of h.
+    """
+
+    variants: list[str] = field(default_factory=lambda: list(VARIANTS))
+    samples: int = 1
+    directions: int = 2
+    t_frac: float = 1.0
+    change: float | None = None
+    limit: float = 8.0
+    blocks: list[str] = field(default_factory=lambda: ["down.1", "up.1"])
+    pca_samples: int = 64
+
+
+@dataclass
 class Config:
     """A run. ``study`` maps the name of every study to execute to its settings, in order."""
 
@@ -246,7 +425,9 @@ class Config:
     feature: FeatureConfig = field(default_factory=FeatureConfig)
     svd: SvdConfig = field(default_factory=SvdConfig)
     edit: EditConfig = field(default_factory=EditConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
     study: dict[str, Any] = field(default_factory=dict)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = 0
     device: str = "auto"
@@ -258,10 +439,15 @@ SVD_SCHEMAS = {
     "randomized": RandomizedConfig,
     "dense": DenseConfig,
 }
+EDIT_SCHEMAS = {"single": SingleConfig, "shooting": ShootingConfig, "guidance": GuidanceConfig}
 STUDY_SCHEMAS: dict[str, type] = {
     "discovery": DiscoveryConfig,
     "spectrum": SpectrumConfig,
     "frequency": FrequencyConfig,
+    "global_consistency": GlobalConsistencyConfig,
+    "curvedness": CurvednessConfig,
+    "tangent_distance": TangentDistanceConfig,
+    "ablation": AblationConfig,
 }
 """One entry per study; ``conf/study/NAME.yaml`` fills it and ``diffgeo.studies.NAME`` runs on it."""
 
@@ -275,13 +461,16 @@ def register() -> None:
         "data": DataConfig,
         "schedule": ScheduleConfig,
         "feature": FeatureConfig,
-        "edit": EditConfig,
+        "metric": MetricConfig,
+        "scale": ScaleConfig,
         "tracking": TrackingConfig,
     }
     for group, schema in groups.items():
         store.store(group=f"schema/{group}", name=group, node=schema)
     for name, schema in SVD_SCHEMAS.items():
         store.store(group="schema/svd", name=name, node=schema)
+    for name, schema in EDIT_SCHEMAS.items():
+        store.store(group="schema/edit", name=name, node=schema)
     for name, schema in STUDY_SCHEMAS.items():
         store.store(group="schema/study", name=name, node=schema)
 
@@ -335,8 +524,7 @@ def check(cfg: Config) -> None:
     s, e = cfg.schedule, cfg.edit
     choose("model.dtype", cfg.model.dtype, "float32", "float64")
     choose("feature.pool", cfg.feature.pool, None, "sum")
-    choose("edit.method", e.method, "single", "shooting", "guidance")
-    choose("edit.transport", e.transport, "isometric", "pullback")
+    choose("metric.perceptual", cfg.metric.perceptual, "auto", "factor_features", "rmse")
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
@@ -352,8 +540,10 @@ def check(cfg: Config) -> None:
     require(0 < e.strength < math.inf, "edit.strength", e.strength, "a positive number")
     require(e.frames >= 3 and e.frames % 2 == 1, "edit.frames", e.frames, "an odd number of 3 or more")
     require(0 <= e.kappa < 1, "edit.kappa", e.kappa, "0 <= kappa < 1")
-    require(e.steps >= 1, "edit.steps", e.steps, "1 or more")
-    if e.method == "shooting":
+    if isinstance(e, ShootingConfig | GuidanceConfig):
+        require(e.steps >= 1, "edit.steps", e.steps, "1 or more")
+    if isinstance(e, ShootingConfig):
+        choose("edit.transport", e.transport, "isometric", "pullback")
         side = e.frames // 2
         require(
             e.steps % side == 0, "edit.steps", e.steps, f"a multiple of {side}, so that edit.frames lie on the curve"
@@ -362,15 +552,64 @@ def check(cfg: Config) -> None:
         schema = STUDY_SCHEMAS.get(name)
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
         require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
-    frequency = cfg.study.get("frequency")
-    if isinstance(frequency, FrequencyConfig):
-        n, low = frequency.directions, frequency.low
-        require(n >= 1, "study.frequency.directions", n, "1 or more")
-        require(0 < low < math.sqrt(2), "study.frequency.low", low, "a fraction of Nyquist, above 0 and below 1.41")
-    discovery = cfg.study.get("discovery")
-    if isinstance(discovery, DiscoveryConfig):
-        n = discovery.directions
-        require(1 <= n <= cfg.svd.rank, "study.discovery.directions", n, f"1 to svd.rank={cfg.svd.rank}")
+        _check_study(cfg, name, study, require, choose)
+
+
+def _check_study(cfg: Config, name: str, study: Any, require: Any, choose: Any) -> None:
+    """Ranges of one study's settings; arguments as in :func:`check`."""
+    rank = cfg.svd.rank
+
+    def within(key: str, low: float, high: float, allowed: str) -> None:
+        value = getattr(study, key)
+        require(low <= value <= high, f"study.{name}.{key}", value, allowed)
+
+    def subset(key: str, known: Sequence[str]) -> None:
+        values = getattr(study, key)
+        ok = bool(values) and set(values) <= set(known) and len(set(values)) == len(values)
+        require(ok, f"study.{name}.{key}", values, f"any of {', '.join(known)}, each once")
+
+    match study:
+        case DiscoveryConfig():
+            within("directions", 1, rank, f"1 to svd.rank={rank}")
+        case FrequencyConfig():
+            within("directions", 1, math.inf, "1 or more")
+            require(
+                0 < study.low < math.sqrt(2),
+                "study.frequency.low",
+                study.low,
+                "a fraction of Nyquist, above 0, below 1.41",
+            )
+        case GlobalConsistencyConfig():
+            within("directions", 1, math.inf, "1 or more")
+            within("draws", 99, math.inf, "99 or more, for p-values down to 0.01")
+            subset("methods", ("nearest", "hungarian", "frechet"))
+        case CurvednessConfig():
+            within("pairs", 1, math.inf, "1 or more")
+            within("segments", 2, math.inf, "2 or more")
+            within("rank", 2, math.inf, "2 or more")
+            choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")
+            require(0 < study.t_frac <= 1, f"study.{name}.t_frac", study.t_frac, "a fraction of T in (0, 1]")
+            subset("pools", ("none", "sum"))
+            subset("paths", PATHS)
+        case TangentDistanceConfig():
+            within("rank", 1, math.inf, "1 or more")
+            choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")
+            within("controls", 0, math.inf, "0 or more")
+        case AblationConfig():
+            subset("variants", VARIANTS)
+            within("samples", 1, math.inf, "1 or more")
+            within("directions", 1, math.inf, "1 or more")
+            within("limit", 1, math.inf, "1 or more")
+            within("pca_samples", study.directions + 1, math.inf, "more than the directions")
+            require(0 < study.t_frac <= 1, f"study.{name}.t_frac", study.t_frac, "a fraction of T in (0, 1]")
+            require(
+                study.change is None or study.change > 0,
+                f"study.{name}.change",
+                study.change,
+                "null or a positive number",
+            )
+        case _:
+            pass
 
 
 def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.noise_schedule import NoiseSchedule
 
-__all__ = ["KAPPA", "normalise_distortion", "single_step", "x_space_guidance"]
+__all__ = ["KAPPA", "match_strength", "normalise_distortion", "single_step", "x_space_guidance"]
 
 NoisePredictor = Callable[[Tensor, int], Tensor]
 
@@ -112,3 +112,45 @@ def x_space_guidance(
     for _ in range(steps):
         x = x + scale * (predict_noise(x + offset, t) - predict_noise(x, t))
     return x
+
+
+def match_strength(
+    change: Callable[[Tensor], Tensor], target: float, upper: Tensor, *, tol: float = 0.03, max_steps: int = 10
+) -> tuple[Tensor, Tensor]:
+    """Strengths γ at which several edits change a picture equally, by regula falsi (Illinois) on [0, upper].
+
+    Args:
+        change: γ (k,) → measured changes (k,), 0 at γ = 0; all edits are evaluated together.
+        target: the wanted change, positive.
+        upper: largest γ of each edit, shape (k,).
+        tol: relative error of the change at which an edit is matched.
+        max_steps: evaluations after the one at ``upper``.
+
+    Returns:
+        (γ (k,), the change measured there (k,)). An edit that stays below the target at ``upper`` keeps that γ.
+
+    Raises:
+        ValueRangeError: target is not positive.
+    """
+    if not target > 0:
+        raise ValueRangeError(f"the change to match is {target}; it must be positive, raise edit.strength")
+    low, high = torch.zeros_like(upper), upper.clone()
+    f_low, f_high = torch.full_like(upper, -target), change(upper).to(upper) - target
+    best, best_f = upper.clone(), f_high.clone()
+    done = f_high <= tol * target
+    side = torch.zeros_like(upper)
+    for _ in range(max_steps):
+        if bool(done.all()):
+            break
+        trial = torch.where(done, best, (low * f_high - high * f_low) / (f_high - f_low))
+        value = change(trial).to(upper) - target
+        better = ~done & (value.abs() < best_f.abs())
+        best, best_f = torch.where(better, trial, best), torch.where(better, value, best_f)
+        done = done | (best_f.abs() <= tol * target)
+        below = value < 0
+        # an end that stays twice is weighed down, or the search creeps from one side
+        f_high = torch.where(below, torch.where(side < 0, f_high / 2, f_high), value)
+        f_low = torch.where(below, value, torch.where(side > 0, f_low / 2, f_low))
+        low, high = torch.where(below, trial, low), torch.where(below, high, trial)
+        side = torch.where(below, -1.0, 1.0)
+    return best, best_f + target

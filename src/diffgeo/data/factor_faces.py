@@ -15,6 +15,7 @@ Coordinates: x to the right and y **down**, both in [−1, 1] over the picture. 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,24 +69,34 @@ _SKIN_TONES = ((0.99, 0.86, 0.74), (0.86, 0.63, 0.47), (0.45, 0.28, 0.19))
 _FRECKLES = ((-0.30, 0.13), (-0.21, 0.20), (-0.36, 0.23), (-0.16, 0.10), (-0.26, 0.30), (0.0, 0.04))
 
 
-def sample_factors(n: int, *, generator: torch.Generator | None = None) -> Tensor:
+def sample_factors(n: int, *, generator: torch.Generator | None = None, varying: Sequence[str] | None = None) -> Tensor:
     """Draw factor vectors from their joint distribution (independent, uniform; glasses by a fair coin).
 
     Args:
         n: how many, at least 0.
-        generator: source of randomness on the CPU; the global one when None.
+        generator: source of randomness, on the device where the factors are wanted; the CPU's global one when None.
+        varying: factors that vary; the others rest at 0 (binary ones at −1). All of them when None. What a varying
+            factor draws does not depend on which others vary.
 
     Returns:
         Factors z, shape (n, 14), float32, in the order of :data:`FACTORS`.
 
     Raises:
-        ValueRangeError: n is negative.
+        ValueRangeError: n is negative, or a name in ``varying`` is no factor.
     """
     if n < 0:
         raise ValueRangeError(f"cannot draw {n} factor vectors; n must be 0 or more")
-    z = torch.rand(n, len(FACTORS), generator=generator) * 2 - 1
-    binary = torch.tensor([f.kind == "binary" for f in FACTORS])
-    return torch.where(binary, torch.where(z < 0, -1.0, 1.0), z)
+    unknown = sorted(set(varying or ()) - set(FACTOR_NAMES))
+    if unknown:
+        raise ValueRangeError(f"no factor is called {', '.join(unknown)}; factors are {', '.join(FACTOR_NAMES)}")
+    device = generator.device if generator is not None else torch.device("cpu")
+    z = torch.rand(n, len(FACTORS), generator=generator, device=device) * 2 - 1
+    binary = torch.tensor([f.kind == "binary" for f in FACTORS], device=device)
+    z = torch.where(binary, torch.where(z < 0, -1.0, 1.0), z)
+    if varying is None:
+        return z
+    fixed = torch.tensor([name not in varying for name in FACTOR_NAMES], device=device)
+    return torch.where(fixed, torch.where(binary, -1.0, 0.0), z)
 
 
 def render(factors: Tensor, size: int = 32) -> Tensor:

@@ -2,11 +2,13 @@
 
 from diffgeo.geometry.curves import (
     GeodesicPath,
+    ShotPath,
     boundary_value_geodesic,
     curvedness,
     geodesic_shooting,
     lerp,
     semantic_path_length,
+    shoot_between,
     slerp,
 )
 from diffgeo.geometry.directions import (
@@ -16,6 +18,7 @@ from diffgeo.geometry.directions import (
     pca_directions,
     project_to_tangent,
     random_directions,
+    random_overlaps,
 )
 from diffgeo.geometry.grassmann import (
     choose_rank,
@@ -30,6 +33,7 @@ __all__ = [
     "Convention",
     "GeodesicPath",
     "GlobalDirections",
+    "ShotPath",
     "best_match",
     "boundary_value_geodesic",
     "choose_rank",
@@ -44,7 +48,9 @@ __all__ = [
     "project_to_tangent",
     "pull_back",
     "random_directions",
+    "random_overlaps",
     "semantic_path_length",
+    "shoot_between",
     "slerp",
     "soft_distance",
     "transport",

@@ -4,6 +4,12 @@ r"""Curves in the latent space, and how far they bend.
 - Geodesic shooting (P23a, algorithm 1): walk x ← x + δ v, transporting the direction to every new tangent space. On a
   curved space this follows the surface where a straight line leaves it.
 - Boundary-value geodesic: the discrete curve with fixed ends of least pullback energy Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖².
+- Shooting between two points: P23a compares it with lerp and slerp without saying how it is aimed. Here, with
+  g = f(b) − f(a) and δ = ‖g‖ / L, the walk starts along u = P_{T_h(a)} g / ‖·‖ and takes L pieces
+
+      Δx = δ V Λ⁻¹ Uᵀ u,                    each of first-order length δ in H,
+
+  u transported (``fixed``) or aimed anew at f(b) (``pursuit``) at every point. It need not land on b.
 - Curvedness of a segment, D_geo of the tangent spaces at its ends; its sum is the semantic path length (P23a, eq. 8).
 """
 
@@ -13,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,11 +31,13 @@ from diffgeo.svd import LocalBasis
 
 __all__ = [
     "GeodesicPath",
+    "ShotPath",
     "boundary_value_geodesic",
     "curvedness",
     "geodesic_shooting",
     "lerp",
     "semantic_path_length",
+    "shoot_between",
     "slerp",
 ]
 
@@ -111,6 +120,72 @@ def geodesic_shooting(
         moved = points[-1] + delta * v.reshape(x.shape)
         points.append(moved if retract is None else retract(points[-1], moved))
     return points
+
+
+@dataclass(frozen=True, slots=True)
+class ShotPath:
+    """A walk aimed at another point.
+
+    Attributes:
+        points: shape (segments + 1, *x.shape), the first as given.
+        bases: the local bases at all points.
+        miss: ‖f(end) − f(b)‖ / ‖f(b) − f(a)‖, 0 for a hit.
+    """
+
+    points: Tensor
+    bases: list[LocalBasis]
+    miss: float
+
+
+def shoot_between(
+    f: Callable[[Tensor], Tensor],
+    basis_at: Callable[[Tensor], LocalBasis],
+    a: Tensor,
+    b: Tensor,
+    *,
+    segments: int,
+    aim: Literal["fixed", "pursuit"] = "fixed",
+    x_length: float | None = None,
+) -> ShotPath:
+    """Shoot from a towards b by the rule of the module's docstring.
+
+    Args:
+        f: feature map, x → h.
+        basis_at: x → its local basis; called at every point.
+        a: start, any shape that f takes.
+        b: what is aimed at, same shape.
+        segments: L, at least 1.
+        aim: ``fixed`` or ``pursuit``.
+        x_length: instead of δ in H, pieces of equal length in **X** that add up to this (a control).
+
+    Returns:
+        The walk; where h comes nowhere nearer to f(b), ``miss`` says so.
+
+    Raises:
+        ValueRangeError: segments < 1, no such aim, f(a) = f(b), g orthogonal to the tangent space, or some s_i is 0.
+    """
+    if segments < 1 or aim not in ("fixed", "pursuit"):
+        raise ValueRangeError(f"shooting with {segments} segments and aim {aim!r}; need 1 or more, fixed or pursuit")
+    target = f(b).flatten()
+    aimed_at = target - f(a).flatten()
+    distance = aimed_at.norm()
+    if not distance > 0:
+        raise ValueRangeError("both ends of a path have the same h; choose two samples that differ")
+    points, bases = [a], [basis_at(a)]
+    for _ in range(segments):
+        aimed_at, v = transport(aimed_at, bases[-1], "pullback")
+        if x_length is None:
+            # v is V Λ⁻¹ Uᵀ u made unit; its image has length ‖J v‖, so that this much of it is δ in H
+            image = (bases[-1].s * (bases[-1].V.T @ v)).norm()
+            step = distance / segments / image
+        else:
+            step = v.new_tensor(x_length / segments)
+        points.append(points[-1] + step * v.reshape(a.shape))
+        bases.append(basis_at(points[-1]))
+        if aim == "pursuit":
+            aimed_at = target - f(points[-1]).flatten()
+    miss = (target - f(points[-1]).flatten()).norm() / distance
+    return ShotPath(torch.stack(points), bases, miss.item())
 
 
 @dataclass(frozen=True, slots=True)

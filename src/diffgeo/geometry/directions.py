@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -33,6 +34,7 @@ __all__ = [
     "pca_directions",
     "project_to_tangent",
     "random_directions",
+    "random_overlaps",
 ]
 
 Method = Literal["nearest", "hungarian", "frechet"]
@@ -162,3 +164,33 @@ def random_directions(m: int, k: int, *, seed: int = 0) -> GlobalDirections:
     generator = torch.Generator().manual_seed(seed)
     u = torch.linalg.qr(torch.randn(m, k, generator=generator, dtype=torch.float64)).Q
     return GlobalDirections(u.float(), torch.full((k,), float("nan"), dtype=torch.float64), "random")
+
+
+def random_overlaps(m: int, n: int, k: int, *, draws: int, seed: int = 0) -> Tensor:
+    r"""Inner products of k fixed orthonormal vectors of Rᵐ with a uniformly random orthonormal n-frame: the null.
+
+    The (k, n) block of a Haar frame is G L⁻ᵀ with G standard normal (k, n), L Lᵀ = GᵀG + W and W ~ Wishart_n(m − k), so
+    that no vector of length m is drawn (Eaton 1983, chapter 7).
+
+    Args:
+        m: dimension of H.
+        n: of the random subspace.
+        k: of the fixed ones; k + n ≤ m.
+        draws: independent frames.
+        seed: of the draws.
+
+    Returns:
+        shape (draws, k, n), float64. Each entry squared is Beta(1/2, (m − 1)/2); a row's sum of squares, the share of
+        a vector inside the subspace, is Beta(n/2, (m − n)/2).
+
+    Raises:
+        ValueRangeError: k + n > m, or a count below 1.
+    """
+    if min(m, n, k, draws) < 1 or k + n > m:
+        raise ValueRangeError(f"random overlaps of {k} vectors with {n}-frames in {m} dimensions; need k + n <= m")
+    source = np.random.default_rng(seed)
+    g = source.standard_normal((draws, k, n))
+    bartlett = np.tril(source.standard_normal((draws, n, n)), -1)
+    bartlett[:, range(n), range(n)] = np.sqrt(source.chisquare(m - k - np.arange(n), (draws, n)))
+    factor = np.linalg.cholesky(g.swapaxes(1, 2) @ g + bartlett @ bartlett.swapaxes(1, 2))
+    return torch.from_numpy(np.linalg.solve(factor, g.swapaxes(1, 2)).swapaxes(1, 2).copy())

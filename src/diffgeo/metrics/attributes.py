@@ -66,15 +66,16 @@ class AttributePredictor:
         self.network = network.eval().requires_grad_(False)
         self.names, self.size = tuple(names), size
         self._binary = torch.tensor(list(binary))
+        self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Predict.
 
         Args:
-            images: shape (B, 3, H, W), in [−1, 1].
+            images: shape (B, 3, H, W), in [−1, 1], on any device.
 
         Returns:
-            shape (B, k), about [−1, 1]; binary attributes as tanh(logit / 2) = 2 p − 1.
+            shape (B, k) on the CPU, about [−1, 1]; binary attributes as tanh(logit / 2) = 2 p − 1.
 
         Raises:
             ShapeError: images are not (B, 3, H, W).
@@ -84,7 +85,7 @@ class AttributePredictor:
         if images.shape[-2:] != (self.size, self.size):
             images = nn.functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         with torch.no_grad():
-            raw = self.network(images.float()).cpu()
+            raw = self.network(images.to(self._device, torch.float32)).cpu()
         return torch.where(self._binary, (raw / 2).tanh(), raw)
 
 

@@ -18,7 +18,8 @@ def run_study(name: str, context: Context, cfg: Any) -> Result:
     for table in result.tables().values():
         if not table.empty:
             for column, value in settings.items():
-                table[column] = value
+                if column not in table:  # a study that varies a setting has its own column
+                    table[column] = value
     return result
 
 

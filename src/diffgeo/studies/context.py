@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from diffgeo.config import Config
+from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig
 from diffgeo.data.images import list_images, load_image
 from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ConfigError, DataError
+from diffgeo.feature_map import FeatureMap
 from diffgeo.geometry import geodesic_shooting
 from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.models import DiffusionModel
 from diffgeo.noise_schedule import CLEAN
 from diffgeo.progress import Display, Interruption
@@ -67,7 +69,7 @@ class Context:
     display: Display = field(default_factory=Display)
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
-    _samples: list[Sample] | None = field(default=None, repr=False)
+    _samples: list[Sample] = field(default_factory=list, repr=False)
 
     @property
     def samples(self) -> list[Sample]:
@@ -76,25 +78,39 @@ class Context:
         Raises:
             DataError: pictures are missing, broken, or fewer than ``data.samples``.
         """
-        if self._samples is None:
-            data = self.cfg.data
+        return self.first_samples(self.cfg.data.samples)
+
+    def first_samples(self, n: int) -> list[Sample]:
+        """The first n samples that ``data`` can give, for studies that need more (or fewer) than ``data.samples``.
+
+        Raises:
+            DataError: pictures are missing, broken, or fewer than n.
+        """
+        data = self.cfg.data
+        if len(self._samples) < n:
+            known = len(self._samples)
             if data.images is None:
-                seeds = [self.cfg.seed + i for i in range(data.samples)]
-                self._samples = [Sample(i, f"seed {seed}", None, seed) for i, seed in enumerate(seeds)]
+                seeds = [self.cfg.seed + i for i in range(known, n)]
+                self._samples += [Sample(seed - self.cfg.seed, f"seed {seed}", None, seed) for seed in seeds]
             else:
-                self._samples = self._load_images(data.images, data.samples)
-        return self._samples
+                self._samples += self._load_images(data.images, n)[known:]
+        return self._samples[:n]
 
     def _load_images(self, where: str, wanted: int) -> list[Sample]:
         paths = list_images(where)
         if Path(where).expanduser().is_dir() and len(paths) < wanted:
-            raise DataError(f"data.images={where} holds {len(paths)} pictures; lower data.samples={wanted}")
+            raise DataError(f"data.images={where} holds {len(paths)} pictures, {wanted} are needed; lower data.samples")
         _, height, width = self.model.latent_shape
         samples = []
         for i, path in enumerate(paths[:wanted]):
             x0 = self.model.encode(load_image(path, height, width)[None])[0]
             samples.append(Sample(i, path.name, x0, None))
         return samples
+
+    @property
+    def perceptual(self) -> PerceptualDistance:
+        """The run's measure of how different two pictures look."""
+        return perceptual_distance(self.cfg.metric.perceptual, self.predictor)
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
@@ -154,22 +170,46 @@ class Context:
             self._bases[key] = self.basis_at(self.latent(sample, t), t)
         return self._bases[key]
 
-    def basis_at(self, x: Tensor, t: int) -> LocalBasis:
-        """The local basis at any point x (C, H, W)."""
-        feature, svd = self.cfg.feature, self.cfg.svd
+    def basis_at(
+        self,
+        x: Tensor,
+        t: int,
+        *,
+        feature: FeatureConfig | None = None,
+        rank: int | None = None,
+        tol: float | None = None,
+    ) -> LocalBasis:
+        """The local basis at any point x (C, H, W); the run's own feature map, rank and tolerance where None."""
+        return self.basis_of(self.feature_map(t, feature), x, rank=rank, tol=tol, what=f"local basis at t = {t}")
+
+    def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
+        """F at timestep t, by the run's ``feature`` where None."""
+        feature = self.cfg.feature if feature is None else feature
+        return self.model.feature_map(t, feature.block, "sum" if feature.pool == "sum" else None)
+
+    def basis_of(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        *,
+        rank: int | None = None,
+        tol: float | None = None,
+        what: str = "singular vectors",
+    ) -> LocalBasis:
+        """The leading singular triplets of any map's Jacobian at x, by the run's solver."""
+        svd = self.cfg.svd
         common = ("solver", "rank", "share", "tol")
         options: dict[str, Any] = {k: v for k, v in vars(svd).items() if k not in common}
-        f = self.model.feature_map(t, feature.block, "sum" if feature.pool == "sum" else None)
-        with self.display.task(f"local basis at t = {t}, passes", None) as advance:
+        with self.display.task(f"{what}, passes", None) as advance:
             return local_basis(
                 f,
                 x,
-                svd.rank,
-                share=svd.share,
+                svd.rank if rank is None else rank,
+                share=svd.share if rank is None else None,
                 solver=svd.solver,
-                tol=svd.tol,
+                tol=svd.tol if tol is None else tol,
                 seed=self.cfg.seed,
-                chunk_size=feature.chunk_size,
+                chunk_size=self.cfg.feature.chunk_size,
                 on_pass=lambda columns: advance(columns),
                 **options,
             )
@@ -190,30 +230,33 @@ class Context:
 
     def traverse(self, sample: Sample, t: int, direction: int) -> Tensor:
         """x_t moved along ± one direction of its local basis, as ``edit`` says; shape (frames, C, H, W)."""
-        edit, x, basis = self.cfg.edit, self.latent(sample, t), self.basis(sample, t)
-        v = basis.V[:, direction]
-        if edit.method == "shooting":
-            return self._shoot(x, t, basis, direction)
-        if edit.method == "guidance":
-            probes = single_step(torch.zeros_like(x), v, self.gammas)
-            return x_space_guidance(
-                self.model.predict_noise,
-                x.expand_as(probes),
-                probes,
-                t,
-                scale=edit.guidance_scale,
-                steps=edit.steps,
-            )
-        return self._retract(x[None], single_step(x, v, self.gammas), t)
+        basis = self.basis(sample, t)
+        if isinstance(self.cfg.edit, ShootingConfig):
+            return self._shoot(self.cfg.edit, self.latent(sample, t), t, basis, direction)
+        return self.move(self.latent(sample, t), basis.V[:, direction], self.gammas, t)
 
-    def _retract(self, x: Tensor, moved: Tensor, t: int) -> Tensor:
+    def move(self, x: Tensor, v: Tensor, gammas: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
+        """X (C, H, W) moved along a unit direction v (d,) by each γ; shape (len(gammas), C, H, W).
+
+        By x-space guidance where ``edit`` says so, else in a straight step. ``normalise`` overrides
+        ``edit.normalise``.
+        """
+        edit = self.cfg.edit
+        if isinstance(edit, GuidanceConfig):
+            probes = single_step(torch.zeros_like(x), v, gammas)
+            return x_space_guidance(
+                self.model.predict_noise, x.expand_as(probes), probes, t, scale=edit.guidance_scale, steps=edit.steps
+            )
+        return self.retract(x[None], single_step(x, v, gammas), t, normalise=normalise)
+
+    def retract(self, x: Tensor, moved: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
+        """``moved`` (B, C, H, W), normalised against x where ``edit`` (or the argument) asks."""
         edit, model = self.cfg.edit, self.model
-        if not edit.normalise:
+        if not (edit.normalise if normalise is None else normalise):
             return moved
         return normalise_distortion(model.predict_noise, model.schedule, x, moved, t, kappa=edit.kappa)
 
-    def _shoot(self, x: Tensor, t: int, basis: LocalBasis, direction: int) -> Tensor:
-        edit, side = self.cfg.edit, self.cfg.edit.frames // 2
+    def _shoot(self, edit: ShootingConfig, x: Tensor, t: int, basis: LocalBasis, direction: int) -> Tensor:
         halves = []
         for length in (self.gammas[0].item(), self.gammas[-1].item()):
             points = geodesic_shooting(
@@ -224,9 +267,9 @@ class Context:
                 length=length,
                 steps=edit.steps,
                 convention="pullback" if edit.transport == "pullback" else "isometric",
-                retract=lambda a, b: self._retract(a[None], b[None], t)[0],
+                retract=lambda a, b: self.retract(a[None], b[None], t)[0],
             )
-            halves.append(points[:: edit.steps // side])
+            halves.append(points[:: edit.steps // (edit.frames // 2)])
         return torch.stack([*reversed(halves[0][1:]), x, *halves[1][1:]])
 
     def decode(self, x: Tensor, t: int, sample: Sample) -> Tensor:

@@ -41,6 +41,19 @@ def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return new, c + again @ r, r2 @ r
 
 
+def thin_svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD (U, s, Vᵀ), on A's device; a GPU's A is reduced by QR there, the rest is quicker on the CPU."""
+    if a.device.type == "cpu":
+        u, s, vh = torch.linalg.svd(a, full_matrices=False)
+        return u, s, vh
+    if a.shape[0] < a.shape[1]:
+        v, s, uh = thin_svd(a.T)
+        return uh.T, s, v.T
+    q, r = torch.linalg.qr(a)
+    u, s, vh = torch.linalg.svd(r.cpu())
+    return q @ u.to(a), s.to(a), vh.to(a)
+
+
 def finish(
     jacobian: JacobianOperator,
     u: Tensor,
@@ -57,8 +70,8 @@ def finish(
     """Fix the signs, scale the residuals by s_1 and return to J's dtype."""
     largest = v.gather(0, v.abs().argmax(dim=0, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0).to(v)
-    scale = s[0].clamp_min(torch.finfo(s.dtype).tiny)
-    certificate = Certificate((left / scale).cpu(), (right / scale).cpu(), tol, passes, solver, gap)
+    scale = s[0].cpu().clamp_min(torch.finfo(s.dtype).tiny)
+    certificate = Certificate(left.cpu() / scale, right.cpu() / scale, tol, passes, solver, gap)
     dtype = jacobian.x.dtype
     return LocalBasis((u * sign).to(dtype), s.to(dtype), (v * sign).to(dtype), certificate)
 

@@ -2,9 +2,11 @@ r"""The result that every solver returns: a local basis with a certificate of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+
+from diffgeo.errors import ValueRangeError
 
 __all__ = ["Certificate", "LocalBasis"]
 
@@ -65,3 +67,17 @@ class LocalBasis:
     def rank(self) -> int:
         """Number of directions n."""
         return len(self.s)
+
+    def truncated(self, n: int) -> LocalBasis:
+        """The leading n directions; the certificate keeps the cost and tells the gap behind the new last one.
+
+        Raises:
+            ValueRangeError: n is not 1 … rank.
+        """
+        if not 1 <= n <= self.rank:
+            raise ValueRangeError(f"a basis of {self.rank} directions cannot be cut to {n}; raise svd.rank")
+        if n == self.rank:
+            return self
+        gap = ((self.s[n - 1] - self.s[n]) / self.s[n - 1]).item()
+        c = replace(self.certificate, left=self.certificate.left[:n], right=self.certificate.right[:n], gap=gap)
+        return LocalBasis(self.U[:, :n], self.s[:n], self.V[:, :n], c)

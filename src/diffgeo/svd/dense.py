@@ -2,10 +2,8 @@ r"""The oracle: form J, decompose it. min(m, d) passes, exact to rounding."""
 
 from __future__ import annotations
 
-import torch
-
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, relative_gap
+from diffgeo.svd._linalg import finish, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 
 __all__ = ["dense"]
@@ -24,7 +22,7 @@ def dense(jacobian: JacobianOperator, rank: int, *, tol: float = 1e-4) -> LocalB
     """
     before = jacobian.passes
     j = jacobian.dense().double()
-    u, s, vh = torch.linalg.svd(j, full_matrices=False)
+    u, s, vh = thin_svd(j)
     u, v, kept = u[:, :rank], vh[:rank].T, s[:rank]
     return finish(
         jacobian,

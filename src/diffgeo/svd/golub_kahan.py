@@ -61,35 +61,37 @@ def golub_kahan(
     block = random_block(d, min(block_size, d), jacobian.x, seed) if start is None else start.double()
     block = torch.linalg.qr(block).Q
     p, q = block, block.new_zeros(m, 0)
-    b, e = block.new_zeros(0, 0), block.new_zeros(0, 0)
+    # B and E live on the CPU, where the SVD of a small matrix is quick
+    b, e = torch.zeros(0, 0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
     while True:
         if max(p.shape[1], q.shape[1] + block.shape[1]) + block.shape[1] > min(m, d):
             return dense(jacobian, rank, tol=tol)
         new, c, r = orthonormalise(jacobian.mv(block).double(), q)
-        b = torch.cat([_pad(b, len(r)), torch.cat([c, r])], dim=1)
+        b = torch.cat([_pad(b, len(r)), torch.cat([c, r]).cpu()], dim=1)
         q = torch.cat([q, new], dim=1)
         following, dd, s_block = orthonormalise(jacobian.rmv(new).double(), p)
-        e = torch.cat([_pad(e, len(p.T) - len(e)), dd], dim=1)
-        y, s, zh = torch.linalg.svd(b)
-        z = zh.T
-        n = min(rank, len(s))
-        left = (b @ z - y * s).norm(dim=0)[:n]
-        inside = (e @ y - z * s).norm(dim=0)[:n]
-        outside = (s_block @ y[-s_block.shape[1] :]).norm(dim=0)[:n]
-        right = (inside.square() + outside.square()).sqrt()
-        spent = jacobian.passes - before
-        met = n == rank and bool((torch.maximum(left, right) <= tol * s[0]).all())
-        if met or (n == rank and spent + 2 * following.shape[1] > budget):
-            break
+        e = torch.cat([_pad(e, len(p.T) - len(e)), dd.cpu()], dim=1)
+        s_block = s_block.cpu()
+        if len(b) >= rank:
+            y, s, zh = torch.linalg.svd(b)
+            z = zh.T
+            left = (b @ z - y * s).norm(dim=0)[:rank]
+            inside = (e @ y - z * s).norm(dim=0)[:rank]
+            outside = (s_block @ y[-s_block.shape[1] :]).norm(dim=0)[:rank]
+            right = (inside.square() + outside.square()).sqrt()
+            spent = jacobian.passes - before
+            met = bool((torch.maximum(left, right) <= tol * s[0]).all())
+            if met or spent + 2 * following.shape[1] > budget:
+                break
         # the rows of E that belong to the next right block are known now: Jᵀ Q_j has the part S in it
         e = _pad(e, len(s_block))
         e[-len(s_block) :, -s_block.shape[1] :] = s_block
         p, block = torch.cat([p, following], dim=1), following
     return finish(
         jacobian,
-        q @ y[:, :n],
-        s[:n],
-        p @ z[:, :n],
+        q @ y[:, :rank].to(q),
+        s[:rank].to(q),
+        p @ z[:, :rank].to(p),
         left=left,
         right=right,
         tol=tol,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, random_block, relative_gap
+from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 
 __all__ = ["randomized"]
@@ -46,7 +46,7 @@ def randomized(
     for _ in range(power_steps):
         back = torch.linalg.qr(jacobian.rmv(q).double()).Q
         q = torch.linalg.qr(jacobian.mv(back).double()).Q
-    v, s, yh = torch.linalg.svd(jacobian.rmv(q).double(), full_matrices=False)
+    v, s, yh = thin_svd(jacobian.rmv(q).double())
     u = (q @ yh.T)[:, :rank]
     left = (jacobian.mv(v[:, :rank]).double() - u * s[:rank]).norm(dim=0)
     return finish(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, random_block, relative_gap
+from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 
 __all__ = ["subspace"]
@@ -49,7 +49,7 @@ def subspace(
     v = random_block(jacobian.shape[1], columns, jacobian.x, seed) if start is None else start.double()
     v = torch.linalg.qr(v).Q
     while True:
-        u, s, zh = torch.linalg.svd(jacobian.mv(v).double(), full_matrices=False)
+        u, s, zh = thin_svd(jacobian.mv(v).double())
         v = v @ zh.T
         g = jacobian.rmv(u).double()
         right = (g - v * s).norm(dim=0)[:rank]

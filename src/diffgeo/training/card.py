@@ -5,24 +5,27 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from diffgeo.data.factor_faces import FACTORS
 from diffgeo.training.diffusion import DiffusionTraining
+from diffgeo.training.predictor import PredictorTraining
 
 __all__ = ["diffusion_card", "predictor_card"]
 
 KS_BAR, PSNR_BAR = 0.15, 35.0
 
 
-def diffusion_card(facts: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """The card of the shipped diffusion model, in Markdown.
+def diffusion_card(name: str, facts: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    """The card of a shipped diffusion model, in Markdown.
 
     Args:
+        name: what it ships as, and the folder it was trained in.
         facts: ``training.json`` of ``scripts/train.py``.
         evaluation: what ``scripts/ship.py`` measured.
     """
     cfg, psnr = facts["config"], evaluation["reconstruction_psnr_db"]
     rows = "\n".join(
-        f"| {name} | {value:.3f} | {'yes' if value <= KS_BAR else '**no**'} |"
-        for name, value in evaluation["ks_distance"].items()
+        f"| {factor} | {value:.3f} | {'yes' if value <= KS_BAR else '**no**'} |"
+        for factor, value in evaluation["ks_distance"].items()
     )
     size, channels = cfg["size"], tuple(cfg["channels"])
     return f"""---
@@ -41,12 +44,12 @@ measured offline. Not a model of real people.
 |---|---|
 | architecture | diffusers `UNet2DModel`, channels {channels}, {cfg["layers_per_block"]} layer a block, attention at the lowest resolution |
 | process | linear β from 1e-4 to 0.02, 1000 steps, ε-prediction; EMA weights |
-| data | `diffgeo.data.factor_faces`, rendered on the fly, never the same picture twice |
+| data | `diffgeo.data.factor_faces`, {_data(cfg)}, rendered on the fly, never the same picture twice |
 | pictures seen | {facts["images_seen"]:,} |
 | training time | {facts["seconds"] / 60:.0f} minutes on {facts["device"]} |
 | batch, rate, EMA, seed | {cfg["batch_size"]}, {cfg["learning_rate"]:g} (warm-up, plateau, linear decay), {cfg["ema"]}, {cfg["seed"]} |
 | loss | {facts["loss"]:.4f} at the end: ε-MSE with the weights of `diffgeo.training.diffusion.loss_weights`; curve below |
-| commands | {"<br>".join(_commands(facts))}<br>`python scripts/ship.py diffusion outputs/training/factor_faces` |
+| commands | {"<br>".join(_commands(name, facts))}<br>`python scripts/ship.py diffusion outputs/training/{name}` |
 
 ## Measured
 
@@ -66,28 +69,41 @@ Sample with x̂0 clipped (the scheduler's default here); invert and reconstruct 
 """
 
 
-def _commands(facts: dict[str, Any]) -> list[str]:
+def _data(cfg: dict[str, Any]) -> str:
+    varying = cfg["varying"]
+    return f"only {', '.join(varying)} varying" if varying else f"all {len(FACTORS)} factors varying"
+
+
+def _commands(name: str, facts: dict[str, Any]) -> list[str]:
     """One training command a sitting, with whatever differs from the defaults."""
     lines = []
     for sitting in facts["sittings"]:
-        defaults = asdict(DiffusionTraining())
-        changed = [f"training.{k}={v}" for k, v in sitting["config"].items() if v != defaults[k]]
+        changed = [*_overrides(sitting["config"], asdict(DiffusionTraining())), f"out=outputs/training/{name}"]
         lines.append(f"`python scripts/train.py {' '.join(changed)}` from picture {sitting['from_image']:,}")
     return lines
 
 
-def predictor_card(facts: dict[str, Any]) -> str:
-    """The card of the shipped attribute predictor, in Markdown."""
+def _overrides(config: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    """What to type for the settings that differ from the defaults."""
+    changed = {k: v for k, v in config.items() if v != defaults[k]}
+    return [
+        f"training.{k}={'[' + ','.join(map(str, v)) + ']' if isinstance(v, list) else v}" for k, v in changed.items()
+    ]
+
+
+def predictor_card(name: str, facts: dict[str, Any]) -> str:
+    """The card of a shipped attribute predictor, in Markdown; arguments as in :func:`diffusion_card`."""
     cfg = facts["config"]
-    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in facts["held_out"].items())
+    rows = "\n".join(f"| {factor} | {value:.4f} |" for factor, value in facts["held_out"].items())
     return f"""---
 license: apache-2.0
 ---
 # FactorFaces attribute predictor
 
 A convolutional network that reads the 14 factors off a {cfg["size"]}×{cfg["size"]} portrait. Binary factors are logits.
-Trained on {facts["images_seen"]:,} fresh renders with up to {cfg["noise"]} of pixel noise in {facts["seconds"] / 60:.0f} minutes on the CPU, seed {cfg["seed"]}:
-`python scripts/train.py training=factor_predictor` then `python scripts/ship.py predictor outputs/training/factor_predictor`.
+Trained on {facts["images_seen"]:,} fresh renders with up to {cfg["noise"]} of pixel noise in {facts["seconds"] / 60:.0f} minutes on {facts["device"]}, seed {cfg["seed"]}:
+`python scripts/train.py {" ".join(["training=factor_predictor", *_overrides(cfg, asdict(PredictorTraining())), f"out=outputs/training/{name}"])}`
+then `python scripts/ship.py predictor outputs/training/{name}`.
 
 Held-out renders (4,096): R² of continuous factors, AUROC of binary ones.
 

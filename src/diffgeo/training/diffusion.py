@@ -9,7 +9,7 @@ m = 5 learns layouts fastest but leaves grain, m = 20 removes it. The second
 one raises the noisiest timesteps, where an error of ε is magnified by 1/√α_t (158 at T) in x0 and would tint
 every sample; without it, sampling from noise drifts to saturated colours when x0 is not clipped.
 
-Batch number k is a pure function of (seed, k), so an interrupted run goes on with the very batches it
+Batch number k is a pure function of (seed, k) and the device, so an interrupted run goes on with the very batches it
 would have seen.
 """
 
@@ -31,7 +31,11 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
-__all__ = ["DiffusionTraining", "learning_rate", "loss_weights", "train_diffusion"]
+from diffgeo.data.factor_faces import render, sample_factors
+from diffgeo.data.fashion_mnist import DEBIAN, fashion_mnist
+from diffgeo.errors import ConfigError
+
+__all__ = ["DiffusionTraining", "learning_rate", "loss_weights", "pictures", "train_diffusion"]
 
 TIMESTEPS = 1000
 """Of the noise process."""
@@ -45,9 +49,12 @@ class DiffusionTraining:
     """Settings of :func:`train_diffusion`.
 
     Attributes:
-        size: side of the pictures in pixels.
+        data: ``factor_faces`` or ``fashion_mnist``.
+        path: folder of the data where they are files; Debian's when null.
+        size: side of the pictures in pixels; 32 for Fashion-MNIST.
         channels: U-Net width at each resolution; attention at the lowest.
         layers_per_block: resnets a block.
+        varying: factors of FactorFaces that vary, the others resting; all when null.
         images: how many pictures to see in all; may be raised or lowered when a run is resumed.
         batch_size: pictures a step.
         learning_rate: of AdamW, after a warm-up and before a final linear decay.
@@ -56,14 +63,18 @@ class DiffusionTraining:
         min_snr: m of the loss weights.
         ema: decay of the averaged weights that ship.
         precision: accelerate's mixed precision, ``no`` or ``bf16`` (slow on CPUs without bf16 units).
+        compile: compile the U-Net with ``torch.compile`` (pays on a GPU).
         seed: seeds weights and batches.
         checkpoint_minutes: how often the state is saved.
         sample_every: pictures between sample grids.
     """
 
+    data: str = "factor_faces"
+    path: str | None = None
     size: int = 32
     channels: list[int] = field(default_factory=lambda: [32, 64, 128])
     layers_per_block: int = 1
+    varying: list[str] | None = None
     images: int = 400_000
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -72,6 +83,7 @@ class DiffusionTraining:
     min_snr: float = 20.0
     ema: float = 0.999
     precision: str = "no"
+    compile: bool = False
     seed: int = 0
     checkpoint_minutes: float = 4.0
     sample_every: int = 25_000
@@ -95,8 +107,8 @@ def build_unet(cfg: DiffusionTraining) -> UNet2DModel:
     plain, attended = len(cfg.channels) - 1, 1
     return UNet2DModel(
         sample_size=cfg.size,
-        in_channels=3,
-        out_channels=3,
+        in_channels=1 if cfg.data == "fashion_mnist" else 3,
+        out_channels=1 if cfg.data == "fashion_mnist" else 3,
         layers_per_block=cfg.layers_per_block,
         block_out_channels=tuple(cfg.channels),
         down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attended,
@@ -104,6 +116,11 @@ def build_unet(cfg: DiffusionTraining) -> UNet2DModel:
         norm_num_groups=8,
         attention_head_dim=min(32, cfg.channels[-1]),
     )
+
+
+def device_name(device: torch.device) -> str:
+    """For cards."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
 
 
 class _Progress:
@@ -125,18 +142,41 @@ class _Progress:
             self.sittings.append({"from_image": self.seen, "config": asdict(cfg)})
 
 
-def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
+def pictures(cfg: DiffusionTraining) -> Batch:
+    """What draws the clean pictures that the settings name, on the generator's device.
+
+    Raises:
+        ConfigError: no such data, or Fashion-MNIST at another size than 32.
+        DataError: the files are missing or broken.
+    """
+    if cfg.data == "factor_faces":
+        return lambda n, g: render(sample_factors(n, generator=g, varying=cfg.varying), cfg.size)
+    if cfg.data != "fashion_mnist" or cfg.size != 32:
+        raise ConfigError(
+            f"training.data={cfg.data} at size {cfg.size}; known are factor_faces, and fashion_mnist at size 32"
+        )
+    kept = {"cpu": fashion_mnist(cfg.path or DEBIAN)}
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        all_of_them = kept.setdefault(str(generator.device), kept["cpu"].to(generator.device))
+        return all_of_them[torch.randint(len(all_of_them), (n,), generator=generator, device=generator.device)]
+
+    return draw
+
+
+def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = None) -> Path:
     """Train, resuming from ``folder/state`` when it is there.
 
     Args:
         cfg: the settings.
-        batch: draws clean pictures.
         folder: receives ``state/`` (checkpoint), ``log.csv`` (images, loss, rate, seconds), ``samples/*.png``,
             ``pipeline/`` (the EMA weights as a diffusers folder) and ``training.json``.
+        batch: draws clean pictures, on the generator's device; :func:`pictures` of the settings when None.
 
     Returns:
         The pipeline folder.
     """
+    batch = pictures(cfg) if batch is None else batch
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed)
     accelerator = Accelerator(mixed_precision=cfg.precision)
@@ -145,16 +185,19 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
         num_train_timesteps=TIMESTEPS, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True
     )
     optimizer = torch.optim.AdamW(unet.parameters(), lr=cfg.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
-    ema = EMAModel(unet.parameters(), decay=cfg.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+    ema = EMAModel(unet.parameters(), decay=cfg.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
     progress = _Progress()
     unet, optimizer = accelerator.prepare(unet, optimizer)
+    forward = torch.compile(unet) if cfg.compile else unet
     ema.to(accelerator.device)
     accelerator.register_for_checkpointing(ema, progress)
     state = folder / "state"
     if state.exists():
         accelerator.load_state(str(state))
+        ema.to(accelerator.device)  # what is registered is loaded to the CPU
     progress.sit_down(cfg)
     weights = loss_weights(scheduler.alphas_cumprod, cfg.min_snr).to(accelerator.device)
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)  # add_noise copies it at every step else
 
     def save() -> Path:
         fresh = folder / "state.new"  # a kill while saving must not cost the last checkpoint
@@ -173,7 +216,7 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
             "seconds": round(progress.seconds),
             "sittings": progress.sittings,
             "loss": progress.loss,
-            "device": _device_name(accelerator.device),
+            "device": device_name(accelerator.device),
         }
         (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
         return folder / "pipeline"
@@ -181,15 +224,14 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
     started = time.monotonic() - progress.seconds
     saved, recent = time.monotonic(), []
     while progress.seen < cfg.images:
-        generator = torch.Generator().manual_seed((cfg.seed << 32) + progress.step)
+        generator = torch.Generator(accelerator.device).manual_seed((cfg.seed << 32) + progress.step)
         x0 = batch(cfg.batch_size, generator)
-        t = torch.randint(0, TIMESTEPS, (len(x0),), generator=generator)
-        noise = torch.randn(x0.shape, generator=generator)
-        x0, t, noise = (v.to(accelerator.device) for v in (x0, t, noise))
+        t = torch.randint(0, TIMESTEPS, (len(x0),), generator=generator, device=generator.device)
+        noise = torch.randn(x0.shape, generator=generator, device=generator.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress.seen, cfg)
         with accelerator.autocast():
-            predicted = unet(scheduler.add_noise(x0, noise, t), t).sample
+            predicted = forward(scheduler.add_noise(x0, noise, t), t).sample
         loss = (weights[t] * (predicted.float() - noise).square().mean(dim=(1, 2, 3))).mean()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(unet.parameters(), 1.0)
@@ -200,9 +242,9 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
         progress.step += 1
         progress.seen += len(x0)
         progress.seconds = time.monotonic() - started
-        recent.append(loss.item())
+        recent.append(loss.detach())  # a number only when it is logged: reading it waits for the GPU
         if progress.step % 100 == 0 or progress.seen >= cfg.images:
-            progress.loss = sum(recent) / len(recent)
+            progress.loss = torch.stack(recent).mean().item()
             _log(folder / "log.csv", progress, cfg)
             recent.clear()
         if progress.seen // cfg.sample_every > before // cfg.sample_every:
@@ -214,10 +256,6 @@ def train_diffusion(cfg: DiffusionTraining, batch: Batch, folder: Path) -> Path:
     _sample_grid(pipeline, folder / "samples" / f"{progress.seen:08d}.png", cfg.seed)
     _loss_curve(folder / "log.csv", folder / "loss.png")
     return pipeline
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
 
 
 def _log(path: Path, progress: _Progress, cfg: DiffusionTraining) -> None:

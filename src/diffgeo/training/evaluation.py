@@ -15,11 +15,13 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from diffgeo.data.factor_faces import render, sample_factors
+from diffgeo.data.fashion_mnist import DEBIAN, fashion_mnist
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.models import DiffusionModel
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.training.diffusion import DiffusionTraining
 
-__all__ = ["factor_distances", "reconstruction_psnr", "sampled_factors"]
+__all__ = ["factor_distances", "held_out", "reconstruction_psnr", "sampled_factors"]
 
 HELD_OUT = 1_000_003
 """Seed of renders that no training saw."""
@@ -42,31 +44,41 @@ def sampled_factors(
     return predictor(model.decode(ddim_sample(model, initial_noise(model, list(seeds)), steps=steps, clip=True)))
 
 
-def factor_distances(sampled: Tensor, predictor: AttributePredictor, *, size: int) -> dict[str, float]:
+def factor_distances(
+    sampled: Tensor, predictor: AttributePredictor, *, size: int, varying: Sequence[str] | None = None
+) -> dict[str, float]:
     """Kolmogorov–Smirnov distance of every predicted factor, samples against as many held-out renders.
 
     Args:
         sampled: from :func:`sampled_factors`, shape (n, k).
         predictor: the same one.
         size: side of the renders in pixels.
+        varying: factors that vary in the model's data; all when None. The others are not compared: between two nearly
+            constant values the distance says nothing.
 
     Returns:
         Factor name → distance in [0, 1].
     """
-    factors = sample_factors(len(sampled), generator=torch.Generator().manual_seed(HELD_OUT))
+    factors = sample_factors(len(sampled), generator=torch.Generator().manual_seed(HELD_OUT), varying=varying)
     rendered = torch.cat([predictor(render(z, size)) for z in factors.split(512)])
     pairs = zip(predictor.names, sampled.T.numpy(), rendered.T.numpy(), strict=True)
-    return {name: float(ks_2samp(a, b).statistic) for name, a, b in pairs}
+    return {name: float(ks_2samp(a, b).statistic) for name, a, b in pairs if varying is None or name in varying}
 
 
-def reconstruction_psnr(model: DiffusionModel, *, n: int = 64, steps: int = 100, batch_size: int = 64) -> Tensor:
-    """PSNR in dB of ``n`` held-out renders after inversion to T and back, shape (n,); pictures span 2 in [−1, 1]."""
-    factors = sample_factors(n, generator=torch.Generator().manual_seed(HELD_OUT))
+def held_out(cfg: DiffusionTraining, n: int) -> Tensor:
+    """``n`` pictures of the settings' data that no training saw, shape (n, C, size, size) in [−1, 1]."""
+    if cfg.data == "fashion_mnist":
+        return fashion_mnist(cfg.path or DEBIAN, "test")[:n]
+    generator = torch.Generator().manual_seed(HELD_OUT)
+    return render(sample_factors(n, generator=generator, varying=cfg.varying), cfg.size)
+
+
+def reconstruction_psnr(model: DiffusionModel, pictures: Tensor, *, steps: int = 100, batch_size: int = 64) -> Tensor:
+    """PSNR in dB of each picture after inversion to T and back; pictures (n, C, H, W) span 2 in [−1, 1]."""
     values = []
-    for z in factors.split(batch_size):
-        pictures = render(z, model.latent_shape[-1])
-        x_T = ddim_invert(model, model.encode(pictures), steps=steps)
-        back = model.decode(ddim_sample(model, x_T, steps=steps)).cpu()
-        mse = (back - pictures).square().mean(dim=(1, 2, 3))
+    for chunk in pictures.split(batch_size):
+        x_T = ddim_invert(model, model.encode(chunk), steps=steps)
+        back = ddim_sample(model, x_T, steps=steps).clamp(-1, 1).cpu()
+        mse = (back - chunk).square().mean(dim=(1, 2, 3))
         values.append(20 * math.log10(2) - 10 * mse.log10())
     return torch.cat(values)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.metrics.attributes import FactorNet, load_predictor
+from diffgeo.training.diffusion import device_name
 
 __all__ = ["PredictorTraining", "evaluate_predictor", "train_predictor"]
 
@@ -65,12 +66,12 @@ def train_predictor(cfg: PredictorTraining, folder: Path) -> Path:
     binary = torch.tensor(BINARY, device=accelerator.device)
     started = time.monotonic()
     for step in range(steps):
-        generator = torch.Generator().manual_seed((cfg.seed << 32) + step)
+        generator = torch.Generator(accelerator.device).manual_seed((cfg.seed << 32) + step)
         z = sample_factors(cfg.batch_size, generator=generator)
         images = render(z, cfg.size)
-        spread = torch.rand(len(z), 1, 1, 1, generator=generator) * cfg.noise
-        images = images + spread * torch.randn(images.shape, generator=generator)
-        loss = _loss(network(images.to(accelerator.device)), z.to(accelerator.device), binary)
+        spread = torch.rand(len(z), 1, 1, 1, generator=generator, device=z.device) * cfg.noise
+        images = images + spread * torch.randn(images.shape, generator=generator, device=z.device)
+        loss = _loss(network(images), z, binary)
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
@@ -81,8 +82,13 @@ def train_predictor(cfg: PredictorTraining, folder: Path) -> Path:
     save_file({k: v.contiguous().cpu() for k, v in plain.state_dict().items()}, folder / "model.safetensors")
     config = {"size": cfg.size, "width": cfg.width, "names": list(FACTOR_NAMES), "binary": BINARY}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    facts = {"config": asdict(cfg), "images_seen": steps * cfg.batch_size, "seconds": round(time.monotonic() - started)}
-    facts["held_out"] = evaluate_predictor(folder, cfg.size)
+    facts = {
+        "config": asdict(cfg),
+        "images_seen": steps * cfg.batch_size,
+        "seconds": round(time.monotonic() - started),
+        "device": device_name(accelerator.device),
+        "held_out": evaluate_predictor(folder, cfg.size),
+    }
     (folder / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n")
     return folder
 

@@ -1,0 +1,184 @@
+r"""Global consistency (P23a, Figs. 3a and 6): do samples share directions, and do global ones serve samples unseen?
+
+The first sample is the reference, which orders and signs the directions; every other one is held out in turn, and the
+rest give global directions ū_i, by each method. How well ū_i fits the held-out tangent space, with local basis (u_j):
+
+    best match   max_j |⟨ū_i, u_j⟩|,          share   ‖P ū_i‖ = √Σ_j ⟨ū_i, u_j⟩².
+
+The null is a uniformly random n-dimensional subspace with a uniformly random basis, which is exact for any ū_i: a
+fixed unit vector's overlaps with it have the law of :func:`diffgeo.geometry.random_overlaps`. P-values are of the mean
+over held-out samples, by Monte Carlo.
+
+Then every held-out sample is edited by ±γ along the ū_i of the first method, projected to its tangent space and pulled
+back to X, and the attribute changes of different samples are compared by their cosine.
+
+Tables: ``global_consistency`` (timestep, method, direction, held-out sample), ``…_overlaps`` (best match of each u_i
+between every two samples), ``…_edits`` (attribute changes), ``…_agreement`` (cosines between two samples' changes).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from diffgeo.config import GlobalConsistencyConfig
+from diffgeo.errors import ConfigError
+from diffgeo.geometry import best_match, global_directions, project_to_tangent, pull_back, random_overlaps
+from diffgeo.metrics.attributes import label_change
+from diffgeo.metrics.statistics import monte_carlo_p
+from diffgeo.results import Result
+from diffgeo.studies.context import Context, Sample
+from diffgeo.svd import LocalBasis
+
+__all__ = ["run"]
+
+Row = dict[str, Any]
+
+
+def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
+    """Compare the samples' bases at every edit timestep.
+
+    Raises:
+        ConfigError: fewer than three samples (two make the global directions, one is held out).
+    """
+    samples = context.samples
+    if len(samples) < 3:
+        raise ConfigError(f"data.samples={len(samples)} is too few for study global_consistency; it needs 3 or more")
+    rows: list[Row] = []
+    overlaps: list[Row] = []
+    edits: list[Row] = []
+    agreement: list[Row] = []
+    frames: list[Tensor] = []
+    for t_frac, t in context.track(context.edit_times, "global consistency"):
+        bases = _common_rank([context.basis(sample, t) for sample in samples])
+        where = {"t_frac": t_frac, "t": t}
+        overlaps += [{**where, **row} for row in _overlap_rows(samples, bases)]
+        rows += [{**where, **row} for row in _held_out_rows(samples, bases, cfg, context.cfg.seed)]
+        if cfg.edit and context.predictor is not None:
+            edited, similar, pictures = _edit(context, samples, bases, cfg, t)
+            before = sum(map(len, frames))
+            edits += [{**where, **row, "frame": row["frame"] + before} for row in edited]
+            agreement += [{**where, **row} for row in similar]
+            frames.append(pictures)
+    tables = {"overlaps": overlaps, "edits": edits, "agreement": agreement}
+    more = {name: pd.DataFrame(part) for name, part in tables.items() if part}
+    table = pd.DataFrame(rows)
+    tensors = {"frames": torch.cat(frames)} if frames else {}
+    return Result("global_consistency", table, _scalars(table, more), tensors, more)
+
+
+def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:
+    """Cut to the smallest rank, which differs where ``svd.share`` chose it."""
+    n = min(b.rank for b in bases)
+    return [b.truncated(n) for b in bases]
+
+
+def _overlap_rows(samples: list[Sample], bases: list[LocalBasis]) -> list[Row]:
+    rows: list[Row] = []
+    for a, first in zip(samples, bases, strict=True):
+        for b, second in zip(samples, bases, strict=True):
+            if a is b:
+                continue
+            where = {"sample": a.index, "other": b.index, "rank": first.rank}
+            matches = best_match(first, second).tolist()
+            rows += [{**where, "direction": i, "best_match": value} for i, value in enumerate(matches)]
+    return rows
+
+
+def _folds(bases: list[LocalBasis], method: str, directions: int) -> list[Tensor]:
+    """For every sample but the reference, ū_1 … ū_k (m, k) from the samples without it, signed as the reference's."""
+    folds = []
+    for held_out in range(1, len(bases)):
+        rest = [b for j, b in enumerate(bases) if j != held_out]
+        u = global_directions(rest, method).U[:, :directions]  # type: ignore[arg-type]
+        overlap = bases[0].U.T @ u
+        sign = overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)).sign()
+        folds.append(u * sign)
+    return folds
+
+
+def _held_out_rows(
+    samples: list[Sample], bases: list[LocalBasis], cfg: GlobalConsistencyConfig, seed: int
+) -> list[Row]:
+    (m, n), held_out = bases[0].U.shape, len(samples) - 1
+    null = random_overlaps(m, n, 1, draws=cfg.draws * held_out, seed=seed).reshape(cfg.draws, held_out, n)
+    null_match, null_share = null.abs().amax(dim=-1), null.square().sum(dim=-1).sqrt()
+    limit = null_match.flatten().quantile(0.95).item()
+    rows: list[Row] = []
+    for method in cfg.methods:
+        found = []
+        for u, basis in zip(_folds(bases, method, cfg.directions), bases[1:], strict=True):
+            overlap = u.double().T @ basis.U.double()
+            found.append(torch.stack([overlap.abs().amax(dim=1), overlap.square().sum(dim=1).sqrt()]))
+        match, share = torch.stack(found).unbind(dim=1)  # (held out, directions)
+        for k in range(match.shape[1]):
+            shared = {
+                "method": method,
+                "direction": k,
+                "rank": n,
+                "null_best_match": null_match.mean().item(),
+                "null_best_match_95": limit,
+                "null_share": null_share.mean().item(),
+                "p_best_match": monte_carlo_p(match[:, k].mean().item(), null_match.mean(dim=1).numpy()),
+                "p_share": monte_carlo_p(share[:, k].mean().item(), null_share.mean(dim=1).numpy()),
+            }
+            for i, sample in enumerate(samples[1:]):
+                where = {"held_out": sample.index, "name": sample.name}
+                fit = {"best_match": match[i, k].item(), "share": share[i, k].item()}
+                rows.append({**where, **shared, **fit})
+    return rows
+
+
+def _edit(
+    context: Context, samples: list[Sample], bases: list[LocalBasis], cfg: GlobalConsistencyConfig, t: int
+) -> tuple[list[Row], list[Row], Tensor]:
+    """Rows of the edits, rows of their agreement, and the pictures (N, 3, H, W) uint8 that the first ones number."""
+    assert context.predictor is not None
+    names, ends = context.predictor.names, context.gammas[[0, len(context.gammas) // 2, -1]]
+    rows: list[Row] = []
+    agreement: list[Row] = []
+    changes: list[Tensor] = []
+    frames: list[Tensor] = []
+    held_out = list(zip(samples[1:], bases[1:], _folds(bases, cfg.methods[0], cfg.directions), strict=True))
+    for sample, basis, u in held_out:
+        projected, share = project_to_tangent(u, basis)
+        x = context.latent(sample, t)
+        moved = [context.move(x, pull_back(projected[:, k], basis), ends, t) for k in range(u.shape[1])]
+        pictures = context.decode(torch.cat(moved), t, sample)
+        predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(ends)))
+        change = predicted[:, -1] - predicted[:, 0]
+        for k, label in enumerate(label_change(names, c) for c in change):
+            where = {"direction": k, "held_out": sample.index, "name": sample.name, "share": share[k].item()}
+            drawn = {"frame": len(frames) * len(pictures) + k * len(ends), "gamma": ends[-1].item(), "label": label}
+            deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
+            rows.append({**where, **drawn, **deltas})
+        changes.append(change)
+        frames.append(((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
+    for (a, first), (b, second) in combinations(zip(samples[1:], changes, strict=True), 2):
+        cosines = torch.nn.functional.cosine_similarity(first, second, dim=1).tolist()
+        pair = {"sample": a.index, "other": b.index}
+        agreement += [{**pair, "direction": k, "cosine": value} for k, value in enumerate(cosines)]
+    return rows, agreement, torch.cat(frames)
+
+
+def _scalars(table: pd.DataFrame, more: dict[str, pd.DataFrame]) -> dict[str, float]:
+    scalars: dict[str, float] = {}
+    if table.empty:
+        return scalars
+    method = table["method"].iloc[0]
+    for t_frac, part in table.groupby("t_frac", sort=False):
+        leading = part[(part["method"] == method) & (part["direction"] == 0)]
+        scalars[f"best_match/t_{t_frac:g}"] = float(leading["best_match"].mean())
+        scalars[f"share/t_{t_frac:g}"] = float(leading["share"].mean())
+        scalars[f"p_best_match/t_{t_frac:g}"] = float(leading["p_best_match"].iloc[0])
+    scalars["null_best_match"] = float(table["null_best_match"].iloc[0])
+    if "agreement" in more:
+        for t_frac, part in more["agreement"].groupby("t_frac", sort=False):
+            scalars[f"edit_agreement/t_{t_frac:g}"] = float(part["cosine"].mean())
+            by_direction = part.groupby("direction")["cosine"].mean()
+            scalars[f"edit_agreement_first/t_{t_frac:g}"] = float(by_direction.iloc[0])
+    return scalars

@@ -1,0 +1,85 @@
+"""The benchmark of the solvers, end to end on a tiny network."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from diffgeo import JacobianOperator
+from diffgeo.svd import SOLVERS
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """Modules of benchmarks/, which is no package."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        return [importlib.import_module(name) for name in ("solvers", "plot")]
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def measured(bench, tmp_path_factory):
+    out = tmp_path_factory.mktemp("benchmarks")
+    arguments = ["--architecture", "tiny", "--rank", "4", "--repeats", "1", "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, few in (("ITERATIONS", (2, 5)), ("CHUNKS", (4, 8)), ("RANKS", (2, 4))):
+            patch.setattr(bench[0], name, few)
+        assert bench[0].main(arguments) == 0
+    return out, pd.read_parquet(out / "solvers.parquet")
+
+
+def test_every_case_is_a_row_with_where_it_was_measured(measured):
+    _, table = measured
+    rows = table[table["kind"] == "solver"].set_index(["solver", "settings"])
+    assert {"dense", "golub_kahan", "papers", "scipy svds", "svd_lowrank", "randomized", "subspace"} == {
+        solver for solver, _ in rows.index
+    }
+    assert rows.loc[("papers", "iterations 5"), "passes"] == 2 * 4 * 5
+    assert table[["machine", "device_name", "torch"]].ne("").all(axis=None)
+    assert (table["threads"] == torch.get_num_threads()).all()
+    assert {"chunk", "rank", "resolution"} < set(table["kind"])
+
+
+def test_converged_cases_agree_with_the_dense_svd(measured):
+    _, table = measured
+    rows = table[table["solver"].isin(["golub_kahan", "subspace"]) & (table["kind"] == "solver")]
+    assert (rows["status"] == "ok").all()
+    assert (rows["residual"] <= 1e-4).all()
+    assert (rows["angle"] < 1e-2).all()
+    assert (rows["error_s"] < 1e-5).all()
+    arpack = table[table["settings"].str.startswith("solver arpack")].iloc[0]
+    assert arpack["angle"] < 1e-3
+
+
+def test_tables_and_figures_are_written(measured, bench):
+    out, table = measured
+    assert len(pd.read_csv(out / "solvers.csv")) == len(table)
+    assert "| golub_kahan | block_size 4, tol 0.0001 |" in (out / "solvers.md").read_text()
+    bench[1].main([str(out)])
+    assert {path.name for path in out.glob("*.png")} == {"accuracy.png", "chunks.png", "growth.png"}
+
+
+def test_the_papers_iteration_is_the_subspace_solver(bench, tiny_model):
+    jacobian = JacobianOperator(tiny_model.feature_map(500), torch.randn(3, 8, 8, generator=torch.Generator()))
+    ours = SOLVERS["subspace"](jacobian, 4, oversample=0, max_passes=40, tol=1e-9, seed=1)
+    theirs = next(basis for i, basis in bench[0].subspace_iteration(jacobian, 4, seed=1) if i == 5)
+    assert theirs.certificate.passes == ours.certificate.passes == 40
+    torch.testing.assert_close(theirs.V, ours.V)
+    torch.testing.assert_close(theirs.certificate.right, ours.certificate.right)
+
+
+def test_what_the_budget_leaves_no_time_for_is_said(bench, tmp_path):
+    arguments = ["--architecture", "tiny", "--rank", "4", "--budget-seconds", "1.5", "--out", str(tmp_path)]
+    bench[0].main(arguments)
+    table = pd.read_parquet(tmp_path / "solvers.parquet")
+    left_out = table[table["status"] != "ok"]
+    assert len(left_out) > 5
+    assert left_out["status"].str.contains("skipped|stopped").all()
+    assert table.loc[table["solver"] == "dense", "status"].item() == "ok"
