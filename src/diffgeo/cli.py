@@ -25,7 +25,7 @@ from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
 from diffgeo.help import help_text
 
-__all__ = ["main"]
+__all__ = ["main", "worded_errors"]
 
 INTERRUPTED = 130
 UNWRITABLE = {
@@ -41,7 +41,7 @@ _traceback = False
 
 def _job(cfg: DictConfig) -> None:
     """Run one job. Errors are worded here: past this frame Hydra would add lines of its own."""
-    with _worded_errors():
+    with worded_errors():
         settings = typed(cfg)
         hydra_cfg = HydraConfig.get()
         folder = Path(hydra_cfg.runtime.output_dir)
@@ -64,7 +64,7 @@ def main() -> None:
     register()
     # Hydra would print its own wording and exit; with this it raises, and the error is worded here
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with _worded_errors():
+    with worded_errors():
         try:
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
         finally:
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 @contextmanager
-def _worded_errors() -> Iterator[None]:
+def worded_errors() -> Iterator[None]:
     """Turn expected errors into two lines on stderr and an exit code, unless a traceback was asked for."""
     try:
         yield

@@ -29,6 +29,7 @@ __all__ = [
     "GuidanceConfig",
     "GlobalConsistencyConfig",
     "CurvednessConfig",
+    "DatasetComplexityConfig",
     "AblationConfig",
     "Config",
     "DataConfig",
@@ -390,6 +391,23 @@ class TangentDistanceConfig:
 
 
 @dataclass
+class DatasetComplexityConfig:
+    """Study ``dataset_complexity``: models that differ only in how complex their data are (P23b).
+
+    Attributes:
+        models: as ``model.path``, the simplest data first; the run's own model is not used.
+        samples: compared, of each model, from the same seeds.
+        rank: n, directions of a tangent space.
+        rule: as in ``curvedness``.
+    """
+
+    models: list[str] = field(default_factory=lambda: ["factor_faces_4", "factor_faces"])
+    samples: int = 4
+    rank: int = 10
+    rule: str = "fixed"
+
+
+@dataclass
 class AblationConfig:
     """Study ``ablation``: other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
 
@@ -448,6 +466,7 @@ STUDY_SCHEMAS: dict[str, type] = {
     "curvedness": CurvednessConfig,
     "tangent_distance": TangentDistanceConfig,
     "ablation": AblationConfig,
+    "dataset_complexity": DatasetComplexityConfig,
 }
 """One entry per study; ``conf/study/NAME.yaml`` fills it and ``diffgeo.studies.NAME`` runs on it."""
 
@@ -591,6 +610,11 @@ def _check_study(cfg: Config, name: str, study: Any, require: Any, choose: Any) 
             require(0 < study.t_frac <= 1, f"study.{name}.t_frac", study.t_frac, "a fraction of T in (0, 1]")
             subset("pools", ("none", "sum"))
             subset("paths", PATHS)
+        case DatasetComplexityConfig():
+            require(len(study.models) >= 2, f"study.{name}.models", study.models, "two or more models")
+            within("samples", 2, math.inf, "2 or more")
+            within("rank", 1, math.inf, "1 or more")
+            choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")
         case TangentDistanceConfig():
             within("rank", 1, math.inf, "1 or more")
             choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")

@@ -26,7 +26,7 @@ from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import atomic, write_result
-from diffgeo.studies import Context, run_study
+from diffgeo.studies import Context, run_study, shareable
 from diffgeo.tracking import tracking
 
 __all__ = ["execute", "versions"]
@@ -36,15 +36,17 @@ log = logging.getLogger(__name__)
 PACKAGES = ("diffgeo", "torch", "torchvision", "diffusers", "hydra-core", "omegaconf", "wandb", "numpy", "pandas")
 
 
-def execute(cfg: Config, folder: Path) -> dict[str, dict[str, float]]:
+def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[dict[str, dict[str, float]], Context]:
     """Run the studies that ``cfg.study`` lists.
 
     Args:
         cfg: typed settings.
         folder: the run folder.
+        earlier: context of an earlier run in this process; its model, latents and bases are used again where the
+            settings that they depend on are the same.
 
     Returns:
-        Scalars by study.
+        Scalars by study, and the context.
 
     Raises:
         DiffgeoError: anything a user can mend; tables written until then stay.
@@ -54,7 +56,7 @@ def execute(cfg: Config, folder: Path) -> dict[str, dict[str, float]]:
     interruption = Interruption()
     with _quiet(), _manifest(cfg, folder, scalars) as facts:
         check(cfg)
-        context = _prepare(cfg, interruption)
+        context = _prepare(cfg, interruption, earlier)
         facts["model"] = {"name": context.model.name, "source": context.model.source}
         facts["device"] = str(context.model.device)
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
@@ -70,7 +72,7 @@ def execute(cfg: Config, folder: Path) -> dict[str, dict[str, float]]:
                     log.info("%s: %s = %.4g", name, key, value)
                 if interruption.requested:
                     raise KeyboardInterrupt
-    return scalars
+    return scalars, context
 
 
 @contextmanager
@@ -86,8 +88,10 @@ def _quiet() -> Iterator[None]:
             logging.captureWarnings(False)
 
 
-def _prepare(cfg: Config, interruption: Interruption) -> Context:
+def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -> Context:
     torch.manual_seed(cfg.seed)
+    if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
+        return earlier.with_settings(cfg, interruption)
     device = resolve_device(cfg.device)
     m = cfg.model
     model = load_model(

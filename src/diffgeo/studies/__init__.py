@@ -6,9 +6,9 @@ import importlib
 from typing import Any
 
 from diffgeo.results import Result
-from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.context import Context, Sample, shareable
 
-__all__ = ["Context", "Result", "Sample", "run_study"]
+__all__ = ["Context", "Result", "Sample", "run_study", "shareable"]
 
 
 def run_study(name: str, context: Context, cfg: Any) -> Result:

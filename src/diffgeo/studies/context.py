@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from diffgeo.progress import Display, Interruption
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.svd import LocalBasis, local_basis
 
-__all__ = ["Context", "Sample"]
+__all__ = ["Context", "Sample", "shareable"]
 
 T = TypeVar("T")
 
@@ -50,6 +50,13 @@ class Sample:
     seed: int | None
 
 
+def shareable(cfg: Config) -> dict[str, Any]:
+    """The settings that model, latents and bases depend on: contexts that agree in them may share those."""
+    parts = ("model", "feature", "svd", "seed", "device")
+    schedule = (cfg.schedule.steps, cfg.schedule.clip)
+    return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images}
+
+
 @dataclass
 class Context:
     """A model with its samples and settings; latents and bases are computed once and kept.
@@ -70,6 +77,10 @@ class Context:
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
+
+    def with_settings(self, cfg: Config, interruption: Interruption) -> Context:
+        """The same model, samples, latents and bases under settings that agree in :func:`shareable`."""
+        return replace(self, cfg=cfg, interruption=interruption, display=Display())
 
     @property
     def samples(self) -> list[Sample]:

@@ -1,7 +1,8 @@
 r"""Discovery: local bases at every edit timestep, their spectra, and traversals of the leading directions.
 
 Main table ``discovery``, one row per (sample, timestep, direction): singular value, residuals, and, for the
-directions that are traversed, the change of every predicted attribute from −γ to +γ with a label. Second table
+directions that are traversed, the low-frequency share of the picture's change from −γ to +γ (below a quarter of
+Nyquist), and the change of every predicted attribute, with a label. Second table
 ``discovery_traversals``, one row per frame. Tensors: the frames and the bases.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from diffgeo.config import DiscoveryConfig
 from diffgeo.errors import ValueRangeError
 from diffgeo.metrics.attributes import label_change
+from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
 from diffgeo.svd import LocalBasis
@@ -48,7 +50,7 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         for part in ("U", "s", "V"):
             tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part).cpu()
         pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
-        rows += [{**where, **row} for row in _direction_rows(context, basis, predicted)]
+        rows += [{**where, **row} for row in _direction_rows(context, basis, pictures, predicted)]
         frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted)]
         frames.append(_to_bytes(pictures.flatten(0, 1)))
     table, frame_table = pd.DataFrame(rows), pd.DataFrame(frame_rows)
@@ -69,8 +71,9 @@ def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tupl
     return pictures.unflatten(0, shape), None if predicted is None else predicted.unflatten(0, shape)
 
 
-def _direction_rows(context: Context, basis: LocalBasis, predicted: Tensor | None) -> list[Row]:
+def _direction_rows(context: Context, basis: LocalBasis, pictures: Tensor, predicted: Tensor | None) -> list[Row]:
     certificate = basis.certificate
+    low_shares = _low_shares(pictures[:, -1] - pictures[:, 0])
     rows: list[Row] = []
     for i in range(basis.rank):
         row: Row = {
@@ -83,6 +86,7 @@ def _direction_rows(context: Context, basis: LocalBasis, predicted: Tensor | Non
             "converged": certificate.converged,
             "gap": certificate.gap,
             "label": None,
+            "change_low_share": low_shares[i] if i < len(low_shares) else float("nan"),
         }
         if predicted is not None and context.predictor is not None and i < len(predicted):
             change = predicted[i, -1] - predicted[i, 0]
@@ -90,6 +94,15 @@ def _direction_rows(context: Context, basis: LocalBasis, predicted: Tensor | Non
             row |= {f"delta_{name}": change[k].item() for k, name in enumerate(context.predictor.names)}
         rows.append(row)
     return rows
+
+
+def _low_shares(changes: Tensor) -> list[float]:
+    """Share of each picture change (k, 3, H, W) below a quarter of Nyquist; NaN where nothing changed."""
+    moved = changes.flatten(1).abs().amax(dim=1) > 0
+    shares = torch.full((len(changes),), float("nan"))
+    if bool(moved.any()):
+        shares[moved.cpu()] = band_share(radial_power(changes[moved]), 0, 0.25, min(changes.shape[-2:])).float().cpu()
+    return shares.tolist()
 
 
 def _frame_rows(context: Context, pictures: Tensor, predicted: Tensor | None) -> list[Row]:

@@ -13,12 +13,13 @@ Then every held-out sample is edited by ±γ along the ū_i of the first method,
 back to X, and the attribute changes of different samples are compared by their cosine.
 
 Tables: ``global_consistency`` (timestep, method, direction, held-out sample), ``…_overlaps`` (best match of each u_i
-between every two samples), ``…_edits`` (attribute changes), ``…_agreement`` (cosines between two samples' changes).
+between every two samples), ``…_edits`` (attribute changes), ``…_agreement`` (cosines between two samples' changes, by
+the same direction and, to compare with, by different ones).
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pandas as pd
@@ -159,9 +160,12 @@ def _edit(
         changes.append(change)
         frames.append(((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
     for (a, first), (b, second) in combinations(zip(samples[1:], changes, strict=True), 2):
-        cosines = torch.nn.functional.cosine_similarity(first, second, dim=1).tolist()
-        pair = {"sample": a.index, "other": b.index}
-        agreement += [{**pair, "direction": k, "cosine": value} for k, value in enumerate(cosines)]
+        unit_a, unit_b = (torch.nn.functional.normalize(c, dim=1) for c in (first, second))
+        where = {"sample": a.index, "other": b.index}
+        for (i, j), cosine in zip(
+            product(range(len(first)), repeat=2), (unit_a @ unit_b.T).flatten().tolist(), strict=True
+        ):
+            agreement.append({**where, "direction": i, "other_direction": j, "cosine": cosine})
     return rows, agreement, torch.cat(frames)
 
 
@@ -178,7 +182,7 @@ def _scalars(table: pd.DataFrame, more: dict[str, pd.DataFrame]) -> dict[str, fl
     scalars["null_best_match"] = float(table["null_best_match"].iloc[0])
     if "agreement" in more:
         for t_frac, part in more["agreement"].groupby("t_frac", sort=False):
-            scalars[f"edit_agreement/t_{t_frac:g}"] = float(part["cosine"].mean())
-            by_direction = part.groupby("direction")["cosine"].mean()
-            scalars[f"edit_agreement_first/t_{t_frac:g}"] = float(by_direction.iloc[0])
+            same = part["direction"] == part["other_direction"]
+            scalars[f"edit_agreement/t_{t_frac:g}"] = float(part.loc[same, "cosine"].mean())
+            scalars[f"edit_agreement_others/t_{t_frac:g}"] = float(part.loc[~same, "cosine"].abs().mean())
     return scalars
