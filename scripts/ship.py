@@ -3,8 +3,10 @@
 python scripts/ship.py diffusion outputs/training/factor_faces          evaluate, then copy to assets/factor_faces
 python scripts/ship.py evaluate outputs/training/factor_faces           only evaluate (--device cuda: in seconds)
 python scripts/ship.py predictor outputs/training/factor_predictor
+python scripts/ship.py text_to_image outputs/training/factor_faces_t2i   the same for the text-to-image model
 
-An asset is called what its training folder is called.
+An asset is called what its training folder is called. With --half its weights are stored in half precision (and loaded
+in float32, as ever), and that is what is measured.
 """
 
 import argparse
@@ -19,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.models import load_model, shipped_folder
 from diffgeo.models.loading import DIGESTS
-from diffgeo.training.card import diffusion_card, predictor_card
+from diffgeo.training.card import diffusion_card, predictor_card, text_to_image_card
 from diffgeo.training.diffusion import DiffusionTraining
 from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
+from diffgeo.training.evaluation_t2i import evaluate_text_to_image
 
 
 def sample_chunk(pipeline: str, device: str, predictor: str, seeds: range) -> torch.Tensor:
@@ -68,14 +72,41 @@ def evaluate(trained: Path, samples: int, device: str, predictor: str) -> dict[s
     return evaluation
 
 
+def halve(pipeline: Path) -> None:
+    """Store the weights of every part in float16."""
+    for path in pipeline.rglob("*.safetensors"):
+        save_file({k: v.half() for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
 def ship_diffusion(trained: Path, evaluation: dict[str, Any]) -> Path:
     facts, target = json.loads((trained / "training.json").read_text()), shipped_folder(trained.name)
+    facts["half"] = any(v.dtype == torch.float16 for v in load_file(next(trained.rglob("*.safetensors"))).values())
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained / "pipeline", target)
     shutil.copy(trained / "loss.png", target / "loss.png")
     shutil.copy(sorted((trained / "samples").glob("*.png"))[-1], target / "samples.png")
     (target / "evaluation.json").write_text(json.dumps({"training": facts, "evaluation": evaluation}, indent=2) + "\n")
     (target / "README.md").write_text(diffusion_card(trained.name, facts, evaluation))
+    return target
+
+
+def ship_text_to_image(trained: Path, samples: int, measured: bool) -> Path:
+    """Weights in half precision, measured so unless an earlier evaluation is taken."""
+    facts = json.loads((trained / "training.json").read_text())
+    target = shipped_folder(trained.name)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(trained / "pipeline", target)
+    halve(target)
+    if not measured:
+        found = evaluate_text_to_image(target, shipped_folder("factor_predictor_64"), n=samples, renders=samples)
+        (trained / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n")
+    evaluation = json.loads((trained / "evaluation.json").read_text())
+    shutil.copy(trained / "loss.png", target / "loss.png")
+    shutil.copy(sorted((trained / "samples").glob("*.png"))[-1], target / "samples.png")
+    prompts = sorted((trained / "samples").glob("*.txt"))[-1].read_text().splitlines()
+    record = {"training": facts, "evaluation": evaluation}
+    (target / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n")
+    (target / "README.md").write_text(text_to_image_card(trained.name, facts | {"prompts": prompts}, evaluation))
     return target
 
 
@@ -101,15 +132,20 @@ def write_digests(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["diffusion", "evaluate", "predictor"])
+    parser.add_argument("kind", choices=["diffusion", "evaluate", "predictor", "text_to_image"])
     parser.add_argument("trained", type=Path, help="folder that scripts/train.py wrote")
     parser.add_argument("--samples", type=int, default=2000, help="samples for the factor distances")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--predictor", default="factor_predictor", help="shipped name or folder")
+    parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     parser.add_argument("--measured", action="store_true", help="take the figures of an earlier evaluation")
     args = parser.parse_args()
+    if args.half:
+        halve(args.trained / "pipeline")
     if args.kind == "predictor":
         folder = ship_predictor(args.trained)
+    elif args.kind == "text_to_image":
+        folder = ship_text_to_image(args.trained, args.samples, args.measured)
     elif args.measured:
         folder = ship_diffusion(args.trained, json.loads((args.trained / "evaluation.json").read_text()))
     else:

@@ -116,7 +116,7 @@ def _lerp_ends(tables: Tables) -> Values:
     rows = table[(table["path"] == "lerp") & (table["pool"] == "sum")]
     ends = rows[rows["segment"].isin([0, rows["segment"].max()])].groupby("pair")["curvedness"].mean()
     middle = rows[rows["position"].between(1 / 3, 2 / 3)].groupby("pair")["curvedness"].mean()
-    return (ends - middle).to_numpy()
+    return np.asarray(ends - middle)
 
 
 def _overlap_above_chance(tables: Tables) -> Values:
@@ -124,7 +124,7 @@ def _overlap_above_chance(tables: Tables) -> Values:
     table = tables["global_consistency_overlaps"]
     top = table[(table["t_frac"] == table["t_frac"].max()) & (table["direction"] < 3)]
     limit = tables["global_consistency"]["null_best_match_95"].iloc[0]
-    return (top.groupby("sample")["best_match"].mean() - limit).to_numpy()
+    return np.asarray(top.groupby("sample")["best_match"].mean() - limit)
 
 
 def _overlap_leads(tables: Tables) -> Values:
@@ -133,7 +133,7 @@ def _overlap_leads(tables: Tables) -> Values:
     top = table[table["t_frac"] == table["t_frac"].max()]
     leading = top[top["direction"] < 3].groupby("sample")["best_match"].mean()
     trailing = top[top["direction"] >= 2 * top["rank"] / 3].groupby("sample")["best_match"].mean()
-    return (leading - trailing).to_numpy()
+    return np.asarray(leading - trailing)
 
 
 def _coarse_falls(tables: Tables) -> Values:
@@ -209,7 +209,7 @@ def _simpler_agrees(tables: Tables) -> Values:
     both = pd.concat([table.assign(sample=table["sample_a"]), table.assign(sample=table["sample_b"])])
     wide = both.pivot_table(index="sample", columns="data_model", values="distance_normalized")
     order = table["data_model"].unique()
-    return (wide[order[-1]] - wide[order[0]]).to_numpy()
+    return np.asarray(wide[order[-1]] - wide[order[0]])
 
 
 def _interval(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:

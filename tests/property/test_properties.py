@@ -17,9 +17,9 @@ from scipy.linalg import subspace_angles
 
 from diffgeo.data.factor_faces import FACTORS, render
 from diffgeo.data.images import load_image
-from diffgeo.editing import normalise_distortion, single_step
+from diffgeo.editing import match_strength, normalise_distortion, single_step
 from diffgeo.errors import DataError
-from diffgeo.geometry import pull_back, transport
+from diffgeo.geometry import pull_back, random_overlaps, shoot_between, transport
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import label_change
 from diffgeo.noise_schedule import NoiseSchedule
@@ -147,6 +147,62 @@ def test_distortion_normalisation_forgets_brightness_and_contrast(seed, shift, s
     plain = normalise_distortion(zero, schedule, x, moved, t)
     changed = normalise_distortion(zero, schedule, x, stretch * moved + shift, t)
     torch.testing.assert_close(changed, plain, rtol=1e-8, atol=1e-8)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.5, 3), st.floats(1e-3, 1e2), st.floats(1e-2, 1e2)), min_size=1, max_size=5),
+    st.floats(1e-3, 1e2),
+)
+def test_edits_that_grow_by_a_power_are_matched_or_kept_at_their_largest(edits, target):
+    """Change = target · ratio · (γ / upper)^p: reaches the target iff ratio ≥ 1, at γ = upper · ratio^(−1/p)."""
+    powers, ratios, upper = torch.tensor(edits, dtype=F64).T
+
+    def change(gammas):
+        return target * ratios * (gammas / upper) ** powers
+
+    gammas, found = match_strength(change, target, upper)
+    torch.testing.assert_close(found, change(gammas), rtol=1e-9, atol=1e-9 * target)
+    for p, ratio, most, gamma, value in zip(
+        *map(torch.Tensor.tolist, (powers, ratios, upper, gammas, found)), strict=True
+    ):
+        if ratio < 1:
+            assert gamma == most
+        else:
+            assert value == pytest.approx(target, rel=0.0301)
+            assert gamma / most == pytest.approx(ratio ** (-1 / p), rel=0.065)
+
+
+@given(seeds, sizes, sizes, st.integers(1, 6), st.sampled_from(["fixed", "pursuit"]))
+def test_a_shot_on_a_linear_map_lands_where_it_is_aimed(seed, m, d, segments, aim):
+    matrix, (a, b) = random(seed, m, d), random(seed + 1, 2, d)
+    s = torch.linalg.svdvals(matrix)
+    assume(s[-1] > 1e-2 * s[0])
+    assume((matrix @ (b - a)).norm() > 1e-3)
+    shot = shoot_between(
+        lambda x: matrix @ x, lambda x: local_basis(lambda y: matrix @ y, x, None), a, b, segments=segments, aim=aim
+    )
+    assert shot.miss <= 1e-9
+    pieces = (matrix @ shot.points.diff(dim=0).T).norm(dim=0)
+    torch.testing.assert_close(pieces, ((matrix @ (b - a)).norm() / segments).expand(segments))
+
+
+@given(st.integers(3, 30), st.data())
+def test_random_overlaps_are_a_corner_of_an_orthogonal_matrix(m, data):
+    n = data.draw(st.integers(1, m - 1))
+    k = data.draw(st.integers(1, m - n))
+    block = random_overlaps(m, n, k, draws=4, seed=data.draw(seeds))
+    assert block.shape == (4, k, n)
+    assert torch.linalg.svdvals(block).max() <= 1 + 1e-9
+
+
+@given(seeds, sizes, sizes, st.data())
+def test_a_truncated_basis_is_the_basis_of_that_rank(seed, m, d, data):
+    rank = data.draw(st.integers(1, min(m, d)))
+    n = data.draw(st.integers(1, rank))
+    f, x = network(seed, m, d), random(seed + 2, d)
+    cut, direct = local_basis(f, x, rank).truncated(n), local_basis(f, x, n)
+    for name in ("U", "s", "V"):
+        assert torch.equal(getattr(cut, name), getattr(direct, name))
 
 
 @given(seeds, st.sampled_from(["isometric", "pullback"]), st.integers(1, 6))

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import beta, ks_2samp, kstest
 
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.geometry import (
@@ -16,7 +17,9 @@ from diffgeo.geometry import (
     pca_directions,
     project_to_tangent,
     random_directions,
+    random_overlaps,
     semantic_path_length,
+    shoot_between,
     slerp,
 )
 from diffgeo.svd import Certificate, LocalBasis, local_basis
@@ -105,6 +108,164 @@ def test_the_path_length_along_a_circle_of_tangents_is_its_angle():
         curvedness(bases[:1])
 
 
+# --- shooting between two points
+
+
+def random(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def bases_of(f, rank):
+    return lambda x: local_basis(f, x, rank, solver="dense")
+
+
+def graph_of_squares(x):
+    return torch.cat([x, x.square()])
+
+
+def stereographic(x):
+    """The plane onto the unit sphere."""
+    squared = x.square().sum(dim=-1, keepdim=True)
+    return torch.cat([2 * x, squared - 1], dim=-1) / (squared + 1)
+
+
+def straight_shot(rows, columns, rank, **options):
+    """A shot on a linear map, with the map, a and g = f(b) − f(a)."""
+    matrix = random(rows, columns, seed=10)
+    a, b = random(2, columns, seed=11)
+
+    def f(x):
+        return matrix @ x
+
+    return shoot_between(f, bases_of(f, rank), a, b, **options), matrix, a, matrix @ (b - a)
+
+
+@pytest.mark.parametrize("aim", ["fixed", "pursuit"])
+@pytest.mark.parametrize("segments", [1, 5])
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7)])
+def test_on_a_linear_map_a_shot_lands_on_the_target_by_the_least_way(shape, segments, aim):
+    shot, matrix, a, g = straight_shot(*shape, 5, segments=segments, aim=aim)
+    least = torch.linalg.pinv(matrix) @ g
+    expected = a + torch.linspace(0, 1, segments + 1, dtype=torch.float64)[:, None] * least
+    torch.testing.assert_close(shot.points, expected, rtol=0, atol=1e-10)
+    assert shot.miss <= 1e-10
+    assert len(shot.bases) == segments + 1
+
+
+def test_every_piece_of_a_shot_has_the_same_length_in_h():
+    shot, matrix, _, g = straight_shot(7, 5, 5, segments=6)
+    pieces = (shot.points.diff(dim=0) @ matrix.T).norm(dim=1)
+    torch.testing.assert_close(pieces, (g.norm() / 6).expand(6))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_a_shot_with_few_directions_walks_the_whole_distance_along_what_they_see_of_it(rank):
+    shot, matrix, _, g = straight_shot(9, 6, rank, segments=4)
+    u = torch.linalg.svd(matrix).U[:, :rank]
+    seen = u @ (u.T @ g)
+    pieces = u @ (u.T @ (matrix @ shot.points.diff(dim=0).T))
+    torch.testing.assert_close(pieces.T, (g.norm() / 4 * seen / seen.norm()).expand(4, -1))
+    # ‖g − ‖g‖ ĝ_seen‖ / ‖g‖ = √(2 − 2 cos), cos the share of g that the directions see
+    cosine = (seen.norm() / g.norm()).item()
+    assert shot.miss == pytest.approx(math.sqrt(2 - 2 * cosine))
+
+
+def test_pieces_of_equal_length_in_x_add_up_to_the_length_that_was_asked():
+    shot, matrix, _, g = straight_shot(5, 7, 5, segments=4, x_length=2.6)
+    steps = shot.points.diff(dim=0)
+    torch.testing.assert_close(steps.norm(dim=1), torch.full((4,), 0.65, dtype=torch.float64))
+    least = torch.linalg.pinv(matrix) @ g
+    torch.testing.assert_close(steps, (0.65 * least / least.norm()).expand(4, -1))
+    # on a linear map it overshoots (or falls short) by the ratio of the lengths alone
+    assert shot.miss == pytest.approx(abs(1 - 2.6 / least.norm().item()))
+
+
+def test_a_shot_as_long_as_the_least_way_in_x_is_the_shot_in_h():
+    plain, matrix, _, g = straight_shot(5, 7, 5, segments=4)
+    length = (torch.linalg.pinv(matrix) @ g).norm().item()
+    torch.testing.assert_close(straight_shot(5, 7, 5, segments=4, x_length=length)[0].points, plain.points)
+
+
+def test_a_shot_along_a_circle_walks_the_chord_as_an_arc():
+    def circle(x):
+        return torch.stack([x[0].cos(), x[0].sin()])
+
+    a, b = torch.tensor([0.1], dtype=torch.float64), torch.tensor([1.3], dtype=torch.float64)
+    chord = 2 * math.sin(0.6)
+    for aim in ("fixed", "pursuit"):  # a curve has one direction to walk
+        shot = shoot_between(circle, bases_of(circle, 1), a, b, segments=8, aim=aim)
+        expected = 0.1 + chord * torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+        torch.testing.assert_close(shot.points, expected)
+        assert shot.miss == pytest.approx(2 * math.sin((1.2 - chord) / 2) / chord)
+
+
+@pytest.mark.parametrize(
+    ("f", "a", "b"),
+    [
+        (stereographic, [1.2, 0.0], [0.0, 1.2]),
+        (graph_of_squares, [0.0, 0.0], [1.0, 0.5]),
+        (graph_of_squares, [-0.5, 0.3], [1.0, 0.9]),
+    ],
+)
+def test_pursuit_ends_nearer_than_a_fixed_aim_where_the_map_bends(f, a, b):
+    a, b = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
+    miss = {}
+    for aim in ("fixed", "pursuit"):
+        shot = shoot_between(f, bases_of(f, 2), a, b, segments=8, aim=aim)
+        assert torch.equal(shot.points[0], a)
+        assert shot.miss == pytest.approx(((f(b) - f(shot.points[-1])).norm() / (f(b) - f(a)).norm()).item())
+        for x, basis in zip(shot.points, shot.bases, strict=True):
+            torch.testing.assert_close(basis.U, bases_of(f, 2)(x).U)
+        # to first order every piece is δ long in H, wherever the walk has come
+        jacobians = [torch.autograd.functional.jacobian(f, x) for x in shot.points[:-1]]
+        pieces = [(j @ step).norm() for j, step in zip(jacobians, shot.points.diff(dim=0), strict=True)]
+        torch.testing.assert_close(torch.stack(pieces), ((f(b) - f(a)).norm() / 8).expand(8))
+        miss[aim] = shot.miss
+    assert miss["pursuit"] < 0.9 * miss["fixed"]
+
+
+def test_a_shot_may_start_from_a_point_of_any_shape():
+    matrix = random(7, 6, seed=10)
+    a, b = random(2, 1, 2, 3, seed=11)
+
+    def f(x):
+        return (matrix @ x.flatten()).reshape(7, 1)
+
+    shot = shoot_between(f, bases_of(f, 6), a, b, segments=3)
+    assert shot.points.shape == (4, 1, 2, 3)
+    torch.testing.assert_close(shot.points, lerp(a, b, torch.linspace(0, 1, 4, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize("options", [{"segments": 0}, {"segments": -2}, {"segments": 3, "aim": "sideways"}])
+def test_shots_without_pieces_or_with_another_aim_are_refused(options):
+    with pytest.raises(ValueRangeError, match="need 1 or more, fixed or pursuit"):
+        straight_shot(7, 5, 5, **options)
+
+
+def test_a_shot_at_a_point_with_the_same_h_is_refused():
+    matrix = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    a, b = torch.tensor([[1.0, 2.0], [1.0, -5.0]], dtype=torch.float64)
+    with pytest.raises(ValueRangeError, match="same h"):
+        shoot_between(lambda x: matrix @ x, bases_of(lambda x: matrix @ x, 1), a, b, segments=2)
+
+
+def test_a_shot_at_what_the_tangent_space_does_not_see_is_refused():
+    a, b = torch.tensor([-1.0], dtype=torch.float64), torch.tensor([1.5], dtype=torch.float64)
+    # the tangent (1, −2) of (x, x²) at −1 is orthogonal to the chord (2.5, 1.25)
+    with pytest.raises(ValueRangeError, match=r"orthogonal.*raise svd\.rank"):
+        shoot_between(graph_of_squares, bases_of(graph_of_squares, 1), a, b, segments=2)
+
+
+def test_a_shot_through_a_direction_without_an_image_is_refused():
+    matrix = torch.diag(torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64))
+    a, b = random(2, 3, seed=12)
+    with pytest.raises(ValueRangeError, match=r"singular value of 0.*lower svd\.rank"):
+        shoot_between(lambda x: matrix @ x, bases_of(lambda x: matrix @ x, 3), a, b, segments=2)
+
+
+# --- directions
+
+
 @pytest.mark.parametrize("method", ["nearest", "hungarian"])
 def test_matching_undoes_permutation_and_sign(method):
     u = orthonormal(50, 6, 0)
@@ -159,3 +320,59 @@ def test_pca_finds_the_axis_of_spread_and_random_directions_are_orthonormal():
     torch.testing.assert_close(drawn.U.T @ drawn.U, torch.eye(5), atol=1e-6, rtol=0)
     with pytest.raises(ValueRangeError, match="1 to 20"):
         pca_directions(h, 21)
+
+
+# --- the null of overlaps
+
+
+def haar_overlaps(m, n, k, draws, seed):
+    """The first k rows of uniformly random n-frames of Rᵐ: Q of a Gaussian matrix, R's diagonal positive."""
+    q, r = torch.linalg.qr(random(draws, m, n, seed=seed))
+    return (q * r.diagonal(dim1=1, dim2=2).sign()[:, None])[:, :k]
+
+
+@pytest.mark.parametrize(("m", "n"), [(8, 3), (40, 6), (8192, 25)])
+def test_the_share_inside_a_random_subspace_is_beta_distributed(m, n):
+    share = random_overlaps(m, n, 1, draws=2000, seed=1).square().sum(dim=(1, 2))
+    assert kstest(share, beta(n / 2, (m - n) / 2).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(8, 3, 2), (40, 6, 1), (8192, 25, 3)])
+def test_single_overlaps_are_beta_distributed_wherever_they_stand(m, n, k):
+    squared = random_overlaps(m, n, k, draws=2000, seed=2).square()
+    for row, column in ((0, 0), (k - 1, n - 1), (0, n // 2)):
+        assert kstest(squared[:, row, column], beta(1 / 2, (m - 1) / 2).cdf).pvalue > 0.01
+    signs = random_overlaps(m, n, k, draws=2000, seed=2).sign().mean(dim=0)
+    assert signs.abs().max() < 4.5 / 2000**0.5
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(12, 3, 4), (12, 3, 9), (12, 9, 3), (12, 6, 6), (12, 1, 11), (60, 5, 2)])
+def test_overlaps_of_several_vectors_hang_together_as_those_of_a_drawn_frame(m, n, k):
+    ours, drawn = random_overlaps(m, n, k, draws=20_000, seed=3), haar_overlaps(m, n, k, 20_000, seed=4)
+    assert ours.shape == (20_000, k, n)
+    assert ours.dtype == torch.float64
+    statistics = {
+        "largest": lambda b: b.abs().amax(dim=(1, 2)),
+        "two rows": lambda b: (b[:, 0] * b[:, -1]).sum(dim=1),
+        "two columns": lambda b: (b[:, :, 0] * b[:, :, -1]).sum(dim=1),
+        "first and last corner": lambda b: b[:, 0, 0] * b[:, -1, -1],
+        "all": lambda b: b.square().sum(dim=(1, 2)),
+        "largest cosine": lambda b: torch.linalg.svdvals(b)[:, 0],
+        "smallest cosine": lambda b: torch.linalg.svdvals(b)[:, -1],
+    }
+    for name, statistic in statistics.items():  # 42 comparisons with those of the other dimensions: 1e-3 in all
+        assert ks_2samp(statistic(ours), statistic(drawn)).pvalue > 1e-3 / 42, name
+    assert torch.linalg.svdvals(ours).max() <= 1 + 1e-12
+
+
+def test_overlaps_are_a_function_of_their_seed():
+    assert torch.equal(random_overlaps(20, 3, 2, draws=5, seed=7), random_overlaps(20, 3, 2, draws=5, seed=7))
+    assert not torch.equal(random_overlaps(20, 3, 2, draws=5, seed=7), random_overlaps(20, 3, 2, draws=5, seed=8))
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "draws"), [(10, 6, 5, 1), (10, 11, 1, 1), (10, 0, 1, 1), (10, 2, 0, 1), (10, 2, 2, 0)]
+)
+def test_overlaps_that_do_not_fit_are_refused(m, n, k, draws):
+    with pytest.raises(ValueRangeError, match=rf"{k} vectors with {n}-frames in {m} dimensions"):
+        random_overlaps(m, n, k, draws=draws)

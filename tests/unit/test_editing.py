@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
+from diffgeo.editing import match_strength, normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ShapeError, ValueRangeError
 
 F64 = torch.float64
@@ -116,3 +118,85 @@ def test_guidance_by_nothing_does_nothing():
 def test_guidance_needs_a_step(steps):
     with pytest.raises(ValueRangeError, match=rf"edit\.steps is {steps}"):
         x_space_guidance(curved_noise, random(1, 3, 4, 4), random(3, 4, 4), 300, scale=1.0, steps=steps)
+
+
+# --- equal strength
+
+MONOTONE = {
+    "linear": (lambda g: 3 * g, lambda c: c / 3),
+    "square": (lambda g: g**2, lambda c: c**0.5),
+    "cube": (lambda g: g**3, lambda c: c ** (1 / 3)),
+    "root": (lambda g: g.sqrt(), lambda c: c**2),
+    "saturating": (lambda g: 1 - (-g).exp(), lambda c: -math.log(1 - c)),
+    "tangent": (lambda g: (g / 3).tan(), lambda c: 3 * math.atan(c)),
+    "logarithm": (lambda g: (1 + g).log(), lambda c: math.exp(c) - 1),
+}
+
+
+@pytest.mark.parametrize("name", list(MONOTONE))
+@pytest.mark.parametrize("target", [0.1, 0.6, 0.9])
+def test_matched_strength_is_the_inverse_of_the_change(name, target):
+    change, inverse = MONOTONE[name]
+    gamma, found = match_strength(change, target, torch.tensor([4.0], dtype=F64), tol=1e-6, max_steps=60)
+    assert found.item() == pytest.approx(target, rel=1e-6)
+    assert torch.equal(found, change(gamma).sub(target).add(target))  # what is told was measured there
+    assert gamma.item() == pytest.approx(inverse(target), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(MONOTONE))
+def test_a_few_evaluations_match_the_change_within_the_default_tolerance(name):
+    change, evaluations = MONOTONE[name][0], []
+
+    def counted(gammas):
+        evaluations.append(gammas)
+        return change(gammas)
+
+    _, found = match_strength(counted, 0.2, torch.tensor([4.0], dtype=F64))
+    assert found.item() == pytest.approx(0.2, rel=0.03)
+    assert len(evaluations) <= 11
+
+
+def test_edits_that_never_reach_the_change_keep_the_largest_strength():
+    upper = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=F64)
+    # zero, too weak, just strong enough, strong
+    gamma, found = match_strength(lambda g: g * torch.tensor([0.0, 0.1, 0.25, 0.5], dtype=F64), 1.0, upper, tol=1e-9)
+    torch.testing.assert_close(gamma, torch.tensor([1.0, 2.0, 4.0, 2.0], dtype=F64))
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.2, 1.0, 1.0], dtype=F64))
+
+
+def test_an_edit_does_not_feel_the_others():
+    powers = torch.tensor([0.5, 1.0, 2.0, 3.0, 2.0, 0.7], dtype=F64)
+    scale = torch.tensor([1.0, 3.0, 0.2, 5.0, 1e-6, 100.0], dtype=F64)
+    upper = torch.tensor([9.0, 2.0, 3.0, 1.0, 5.0, 4.0], dtype=F64)
+    together = match_strength(lambda g: scale * g**powers, 0.7, upper)
+    for i in range(len(upper)):
+        alone = match_strength(lambda g, i=i: scale[i] * g ** powers[i], 0.7, upper[i : i + 1])
+        for all_of_them, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(all_of_them[i : i + 1], one, rtol=1e-12, atol=0)
+
+
+def test_nothing_more_is_measured_once_every_edit_is_matched():
+    calls = 0
+
+    def change(gammas):
+        nonlocal calls
+        calls += 1
+        return 2 * gammas
+
+    match_strength(change, 1.0, torch.tensor([3.0, 0.2], dtype=F64))
+    assert calls == 2  # at the largest strength, and where the straight line says
+
+
+def test_a_change_that_does_not_grow_evenly_is_still_bracketed():
+    def staircase(gammas):
+        return gammas + 0.45 * (7 * gammas).sin() / 7  # monotone, with a slope from 0.55 to 1.45
+
+    gamma, found = match_strength(staircase, 1.3, torch.tensor([6.0], dtype=F64), tol=1e-6, max_steps=60)
+    assert found.item() == pytest.approx(1.3, rel=1e-6)
+    assert staircase(gamma).item() == pytest.approx(1.3, rel=1e-6)
+
+
+@pytest.mark.parametrize("target", [0.0, -0.1, float("nan")])
+def test_a_change_that_is_not_positive_cannot_be_matched(target):
+    with pytest.raises(ValueRangeError, match=r"must be positive, raise edit\.strength"):
+        match_strength(lambda g: g, target, torch.ones(1))

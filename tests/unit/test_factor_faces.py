@@ -174,6 +174,27 @@ def test_drawing_is_reproducible_and_needs_no_global_state():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("varying", [["yaw"], ["glasses", "smile"], ["beard", "skin_tone", "yaw"], []])
+def test_factors_that_do_not_vary_rest_and_the_others_draw_what_they_always_draw(varying):
+    drawn = sample_factors(50, generator=torch.Generator().manual_seed(4), varying=varying)
+    free = factors(50, seed=4)
+    for i, factor in enumerate(FACTORS):
+        if factor.name in varying:
+            assert torch.equal(drawn[:, i], free[:, i])
+        else:
+            assert bool((drawn[:, i] == (-1 if factor.kind == "binary" else 0)).all())
+
+
+def test_when_every_factor_varies_nothing_rests():
+    drawn = sample_factors(50, generator=torch.Generator().manual_seed(4), varying=FACTOR_NAMES)
+    assert torch.equal(drawn, factors(50, seed=4))
+
+
+def test_a_factor_that_does_not_exist_cannot_vary():
+    with pytest.raises(ValueRangeError, match=r"no factor is called moustache, nose; factors are background_hue"):
+        sample_factors(1, varying=["nose", "yaw", "moustache"])
+
+
 def test_a_negative_number_of_factors_is_refused():
     with pytest.raises(ValueRangeError, match="-1 factor vectors"):
         sample_factors(-1)

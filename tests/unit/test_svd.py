@@ -7,6 +7,7 @@ from scipy.linalg import subspace_angles
 
 from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
+from diffgeo.models import PixelDiffusion
 from diffgeo.svd import SOLVERS, decompose, energy, local_basis
 from diffgeo.svd.golub_kahan import golub_kahan
 from diffgeo.svd.randomized import randomized
@@ -256,7 +257,7 @@ def test_tolerance_must_be_positive(tol):
     ],
 )
 def test_missed_tolerance_warns_with_residual_and_setting(name, options, setting):
-    matrix = matrix_with([0.99**i for i in range(190)], 300, 200)
+    matrix = matrix_with([0.99**i for i in range(190)], 300, 270)
     with pytest.warns(ConvergenceWarning, match=rf"{name}: residual .*svd\.tol=1e-08; {setting}") as caught:
         basis = decompose(operator_of(matrix), 10, solver=name, tol=1e-8, **options)
     assert f"residual {basis.certificate.residual:.1e} after {basis.certificate.passes} passes" in str(
@@ -266,9 +267,9 @@ def test_missed_tolerance_warns_with_residual_and_setting(name, options, setting
 
 
 def test_the_warning_points_at_the_caller_of_local_basis():
-    matrix = matrix_with([0.99**i for i in range(190)], 300, 200)
+    matrix = matrix_with([0.99**i for i in range(190)], 300, 270)
     with pytest.warns(ConvergenceWarning) as caught:
-        local_basis(lambda x: matrix @ x, torch.zeros(200, dtype=F64), 10, tol=1e-12, max_passes=40)
+        local_basis(lambda x: matrix @ x, torch.zeros(270, dtype=F64), 10, tol=1e-12, max_passes=40)
     assert caught[0].filename == __file__
 
 
@@ -283,6 +284,50 @@ def test_dense_takes_over_where_it_costs_less():
     assert decompose(operator_of(matrix), 10).certificate.solver == "dense"
     assert decompose(operator_of(matrix), 9, tol=1e-2).certificate.solver in ("golub_kahan", "dense")
     assert decompose(operator_of(matrix), 10, solver="randomized", tol=1).certificate.solver == "randomized"
+
+
+@pytest.mark.parametrize(
+    ("shape", "solver"), [((256, 300), "dense"), ((300, 256), "dense"), ((257, 300), "golub_kahan")]
+)
+def test_dense_takes_over_up_to_a_smaller_side_of_256(shape, solver):
+    matrix = matrix_with([10, 9, 8, 7, 1, 0.5], *shape)
+    basis = local_basis(lambda x: matrix @ x, torch.zeros(shape[1], dtype=F64), 3)
+    assert basis.certificate.solver == solver
+    assert (basis.certificate.passes == 256) == (solver == "dense")
+    torch.testing.assert_close(basis.s, torch.tensor([10.0, 9, 8], dtype=F64), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", ["subspace", "randomized"])
+def test_baselines_run_on_small_maps_too(name):
+    matrix = matrix_with([10, 9, 8, 1, 0.5], 60, 40)
+    basis = local_basis(lambda x: matrix @ x, torch.zeros(40, dtype=F64), 3, solver=name)
+    assert basis.certificate.solver == name
+
+
+@pytest.mark.parametrize("solver", ["dense", "golub_kahan"])
+def test_a_truncated_basis_keeps_the_leading_triplets_and_tells_the_gap_behind_them(solver):
+    spectrum = [10, 9, 7, 4, 3.5, 1, 0.1]
+    whole = SOLVE[solver](operator_of(matrix_with(spectrum, 300, 270)), 6)
+    for n in range(1, 6):
+        cut = whole.truncated(n)
+        assert cut.rank == n
+        for kept, given in ((cut.U, whole.U), (cut.V, whole.V)):
+            assert torch.equal(kept, given[:, :n])
+        assert torch.equal(cut.s, whole.s[:n])
+        assert torch.equal(cut.certificate.left, whole.certificate.left[:n])
+        assert torch.equal(cut.certificate.right, whole.certificate.right[:n])
+        assert cut.certificate.gap == pytest.approx(1 - spectrum[n] / spectrum[n - 1], rel=1e-6)
+        assert cut.certificate.passes == whole.certificate.passes
+        assert cut.certificate.solver == solver
+    assert whole.truncated(6) is whole
+    assert whole.truncated(4).truncated(2).certificate.gap == whole.truncated(2).certificate.gap
+
+
+@pytest.mark.parametrize("n", [-1, 0, 4])
+def test_a_basis_cannot_be_cut_to_nothing_or_to_more_than_it_has(n):
+    basis = decompose(operator_of(matrix_with([3, 2, 1], 5, 4)), 3)
+    with pytest.raises(ValueRangeError, match=rf"3 directions cannot be cut to {n}; raise svd\.rank"):
+        basis.truncated(n)
 
 
 @pytest.mark.parametrize("name", ["golub_kahan", "dense"])
@@ -302,7 +347,7 @@ def test_share_keeps_the_fewest_directions_that_hold_it(name, share):
 
 
 def test_share_counts_all_its_passes():
-    jacobian = operator_of(matrix_with([0.99**i for i in range(180)], 300, 200))
+    jacobian = operator_of(matrix_with([0.99**i for i in range(180)], 300, 270))
     basis = decompose(jacobian, None, share=0.5, tol=1e-4)
     assert basis.rank > 16  # so that it was doubled at least once
     assert basis.certificate.passes == jacobian.columns
@@ -336,11 +381,12 @@ def test_energy_of_a_large_map_is_estimated_within_its_error(shape):
     assert estimates.std() > 0
 
 
-def test_local_basis_is_decompose_of_the_operator(tiny_model64):
-    x = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=F64)
-    f = tiny_model64.feature_map(999)
+def test_local_basis_is_decompose_of_the_operator(tiny_unet, schedule):
+    x = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=F64)
+    f = PixelDiffusion(tiny_unet(size=16, dtype=F64), schedule, name="tiny", source="random").feature_map(999)
     ours = local_basis(f, x, 8, tol=1e-8, chunk_size=5)
-    u, s, vh = torch.linalg.svd(torch.autograd.functional.jacobian(f, x).reshape(256, 192), full_matrices=False)
+    rows = torch.autograd.functional.jacobian(f, x, vectorize=True)
+    u, s, vh = torch.linalg.svd(rows.reshape(1024, 768), full_matrices=False)
     torch.testing.assert_close(ours.s, s[:8], rtol=1e-8, atol=0)
     assert largest_angle(ours.V, vh[:8].T) < 1e-5
     assert largest_angle(ours.U, u[:, :8]) < 1e-5

@@ -19,7 +19,11 @@ from diffgeo.data.factor_faces import FACTORS
 from diffgeo.errors import ModelError, ShapeError
 from diffgeo.models import shipped_folder, verify_digests
 
-__all__ = ["AttributePredictor", "FactorNet", "label_change", "load_predictor"]
+__all__ = ["SHIPPED_PREDICTORS", "AttributePredictor", "FactorNet", "label_change", "load_predictor"]
+
+
+SHIPPED_PREDICTORS = ("factor_predictor", "factor_predictor_64")
+"""Predictors that come with the package, for pictures of 32×32 and of 64×64 pixels."""
 
 
 class FactorNet(nn.Module):
@@ -95,14 +99,14 @@ def load_predictor(
     """Load a predictor folder: ``config.json`` (names, binary, size, width) and ``model.safetensors``.
 
     Args:
-        name_or_path: ``factor_predictor`` (shipped) or a folder.
+        name_or_path: a shipped name (:data:`SHIPPED_PREDICTORS`) or a folder.
         device: where to run it.
 
     Raises:
         ModelError: the folder or a file is missing, damaged, or does not fit its config.
     """
-    shipped = str(name_or_path) == "factor_predictor"
-    folder = shipped_folder("factor_predictor") if shipped else Path(name_or_path).expanduser()
+    shipped = str(name_or_path) in SHIPPED_PREDICTORS
+    folder = shipped_folder(str(name_or_path)) if shipped else Path(name_or_path).expanduser()
     verify_digests(folder, required=shipped)
     try:
         config = json.loads((folder / "config.json").read_text())

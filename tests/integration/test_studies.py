@@ -1,0 +1,358 @@
+"""The studies at toy size on the shipped model: what tables say, against the bases and pictures they are made of."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from scipy.linalg import subspace_angles
+from scipy.stats import beta
+
+from diffgeo.config import check, config_folder, register, typed
+from diffgeo.geometry import global_directions
+from diffgeo.jacobian import JacobianOperator
+from diffgeo.metrics.attributes import load_predictor
+from diffgeo.studies import Context, run_study
+
+SETTINGS = [
+    "scale=smoke",
+    "schedule.edit=[1.0,0.5]",
+    "svd.tol=1e-3",
+    "device=cpu",
+    "tracking=none",
+    "study=[global_consistency,tangent_distance,curvedness,ablation]",
+    "study.curvedness.pairs=1",
+    "study.curvedness.segments=2",
+    "study.curvedness.paths=[lerp,slerp,shooting,shooting_x,geodesic]",
+    "study.ablation.variants=[local,global,random,no_normalisation,pooling]",
+    "study.ablation.directions=1",
+]
+
+
+@pytest.fixture(scope="module")
+def context(shipped):
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = typed(compose("config", SETTINGS))
+    check(cfg)
+    return Context(shipped, cfg, load_predictor())
+
+
+@pytest.fixture(scope="module")
+def consistency(context):
+    return run_study("global_consistency", context, context.cfg.study["global_consistency"])
+
+
+@pytest.fixture(scope="module")
+def tangents(context):
+    return run_study("tangent_distance", context, context.cfg.study["tangent_distance"])
+
+
+@pytest.fixture(scope="module")
+def curves(context):
+    return run_study("curvedness", context, context.cfg.study["curvedness"])
+
+
+@pytest.fixture(scope="module")
+def ablation(context):
+    return run_study("ablation", context, context.cfg.study["ablation"])
+
+
+@pytest.fixture(scope="module")
+def bases(context):
+    """(sample, fraction of T) → the run's own local basis."""
+    return {(s.index, frac): context.basis(s, t) for s in context.samples for frac, t in context.edit_times}
+
+
+def pictures_of(frames):
+    return frames.float() / 127.5 - 1
+
+
+# --- global consistency
+
+
+def test_global_directions_fit_held_out_samples_beyond_chance_at_the_top(consistency):
+    top = consistency.table[consistency.table["t_frac"] == 1]
+    assert set(top["method"]) == {"nearest", "hungarian", "frechet"}
+    assert (top["p_best_match"] < 0.01).all()
+    assert (top["p_share"] < 0.01).all()
+    assert (top["best_match"] > top["null_best_match_95"]).all()
+
+
+def test_a_held_out_sample_is_compared_with_directions_of_the_others_alone(consistency, bases):
+    table = consistency.table
+    assert set(table["held_out"]) == {1, 2}  # the reference orders the directions
+    for row in table.itertuples():
+        others = [bases[i, row.t_frac] for i in range(3) if i != row.held_out]
+        u = global_directions(others, row.method).U[:, row.direction].double()
+        overlaps = bases[row.held_out, row.t_frac].U.double().T @ u
+        assert row.best_match == pytest.approx(overlaps.abs().max().item(), abs=1e-5)
+        assert row.share == pytest.approx(overlaps.norm().item(), abs=1e-5)
+
+
+def test_the_null_is_that_of_random_subspaces(consistency, bases):
+    table = consistency.table
+    m, n = bases[0, 1.0].U.shape
+    share = beta(n / 2, (m - n) / 2)
+    assert (table["rank"] == n).all()
+    np.testing.assert_allclose(table["null_share"], share.expect(math.sqrt, lb=0, ub=share.ppf(1 - 1e-12)), rtol=0.03)
+    # P(max of n ≤ x) where the overlaps of a high-dimensional vector are nearly independent
+    assert table["null_best_match_95"].iloc[0] ** 2 == pytest.approx(
+        beta(1 / 2, (m - 1) / 2).ppf(0.95 ** (1 / n)), rel=0.15
+    )
+    assert (table["null_best_match"] < table["null_best_match_95"]).all()
+
+
+def test_overlaps_are_the_best_cosines_between_two_samples(consistency, bases):
+    table = consistency.more_tables["overlaps"]
+    for (t_frac, a, b), part in table.groupby(["t_frac", "sample", "other"]):
+        cosines = np.abs(bases[a, t_frac].U.double().numpy().T @ bases[b, t_frac].U.double().numpy())
+        np.testing.assert_allclose(part["best_match"], cosines.max(axis=1), atol=1e-5)
+    strongest = table.groupby(["t_frac", "sample", "other"])["best_match"].max()
+    for t_frac, a, b in strongest.index:
+        assert strongest[t_frac, a, b] == pytest.approx(strongest[t_frac, b, a])
+
+
+def test_agreement_is_the_cosine_of_the_attribute_changes(consistency):
+    edits = consistency.more_tables["edits"].set_index(["t_frac", "held_out", "direction"])
+    changes = edits.filter(like="delta_")
+    agreement = consistency.more_tables["agreement"]
+    assert len(agreement) == 2 * 1 * 2 * 2  # timesteps, pairs of held-out samples, directions of each
+    for row in agreement.itertuples():
+        a = changes.loc[(row.t_frac, row.sample, row.direction)].to_numpy(float)
+        b = changes.loc[(row.t_frac, row.other, row.other_direction)].to_numpy(float)
+        assert row.cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-4)
+
+
+def test_edits_by_global_directions_number_the_pictures_of_both_signs(consistency, context):
+    edits, pictures = consistency.more_tables["edits"], pictures_of(consistency.tensors["frames"])
+    assert len(pictures) == 3 * len(edits)
+    assert edits["gamma"].to_numpy() == pytest.approx(0.06 * math.sqrt(3 * 32 * 32))
+    names = context.predictor.names
+    for row in edits.to_dict("records"):
+        seen = context.predictor(pictures[row["frame"] : row["frame"] + 3])
+        change = torch.tensor([row[f"delta_{name}"] for name in names])
+        # pictures are kept in 8 bits
+        torch.testing.assert_close(seen[2] - seen[0], change, rtol=0.05, atol=0.1)
+    for _, part in edits.groupby(["t_frac", "held_out"]):  # the picture in the middle is the unedited one
+        assert len(torch.unique(consistency.tensors["frames"][part["frame"].to_numpy() + 1], dim=0)) == 1
+
+
+# --- tangent distances
+
+
+def places(table):
+    return [
+        frozenset([(row.sample_a, row.t_frac_a), (row.sample_b, row.t_frac_b)]) for row in table.itertuples(index=False)
+    ]
+
+
+def test_every_pair_of_a_kind_is_there_once(tangents):
+    table = tangents.table
+    for _, part in table.groupby("kind"):
+        counts = Counter(places(part))
+        assert set(counts.values()) == {1}
+        assert all(len(pair) == 2 for pair in counts)
+    # 3 samples at 2 timesteps, controls on 2 samples
+    assert table["kind"].value_counts().to_dict() == {"sample": 6, "time": 3, "x_fixed": 2, "t_fixed": 2}
+    between = table[table["kind"] == "sample"]
+    assert (between["t_frac_a"] == between["t_frac_b"]).all()
+    along = table[table["kind"] != "sample"]
+    assert (along["sample_a"] == along["sample_b"]).all()
+    assert (along["t_frac_a"] != along["t_frac_b"]).all()
+
+
+def test_distances_lie_between_0_and_that_of_orthogonal_spaces(tangents):
+    table = tangents.table
+    largest = np.sqrt(table["rank"]) * math.pi / 2
+    assert (table["distance"] > 0.01).all()
+    assert (table["distance"] <= largest).all()
+    assert (table["distance_soft"] >= 0).all()
+    np.testing.assert_allclose(table["distance"], table["distance_normalized"] * largest, rtol=1e-9)
+
+
+def test_distances_are_the_principal_angles_of_the_runs_bases(tangents, bases):
+    table = tangents.table[tangents.table["kind"].isin(["sample", "time"])]
+    for row in table.itertuples():
+        u, v = (bases[place].truncated(4) for place in [(row.sample_a, row.t_frac_a), (row.sample_b, row.t_frac_b)])
+        angles = subspace_angles(u.U.double().numpy(), v.U.double().numpy())
+        assert row.distance == pytest.approx(np.linalg.norm(angles), rel=1e-4)
+        assert (row.rank, row.gap_a, row.gap_b) == (4, u.certificate.gap, v.certificate.gap)
+
+
+def test_the_controls_hold_the_latent_or_the_timestep_fixed(tangents, context, bases):
+    (top_frac, top), (low_frac, low) = context.edit_times
+    sample, here = context.samples[0], bases[0, top_frac].truncated(4)
+    elsewhere = {
+        "x_fixed": context.basis_at(context.latent(sample, top), low, rank=5),
+        "t_fixed": context.basis_at(context.latent(sample, low), top, rank=5),
+    }
+    for kind, basis in elsewhere.items():
+        rows = tangents.table[(tangents.table["kind"] == kind) & (tangents.table["sample_a"] == 0)]
+        (found,) = rows["distance"]
+        angles = subspace_angles(here.U.double().numpy(), basis.truncated(4).U.double().numpy())
+        assert found == pytest.approx(np.linalg.norm(angles), rel=1e-3)
+        assert {rows["t_frac_a"].item(), rows["t_frac_b"].item()} == {top_frac, low_frac}
+
+
+# --- curvedness
+
+
+def path(curves, name, pool):
+    table = curves.table
+    return table[(table["path"] == name) & (table["pool"] == pool)].iloc[0]
+
+
+def pieces(curves, name, pool):
+    table = curves.more_tables["segments"]
+    return table[(table["path"] == name) & (table["pool"] == pool)]
+
+
+POOLS = ["none", "sum"]
+
+
+def test_the_pooling_is_that_of_the_path_and_not_of_the_run(curves, context):
+    assert context.cfg.feature.pool is None
+    for table in curves.tables().values():
+        assert table.groupby("path")["pool"].unique().map(list).map(sorted).tolist() == [POOLS] * 5
+    # the same walk in X is of another length in another space
+    assert path(curves, "lerp", "none")["x_length"] == path(curves, "lerp", "sum")["x_length"]
+    assert path(curves, "lerp", "none")["h_length"] != pytest.approx(path(curves, "lerp", "sum")["h_length"], rel=0.05)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_paths_with_fixed_ends_miss_nothing_and_shots_say_what_they_miss(curves, pool):
+    for name in ("lerp", "slerp", "geodesic"):
+        row = path(curves, name, pool)
+        assert row["miss_x"] == 0
+        assert row["miss_h"] < 1e-4  # pictures are forwarded in batches of other sizes
+    for name in ("shooting", "shooting_x"):
+        row = path(curves, name, pool)
+        assert row["miss_h"] > 0.01
+        assert row["miss_x"] > 0.01
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_slerp_keeps_the_norm_between_those_of_its_ends_and_lerp_dips_below(curves, context, pool):
+    d = context.latent_size
+    ends = [context.latent(s, context.model.schedule.T).norm().item() / math.sqrt(d) for s in context.samples[:2]]
+    arc, chord = path(curves, "slerp", pool), path(curves, "lerp", pool)
+    assert (arc["norm_min"], arc["norm_max"]) == pytest.approx((min(ends), max(ends)), abs=1e-5)
+    assert chord["norm_max"] == pytest.approx(max(ends), abs=1e-5)
+    a, b = (context.latent(s, context.model.schedule.T) for s in context.samples[:2])
+    assert chord["norm_min"] == pytest.approx(((a + b) / 2).norm().item() / math.sqrt(d), abs=1e-5)
+    assert chord["norm_min"] < 0.8 * min(ends)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_geodesic_lowers_the_energy_of_the_arc_it_starts_from(curves, pool):
+    row = path(curves, "geodesic", pool)
+    assert row["energy"] < row["energy_start"]
+    assert row["energy_start"] == pytest.approx((pieces(curves, "slerp", pool)["h_step"] ** 2).sum(), rel=1e-3)
+    assert row["energy"] == pytest.approx((pieces(curves, "geodesic", pool)["h_step"] ** 2).sum(), rel=1e-3)
+    assert curves.table.loc[curves.table["path"] != "geodesic", "energy"].isna().all()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_control_in_x_is_as_long_as_slerp_in_equal_pieces(curves, pool):
+    steps = pieces(curves, "shooting_x", pool)["x_step"]
+    assert steps.to_numpy() == pytest.approx(steps.mean(), rel=1e-4)
+    assert path(curves, "shooting_x", pool)["x_length"] == pytest.approx(
+        path(curves, "slerp", pool)["x_length"], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_shot_walks_about_the_distance_between_its_ends_in_h(curves, context, pool):
+    f = context.feature_map(
+        context.model.schedule.T, replace(context.cfg.feature, pool=None if pool == "none" else pool)
+    )
+    a, b = (f(context.latent(s, context.model.schedule.T)) for s in context.samples[:2])
+    first = pieces(curves, "shooting", pool)["h_step"].iloc[0]
+    assert first == pytest.approx((b - a).norm().item() / 2, rel=0.1)  # to first order
+
+
+def test_lengths_are_the_sums_of_their_segments(curves):
+    segments = curves.more_tables["segments"]
+    for (pool, name), part in segments.groupby(["pool", "path"]):
+        row = path(curves, name, pool)
+        assert row["segments"] == len(part) == 2
+        for total, piece in (
+            ("length", "curvedness"),
+            ("length_soft", "curvedness_soft"),
+            ("x_length", "x_step"),
+            ("h_length", "h_step"),
+        ):
+            assert row[total] == pytest.approx(part[piece].sum(), rel=1e-6)
+        assert row["perceptual_length"] == pytest.approx(part["perceptual"].mean(), rel=1e-5)
+        assert (part["curvedness"] <= math.sqrt(4) * math.pi / 2).all()
+
+
+def test_the_curvedness_of_a_segment_is_the_angle_of_the_dense_tangent_spaces(curves, context):
+    top = context.model.schedule.T
+    f = context.feature_map(top, replace(context.cfg.feature, pool="sum"))
+    a, b = (context.latent(s, top) for s in context.samples[:2])
+    jacobians = [JacobianOperator(f, x).dense().double() for x in (a, (a + b) / 2)]
+    u, v = (torch.linalg.svd(j, full_matrices=False).U[:, :4].numpy() for j in jacobians)
+    expected = np.linalg.norm(subspace_angles(u, v))
+    assert pieces(curves, "lerp", "sum")["curvedness"].iloc[0] == pytest.approx(expected, rel=1e-3)
+
+
+# --- ablation
+
+
+def test_matched_edits_change_the_picture_by_what_was_wanted(ablation):
+    table = ablation.table
+    assert set(table["variant"]) == {"local", "global", "random", "no_normalisation", "pooled h"}
+    off = (table["change"] / table["change_wanted"] - 1).abs()
+    assert (table["matched"] == (off <= 0.1)).all()
+    assert table["matched"].sum() >= 3
+    assert bool(table.loc[table["variant"] == "local", "matched"].all())
+    assert table["change_wanted"].nunique() == 1
+
+
+def test_the_wanted_change_is_what_the_local_basis_does_at_the_runs_strength(ablation, context):
+    sample, t = context.samples[0], context.model.schedule.T
+    pictures = context.decode(context.traverse(sample, t, 0), t, sample)  # −γ, 0, γ
+    before, after = context.predictor(pictures[1:])
+    wanted = context.perceptual(pictures[2:], pictures[1:2]).item()
+    assert ablation.table["change_wanted"].iloc[0] == pytest.approx(wanted, rel=0.02)
+    # the local edit therefore needs that strength, and moves those attributes
+    (row,) = ablation.table[ablation.table["variant"] == "local"].to_dict("records")
+    assert row["gamma"] == pytest.approx(context.gammas[-1].item(), rel=0.2)
+    assert row["on_target"] == pytest.approx((after - before).abs().max().item(), rel=0.3)
+
+
+def test_the_pictures_are_those_that_the_rows_measure(ablation, context):
+    table, frames = ablation.table, pictures_of(ablation.tensors["frames"])
+    assert len(frames) == 1 + len(table)  # the unedited picture first
+    changes = context.perceptual(frames[1 + table["frame"].to_numpy()], frames[:1])
+    np.testing.assert_allclose(changes, table["change"], rtol=0.05)
+    moved = (context.predictor(frames[1:]) - context.predictor(frames[:1])).abs()
+    np.testing.assert_allclose(moved.amax(dim=1), table["on_target"], rtol=0.1, atol=0.1)
+
+
+def test_strengths_stay_within_the_limit_and_the_rest_moves_less_than_the_target(ablation, context):
+    table = ablation.table
+    assert (table["gamma"] > 0).all()
+    assert (table["gamma"] <= 8 * context.gammas[-1].item() * (1 + 1e-6)).all()
+    assert (table["on_target"] >= table["off_target_max"]).all()
+    assert (table["off_target_max"] >= table["off_target"]).all()
+    np.testing.assert_allclose(table["precision"], table["on_target"] / table["off_target"], rtol=1e-5)
+
+
+# --- every study
+
+
+def test_every_table_tells_the_settings_that_its_numbers_depend_on(consistency, tangents, curves, ablation):
+    for result in (consistency, tangents, curves, ablation):
+        for table in result.tables().values():
+            for column, value in (("steps", 8), ("seed", 0), ("svd_tol", 1e-3), ("solver", "golub_kahan")):
+                assert (table[column] == value).all()
+        for value in result.scalars.values():
+            assert math.isfinite(value)
