@@ -543,6 +543,9 @@ def check(cfg: Config) -> None:
     s, e = cfg.schedule, cfg.edit
     choose("model.dtype", cfg.model.dtype, "float32", "float64")
     choose("feature.pool", cfg.feature.pool, None, "sum")
+    choose("edit.method", e.method, *EDIT_SCHEMAS)
+    right = type(e) in (EditConfig, EDIT_SCHEMAS[e.method])
+    require(right, "edit.method", e.method, f"what edit=… sets; choose edit={e.method} instead")
     choose("metric.perceptual", cfg.metric.perceptual, "auto", "factor_features", "rmse")
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")

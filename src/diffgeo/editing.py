@@ -127,7 +127,8 @@ def match_strength(
         max_steps: evaluations after the one at ``upper``.
 
     Returns:
-        (γ (k,), the change measured there (k,)). An edit that stays below the target at ``upper`` keeps that γ.
+        (γ (k,), the change measured there (k,)). An edit that stays below the target at ``upper`` keeps that γ; one
+        that was not matched within ``max_steps`` has the best γ that was tried. The change tells.
 
     Raises:
         ValueRangeError: target is not positive.

@@ -105,7 +105,8 @@ def tiny_run(tiny_settings, tmp_path_factory):
 
     def run(*overrides, folder=None, figures=False):
         folder = folder or tmp_path_factory.mktemp("run") / "out"
-        study = [] if "study=[]" in overrides else ["study.discovery.directions=2"]
+        chosen = any(word.startswith("study=") for word in overrides)
+        study = [] if chosen else ["study=[discovery,spectrum,frequency]", "study.discovery.directions=2"]
         # drawing takes most of a tiny run's time
         drawing = contextlib.nullcontext() if figures else mock.patch("diffgeo.runner.draw", return_value={})
         with drawing:

@@ -47,10 +47,18 @@ def test_a_solver_choice_sets_its_own_name(composed, solver):
     assert typed(composed(f"svd={solver}")).svd.solver == solver
 
 
-def test_defaults_are_the_shipped_model_and_the_studies_of_its_spectra(composed):
+def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
     config = typed(composed())
     assert config.model.path == "factor_faces"
-    assert list(config.study) == ["discovery", "spectrum", "frequency"]
+    assert list(config.study) == [
+        "discovery",
+        "spectrum",
+        "frequency",
+        "global_consistency",
+        "curvedness",
+        "tangent_distance",
+        "ablation",
+    ]
     assert config.seed == 0
     assert {f.name for f in fields(config)} == set(composed()) - {"hydra"}
 

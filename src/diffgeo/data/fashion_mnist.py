@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,8 @@ def fashion_mnist(folder: str | Path = DEBIAN, split: Literal["train", "test"] =
         if magic != _MAGIC or (height, width) != (28, 28):
             raise ValueError(f"magic number {magic:#x}, pictures {height}x{width}")
         pictures = np.frombuffer(raw, np.uint8, n * height * width, 16).reshape(n, 1, height, width)
-    except (OSError, EOFError, ValueError, struct.error) as error:
-        raise DataError(f"{path} is no file of 28x28 pictures ({error}); fetch it again") from error
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise DataError(
+            f"{path if path.is_file() else packed} is no file of 28x28 pictures ({error}); fetch it again"
+        ) from error
     return pad(torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1, (2, 2, 2, 2), value=-1.0)

@@ -183,7 +183,9 @@ def shoot_between(
         points.append(points[-1] + step * v.reshape(a.shape))
         bases.append(basis_at(points[-1]))
         if aim == "pursuit":
-            aimed_at = target - f(points[-1]).flatten()
+            left = target - f(points[-1]).flatten()
+            # on the goal there is no new aim; the walk goes on as it was
+            aimed_at = left if left.norm() > 1e-6 * distance else aimed_at
     miss = (target - f(points[-1]).flatten()).norm() / distance
     return ShotPath(torch.stack(points), bases, miss.item())
 

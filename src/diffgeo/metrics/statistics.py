@@ -56,5 +56,7 @@ def sign_test(differences: Sequence[float] | np.ndarray[Any, Any]) -> tuple[floa
 
 
 def monte_carlo_p(observed: float, null: np.ndarray[Any, Any]) -> float:
-    """P-value of an observation among draws of the null, (1 + #{null ≥ observed}) / (1 + #draws): never 0."""
+    """P-value of an observation under draws of the null, (1 + #{null ≥ observed}) / (1 + #draws); NaN of NaN."""
+    if np.isnan(observed):
+        return float("nan")
     return float((1 + (null >= observed).sum()) / (1 + len(null)))

@@ -61,6 +61,7 @@ class _Edit:
     variant: str
     direction: int
     at: Callable[[float], Tensor]
+    limit: float  # the largest γ
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     target = cfg.change
     for sample in context.track(context.first_samples(cfg.samples), "ablation"):
         edits = list(_edits(context, cfg, sample, t))
-        found = _match(context, cfg, sample, t, edits, target)
+        found = _match(context, sample, t, edits, target)
         target = found.target
         rows += _rows(context, sample, t, cfg.t_frac, edits, found)
         pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
@@ -92,10 +93,8 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     return Result("ablation", table, {} if table.empty else _scalars(table), tensors)
 
 
-def _match(
-    context: Context, cfg: AblationConfig, sample: Sample, t: int, edits: list[_Edit], target: float | None
-) -> _Matched:
-    measure, unit = context.perceptual, context.gammas[-1].item()
+def _match(context: Context, sample: Sample, t: int, edits: list[_Edit], target: float | None) -> _Matched:
+    measure = context.perceptual
     original = context.decode(context.latent(sample, t)[None], t, sample)
 
     def pictures(gammas: Tensor) -> Tensor:
@@ -107,15 +106,15 @@ def _match(
 
     if target is None:  # what the local basis does at the run's own strength sets the scale, once
         local = [i for i, edit in enumerate(edits) if edit.variant == "local"] or list(range(len(edits)))
-        target = change(torch.full((len(edits),), unit))[local].median().item()
-    gammas, changes = match_strength(change, target, torch.full((len(edits),), unit * cfg.limit))
+        target = change(torch.full((len(edits),), context.gammas[-1].item()))[local].median().item()
+    gammas, changes = match_strength(change, target, torch.tensor([edit.limit for edit in edits]))
     return _Matched(target, gammas, changes, original, pictures(gammas))
 
 
 def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[_Edit]:
     """Every variant's curves for one sample."""
     x, basis = context.latent(sample, t), context.basis(sample, t)
-    k = min(cfg.directions, basis.rank)
+    k, reach = min(cfg.directions, basis.rank), context.gammas[-1].item() * cfg.limit
 
     def straight(variant: str, v: Tensor, normalise: bool | None = None) -> Iterator[_Edit]:
         for i in range(v.shape[1]):
@@ -124,7 +123,7 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             def at(gamma: float, direction: Tensor = direction) -> Tensor:
                 return context.move(x, direction, torch.tensor([gamma]), t, normalise=normalise)[0]
 
-            yield _Edit(variant, i, at)
+            yield _Edit(variant, i, at, reach)
 
     def from_h(variant: str, u: Tensor) -> Iterator[_Edit]:
         inside, _ = project_to_tangent(u, basis)
@@ -192,7 +191,7 @@ def _features(context: Context, n: int, t: int) -> Tensor:
 def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int, convention: Convention) -> _Edit:
     """A geodesic-shooting curve as far as the search may go, walked by arc length between its points."""
     x, basis = context.latent(sample, t), context.basis(sample, t)
-    reach = context.gammas[-1].item() * cfg.limit / 2
+    reach = context.gammas[-1].item() * cfg.limit / 2  # pieces half as long follow the curve better
     points = geodesic_shooting(
         lambda y: context.basis_at(y, t, rank=min(10, basis.rank)),
         x,
@@ -204,12 +203,12 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
     )
 
     def at(gamma: float) -> Tensor:
-        place = min(gamma, reach) / reach * PIECES
+        place = gamma / reach * PIECES
         piece = min(int(place), PIECES - 1)
         moved = torch.lerp(points[piece], points[piece + 1], place - piece)
         return context.retract(x[None], moved[None], t)[0]
 
-    return _Edit(f"shooting, {convention}", i, at)
+    return _Edit(f"shooting, {convention}", i, at, reach)
 
 
 def _rows(

@@ -89,33 +89,33 @@ class Context:
         Raises:
             DataError: pictures are missing, broken, or fewer than ``data.samples``.
         """
-        return self.first_samples(self.cfg.data.samples)
+        wanted, where = self.cfg.data.samples, self.cfg.data.images
+        found = self.first_samples(wanted)
+        if len(found) < wanted and where is not None and Path(where).expanduser().is_dir():
+            raise DataError(f"data.images={where} holds {len(found)} pictures; lower data.samples={wanted}")
+        return found
 
     def first_samples(self, n: int) -> list[Sample]:
-        """The first n samples that ``data`` can give, for studies that need more (or fewer) than ``data.samples``.
+        """The first n samples, or as many pictures as there are, for studies with a number of their own.
 
         Raises:
-            DataError: pictures are missing, broken, or fewer than n.
+            DataError: pictures are missing or broken.
         """
-        data = self.cfg.data
-        if len(self._samples) < n:
-            known = len(self._samples)
+        data, known = self.cfg.data, len(self._samples)
+        if known < n:
             if data.images is None:
                 seeds = [self.cfg.seed + i for i in range(known, n)]
                 self._samples += [Sample(seed - self.cfg.seed, f"seed {seed}", None, seed) for seed in seeds]
             else:
-                self._samples += self._load_images(data.images, n)[known:]
+                self._samples += self._load_images(list_images(data.images)[known:n], known)
         return self._samples[:n]
 
-    def _load_images(self, where: str, wanted: int) -> list[Sample]:
-        paths = list_images(where)
-        if Path(where).expanduser().is_dir() and len(paths) < wanted:
-            raise DataError(f"data.images={where} holds {len(paths)} pictures, {wanted} are needed; lower data.samples")
+    def _load_images(self, paths: list[Path], first: int) -> list[Sample]:
         _, height, width = self.model.latent_shape
         samples = []
-        for i, path in enumerate(paths[:wanted]):
+        for i, path in enumerate(paths):
             x0 = self.model.encode(load_image(path, height, width)[None])[0]
-            samples.append(Sample(i, path.name, x0, None))
+            samples.append(Sample(first + i, path.name, x0, None))
         return samples
 
     @property

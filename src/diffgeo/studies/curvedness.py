@@ -17,6 +17,7 @@ same by segment (Fig. 7c).
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +27,6 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import CurvednessConfig
-from diffgeo.errors import ConfigError
 from diffgeo.feature_map import FeatureMap
 from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
 from diffgeo.results import Result
@@ -35,6 +35,8 @@ from diffgeo.studies.tangent_distance import common_rank
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -57,12 +59,14 @@ class _Path:
 def run(context: Context, cfg: CurvednessConfig) -> Result:
     """Walk every path between samples (0, 1), (2, 3), … and measure how the tangent spaces turn on the way.
 
-    Raises:
-        ConfigError: a basis with the gap rule needs more directions than the Jacobian has.
+    Fewer pairs than asked for where there are fewer pictures; without two of them the result is empty, and a warning
+    says so.
     """
     samples = context.first_samples(2 * cfg.pairs)
+    if len(samples) < 2:
+        log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
     t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
-    pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(cfg.pairs) for pool in cfg.pools]
+    pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
     paths: list[_Path] = []
     for i, first, second, pool in context.track(pairs, "curvedness"):
         paths += _walk(context, cfg, t, i, (first, second), pool)
@@ -91,10 +95,7 @@ def _walk(
     m = f(context.latent(samples[0], t)).numel()
     # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
-    if rank > min(m, context.latent_size):
-        raise ConfigError(
-            f"study.curvedness.rank={cfg.rank} needs {rank} directions, h with pool={pool} has {m}; lower the rank"
-        )
+    rank = min(rank, m, context.latent_size)
 
     def basis_at(x: Tensor) -> LocalBasis:
         return context.basis_at(x, t, feature=feature, rank=rank, tol=cfg.tol)

@@ -1,13 +1,15 @@
 r"""Global consistency (P23a, Figs. 3a and 6): do samples share directions, and do global ones serve samples unseen?
 
-The first sample is the reference, which orders and signs the directions; every other one is held out in turn, and the
-rest give global directions ū_i, by each method. How well ū_i fits the held-out tangent space, with local basis (u_j):
+The first half of the samples (at least two) gives global directions ū_i, by each method; the others are held out. How
+well ū_i fits a held-out tangent space, with local basis (u_j):
 
     best match   max_j |⟨ū_i, u_j⟩|,          share   ‖P ū_i‖ = √Σ_j ⟨ū_i, u_j⟩².
 
-The null is a uniformly random n-dimensional subspace with a uniformly random basis, which is exact for any ū_i: a
-fixed unit vector's overlaps with it have the law of :func:`diffgeo.geometry.random_overlaps`. P-values are of the mean
-over held-out samples, by Monte Carlo.
+The null is a uniformly random n-dimensional subspace with a uniformly random basis for every held-out sample. It is
+exact for any ū_i, however they were found: they do not depend on the held-out samples, and a fixed unit vector's
+overlaps with a random frame have the law of :func:`diffgeo.geometry.random_overlaps`. (Leaving one sample out at a time
+would use more samples, but its folds share them, and p-values from independent draws would be too small.) P-values are
+of the mean over held-out samples, by Monte Carlo.
 
 Then every held-out sample is edited by ±γ along the ū_i of the first method, projected to its tangent space and pulled
 back to X, and the attribute changes of different samples are compared by their cosine.
@@ -19,6 +21,7 @@ the same direction and, to compare with, by different ones).
 
 from __future__ import annotations
 
+import logging
 from itertools import combinations, product
 from typing import Any
 
@@ -27,7 +30,6 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import GlobalConsistencyConfig
-from diffgeo.errors import ConfigError
 from diffgeo.geometry import best_match, global_directions, project_to_tangent, pull_back, random_overlaps
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.statistics import monte_carlo_p
@@ -37,18 +39,21 @@ from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
 
+log = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 
 
 def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     """Compare the samples' bases at every edit timestep.
 
-    Raises:
-        ConfigError: fewer than three samples (two make the global directions, one is held out).
+    At least three samples are taken, whatever ``data.samples`` says: two make the global directions, one is held out.
+    With fewer pictures than that the result is empty, and a warning says so.
     """
-    samples = context.samples
+    samples = context.first_samples(max(3, context.cfg.data.samples))
     if len(samples) < 3:
-        raise ConfigError(f"data.samples={len(samples)} is too few for study global_consistency; it needs 3 or more")
+        log.warning("global_consistency was left out: it needs 3 pictures, data.images holds %d", len(samples))
+        return Result("global_consistency", pd.DataFrame())
     rows: list[Row] = []
     overlaps: list[Row] = []
     edits: list[Row] = []
@@ -90,29 +95,31 @@ def _overlap_rows(samples: list[Sample], bases: list[LocalBasis]) -> list[Row]:
     return rows
 
 
-def _folds(bases: list[LocalBasis], method: str, directions: int) -> list[Tensor]:
-    """For every sample but the reference, ū_1 … ū_k (m, k) from the samples without it, signed as the reference's."""
-    folds = []
-    for held_out in range(1, len(bases)):
-        rest = [b for j, b in enumerate(bases) if j != held_out]
-        u = global_directions(rest, method).U[:, :directions]  # type: ignore[arg-type]
-        overlap = bases[0].U.T @ u
-        sign = overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)).sign()
-        folds.append(u * sign)
-    return folds
+def _first_held_out(samples: list[Sample]) -> int:
+    """Where the held-out samples begin."""
+    return max(2, len(samples) // 2)
+
+
+def _directions(training: list[LocalBasis], method: str, k: int) -> Tensor:
+    """ū_1 … ū_k (m, k) of the training samples, signed as the first one's best matches."""
+    u = global_directions(training, method).U[:, :k]  # type: ignore[arg-type]
+    overlap = training[0].U.T @ u
+    return u * overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)).sign()
 
 
 def _held_out_rows(
     samples: list[Sample], bases: list[LocalBasis], cfg: GlobalConsistencyConfig, seed: int
 ) -> list[Row]:
-    (m, n), held_out = bases[0].U.shape, len(samples) - 1
+    first = _first_held_out(samples)
+    (m, n), held_out = bases[0].U.shape, len(samples) - first
     null = random_overlaps(m, n, 1, draws=cfg.draws * held_out, seed=seed).reshape(cfg.draws, held_out, n)
     null_match, null_share = null.abs().amax(dim=-1), null.square().sum(dim=-1).sqrt()
     limit = null_match.flatten().quantile(0.95).item()
     rows: list[Row] = []
     for method in cfg.methods:
+        u = _directions(bases[:first], method, cfg.directions)
         found = []
-        for u, basis in zip(_folds(bases, method, cfg.directions), bases[1:], strict=True):
+        for basis in bases[first:]:
             overlap = u.double().T @ basis.U.double()
             found.append(torch.stack([overlap.abs().amax(dim=1), overlap.square().sum(dim=1).sqrt()]))
         match, share = torch.stack(found).unbind(dim=1)  # (held out, directions)
@@ -127,7 +134,7 @@ def _held_out_rows(
                 "p_best_match": monte_carlo_p(match[:, k].mean().item(), null_match.mean(dim=1).numpy()),
                 "p_share": monte_carlo_p(share[:, k].mean().item(), null_share.mean(dim=1).numpy()),
             }
-            for i, sample in enumerate(samples[1:]):
+            for i, sample in enumerate(samples[first:]):
                 where = {"held_out": sample.index, "name": sample.name}
                 fit = {"best_match": match[i, k].item(), "share": share[i, k].item()}
                 rows.append({**where, **shared, **fit})
@@ -144,8 +151,9 @@ def _edit(
     agreement: list[Row] = []
     changes: list[Tensor] = []
     frames: list[Tensor] = []
-    held_out = list(zip(samples[1:], bases[1:], _folds(bases, cfg.methods[0], cfg.directions), strict=True))
-    for sample, basis, u in held_out:
+    first = _first_held_out(samples)
+    u = _directions(bases[:first], cfg.methods[0], cfg.directions)
+    for sample, basis in zip(samples[first:], bases[first:], strict=True):
         projected, share = project_to_tangent(u, basis)
         x = context.latent(sample, t)
         moved = [context.move(x, pull_back(projected[:, k], basis), ends, t) for k in range(u.shape[1])]
@@ -159,11 +167,11 @@ def _edit(
             rows.append({**where, **drawn, **deltas})
         changes.append(change)
         frames.append(((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
-    for (a, first), (b, second) in combinations(zip(samples[1:], changes, strict=True), 2):
-        unit_a, unit_b = (torch.nn.functional.normalize(c, dim=1) for c in (first, second))
+    for (a, change_a), (b, change_b) in combinations(zip(samples[first:], changes, strict=True), 2):
+        unit_a, unit_b = (torch.nn.functional.normalize(c, dim=1) for c in (change_a, change_b))
         where = {"sample": a.index, "other": b.index}
         for (i, j), cosine in zip(
-            product(range(len(first)), repeat=2), (unit_a @ unit_b.T).flatten().tolist(), strict=True
+            product(range(len(change_a)), repeat=2), (unit_a @ unit_b.T).flatten().tolist(), strict=True
         ):
             agreement.append({**where, "direction": i, "other_direction": j, "cosine": cosine})
     return rows, agreement, torch.cat(frames)

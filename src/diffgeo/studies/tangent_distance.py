@@ -76,7 +76,9 @@ def common_rank(bases: list[LocalBasis], target: int, rule: str) -> int:
     """
     most = min(b.rank for b in bases)
     mean = torch.stack([(b.s[:most] / b.s[0]).double().cpu() for b in bases]).mean(dim=0)
-    return choose_rank(mean, min(target, most), rule=rule)
+    target = min(target, most)
+    # a share is of the target's energy; the gap rule looks beyond
+    return choose_rank(mean[:target] if rule == "share" else mean, target, rule=rule)
 
 
 def distances(first: LocalBasis, second: LocalBasis) -> dict[str, float]:

@@ -79,5 +79,8 @@ class LocalBasis:
         if n == self.rank:
             return self
         gap = ((self.s[n - 1] - self.s[n]) / self.s[n - 1]).item()
-        c = replace(self.certificate, left=self.certificate.left[:n], right=self.certificate.right[:n], gap=gap)
+        energy = self.s.double().square()
+        share = self.certificate.share * (energy[:n].sum() / energy.sum()).item()
+        c = self.certificate
+        c = replace(c, left=c.left[:n], right=c.right[:n], gap=gap, share=share)
         return LocalBasis(self.U[:, :n], self.s[:n], self.V[:, :n], c)

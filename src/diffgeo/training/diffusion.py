@@ -155,10 +155,11 @@ def pictures(cfg: DiffusionTraining) -> Batch:
         raise ConfigError(
             f"training.data={cfg.data} at size {cfg.size}; known are factor_faces, and fashion_mnist at size 32"
         )
-    kept = {"cpu": fashion_mnist(cfg.path or DEBIAN)}
+    kept = fashion_mnist(cfg.path or DEBIAN)
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
-        all_of_them = kept.setdefault(str(generator.device), kept["cpu"].to(generator.device))
+        nonlocal kept
+        kept = all_of_them = kept.to(generator.device)  # moved once
         return all_of_them[torch.randint(len(all_of_them), (n,), generator=generator, device=generator.device)]
 
     return draw

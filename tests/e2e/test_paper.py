@@ -1,0 +1,147 @@
+"""``diffgeo-paper``: plans, runs, judges, and goes on where it stopped."""
+
+import json
+import sys
+from unittest import mock
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from diffgeo import paper
+from diffgeo.config import check, config_folder, register, typed
+from diffgeo.errors import ConfigError
+
+
+def run(capsys, *words):
+    """(exit code, stdout, stderr) of ``diffgeo-paper WORDS``."""
+    GlobalHydra.instance().clear()
+    code = 0
+    with mock.patch.object(sys, "argv", ["diffgeo-paper", *map(str, words)]):
+        try:
+            paper.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    GlobalHydra.instance().clear()
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture
+def tiny(tiny_pipeline, tmp_path):
+    """Arguments of a run on the tiny model that takes seconds."""
+    return [
+        "scale=smoke",
+        f"out={tmp_path / 'out'}",
+        "model=local",
+        f"model.path={tiny_pipeline}",
+        "schedule.steps=4",
+        "schedule.edit=[1.0,0.5]",
+        "tracking=none",
+        "device=cpu",
+    ]
+
+
+@pytest.fixture(autouse=True)
+def without_figures():
+    with mock.patch("diffgeo.runner.draw", return_value={}):
+        yield
+
+
+def test_experiments_come_in_the_order_of_the_papers():
+    names = paper.experiments(config_folder())
+    assert names[0] == "p23a/table1"
+    assert names.index("p23a/fig9") < names.index("p23a/fig10") < names.index("p23b/samples")
+
+
+@pytest.mark.parametrize("scale", paper.SCALES)
+def test_every_experiment_composes_at_every_scale(scale):
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for name in paper.experiments(config_folder()):
+            config = typed(compose("config", overrides=[f"experiment={name}", f"scale={scale}"]))
+            check(config)
+            assert len(config.study) == 1
+            assert config.scale.samples == config.data.samples
+
+
+def test_an_experiment_alone_runs_at_the_papers_size():
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = typed(compose("config", overrides=["experiment=p23a/table1"]))
+    study = config.study["curvedness"]
+    assert (study.pairs, study.segments, study.pools) == (50, 30, ["sum"])
+    assert config.feature.pool == "sum"
+
+
+def test_only_takes_single_experiments_and_whole_papers():
+    chosen = paper.plan(["only=[p23b,p23a/fig9]", "seed=3"], config_folder())
+    assert chosen.names == ["p23a/fig9", *(n for n in paper.experiments(config_folder()) if n.startswith("p23b/"))]
+    assert chosen.overrides == ["seed=3"]
+    assert chosen.scale == "small"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("only=[p23a/fig99]", "did you mean p23a/fig9"), ("scale=big", "smoke"), ("whatever", "--help")]
+)
+def test_a_wrong_word_is_refused_with_what_is_meant(word, hint):
+    with pytest.raises(ConfigError, match=hint):
+        paper.plan([word], config_folder())
+
+
+def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):
+    code, out, _ = run(capsys, *tiny, "only=[p23b]", "--dry-run")
+    assert code == 0
+    assert len(out.splitlines()) == 4
+    assert "the same run" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
+    words = [*tiny, "only=[p23a/fig3b,p23b/samples,p23b/timesteps]"]
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    table = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert list(table["source"]) == ["P23a Fig. 3b", "P23b timesteps", "P23b samples"]
+    assert set(table["verdict"]) <= {"holds", "fails", "not comparable"}
+    assert len(set(table["run"])) == 2, "equal settings share a run"
+    assert "P23b samples" in out
+    assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 3
+    assert "[2/2]" in err
+
+    with mock.patch("diffgeo.runner.execute", side_effect=AssertionError("computed again")):
+        again, _, _ = run(capsys, *words)
+    assert again == 0
+    assert pd.read_csv(tmp_path / "out" / "claims.csv").equals(table)
+
+
+def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_path):
+    from diffgeo import runner
+
+    calls = []
+
+    def interrupted(cfg, folder, earlier=None):
+        calls.append(folder.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(cfg, folder, earlier)
+
+    real = runner.execute
+    words = [*tiny, "only=[p23a/fig3b,p23a/fig5b]"]
+    with mock.patch("diffgeo.runner.execute", interrupted):
+        code, _, _ = run(capsys, *words)
+    assert code == 130
+    assert list(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == ["P23a Fig. 3b"]
+    calls.clear()
+    with mock.patch("diffgeo.runner.execute", lambda *a: calls.append(a[1].name) or real(*a)):
+        code, _, _ = run(capsys, *words)
+    assert code == 0
+    assert calls == ["p23a_fig5b"]
+    assert len(pd.read_csv(tmp_path / "out" / "claims.csv")) == 2
+
+
+def test_a_run_with_other_settings_is_not_kept(capsys, tiny, tmp_path):
+    run(capsys, *tiny, "only=[p23a/fig3b]")
+    run(capsys, *tiny, "only=[p23a/fig3b]", "seed=1")
+    assert json.loads((tmp_path / "out" / "p23a_fig3b" / "run.json").read_text())["seed"] == 1
