@@ -14,6 +14,7 @@ PICTURES = {
     "discovery_traversals_0.5T": "traversals_half_T",
     "discovery_directions": "directions",
     "discovery_spectrum": "spectrum",
+    "global_consistency_edits_1T": "global_directions",
 }
 
 
@@ -26,6 +27,13 @@ def main() -> None:
     directions, traversals = (table[table["sample"] < args.samples] for table in tables)
     tensors = load_file(args.run / "tensors" / "discovery.safetensors")
     figures = draw(Result("discovery", directions, {}, tensors, {"traversals": traversals}))
+    table = pd.read_parquet(args.run / "tables" / "global_consistency.parquet")
+    more = {
+        part: pd.read_parquet(args.run / "tables" / f"global_consistency_{part}.parquet")
+        for part in ("overlaps", "edits")
+    }
+    tensors = load_file(args.run / "tensors" / "global_consistency.safetensors")
+    figures |= draw(Result("global_consistency", table, {}, tensors, more))
     for name, picture in PICTURES.items():
         _, vector = save_figure(figures[name], Path(__file__).parent.parent / "docs" / "images" / picture)
         vector.unlink()

@@ -128,9 +128,10 @@ def _unknown_choice(message: str) -> ConfigError:
     found = re.search(r"Could not (?:find|load) '([^']+)'", message)
     if not found:
         return ConfigError(message.strip())
-    group, _, choice = found.group(1).rpartition("/")
+    group, _, choice = found.group(1).partition("/")
     folder = config_folder() / group
-    choices = sorted(path.stem for path in folder.glob("*.yaml")) if group else []
+    paths = folder.rglob("*.yaml") if choice and folder.is_dir() else []
+    choices = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
     if not choices:
         return ConfigError(f"there is no configuration {found.group(1)}\nSee `diffgeo --help` for all choices.")
     guess = nearest(choice, choices)

@@ -266,6 +266,7 @@ class ScaleConfig:
         segments: of a path.
         directions: leading directions that are edited.
         frames: pictures a traversal (``edit.frames``).
+        grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
     """
 
     samples: int = MISSING
@@ -276,6 +277,7 @@ class ScaleConfig:
     segments: int = MISSING
     directions: int = MISSING
     frames: int = MISSING
+    grid: list[float] = MISSING
 
 
 @dataclass
@@ -412,7 +414,7 @@ class AblationConfig:
     """Study ``ablation``: other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
 
     Attributes:
-        variants: what to compare; the names are those of ``diffgeo.studies.ablation.VARIANTS``.
+        variants: what to compare; the names are those of ``VARIANTS`` above.
         samples: edited samples.
         directions: leading directions of each variant; fewer where ``svd.rank`` is lower.
         t_frac: edit timestep, as a fraction of T.

@@ -27,6 +27,7 @@ Examples
   diffgeo model=ddpm_celebahq svd.rank=50 schedule.edit=[1.0,0.5]
   diffgeo data=images data.images=faces/                own pictures, inverted
   diffgeo -m svd.rank=10,25,50 feature=mid,mid_pooled   a grid of runs
+  diffgeo experiment=p23a/table1 scale=small            a table of the paper, in minutes (all: diffgeo-paper --help)
   diffgeo --cfg job                                     print all keys with their values and stop
 
 Exit codes: 0 done, 2 settings, 3 model, 4 pictures, 5 device, 6 output, 1 other, 130 interrupted.
@@ -39,9 +40,10 @@ def help_text(conf: Path) -> str:
     config = (conf / "config.yaml").read_text()
     lines = []
     for group in sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name != "training"):
-        for choice in sorted((conf / group).glob("*.yaml")):
+        for choice in sorted((conf / group).rglob("*.yaml")):
+            value = choice.relative_to(conf / group).with_suffix("").as_posix()
             comments = [x for x in choice.read_text().splitlines() if x.startswith("#") and "@package" not in x]
             chosen = re.search(rf"^  - {group}: (\[.*\b)?{choice.stem}\b", config, re.MULTILINE)
-            name = f"{group}={choice.stem}{' *' if chosen else ''}"
+            name = f"{group}={value}{' *' if chosen else ''}"
             lines.append(f"  {name:<28} {comments[0].lstrip('# ') if comments else ''}".rstrip())
     return _HEAD + "\n".join(lines) + "\n" + _FOOT

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffgeo.cli import worded_errors
-from diffgeo.config import Config, config_folder, nearest, register, typed
-from diffgeo.errors import ConfigError
+from diffgeo.config import Config, check, config_folder, nearest, register, typed
+from diffgeo.errors import ConfigError, DiffgeoError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ Usage: diffgeo-paper [scale=...] [only=[...]] [out=FOLDER] [--dry-run] [group=ch
   only=[...]     experiments by name, or all of a paper (p23a, p23b)
   out=FOLDER     results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out.
                  Runs that are complete there, with the same settings, are kept: run it again to go on after Ctrl-C.
+                 (A model's weights are not compared: after changing them, give another folder.)
   --dry-run      list the runs, and which are complete, and stop
 Everything else goes to every run, as for diffgeo: model=ddpm_celebahq device=cuda tracking=none seed=1
 
@@ -126,27 +128,35 @@ def _headline(conf: Path, name: str) -> str:
 
 
 def _execute(work: Plan) -> None:
-    configs = {name: _compose(work, name) for name in work.names}
-    folders, missing = _folders(work, configs)
+    known = {name: _compose(work, name) for name in experiments(config_folder())}
+    folders, missing = _folders(work, known)
+    todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in work.names}}
     if work.dry:
-        for name, folder in folders.items():
-            state = "to run" if folder in missing else "complete"
-            print(f"{name:<18} {folder}  {state if folder.name == name.replace('/', '_') else 'the same run'}")
+        for name in work.names:
+            state = "to run" if folders[name] in todo else "complete"
+            own = folders[name].name == name.replace("/", "_")
+            print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}")
         return
     from diffgeo.runner import execute
 
-    context = None
-    done = len(set(folders.values())) - len(missing)
+    context, failed = None, None
     try:
-        for i, (folder, cfg) in enumerate(missing.items()):
-            print(f"[{done + i + 1}/{done + len(missing)}] {folder}", file=sys.stderr, flush=True)
+        for i, (folder, cfg) in enumerate(todo.items()):
+            print(f"[{i + 1}/{len(todo)}] {folder}", file=sys.stderr, flush=True)
+            shutil.rmtree(folder / "tables", ignore_errors=True)  # of other settings
             folder.mkdir(parents=True, exist_ok=True)
-            _, context = execute(cfg, folder, context)
+            try:
+                _, context = execute(cfg, folder, context)
+            except DiffgeoError as error:  # the others may still run
+                failed = error
+                print(f"{folder} failed: {error}", file=sys.stderr, flush=True)
     finally:
-        table = _judge(folders)
+        table = _judge(folders, known)
         if len(table):
             _write(table, work.out)
             _show(table)
+    if failed is not None:
+        raise failed
 
 
 def _compose(work: Plan, name: str) -> Config:
@@ -154,6 +164,7 @@ def _compose(work: Plan, name: str) -> Config:
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = typed(compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *work.overrides]))
+    check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
     return cfg
 
@@ -185,21 +196,19 @@ def _complete(folder: Path, settings: str) -> bool:
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
 
 
-def _judge(folders: dict[str, Path]) -> pd.DataFrame:
-    """Verdicts of every experiment whose run is complete."""
+def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame:
+    """Verdicts of every experiment whose run is complete with these settings, asked for in this call or not."""
     import pandas as pd
 
     from diffgeo.claims import CLAIMS, judge
 
     rows = []
     for claim in CLAIMS:
-        folder = folders.get(claim.experiment)
-        if folder is None or not (folder / "run.json").is_file():
-            continue
-        facts = json.loads((folder / "run.json").read_text())
-        if facts["status"] == "completed":
+        folder = folders[claim.experiment]
+        if _complete(folder, _settings(asdict(configs[claim.experiment]))):
+            model = json.loads((folder / "run.json").read_text())["model"]["source"]
             tables = {path.stem: pd.read_parquet(path) for path in (folder / "tables").glob("*.parquet")}
-            rows.append(judge(claim, tables, facts["model"]["source"]) | {"run": str(folder)})
+            rows.append(judge(claim, tables, model) | {"run": str(folder)})
     return pd.DataFrame(rows)
 
 
@@ -224,7 +233,7 @@ def _cells(row: dict[Any, Any]) -> list[str]:
     if not math.isnan(row["low"]):
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
     shown = [row["source"], row["quantity"], row["published"], ours, row["n"], row["verdict"], Path(row["run"]).name]
-    return [str(cell) for cell in shown]
+    return [str(cell).replace("|", "\\|") for cell in shown]
 
 
 def _show(table: pd.DataFrame) -> None:

@@ -162,3 +162,42 @@ def test_the_shipped_model_is_edited_by_its_leading_directions(command, tmp_path
     assert len(moved) == 2
     assert (moved > 0.15).all()  # each direction changes some attribute of the picture
     assert rows["label"].dropna().str.contains("[+−]").all()
+
+
+STUDIES = {
+    "global_consistency": ["overlap"],
+    "curvedness": ["paths"],
+    "tangent_distance": ["distances"],
+    "ablation": ["damage", "edits"],
+}
+
+
+def test_every_study_of_the_geometry_runs_on_a_model_without_a_predictor(tiny_run):
+    outcome = tiny_run(
+        f"study=[{','.join(STUDIES)}]",
+        "scale=smoke",
+        "schedule.edit=[1.0,0.5]",
+        "study.curvedness.pairs=1",
+        figures=True,
+    )
+    assert outcome.code == 0, outcome.err
+    for study, figures in STUDIES.items():
+        assert set(table(outcome, study)["seed"]) == {0}
+        for figure in figures:
+            assert f"figures/{study}_{figure}.svg" in outcome.files()
+    assert set(table(outcome, "ablation")["perceptual_measure"]) == {"rmse"}
+
+
+def test_one_picture_is_enough_for_a_run_and_what_needs_more_says_so(tiny_run, tmp_path):
+    Image.new("RGB", (20, 20), "orange").save(tmp_path / "one.png")
+    outcome = tiny_run(
+        "study=[spectrum,global_consistency,curvedness,tangent_distance]",
+        "data=images",
+        f"data.images={tmp_path / 'one.png'}",
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.manifest["status"] == "completed"
+    log = (outcome.folder / "diffgeo.log").read_text()
+    assert "global_consistency was left out: it needs 3 pictures, data.images holds 1" in log
+    assert "curvedness was left out: it needs 2 pictures" in log
+    assert len(table(outcome, "spectrum")) == 1

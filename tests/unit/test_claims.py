@@ -50,13 +50,13 @@ def test_every_experiment_names_its_source_and_what_it_assumes():
 
 
 def test_lengths_that_fall_in_the_published_order_hold_and_in_another_order_fail():
-    rising = curvedness({"lerp": [10, 11, 12, 10], "slerp": [7, 8, 8, 7], "shooting": [5, 6, 5, 6]})
+    rising = curvedness({"lerp": [10, 11, 12, 10, 12], "slerp": [7, 8, 8, 7, 7], "shooting": [5, 6, 5, 6, 6]})
     row = judge(claim("lerp longer"), rising, "shipped")
     assert row["verdict"] == "holds"
-    assert row["ours"] == pytest.approx(3.25)
+    assert row["ours"] == pytest.approx(3.6)
     assert row["low"] > 0
-    assert row["n"] == 4
-    falling = curvedness({"lerp": [7, 8, 8, 7], "slerp": [10, 11, 12, 10], "shooting": [5, 6, 5, 6]})
+    assert row["n"] == 5
+    falling = curvedness({"lerp": [7, 8, 8, 7, 7], "slerp": [10, 11, 12, 10, 12], "shooting": [5, 6, 5, 6, 6]})
     assert judge(claim("lerp longer"), falling, "shipped")["verdict"] == "fails"
 
 
@@ -84,21 +84,23 @@ def test_a_table_that_is_missing_is_not_comparable():
     assert math.isnan(row["ours"])
 
 
-def test_one_sample_decides_nothing():
-    tables = {"spectrum": by_time([(10, 20)], "effective_dimension")}
+@pytest.mark.parametrize("n", [1, 4])
+def test_fewer_than_five_samples_decide_nothing(n):
+    tables = {"spectrum": by_time([(10, 20)] * n, "effective_dimension")}
     assert judge(claim("effective dimension"), tables, "shipped")["verdict"] == "fails"
 
 
 @pytest.mark.parametrize(("start", "end", "verdict"), [(20, 40, "holds"), (40, 20, "fails")])
 def test_a_spectrum_flattens_where_its_effective_dimension_rises(start, end, verdict):
-    tables = {"spectrum": by_time([(start, end), (start + 1, end + 2), (start, end + 1)], "effective_dimension")}
+    pairs = [(start, end), (start + 1, end + 2), (start, end + 1), (start, end), (start, end)]
+    tables = {"spectrum": by_time(pairs, "effective_dimension")}
     row = judge(claim("effective dimension"), tables, "shipped")
     assert row["verdict"] == verdict
-    assert row["ours"] == pytest.approx(end - start + 2 / 3)
+    assert row["ours"] == pytest.approx(end - start + 2 / 5)
 
 
 def test_coarse_shares_count_means_over_the_factors_of_each_kind():
-    table = by_time([(0, 0), (0, 0), (0, 0)], "unused")
+    table = by_time([(0, 0)] * 5, "unused")
     for factor in FACTORS:  # at T coarse factors move by 3 and fine ones by 1; at 0.25T the other way round
         first, last = (3, 1) if factor.scale == "coarse" else (1, 3)
         table[f"delta_{factor.name}"] = np.where(table["t_frac"] == 1, first, -last)
@@ -125,7 +127,7 @@ def test_an_edit_that_could_not_be_matched_does_not_count():
 def test_a_rank_correlation_is_taken_within_each_sample():
     rows = [
         {"kind": "time", "sample_a": s, "sample_b": s, "t_frac_a": a, "t_frac_b": b, "distance": abs(a - b) + s}
-        for s in range(3)
+        for s in range(5)
         for a, b in ((1.0, 0.75), (1.0, 0.5), (1.0, 0.25), (0.75, 0.25))
     ]
     row = judge(claim("rank correlation of |t"), {"tangent_distance": pd.DataFrame(rows)}, "shipped")
@@ -163,9 +165,22 @@ def test_simple_data_are_compared_with_complex_ones_by_seed():
         for name, base in (("simple", 0.3), ("complex", 0.5))
         for a, b in ((0, 1), (0, 2), (1, 2))
     ]
-    row = judge(claim("distance between samples, complex"), {"dataset_complexity": pd.DataFrame(rows)}, "shipped")
+    row = judge(claim("distance between samples, 14"), {"dataset_complexity": pd.DataFrame(rows)}, "shipped")
     assert row["ours"] == pytest.approx(0.2)
     assert row["n"] == 3
+
+
+def test_pairs_count_as_the_samples_they_are_of():
+    """Pseudo-values: their mean is that of the pairs, and their variance over n the U-statistic's, not half of it."""
+    rng, rows = np.random.default_rng(0), []
+    effect = rng.normal(size=40)  # a pair's value is the sum of its samples' effects: variance of the mean is 4 σ² / n
+    for a in range(40):
+        for b in range(a + 1, 40):
+            for t, value in ((1.0, 0.0), (0.25, effect[a] + effect[b])):
+                rows.append({"kind": "sample", "sample_a": a, "sample_b": b, "t_frac_a": t, "distance": value})
+    values = claim("distance between samples grows").measure({"tangent_distance": pd.DataFrame(rows)})
+    assert values.mean() == pytest.approx(2 * effect.mean())
+    np.testing.assert_allclose(values, 2 * effect, atol=1e-9)
 
 
 def test_a_measure_may_be_anything_that_gives_an_array():

@@ -1,8 +1,9 @@
 r"""Do simpler data give more consistent tangent spaces (P23b)? With complexity controlled.
 
-P23b compares models of different data sets. Here the models have one architecture and one length of training, and their
-data differ only in how many factors vary. For each model, timestep and pair of samples (the same seeds for every
-model): the Grassmann distance of the tangent spaces, one n for all.
+P23b compares models of different data sets. Here the models have one architecture and one length of training, and by
+default their data differ only in how many factors vary. One trained model stands for each kind of data, so that an
+interval over samples does not hold the spread between trainings. For each model, timestep and pair of samples (the same
+seeds for every model): the Grassmann distance of the tangent spaces, one n for all.
 """
 
 from __future__ import annotations

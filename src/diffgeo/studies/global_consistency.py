@@ -1,7 +1,7 @@
 r"""Global consistency (P23a, Figs. 3a and 6): do samples share directions, and do global ones serve samples unseen?
 
-The first half of the samples (at least two) gives global directions ū_i, by each method; the others are held out. How
-well ū_i fits a held-out tangent space, with local basis (u_j):
+The first two fifths of the samples (at least two) give global directions ū_i, by each method; the others are held out.
+How well ū_i fits a held-out tangent space, with local basis (u_j):
 
     best match   max_j |⟨ū_i, u_j⟩|,          share   ‖P ū_i‖ = √Σ_j ⟨ū_i, u_j⟩².
 
@@ -97,7 +97,7 @@ def _overlap_rows(samples: list[Sample], bases: list[LocalBasis]) -> list[Row]:
 
 def _first_held_out(samples: list[Sample]) -> int:
     """Where the held-out samples begin."""
-    return max(2, len(samples) // 2)
+    return max(2, 2 * len(samples) // 5)
 
 
 def _directions(training: list[LocalBasis], method: str, k: int) -> Tensor:
