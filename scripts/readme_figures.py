@@ -28,10 +28,8 @@ def main() -> None:
     tensors = load_file(args.run / "tensors" / "discovery.safetensors")
     figures = draw(Result("discovery", directions, {}, tensors, {"traversals": traversals}))
     table = pd.read_parquet(args.run / "tables" / "global_consistency.parquet")
-    more = {
-        part: pd.read_parquet(args.run / "tables" / f"global_consistency_{part}.parquet")
-        for part in ("overlaps", "edits")
-    }
+    folder = args.run / "tables"
+    more = {part: pd.read_parquet(folder / f"global_consistency_{part}.parquet") for part in ("overlaps", "edits")}
     tensors = load_file(args.run / "tensors" / "global_consistency.safetensors")
     figures |= draw(Result("global_consistency", table, {}, tensors, more))
     for name, picture in PICTURES.items():

@@ -115,12 +115,13 @@ def x_space_guidance(
 
 
 def match_strength(
-    change: Callable[[Tensor], Tensor], target: float, upper: Tensor, *, tol: float = 0.03, max_steps: int = 10
+    change: Callable[[Tensor, Tensor], Tensor], target: float, upper: Tensor, *, tol: float = 0.03, max_steps: int = 10
 ) -> tuple[Tensor, Tensor]:
     """Strengths γ at which several edits change a picture equally, by regula falsi (Illinois) on [0, upper].
 
     Args:
-        change: γ (k,) → measured changes (k,), 0 at γ = 0; all edits are evaluated together.
+        change: (γ (j,), which of the k edits (j,)) → measured changes (j,), 0 at γ = 0; the edits that are not matched
+            yet are evaluated together.
         target: the wanted change, positive.
         upper: largest γ of each edit, shape (k,).
         tol: relative error of the change at which an edit is matched.
@@ -136,7 +137,7 @@ def match_strength(
     if not target > 0:
         raise ValueRangeError(f"the change to match is {target}; it must be positive, raise edit.strength")
     low, high = torch.zeros_like(upper), upper.clone()
-    f_low, f_high = torch.full_like(upper, -target), change(upper).to(upper) - target
+    f_low, f_high = torch.full_like(upper, -target), change(upper, torch.arange(len(upper))).to(upper) - target
     best, best_f = upper.clone(), f_high.clone()
     done = f_high <= tol * target
     side = torch.zeros_like(upper)
@@ -144,7 +145,9 @@ def match_strength(
         if bool(done.all()):
             break
         trial = torch.where(done, best, (low * f_high - high * f_low) / (f_high - f_low))
-        value = change(trial).to(upper) - target
+        active = (~done).nonzero()[:, 0]
+        value = f_high.clone()
+        value[active] = change(trial[active], active).to(upper) - target
         better = ~done & (value.abs() < best_f.abs())
         best, best_f = torch.where(better, trial, best), torch.where(better, value, best_f)
         done = done | (best_f.abs() <= tol * target)

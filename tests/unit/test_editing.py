@@ -9,6 +9,17 @@ from diffgeo.errors import ShapeError, ValueRangeError
 F64 = torch.float64
 
 
+def match(change, target, upper, **options):
+    """``match_strength`` for a function of all strengths at once."""
+
+    def some(gammas, which):
+        every = upper.clone()
+        every[which] = gammas
+        return change(every)[which]
+
+    return match_strength(some, target, upper, **options)
+
+
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
@@ -137,7 +148,7 @@ MONOTONE = {
 @pytest.mark.parametrize("target", [0.1, 0.6, 0.9])
 def test_matched_strength_is_the_inverse_of_the_change(name, target):
     change, inverse = MONOTONE[name]
-    gamma, found = match_strength(change, target, torch.tensor([4.0], dtype=F64), tol=1e-6, max_steps=60)
+    gamma, found = match(change, target, torch.tensor([4.0], dtype=F64), tol=1e-6, max_steps=60)
     assert found.item() == pytest.approx(target, rel=1e-6)
     assert torch.equal(found, change(gamma).sub(target).add(target))  # what is told was measured there
     assert gamma.item() == pytest.approx(inverse(target), rel=1e-5)
@@ -151,7 +162,7 @@ def test_a_few_evaluations_match_the_change_within_the_default_tolerance(name):
         evaluations.append(gammas)
         return change(gammas)
 
-    _, found = match_strength(counted, 0.2, torch.tensor([4.0], dtype=F64))
+    _, found = match(counted, 0.2, torch.tensor([4.0], dtype=F64))
     assert found.item() == pytest.approx(0.2, rel=0.03)
     assert len(evaluations) <= 11
 
@@ -159,7 +170,7 @@ def test_a_few_evaluations_match_the_change_within_the_default_tolerance(name):
 def test_edits_that_never_reach_the_change_keep_the_largest_strength():
     upper = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=F64)
     # zero, too weak, just strong enough, strong
-    gamma, found = match_strength(lambda g: g * torch.tensor([0.0, 0.1, 0.25, 0.5], dtype=F64), 1.0, upper, tol=1e-9)
+    gamma, found = match(lambda g: g * torch.tensor([0.0, 0.1, 0.25, 0.5], dtype=F64), 1.0, upper, tol=1e-9)
     torch.testing.assert_close(gamma, torch.tensor([1.0, 2.0, 4.0, 2.0], dtype=F64))
     torch.testing.assert_close(found, torch.tensor([0.0, 0.2, 1.0, 1.0], dtype=F64))
 
@@ -168,9 +179,9 @@ def test_an_edit_does_not_feel_the_others():
     powers = torch.tensor([0.5, 1.0, 2.0, 3.0, 2.0, 0.7], dtype=F64)
     scale = torch.tensor([1.0, 3.0, 0.2, 5.0, 1e-6, 100.0], dtype=F64)
     upper = torch.tensor([9.0, 2.0, 3.0, 1.0, 5.0, 4.0], dtype=F64)
-    together = match_strength(lambda g: scale * g**powers, 0.7, upper)
+    together = match(lambda g: scale * g**powers, 0.7, upper)
     for i in range(len(upper)):
-        alone = match_strength(lambda g, i=i: scale[i] * g ** powers[i], 0.7, upper[i : i + 1])
+        alone = match(lambda g, i=i: scale[i] * g ** powers[i], 0.7, upper[i : i + 1])
         for all_of_them, one in zip(together, alone, strict=True):
             torch.testing.assert_close(all_of_them[i : i + 1], one, rtol=1e-12, atol=0)
 
@@ -183,7 +194,7 @@ def test_nothing_more_is_measured_once_every_edit_is_matched():
         calls += 1
         return 2 * gammas
 
-    match_strength(change, 1.0, torch.tensor([3.0, 0.2], dtype=F64))
+    match(change, 1.0, torch.tensor([3.0, 0.2], dtype=F64))
     assert calls == 2  # at the largest strength, and where the straight line says
 
 
@@ -191,7 +202,7 @@ def test_a_change_that_does_not_grow_evenly_is_still_bracketed():
     def staircase(gammas):
         return gammas + 0.45 * (7 * gammas).sin() / 7  # monotone, with a slope from 0.55 to 1.45
 
-    gamma, found = match_strength(staircase, 1.3, torch.tensor([6.0], dtype=F64), tol=1e-6, max_steps=60)
+    gamma, found = match(staircase, 1.3, torch.tensor([6.0], dtype=F64), tol=1e-6, max_steps=60)
     assert found.item() == pytest.approx(1.3, rel=1e-6)
     assert staircase(gamma).item() == pytest.approx(1.3, rel=1e-6)
 

@@ -99,18 +99,19 @@ def _match(context: Context, sample: Sample, t: int, edits: list[_Edit], target:
     measure = context.perceptual
     original = context.decode(context.latent(sample, t)[None], t, sample)
 
-    def pictures(gammas: Tensor) -> Tensor:
-        moved = torch.stack([edit.at(gamma) for edit, gamma in zip(edits, gammas.tolist(), strict=True)])
-        return context.decode(moved, t, sample)
+    def pictures(gammas: Tensor, which: Tensor) -> Tensor:
+        moved = [edits[i].at(gamma) for i, gamma in zip(which.tolist(), gammas.tolist(), strict=True)]
+        return context.decode(torch.stack(moved), t, sample)
 
-    def change(gammas: Tensor) -> Tensor:
-        return measure(pictures(gammas), original)
+    def change(gammas: Tensor, which: Tensor) -> Tensor:
+        return measure(pictures(gammas, which), original)
 
     if target is None:  # what the local basis does at the run's own strength sets the scale, once
-        local = [i for i, edit in enumerate(edits) if edit.variant == "local"] or list(range(len(edits)))
-        target = change(torch.full((len(edits),), context.gammas[-1].item()))[local].quantile(0.5).item()
+        local = torch.tensor([edit.variant == "local" for edit in edits]).nonzero()[:, 0]
+        local = local if len(local) else torch.arange(len(edits))
+        target = change(torch.full((len(local),), context.gammas[-1].item()), local).quantile(0.5).item()
     gammas, changes = match_strength(change, target, torch.tensor([edit.limit for edit in edits]))
-    return _Matched(target, gammas, changes, original, pictures(gammas))
+    return _Matched(target, gammas, changes, original, pictures(gammas, torch.arange(len(edits))))
 
 
 def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[_Edit]:
