@@ -151,7 +151,7 @@ def _overlap_leads(tables: Tables) -> Values:
     keys = ["sample", "other"]
     leading = top[top["direction"] < 3].groupby(keys)["best_match"].mean()
     trailing = top[top["direction"] >= 2 * top["rank"] / 3].groupby(keys)["best_match"].mean()
-    return _pseudo_values((leading - trailing).rename("ahead").reset_index(), *keys, "ahead")
+    return _pseudo_values((leading - trailing).rename("ahead").reset_index(), "sample", "other", "ahead")
 
 
 def _coarse_falls(tables: Tables) -> Values:
@@ -182,7 +182,7 @@ def _same_direction_agrees(tables: Tables) -> Values:
     keys = ["sample", "other"]
     alike = top[same].groupby(keys)["cosine"].mean()
     unlike = top[~same].assign(cosine=top["cosine"].abs()).groupby(keys)["cosine"].mean()
-    return _pseudo_values((alike - unlike).rename("ahead").reset_index(), *keys, "ahead")
+    return _pseudo_values((alike - unlike).rename("ahead").reset_index(), "sample", "other", "ahead")
 
 
 def _against_local(variant: str, column: str, sign: int) -> Callable[[Tables], Values]:
@@ -194,7 +194,7 @@ def _against_local(variant: str, column: str, sign: int) -> Callable[[Tables], V
     def measure(tables: Tables) -> Values:
         table = tables["ablation"]
         wide = table[table["matched"]].pivot_table(index=["sample", "direction"], columns="variant", values=column)
-        wide = np.log(wide) if column == "precision" else wide
+        wide = wide.apply(np.log) if column == "precision" else wide
         return np.asarray(sign * (wide[variant] - wide["local"]).groupby("sample").mean())
 
     return measure

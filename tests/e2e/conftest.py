@@ -96,6 +96,7 @@ def tiny_settings(tiny_pipeline):
         "edit.frames=3",
         "tracking=none",
         "device=cpu",
+        "study=[discovery,spectrum,frequency]",
     ]
 
 
@@ -106,11 +107,13 @@ def tiny_run(tiny_settings, tmp_path_factory):
     def run(*overrides, folder=None, figures=False):
         folder = folder or tmp_path_factory.mktemp("run") / "out"
         chosen = any(word.startswith("study=") for word in overrides)
-        study = [] if chosen else ["study=[discovery,spectrum,frequency]", "study.discovery.directions=2"]
+        settings = [word for word in tiny_settings if not (chosen and word.startswith("study="))]
+        if not chosen:
+            settings.append("study.discovery.directions=2")
         # drawing takes most of a tiny run's time
         drawing = contextlib.nullcontext() if figures else mock.patch("diffgeo.runner.draw", return_value={})
         with drawing:
-            return run_cli(*tiny_settings, *study, f"hydra.run.dir={folder}", *overrides, folder=folder)
+            return run_cli(*settings, f"hydra.run.dir={folder}", *overrides, folder=folder)
 
     return run
 

@@ -178,6 +178,9 @@ def test_every_study_of_the_geometry_runs_on_a_model_without_a_predictor(tiny_ru
         "scale=smoke",
         "schedule.edit=[1.0,0.5]",
         "study.curvedness.pairs=1",
+        "study.curvedness.paths=[slerp,shooting,geodesic]",
+        "study.ablation.directions=1",
+        "study.ablation.variants=[local,random,pca_h,x0,shooting_pullback]",
         figures=True,
     )
     assert outcome.code == 0, outcome.err

@@ -103,11 +103,12 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     code, out, err = run(capsys, *words)
     assert code == 0, err
     table = pd.read_csv(tmp_path / "out" / "claims.csv")
-    assert list(table["source"]) == ["P23a Fig. 3b", "P23b timesteps", "P23b samples"]
+    # the controls have the settings of the other two, so their run answers them as well
+    assert list(table["source"]) == ["P23a Fig. 3b", "P23b timesteps", "P23b samples", "P23b control", "P23b control"]
     assert set(table["verdict"]) <= {"holds", "fails", "not comparable"}
     assert len(set(table["run"])) == 2, "equal settings share a run"
     assert "P23b samples" in out
-    assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 3
+    assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 5
     assert "[2/2]" in err
 
     with mock.patch("diffgeo.runner.execute", side_effect=AssertionError("computed again")):

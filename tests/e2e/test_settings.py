@@ -41,7 +41,12 @@ def test_a_wrong_type_names_the_key(command, override, key):
 @pytest.mark.parametrize(
     ("override", "group", "guess", "choices"),
     [
-        ("model=factor_face", "model", "factor_faces", "ddpm_celebahq, factor_faces, local"),
+        (
+            "model=factor_face",
+            "model",
+            "factor_faces",
+            "ddpm_celebahq, factor_faces, factor_faces_4, fashion_mnist, local",
+        ),
         ("study=[discvery]", "study", "discovery", "discovery"),
         ("svd=golub_kahn", "svd", "golub_kahan", "dense, golub_kahan, randomized, subspace"),
         ("edit=shoting", "edit", "shooting", "guidance, shooting, single"),
@@ -129,5 +134,5 @@ def test_an_empty_list_of_studies_runs_and_writes_no_table(tiny_run):
 def test_cfg_job_prints_all_keys_and_runs_nothing(command, tmp_path):
     outcome = command("--cfg", "job", f"hydra.run.dir={tmp_path}/r", folder=tmp_path / "r")
     assert outcome.code == 0
-    assert "block_size: 4" in outcome.out
+    assert "block_size: 8" in outcome.out
     assert not outcome.folder.exists()

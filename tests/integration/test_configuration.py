@@ -131,7 +131,6 @@ WRONG = [
     ("edit.steps=0", "edit.steps"),
     ("edit=shooting edit.frames=7 edit.steps=4", "edit.steps"),
     ("study.discovery.directions=0", "study.discovery.directions"),
-    ("svd.rank=2 study.discovery.directions=3", "study.discovery.directions"),
 ]
 
 

@@ -61,7 +61,11 @@ def test_lengths_that_fall_in_the_published_order_hold_and_in_another_order_fail
 
 
 def test_a_difference_of_either_sign_fails_and_its_interval_says_why():
-    row = judge(claim("slerp longer"), curvedness({"slerp": [5, 7, 5, 7], "shooting": [6, 6, 6, 6]}), "shipped")
+    row = judge(
+        claim("slerp longer than shooting, which"),
+        curvedness({"slerp": [5, 7, 5, 7], "shooting": [6, 6, 6, 6]}),
+        "shipped",
+    )
     assert row["verdict"] == "fails"
     assert row["low"] < 0 < row["high"]
     assert row["p"] > 0.5
@@ -111,17 +115,16 @@ def test_coarse_shares_count_means_over_the_factors_of_each_kind():
 
 def test_an_edit_that_could_not_be_matched_does_not_count():
     rows = [
-        {"sample": s, "direction": 0, "variant": v, "precision": p, "matched": m}
-        for s in range(3)
-        for v, p, m in (("local", 4 + s / 10, True), ("random", 1.0, True))
+        {"sample": s, "direction": 0, "variant": variant, "precision": value, "matched": True}
+        for s in range(5)
+        for variant, value in (("local", 4 * 2 ** (s / 10)), ("random", 1.0))
     ]
-    row = judge(claim("precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")
+    row = judge(claim("log precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")
     assert row["verdict"] == "holds"
-    assert row["ours"] == pytest.approx(3.1)
-    rows += [
-        {"sample": 3, "direction": 0, "variant": v, "precision": 99.0, "matched": False} for v in ("local", "random")
-    ]
-    assert judge(claim("precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")["n"] == 3
+    assert row["ours"] == pytest.approx(2.2 * math.log(2))
+    for variant in ("local", "random"):
+        rows.append({"sample": 5, "direction": 0, "variant": variant, "precision": 99.0, "matched": False})
+    assert judge(claim("log precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")["n"] == 5
 
 
 def test_a_rank_correlation_is_taken_within_each_sample():

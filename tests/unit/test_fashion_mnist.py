@@ -86,7 +86,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_files_that_hold_something_else_are_refused_by_name(tmp_path, damage, packed):
     write(tmp_path, DAMAGES[damage], packed=packed)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is no file of 28x28 pictures.*fetch it again"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte(.gz)? is no file of 28x28 pictures.*fetch it again"):
         fashion_mnist(tmp_path)
 
 

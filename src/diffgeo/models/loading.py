@@ -21,7 +21,7 @@ from diffgeo.noise_schedule import NoiseSchedule
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
 
-SHIPPED = ("factor_faces", "factor_faces_4", "factor_faces_64", "fashion_mnist")
+SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist")
 """Models that come with the package."""
 
 DIGESTS = "SHA256SUMS"
