@@ -105,7 +105,7 @@ WRONG = [
     ("model.dtype=float16", "model.dtype"),
     ("feature.pool=mean", "feature.pool"),
     ("edit.method=teleport", "edit.method"),
-    ("edit.transport=levi_civita", "edit.transport"),
+    ("edit=shooting edit.transport=levi_civita", "edit.transport"),
     ("tracking.backend=mlflow", "tracking.backend"),
     ("tracking.mode=shared", "tracking.mode"),
     ("data.samples=0", "data.samples"),
@@ -128,7 +128,7 @@ WRONG = [
     ("edit.frames=4", "edit.frames"),
     ("edit.kappa=1.0", "edit.kappa"),
     ("edit.kappa=-0.5", "edit.kappa"),
-    ("edit.steps=0", "edit.steps"),
+    ("edit=shooting edit.steps=0", "edit.steps"),
     ("edit=shooting edit.frames=7 edit.steps=4", "edit.steps"),
     ("study.discovery.directions=0", "study.discovery.directions"),
 ]

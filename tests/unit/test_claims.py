@@ -122,8 +122,8 @@ def test_an_edit_that_could_not_be_matched_does_not_count():
     row = judge(claim("log precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")
     assert row["verdict"] == "holds"
     assert row["ours"] == pytest.approx(2.2 * math.log(2))
-    for variant in ("local", "random"):
-        rows.append({"sample": 5, "direction": 0, "variant": variant, "precision": 99.0, "matched": False})
+    beyond = {"sample": 5, "direction": 0, "precision": 99.0, "matched": False}
+    rows += [beyond | {"variant": variant} for variant in ("local", "random")]
     assert judge(claim("log precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")["n"] == 5
 
 
