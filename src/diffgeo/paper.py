@@ -30,7 +30,7 @@ diffgeo-paper: the papers' tables and figures, each claim with a number, an inte
 
 Usage: diffgeo-paper [scale=...] [only=[...]] [out=FOLDER] [--dry-run] [group=choice ...] [key=value ...]
 
-  scale=small    how much is computed: smoke (minutes), small (less than an hour on two cores; the default), paper
+  scale=small    how much is computed: smoke (minutes), small (in the order of an hour on two cores; the default), paper
   only=[...]     experiments by name, or all of a paper (p23a, p23b)
   out=FOLDER     results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out.
                  Runs that are complete there, with the same settings, are kept: run it again to go on after Ctrl-C.
