@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffgeo.directions import Directions, load_directions, save_directions
     from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
     from diffgeo.geometry import (
         boundary_value_geodesic,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Certificate",
     "DiffusionModel",
+    "Directions",
     "JacobianOperator",
     "LocalBasis",
     "boundary_value_geodesic",
@@ -42,10 +44,12 @@ __all__ = [
     "grassmann_distance",
     "initial_noise",
     "lerp",
+    "load_directions",
     "load_model",
     "local_basis",
     "normalise_distortion",
     "principal_angles",
+    "save_directions",
     "semantic_path_length",
     "single_step",
     "slerp",
@@ -61,6 +65,7 @@ except PackageNotFoundError:  # imported from a source tree that was never insta
 _HOME = {
     "Certificate": "svd",
     "DiffusionModel": "models",
+    "Directions": "directions",
     "JacobianOperator": "jacobian",
     "LocalBasis": "svd",
     "boundary_value_geodesic": "geometry",
@@ -72,10 +77,12 @@ _HOME = {
     "grassmann_distance": "geometry",
     "initial_noise": "sampling",
     "lerp": "geometry",
+    "load_directions": "directions",
     "load_model": "models",
     "local_basis": "svd",
     "normalise_distortion": "editing",
     "principal_angles": "geometry",
+    "save_directions": "directions",
     "semantic_path_length": "geometry",
     "single_step": "editing",
     "slerp": "geometry",

@@ -38,6 +38,11 @@ __all__ = [
     "FeatureConfig",
     "FrequencyConfig",
     "ModelConfig",
+    "PredictorConfig",
+    "ClipConfig",
+    "ClassifierConfig",
+    "DisentanglementConfig",
+    "METHODS",
     "ScheduleConfig",
     "SpectrumConfig",
     "SvdConfig",
@@ -68,6 +73,10 @@ VARIANTS = (
     "shooting_pullback",
 )
 """What the study ``ablation`` compares; see its module."""
+
+
+METHODS = ("local", "nearest", "hungarian", "frechet", "pca_h", "random", "x0", "eps")
+"""What the study ``disentanglement`` compares; see its module."""
 
 
 @dataclass
@@ -242,15 +251,83 @@ class GuidanceConfig(EditConfig):
 
 
 @dataclass
+class PredictorConfig:
+    """What reads attributes off pictures. kind: set by the choice ``predictor=…``."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class ModelPredictorConfig(PredictorConfig):
+    """The model's own, ``model.predictor``."""
+
+    kind: str = "model"
+
+
+@dataclass
+class NoPredictorConfig(PredictorConfig):
+    """None."""
+
+    kind: str = "none"
+
+
+@dataclass
+class ClipConfig(PredictorConfig):
+    """CLIP, zero-shot.
+
+    Attributes:
+        path: a folder or a hub id of a CLIP model.
+        prompts: attribute → [prompt where it is there, prompt where it is not].
+        local_files_only: never ask the hub.
+    """
+
+    kind: str = "clip"
+    path: str = MISSING
+    prompts: dict[str, list[str]] = field(default_factory=dict)
+    local_files_only: bool = False
+
+
+@dataclass
+class ClassifierConfig(PredictorConfig):
+    """A network by path; file types in ``diffgeo.metrics.classifiers``.
+
+    Attributes:
+        path: the file.
+        names: attributes, in the order of the network's outputs.
+        arch: torchvision's name of the architecture, for a file that holds weights alone.
+        size: side of its pictures in pixels.
+        mean: subtracted from pictures in [0, 1], by channel.
+        std: divided by.
+        activation: ``sigmoid``, ``softmax`` (logits become 2 p − 1) or ``none``.
+    """
+
+    kind: str = "classifier"
+    path: str = MISSING
+    names: list[str] = MISSING
+    arch: str | None = None
+    size: int = 224
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    activation: str = "sigmoid"
+
+
+@dataclass
 class MetricConfig:
     """How edits are judged.
 
     Attributes:
-        perceptual: ``auto``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels); auto takes
-            the features where the model has that predictor. Every table names the measure it used.
+        perceptual: ``auto``, ``lpips``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels).
+            auto takes LPIPS where its weights are found and pictures have 64 pixels a side, else the features where the
+            model has that predictor. Every table names the measure it used.
+        lpips_weights: torchvision's AlexNet weights, ``alexnet-owt-7be5be79.pth``; torch hub's cache when null.
+        identity: a network (TorchScript, ONNX, exported) whose embedding tells people apart; null leaves it out.
+        identity_size: side of its pictures in pixels.
     """
 
     perceptual: str = "auto"
+    lpips_weights: str | None = None
+    identity: str | None = None
+    identity_size: int = 112
 
 
 @dataclass
@@ -266,6 +343,7 @@ class ScaleConfig:
         segments: of a path.
         directions: leading directions that are edited.
         frames: pictures a traversal (``edit.frames``).
+        codes: pictures whose codes are scored against their attributes (``study.disentanglement.codes``).
         grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
     """
 
@@ -277,6 +355,7 @@ class ScaleConfig:
     segments: int = MISSING
     directions: int = MISSING
     frames: int = MISSING
+    codes: int = MISSING
     grid: list[float] = MISSING
 
 
@@ -436,6 +515,49 @@ class AblationConfig:
 
 
 @dataclass
+class DisentanglementConfig:
+    """Study ``disentanglement``: a scorecard of directions by method, at matched strength.
+
+    Attributes:
+        methods: what to compare: any of ``local``, ``nearest``, ``hungarian``, ``frechet``, ``pca_h``, ``random``,
+            ``x0``, ``eps``.
+        files: further directions, saved by :func:`diffgeo.save_directions`; each scored at its own timestep.
+        samples: the first two fifths (at least two) make the global directions, the others are edited and scored.
+        directions: K, leading directions of each method; fewer where ``svd.rank`` is lower.
+        t_fracs: edit timesteps as fractions of T; null takes ``schedule.edit``.
+        change: perceptual change that every edit is brought to; null takes what the local basis reaches at
+            ``edit.strength``, once for every timestep.
+        levels: strengths of the Pareto curve, as multiples of the matched one; 1 is always there.
+        limit: largest |γ| that is tried, as a multiple of ``edit.strength``.
+        codes: pictures whose codes ⟨h, ū_i⟩ are scored against their attributes, and over whose attributes Δa is
+            standardised.
+        renders: these pictures are rendered FactorFaces with their true factors, inverted (true), or generated ones
+            with predicted attributes (false); null renders for the shipped model of all factors.
+        regressor: of DCI, ``lasso`` or ``forest``.
+        moved: standard deviations that count as a change (local and transfer success).
+        still: what the others must stay under, as a fraction of ``moved``.
+        draws: bootstrap resamples.
+        subspace: samples for the entanglement within the subspace; 0 leaves it out.
+    """
+
+    methods: list[str] = field(default_factory=lambda: ["local", "nearest", "random"])
+    files: list[str] = field(default_factory=list)
+    samples: int = 4
+    directions: int = 2
+    t_fracs: list[float] | None = None
+    change: float | None = None
+    levels: list[float] = field(default_factory=lambda: [0.5])
+    limit: float = 8.0
+    codes: int = 48
+    renders: bool | None = None
+    regressor: str = "lasso"
+    moved: float = 1.0
+    still: float = 0.5
+    draws: int = 200
+    subspace: int = 1
+
+
+@dataclass
 class Config:
     """A run. ``study`` maps the name of every study to execute to its settings, in order."""
 
@@ -445,6 +567,7 @@ class Config:
     feature: FeatureConfig = field(default_factory=FeatureConfig)
     svd: SvdConfig = field(default_factory=SvdConfig)
     edit: EditConfig = field(default_factory=EditConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
     study: dict[str, Any] = field(default_factory=dict)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
@@ -460,6 +583,12 @@ SVD_SCHEMAS = {
     "dense": DenseConfig,
 }
 EDIT_SCHEMAS = {"single": SingleConfig, "shooting": ShootingConfig, "guidance": GuidanceConfig}
+PREDICTOR_SCHEMAS = {
+    "model": ModelPredictorConfig,
+    "clip": ClipConfig,
+    "classifier": ClassifierConfig,
+    "none": NoPredictorConfig,
+}
 STUDY_SCHEMAS: dict[str, type] = {
     "discovery": DiscoveryConfig,
     "spectrum": SpectrumConfig,
@@ -468,6 +597,7 @@ STUDY_SCHEMAS: dict[str, type] = {
     "curvedness": CurvednessConfig,
     "tangent_distance": TangentDistanceConfig,
     "ablation": AblationConfig,
+    "disentanglement": DisentanglementConfig,
     "dataset_complexity": DatasetComplexityConfig,
 }
 """One entry per study; ``conf/study/NAME.yaml`` fills it and ``diffgeo.studies.NAME`` runs on it."""
@@ -492,6 +622,8 @@ def register() -> None:
         store.store(group="schema/svd", name=name, node=schema)
     for name, schema in EDIT_SCHEMAS.items():
         store.store(group="schema/edit", name=name, node=schema)
+    for name, schema in PREDICTOR_SCHEMAS.items():
+        store.store(group="schema/predictor", name=name, node=schema)
     for name, schema in STUDY_SCHEMAS.items():
         store.store(group="schema/study", name=name, node=schema)
 
@@ -548,7 +680,21 @@ def check(cfg: Config) -> None:
     choose("edit.method", e.method, *EDIT_SCHEMAS)
     right = type(e) in (EditConfig, EDIT_SCHEMAS[e.method])
     require(right, "edit.method", e.method, f"what edit=… sets; choose edit={e.method} instead")
-    choose("metric.perceptual", cfg.metric.perceptual, "auto", "factor_features", "rmse")
+    choose("metric.perceptual", cfg.metric.perceptual, "auto", "lpips", "factor_features", "rmse")
+    require(cfg.metric.identity_size >= 8, "metric.identity_size", cfg.metric.identity_size, "8 or more")
+    p = cfg.predictor
+    choose("predictor.kind", p.kind, *PREDICTOR_SCHEMAS)
+    right = isinstance(p, PREDICTOR_SCHEMAS[p.kind])
+    require(right, "predictor.kind", p.kind, f"what predictor=… sets; choose predictor={p.kind} instead")
+    if isinstance(p, ClipConfig):
+        pairs = bool(p.prompts) and all(len(pair) == 2 for pair in p.prompts.values())
+        require(pairs, "predictor.prompts", p.prompts, "two prompts an attribute: where it is there, where it is not")
+    if isinstance(p, ClassifierConfig):
+        require(bool(p.names) and len(set(p.names)) == len(p.names), "predictor.names", p.names, "each name once")
+        choose("predictor.activation", p.activation, "sigmoid", "softmax", "none")
+        require(p.size >= 8, "predictor.size", p.size, "8 or more")
+        for key, value in (("mean", p.mean), ("std", p.std)):
+            require(len(value) == 3 and (key == "mean" or min(value) > 0), f"predictor.{key}", value, "three numbers")
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
@@ -623,6 +769,28 @@ def _check_study(name: str, study: Any, require: Any, choose: Any) -> None:
             within("rank", 1, math.inf, "1 or more")
             choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")
             within("controls", 0, math.inf, "0 or more")
+        case DisentanglementConfig():
+            subset("methods", METHODS)
+            within("samples", 3, math.inf, "3 or more: two make the global directions, one is edited")
+            within("directions", 1, math.inf, "1 or more")
+            within("limit", 1, math.inf, "1 or more")
+            within("codes", 12, math.inf, "12 or more")
+            within("draws", 2, math.inf, "2 or more")
+            within("subspace", 0, math.inf, "0 or more")
+            within("still", 1e-9, 1, "above 0, to 1")
+            choose(f"study.{name}.regressor", study.regressor, "lasso", "forest")
+            require(study.moved > 0, f"study.{name}.moved", study.moved, "a positive number")
+            levels = study.levels
+            require(all(0 < x < 1 for x in levels), f"study.{name}.levels", levels, "numbers between 0 and 1")
+            fracs = study.t_fracs
+            ok = fracs is None or (bool(fracs) and all(0 < x <= 1 for x in fracs))
+            require(ok, f"study.{name}.t_fracs", fracs, "null, or fractions of T in (0, 1]")
+            require(
+                study.change is None or study.change > 0,
+                f"study.{name}.change",
+                study.change,
+                "null or a positive number",
+            )
         case AblationConfig():
             subset("variants", VARIANTS)
             within("samples", 1, math.inf, "1 or more")

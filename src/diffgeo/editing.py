@@ -115,46 +115,64 @@ def x_space_guidance(
 
 
 def match_strength(
-    change: Callable[[Tensor, Tensor], Tensor], target: float, upper: Tensor, *, tol: float = 0.03, max_steps: int = 10
+    change: Callable[[Tensor, Tensor], Tensor],
+    target: float,
+    upper: Tensor,
+    *,
+    start: Tensor | None = None,
+    tol: float = 0.03,
+    max_steps: int = 10,
 ) -> tuple[Tensor, Tensor]:
-    """Strengths γ at which several edits change a picture equally, by regula falsi (Illinois) on [0, upper].
+    """Strengths γ at which several edits change a picture equally: the secant method on log change against log γ.
+
+    A change grows about as a power of γ, which is a straight line in logarithms; a trial that leaves the bracket found
+    so far is replaced by the bracket's geometric middle.
 
     Args:
         change: (γ (j,), which of the k edits (j,)) → measured changes (j,), 0 at γ = 0; the edits that are not matched
             yet are evaluated together.
         target: the wanted change, positive.
-        upper: largest γ of each edit, shape (k,).
+        upper: largest γ of each edit, shape (k,), positive.
+        start: first γ of each edit, shape (k,); ``upper`` where None or larger.
         tol: relative error of the change at which an edit is matched.
-        max_steps: evaluations after the one at ``upper``.
+        max_steps: evaluations after the first.
 
     Returns:
         (γ (k,), the change measured there (k,)). An edit that stays below the target at ``upper`` keeps that γ; one
         that was not matched within ``max_steps`` has the best γ that was tried. The change tells.
 
     Raises:
-        ValueRangeError: target is not positive.
+        ValueRangeError: target or an upper γ is not positive.
     """
     if not target > 0:
         raise ValueRangeError(f"the change to match is {target}; it must be positive, raise edit.strength")
-    low, high = torch.zeros_like(upper), upper.clone()
-    f_low, f_high = torch.full_like(upper, -target), change(upper, torch.arange(len(upper))).to(upper) - target
-    best, best_f = upper.clone(), f_high.clone()
-    done = f_high <= tol * target
-    side = torch.zeros_like(upper)
-    for _ in range(max_steps):
-        if bool(done.all()):
-            break
-        trial = torch.where(done, best, (low * f_high - high * f_low) / (f_high - f_low))
+    if not bool((upper > 0).all()):
+        raise ValueRangeError(f"the largest γ of an edit is {upper.min().item():g}; it must be positive")
+    top, gamma = upper.double().log(), upper.clone() if start is None else torch.minimum(start.to(upper), upper)
+    low, high = torch.full_like(top, -math.inf), torch.full_like(top, math.inf)
+    best, found, best_error = gamma.clone(), torch.zeros_like(upper), torch.full_like(top, math.inf)
+    last, last_error = torch.full_like(top, math.nan), torch.full_like(top, math.nan)
+    done = torch.zeros_like(top, dtype=torch.bool)
+    for _ in range(1 + max_steps):
         active = (~done).nonzero()[:, 0]
-        value = f_high.clone()
-        value[active] = change(trial[active], active).to(upper) - target
-        better = ~done & (value.abs() < best_f.abs())
-        best, best_f = torch.where(better, trial, best), torch.where(better, value, best_f)
-        done = done | (best_f.abs() <= tol * target)
-        below = value < 0
-        # an end that stays twice is weighed down, or the search creeps from one side
-        f_high = torch.where(below, torch.where(side < 0, f_high / 2, f_high), value)
-        f_low = torch.where(below, value, torch.where(side > 0, f_low / 2, f_low))
-        low, high = torch.where(below, trial, low), torch.where(below, high, trial)
-        side = torch.where(below, -1.0, 1.0)
-    return best, best_f + target
+        if len(active) == 0:
+            break
+        measured = torch.full_like(upper, math.nan)
+        measured[active] = change(gamma[active], active).to(upper)
+        trial, error = gamma.double().log(), (measured.double() / target).clamp_min(1e-9).log()
+        better = error.abs() < best_error.abs()
+        best, found = torch.where(better, gamma, best), torch.where(better, measured, found)
+        best_error = torch.where(better, error, best_error)
+        low = torch.where(error < 0, torch.maximum(low, trial), low)
+        high = torch.where(error >= 0, torch.minimum(high, trial), high)
+        done = done | (found / target - 1).abs().le(tol) | (gamma >= upper) & (error < 0)
+        slope = (error - last_error) / (trial - last)
+        # between a distance, which grows as γ, and a squared one, as γ²
+        slope = torch.where(slope.isfinite() & (slope > 0.1), slope, torch.full_like(slope, 1.5))
+        last, last_error = trial, error
+        step = torch.minimum(trial - (error / slope).clamp(-2, 2), top)
+        # outside the bracket: its middle, or, where one end is not known yet, towards that end
+        middle = torch.where(high.isinf(), top, torch.where(low.isinf(), high - 1, (low + high) / 2))
+        log_gamma = torch.where((step > low) & (step < high), step, middle)
+        gamma = torch.where(log_gamma >= top, upper, log_gamma.exp().to(upper))
+    return best, found

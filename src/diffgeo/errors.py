@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DiffgeoError",
+    "DirectionsError",
     "ModelError",
     "OutputError",
     "ShapeError",
@@ -53,6 +54,12 @@ class OutputError(DiffgeoError):
     """Results that cannot be written."""
 
     exit_code = 6
+
+
+class DirectionsError(DiffgeoError):
+    """A file of directions that cannot be read, or that belongs to another model, timestep or feature map."""
+
+    exit_code = 7
 
 
 class ShapeError(DiffgeoError, ValueError):

@@ -30,7 +30,7 @@ Examples
   diffgeo experiment=p23a/table1 scale=small            a table of the paper, in minutes (all: diffgeo-paper --help)
   diffgeo --cfg job                                     print all keys with their values and stop
 
-Exit codes: 0 done, 2 settings, 3 model, 4 pictures, 5 device, 6 output, 1 other, 130 interrupted.
+Exit codes: 0 done, 2 settings, 3 model, 4 pictures, 5 device, 6 output, 7 directions, 1 other, 130 interrupted.
 HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help lists Hydra's own flags.
 """
 

@@ -3,8 +3,12 @@ r"""The Jacobian J = ∂f/∂x at one point, as a linear operator that is never 
 Let f map x (d numbers) to h (m numbers). The pullback metric of the latent space is ‖v‖²_pb = vᵀJᵀJ v (P23a,
 eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the products
 
-    J V   one Jacobian-vector product (jvp) per column, forward mode,
+    J V   one Jacobian-vector product (jvp) per column,
     Jᵀ U  one vector-Jacobian product (vjp) per column, reverse mode through **one** saved forward graph.
+
+J V has two roads to the same number. Forward mode costs about two runs of f. Reverse over reverse transposes twice:
+u ↦ Jᵀu is linear, so that its own vjp is J, through a second saved graph. That graph takes memory, but no step of it
+goes through Python again, and small blocks of a small f take half the time of forward mode (docs/performance.md).
 
 A product with one column is a *pass*, the unit in which solvers are compared.
 """
@@ -22,6 +26,9 @@ from diffgeo.errors import ShapeError, ValueRangeError
 
 __all__ = ["JacobianOperator"]
 
+SMALL = 2**16
+"""Blocks of tangents with at most so many numbers (columns · d) go by reverse over reverse."""
+
 
 class JacobianOperator:
     """J of f at x, shape (m, d).
@@ -32,6 +39,8 @@ class JacobianOperator:
             float32 or float64 (half precision breaks the adjoint identity by 1e-2).
         chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding.
         on_pass: called with the number of columns after every chunk, to show progress.
+        forward: J V by forward mode (True) or by reverse over reverse (False), which needs f to be twice
+            differentiable; by the size of the block (:data:`SMALL`) when None.
 
     Raises:
         ShapeError: x is a batch of several points (their J would be block diagonal).
@@ -45,6 +54,7 @@ class JacobianOperator:
         *,
         chunk_size: int = 32,
         on_pass: Callable[[int], None] | None = None,
+        forward: bool | None = None,
     ) -> None:
         if x.ndim == 4 and len(x) != 1:
             raise ShapeError(f"x has shape {tuple(x.shape)}; a Jacobian is taken at one point, pass x[i]")
@@ -55,7 +65,8 @@ class JacobianOperator:
         if chunk_size < 1:
             raise ValueRangeError(f"chunk_size is {chunk_size}; it must be at least 1")
         self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
-        self.passes = 0
+        self.forward, self.passes = forward, 0
+        self._transposed: Callable[[Tensor], tuple[Tensor]] | None = None
         with _exact_arithmetic():
             h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
         self.h = h.detach()
@@ -77,12 +88,9 @@ class JacobianOperator:
         Raises:
             ShapeError: v has other than d rows.
         """
-
-        def jvp(tangent: Tensor) -> Tensor:
-            image: Tensor = torch.func.jvp(self.f, (self.x,), (tangent,))[1]
-            return image
-
-        return self._columnwise(jvp, v, self.x.shape, "J V")
+        small = min(v.shape[-1], self.chunk_size) * self.x.numel() <= SMALL
+        forward = not small if self.forward is None else self.forward
+        return self._columnwise(self._jvp_forward if forward else self._jvp_reversed(), v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:
         """Jᵀ U, the pull-back of covectors.
@@ -104,6 +112,17 @@ class JacobianOperator:
         if m <= d:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
+
+    def _jvp_forward(self, tangent: Tensor) -> Tensor:
+        image: Tensor = torch.func.jvp(self.f, (self.x,), (tangent,))[1]
+        return image
+
+    def _jvp_reversed(self) -> Callable[[Tensor], Tensor]:
+        if self._transposed is None:
+            with _exact_arithmetic():  # any u does: the map u ↦ Jᵀu is linear
+                _, self._transposed = torch.func.vjp(lambda u: self._vjp(u)[0], torch.zeros_like(self.h))  # type: ignore[misc]
+        transposed = self._transposed
+        return lambda tangent: transposed(tangent)[0]
 
     def _columnwise(self, product: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str) -> Tensor:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():

@@ -13,6 +13,7 @@ import pandas as pd
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffgeo.directions import Directions, save_directions
 from diffgeo.errors import OutputError
 
 __all__ = ["Result", "atomic", "write_result"]
@@ -27,6 +28,7 @@ class Result:
         table: tidy, one row per measured thing, with the settings that produced it.
         scalars: headline numbers, name → value.
         tensors: what does not fit a table (pictures, bases), name → tensor.
+        directions: direction sets, name → set, written as ``directions/NAME.safetensors``.
         more_tables: further tidy tables, name → table, written as STUDY_NAME.
     """
 
@@ -35,6 +37,7 @@ class Result:
     scalars: dict[str, float] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     more_tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    directions: dict[str, Directions] = field(default_factory=dict)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by file stem, the main one first."""
@@ -71,7 +74,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_result(result: Result, folder: Path) -> list[Path]:
-    """Tables as Parquet and CSV under ``folder/tables``, tensors as ``folder/tensors/STUDY.safetensors``.
+    """Tables as Parquet and CSV, tensors and directions as safetensors, each kind in its folder under ``folder``.
 
     Returns:
         The files, in the order written.
@@ -93,6 +96,11 @@ def write_result(result: Result, folder: Path) -> list[Path]:
         path = folder / "tensors" / f"{result.study}.safetensors"
         with atomic(path) as temporary:
             save_file({k: v.contiguous().cpu() for k, v in result.tensors.items()}, temporary)
+        written.append(path)
+    for name, directions in result.directions.items():
+        path = folder / "directions" / f"{name}.safetensors"
+        with atomic(path) as temporary:
+            save_directions(temporary, directions)
         written.append(path)
     return written
 

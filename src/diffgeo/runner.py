@@ -20,8 +20,11 @@ from typing import Any
 
 import torch
 
-from diffgeo.config import Config, check
-from diffgeo.metrics.attributes import load_predictor
+from diffgeo.config import ClassifierConfig, ClipConfig, Config, check
+from diffgeo.metrics.attributes import AttributePredictor, load_predictor
+from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
+from diffgeo.metrics.clip import load_clip
+from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
 from diffgeo.report.figures import draw, save_figure
@@ -102,12 +105,27 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         cache_dir=m.cache_dir,
         local_files_only=m.local_files_only,
     )
-    predictor = None if m.predictor is None else load_predictor(m.predictor, device=device)
-    context = Context(model, cfg, predictor, interruption)
+    own = None if m.predictor is None else load_predictor(m.predictor, device=device)
+    context = Context(model, cfg, _predictor(cfg, own, device), interruption, own)
     # what can be wrong with the settings on this model shows now, not after minutes
     model.feature_map(model.schedule.T, cfg.feature.block)
+    measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
+    if measure != "lpips" and not file.is_file():
+        log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
     return context
+
+
+def _predictor(cfg: Config, own: AttributePredictor | None, device: torch.device) -> AttributePredictor | None:
+    """What reads attributes, as ``predictor`` chooses."""
+    p = cfg.predictor
+    if isinstance(p, ClipConfig):
+        return load_clip(p.path, p.prompts, device=device, local_files_only=p.local_files_only)
+    if isinstance(p, ClassifierConfig):
+        network = load_network(p.path, arch=p.arch, outputs=len(p.names), device=device)
+        activation: Any = p.activation
+        return ClassifierPredictor(network, p.names, size=p.size, mean=p.mean, std=p.std, activation=activation)
+    return None if p.kind == "none" else own
 
 
 @contextmanager

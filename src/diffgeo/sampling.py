@@ -119,7 +119,13 @@ def ddim_sample(
 
 @torch.no_grad()
 def ddim_invert(
-    model: DiffusionModel, x0: Tensor, *, steps: int, stop: int | None = None, on_step: OnStep | None = None
+    model: DiffusionModel,
+    x0: Tensor,
+    *,
+    steps: int,
+    start: int = CLEAN,
+    stop: int | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """DDIM inversion: the noise from which deterministic DDIM gives back x0.
 
@@ -128,8 +134,9 @@ def ddim_invert(
 
     Args:
         model: gives ε.
-        x0: clean latents, shape (B, C, H, W).
+        x0: clean latents, shape (B, C, H, W); x_start where ``start`` says so.
         steps: length of the whole schedule.
+        start: where to go on from, −1 (clean) or a timestep of that schedule.
         stop: a timestep of that schedule, T when None.
         on_step: called after every network evaluation.
 
@@ -140,7 +147,7 @@ def ddim_invert(
         ValueRangeError: stop is no timestep of the schedule.
     """
     x = x0
-    for t, s in reversed(_walk(model.schedule, steps, stop, CLEAN)):
+    for t, s in reversed(_walk(model.schedule, steps, stop, start)):
         noise = model.predict_noise(x, t if s == CLEAN else s)
         x = ddim_step(model.schedule, x, noise, s, t)
         if on_step is not None:

@@ -22,6 +22,7 @@ ORDER = [
     "data",
     "models",
     "sampling",
+    "directions",
     "metrics",
     "claims",
     "results",

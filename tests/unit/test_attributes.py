@@ -9,7 +9,7 @@ from torch import nn
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.errors import ModelError, ShapeError
-from diffgeo.metrics.attributes import AttributePredictor, label_change, load_predictor
+from diffgeo.metrics.attributes import FactorPredictor, label_change, load_predictor
 from diffgeo.models import shipped_folder
 
 
@@ -65,13 +65,13 @@ def test_large_pictures_are_read_like_small_ones(predictor, fresh):
 def test_resizing_is_antialiased_to_the_networks_size():
     network = Fixed([0.0])
     checkers = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float() * 2 - 1
-    AttributePredictor(network, ["a"], [False], 16)(checkers.expand(1, 3, 64, 64))
+    FactorPredictor(network, ["a"], [False], 16)(checkers.expand(1, 3, 64, 64))
     assert network.seen.shape == (1, 3, 16, 16)
     assert network.seen.abs().max() < 0.2
 
 
 def test_binary_outputs_are_probabilities_on_minus_one_to_one():
-    predictor = AttributePredictor(Fixed([2.0, 2.0, -30.0]), ["a", "b", "c"], [False, True, True], 8)
+    predictor = FactorPredictor(Fixed([2.0, 2.0, -30.0]), ["a", "b", "c"], [False, True, True], 8)
     values = predictor(torch.zeros(1, 3, 8, 8))[0]
     assert values[0] == 2.0
     assert values[1].item() == pytest.approx(2 * torch.sigmoid(torch.tensor(2.0)).item() - 1)

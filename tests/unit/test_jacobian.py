@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian import SMALL, JacobianOperator
 
 F64 = torch.float64
 
@@ -53,16 +53,37 @@ def test_analytic_map_matches_its_hand_written_jacobian():
     torch.testing.assert_close(jacobian.mv(torch.eye(5, dtype=F64)), by_hand, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("forward", [True, False, None])
 @pytest.mark.parametrize("pool", [None, "sum"])
-def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool):
+def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool, forward):
     expected = jacobian_by_autograd(bottleneck_of_full_pass(tiny_model64, pool), x64)
-    jacobian = JacobianOperator(tiny_model64.feature_map(300, pool=pool), x64)
+    jacobian = JacobianOperator(tiny_model64.feature_map(300, pool=pool), x64, forward=forward)
     m, d = jacobian.shape
     assert (m, d) == expected.shape
     assert expected.norm() > 1e-3
     torch.testing.assert_close(jacobian.mv(torch.eye(d, dtype=F64)), expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(jacobian.rmv(torch.eye(m, dtype=F64)).T, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(jacobian.dense(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_large_blocks_of_tangents_go_forward_and_small_ones_reversed(monkeypatch):
+    taken = []
+    for road in ("_jvp_forward", "_jvp_reversed"):
+        original = getattr(JacobianOperator, road)
+        monkeypatch.setattr(
+            JacobianOperator, road, lambda *args, road=road, original=original: taken.append(road) or original(*args)
+        )
+    x = torch.ones(SMALL // 4)
+    few, many = torch.ones(len(x), 4), torch.ones(len(x), 5)
+    jacobian = JacobianOperator(lambda y: y.square(), x)
+    assert torch.equal(jacobian.mv(few), 2 * few)
+    assert set(taken) == {"_jvp_reversed"}
+    taken.clear()
+    assert torch.equal(jacobian.mv(many), 2 * many)
+    assert set(taken) == {"_jvp_forward"}
+    taken.clear()
+    assert torch.equal(JacobianOperator(lambda y: y.square(), x, chunk_size=4).mv(many), 2 * many)
+    assert set(taken) == {"_jvp_reversed"}
 
 
 def test_unet_jacobian_matches_finite_differences(tiny_model64, x64):

@@ -13,6 +13,7 @@ from diffgeo.geometry.curves import (
 )
 from diffgeo.geometry.directions import (
     GlobalDirections,
+    Method,
     best_match,
     global_directions,
     pca_directions,
@@ -27,12 +28,14 @@ from diffgeo.geometry.grassmann import (
     principal_angles,
     soft_distance,
 )
+from diffgeo.geometry.rotations import independent_axes, varimax
 from diffgeo.geometry.transport import Convention, pull_back, transport
 
 __all__ = [
     "Convention",
     "GeodesicPath",
     "GlobalDirections",
+    "Method",
     "ShotPath",
     "best_match",
     "boundary_value_geodesic",
@@ -42,6 +45,7 @@ __all__ = [
     "geodesic_shooting",
     "global_directions",
     "grassmann_distance",
+    "independent_axes",
     "lerp",
     "pca_directions",
     "principal_angles",
@@ -54,4 +58,5 @@ __all__ = [
     "slerp",
     "soft_distance",
     "transport",
+    "varimax",
 ]

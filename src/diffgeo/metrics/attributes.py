@@ -1,12 +1,17 @@
 r"""Attribute predictors: what a picture shows, as numbers.
 
-The shipped predictor is a small CNN that regresses every FactorFaces factor; binary factors come out as logits'
-tanh(·/2), so that all outputs lie in about [−1, 1] and 0 is the decision boundary.
+One interface, :class:`AttributePredictor`: names, and a map from pictures to scores in about [−1, 1], 0 the decision
+boundary of what is either there or not. Behind it:
+
+    :class:`FactorPredictor`     the shipped CNN that regresses every FactorFaces factor,
+    ``metrics.clip``             CLIP zero-shot, from pairs of prompts,
+    ``metrics.classifiers``      any network by path: TorchScript, ONNX, an exported program, torchvision weights.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +21,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diffgeo.data.factor_faces import FACTORS
-from diffgeo.errors import ModelError, ShapeError
+from diffgeo.errors import ModelError, ShapeError, ValueRangeError
 from diffgeo.models import shipped_folder, verify_digests
 
-__all__ = ["SHIPPED_PREDICTORS", "AttributePredictor", "FactorNet", "label_change", "load_predictor"]
+__all__ = [
+    "SHIPPED_PREDICTORS",
+    "AttributePredictor",
+    "FactorNet",
+    "FactorPredictor",
+    "label_change",
+    "label_direction",
+    "load_predictor",
+]
 
 
 SHIPPED_PREDICTORS = ("factor_predictor", "factor_predictor_64")
@@ -53,24 +66,20 @@ class FactorNet(nn.Module):
         return out
 
 
-class AttributePredictor:
-    """Maps pictures to attribute values.
-
-    Args:
-        network: gives raw outputs (B, k).
-        names: the k attributes.
-        binary: which of them are logits.
-        size: side in pixels that the network expects; other pictures are resized (bilinear, anti-aliased).
+class AttributePredictor(ABC):
+    """Maps pictures to attribute scores.
 
     Attributes:
-        names: the attributes, in the order of the outputs.
+        names: the k attributes, in the order of the scores.
+        differentiable: whether :meth:`scores` has gradients.
     """
 
-    def __init__(self, network: nn.Module, names: Sequence[str], binary: Sequence[bool], size: int) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.names, self.size = tuple(names), size
-        self._binary = torch.tensor(list(binary))
-        self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    names: tuple[str, ...]
+    differentiable: bool = True
+
+    @abstractmethod
+    def scores(self, images: Tensor) -> Tensor:
+        """Scores (B, k) of pictures (B, 3, H, W) in [−1, 1]; on the predictor's device, with any gradients it has."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Predict.
@@ -79,23 +88,53 @@ class AttributePredictor:
             images: shape (B, 3, H, W), in [−1, 1], on any device.
 
         Returns:
-            shape (B, k) on the CPU, about [−1, 1]; binary attributes as tanh(logit / 2) = 2 p − 1.
+            shape (B, k) on the CPU, about [−1, 1].
 
         Raises:
             ShapeError: images are not (B, 3, H, W).
+            ValueRangeError: a score is NaN or infinite.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ShapeError(f"pictures have shape {tuple(images.shape)}; expected (B, 3, H, W)")
-        if images.shape[-2:] != (self.size, self.size):
-            images = nn.functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         with torch.no_grad():
-            raw = self.network(images.to(self._device, torch.float32)).cpu()
+            scores = self.scores(images).float().cpu()
+        if not bool(torch.isfinite(scores).all()):
+            raise ValueRangeError("the attribute predictor gave NaN or infinity; do the pictures hold NaN?")
+        return scores
+
+
+class FactorPredictor(AttributePredictor):
+    """A regressor of factors; binary ones come out as tanh(logit / 2) = 2 p − 1.
+
+    Args:
+        network: gives raw outputs (B, k).
+        names: the k attributes.
+        binary: which of them are logits.
+        size: side in pixels that the network expects; other pictures are resized (bilinear, anti-aliased).
+    """
+
+    def __init__(self, network: nn.Module, names: Sequence[str], binary: Sequence[bool], size: int) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.names, self.size = tuple(names), size
+        self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        self._binary = torch.tensor(list(binary), device=self._device)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """See :class:`AttributePredictor`."""
+        raw = self.network(resized(images.to(self._device, torch.float32), self.size))
         return torch.where(self._binary, (raw / 2).tanh(), raw)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Pictures (B, C, H, W) at size × size pixels, bilinear and anti-aliased; untouched where they are."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 def load_predictor(
     name_or_path: str | Path = "factor_predictor", *, device: str | torch.device = "cpu"
-) -> AttributePredictor:
+) -> FactorPredictor:
     """Load a predictor folder: ``config.json`` (names, binary, size, width) and ``model.safetensors``.
 
     Args:
@@ -120,7 +159,7 @@ def load_predictor(
             f"{folder} is no attribute predictor ({type(error).__name__}: {reason}); "
             "it needs config.json and model.safetensors as scripts/train.py writes them"
         ) from error
-    return AttributePredictor(network.to(device), config["names"], config["binary"], config["size"])
+    return FactorPredictor(network.to(device), config["names"], config["binary"], config["size"])
 
 
 def label_change(names: Sequence[str], change: Tensor, *, threshold: float = 0.15) -> str:
@@ -137,3 +176,31 @@ def label_change(names: Sequence[str], change: Tensor, *, threshold: float = 0.1
     order = change.abs().argsort(descending=True)[:3]
     parts = [f"{names[i]} {'+' if change[i] > 0 else '−'}" for i in order.tolist() if abs(change[i]) >= threshold]
     return ", ".join(parts) or "no attribute"
+
+
+def label_direction(
+    names: Sequence[str], changes: Tensor, *, threshold: float = 0.5, most: int = 3
+) -> tuple[str, float]:
+    """A label of what a direction does to samples, and how sure it is.
+
+    Args:
+        names: A attributes.
+        changes: Δa of N samples in standard deviations, shape (N, A).
+        threshold: smallest mean change worth naming.
+        most: attributes named at most, strongest first.
+
+    Returns:
+        (label, confidence): ``"hair_lightness + (1.00), skin_tone − (0.83)"``, each attribute with the share of samples
+        that move that way by at least half the threshold, and the first one's share; (``"no attribute"``, NaN) when
+        nothing moves by the threshold on average.
+
+    Raises:
+        ShapeError: changes are not (N ≥ 1, A).
+    """
+    if changes.ndim != 2 or len(changes) == 0 or changes.shape[1] != len(names):
+        raise ShapeError(f"changes have shape {tuple(changes.shape)}; expected (N >= 1, {len(names)})")
+    mean = changes.mean(dim=0)
+    named = [j for j in mean.abs().argsort(descending=True)[:most].tolist() if abs(mean[j]) >= threshold]
+    shares = [(changes[:, j] * mean[j].sign() >= threshold / 2).double().mean().item() for j in named]
+    parts = [f"{names[j]} {'+' if mean[j] > 0 else '−'} ({share:.2f})" for j, share in zip(named, shares, strict=True)]
+    return (", ".join(parts), shares[0]) if parts else ("no attribute", float("nan"))

@@ -5,20 +5,37 @@ learnt weights: with y_l the activations of stage l made unit over channels at e
 
     d(a, b) = Σ_l mean_{h,w} ‖y_l(a)_{hw} − y_l(b)_{hw}‖²  / L,        in [0, 4].
 
+``lpips``: LPIPS proper, AlexNet (package ``lpips``, which brings the linear weights); needs torchvision's AlexNet
+weights in a local file, and pictures of 64 pixels or more a side to say much.
+
 ``rmse``: root mean squared difference of pixels, in [0, 2]; needs no network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from diffgeo.errors import ConfigError, ShapeError
-from diffgeo.metrics.attributes import AttributePredictor, FactorNet
+from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
+from diffgeo.geometry import slerp
+from diffgeo.metrics.attributes import AttributePredictor, FactorNet, FactorPredictor, resized
 
-__all__ = ["FeatureDistance", "PerceptualDistance", "PixelDistance", "perceptual_distance"]
+__all__ = [
+    "FeatureDistance",
+    "LpipsDistance",
+    "PerceptualDistance",
+    "PixelDistance",
+    "lpips_weights",
+    "perceptual_distance",
+    "perceptual_path_length",
+]
+
+LPIPS_SIDE = 64
+"""Smallest side in pixels at which ``auto`` takes LPIPS: AlexNet leaves a 32-pixel picture a single position."""
 
 
 class PerceptualDistance(Protocol):
@@ -77,8 +94,7 @@ class FeatureDistance:
 
     def _stages(self, images: Tensor) -> list[Tensor]:
         images = images.to(next(self.network.parameters()).device, torch.float32)
-        if images.shape[-2:] != (self.size, self.size):
-            images = nn.functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        images = resized(images, self.size)
         stages = []
         for layer in self.network.features:
             images = layer(images)
@@ -87,22 +103,135 @@ class FeatureDistance:
         return stages
 
 
-def perceptual_distance(name: str, predictor: AttributePredictor | None) -> PerceptualDistance:
-    """The measure called ``name``; ``auto`` is ``factor_features`` where there is a factor predictor, else ``rmse``.
+class LpipsDistance:
+    """LPIPS with AlexNet (Zhang et al. 2018).
+
+    Args:
+        weights: torchvision's AlexNet state dict, ``alexnet-owt-7be5be79.pth``; read without executing anything.
+        device: where to run it.
 
     Raises:
-        ConfigError: no such measure, or one that the predictor cannot give.
+        ModelError: the file is missing, damaged, or holds another network.
     """
-    network = None if predictor is None else predictor.network
+
+    name = "lpips"
+
+    def __init__(self, weights: str | Path, device: str | torch.device = "cpu") -> None:
+        import lpips
+
+        try:
+            state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+            self.network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+            for piece in [getattr(self.network.net, f"slice{i}") for i in range(1, 6)]:
+                for index, layer in piece.named_children():
+                    own = {k: state[f"features.{index}.{k}"] for k in layer.state_dict()}
+                    layer.load_state_dict(own)
+        except Exception as error:
+            raise ModelError(
+                f"{weights} holds no AlexNet ({type(error).__name__}); LPIPS needs alexnet-owt-7be5be79.pth"
+            ) from error
+        self.network = self.network.to(device).eval().requires_grad_(False)
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """See the protocol.
+
+        Raises:
+            ShapeError: the pictures have unequal shapes.
+        """
+        _check(a, b)
+        device = next(self.network.parameters()).device
+        with torch.no_grad():
+            distance: Tensor = self.network(a.to(device, torch.float32), b.to(device, torch.float32))
+        return distance.flatten().cpu()
+
+
+def lpips_weights(path: str | None = None) -> Path:
+    """Where LPIPS' AlexNet weights lie, or should: ``path``, else torch hub's cache (where torchvision puts them)."""
+    if path is not None:
+        return Path(path).expanduser()
+    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+
+
+def perceptual_distance(
+    name: str,
+    predictor: AttributePredictor | None,
+    *,
+    weights: str | None = None,
+    side: int = 0,
+    device: str | torch.device = "cpu",
+) -> PerceptualDistance:
+    """The measure called ``name``.
+
+    Args:
+        name: ``lpips``, ``factor_features``, ``rmse``, or ``auto``: LPIPS where its weights are found and pictures have
+            64 pixels a side, else ``factor_features`` where there is a factor predictor, else ``rmse``.
+        predictor: the model's own.
+        weights: of LPIPS, see :func:`lpips_weights`.
+        side: of the pictures, in pixels.
+        device: where LPIPS runs.
+
+    Raises:
+        ConfigError: no such measure, or one that needs what is not there; a ``weights`` that does not exist.
+        ModelError: the weights are not LPIPS'.
+    """
+    file, network = lpips_weights(weights), predictor.network if isinstance(predictor, FactorPredictor) else None
+    if weights is not None and not file.is_file():
+        raise ConfigError(f"metric.lpips_weights={weights} does not exist; it names alexnet-owt-7be5be79.pth")
     if name == "auto":
-        name = "factor_features" if isinstance(network, FactorNet) else "rmse"
-    if name == "rmse":
-        return PixelDistance()
-    if name != "factor_features":
-        raise ConfigError(f"metric.perceptual is {name}; known are auto, factor_features and rmse")
-    if not isinstance(network, FactorNet) or predictor is None:
-        raise ConfigError("metric.perceptual=factor_features needs model.predictor=factor_predictor; use rmse")
-    return FeatureDistance(network, predictor.size)
+        offline = "factor_features" if isinstance(network, FactorNet) else "rmse"
+        name = "lpips" if file.is_file() and side >= LPIPS_SIDE else offline
+    match name:
+        case "rmse":
+            return PixelDistance()
+        case "lpips":
+            if not file.is_file():
+                raise ConfigError(f"metric.perceptual=lpips needs {file.name}; give its path: metric.lpips_weights=…")
+            return LpipsDistance(file, device)
+        case "factor_features":
+            if not isinstance(network, FactorNet) or not isinstance(predictor, FactorPredictor):
+                raise ConfigError("metric.perceptual=factor_features needs model.predictor=factor_predictor; use rmse")
+            return FeatureDistance(network, predictor.size)
+    raise ConfigError(f"metric.perceptual is {name}; known are auto, lpips, factor_features and rmse")
+
+
+def perceptual_path_length(
+    decode: Callable[[Tensor], Tensor],
+    first: Tensor,
+    second: Tensor,
+    measure: PerceptualDistance,
+    *,
+    eps: float = 1e-2,
+    seed: int = 0,
+) -> Tensor:
+    """StyleGAN's perceptual path length: d(G(slerp(a, b; τ)), G(slerp(a, b; τ + ε))) / ε² at a random τ.
+
+    Args:
+        decode: latents (B, C, H, W) → pictures (B, 3, H', W') in [−1, 1].
+        first: latents a, shape (B, C, H, W).
+        second: latents b, same shape.
+        measure: one that grows with the square of small differences (``lpips``, ``factor_features``).
+        eps: ε in (0, 1). StyleGAN's 1e-4 is below float32's resolution through many denoising steps.
+        seed: of τ.
+
+    Returns:
+        shape (B,), 0 or more, in units of the measure; their mean is the PPL.
+
+    Raises:
+        ShapeError: unequal shapes.
+        ValueRangeError: ε out of range, or a measure that is linear in small differences.
+    """
+    if first.shape != second.shape or first.ndim != 4:
+        raise ShapeError(f"latents have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected equal 4-d ones")
+    if not 0 < eps < 1:
+        raise ValueRangeError(f"eps is {eps}; it must lie between 0 and 1")
+    if measure.name == PixelDistance.name:
+        raise ValueRangeError("path lengths divide by eps^2 and need a squared measure; rmse is linear")
+    tau = torch.rand(len(first), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (1 - eps)
+    near, far = (
+        torch.cat([slerp(a, b, w[None]) for a, b, w in zip(first, second, tau + shift, strict=True)])
+        for shift in (0.0, eps)
+    )
+    return measure(decode(near), decode(far)) / eps**2
 
 
 def _check(a: Tensor, b: Tensor) -> None:

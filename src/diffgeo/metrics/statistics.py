@@ -1,18 +1,82 @@
 r"""Intervals and tests that turn a claim into a number.
 
 A claim of the kind "a is larger than b" is tested on paired differences, one per sample or pair: its interval is the
-percentile bootstrap of their mean, its p-value that of the one-sided sign test.
+percentile bootstrap of their mean, its p-value that of the one-sided sign test. Statistics that are no mean (a score of
+codes against factors, say) are resampled whole, sample by sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap
+from torch import Tensor
 
-__all__ = ["mean_interval", "monte_carlo_p", "sign_test"]
+from diffgeo.errors import ShapeError, ValueRangeError
+
+__all__ = ["Estimate", "mean_interval", "monte_carlo_p", "resample", "sign_test"]
+
+
+class Estimate(NamedTuple):
+    """A measured number with its bootstrap interval.
+
+    Attributes:
+        value: the statistic of all samples.
+        low: lower end of the interval; NaN where fewer than two samples, or no two resamples, give one.
+        high: upper end.
+        n: samples.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def resample(
+    statistic: Callable[..., float], *samples: Tensor, level: float = 0.95, draws: int = 200, seed: int = 0
+) -> Estimate:
+    """A statistic of whole samples, with its percentile-bootstrap interval.
+
+    Args:
+        statistic: (tensors like ``samples``) → a number, NaN where it is not defined; it may raise
+            :class:`ValueRangeError` on a resample that is degenerate (one sample drawn n times), never on all of them.
+        samples: tensors with one sample a row, of one length n; rows are drawn together.
+        level: of confidence, in (0, 1).
+        draws: resamples.
+        seed: of the resampling.
+
+    Raises:
+        ShapeError: the tensors have unequal lengths, or none is given.
+        ValueRangeError: n = 0, or the statistic refuses the samples themselves.
+    """
+    if not samples or any(len(x) != len(samples[0]) for x in samples):
+        raise ShapeError(f"samples have lengths {[len(x) for x in samples]}; expected one length")
+    n = len(samples[0])
+    if n == 0:
+        raise ValueRangeError("a statistic needs at least one sample")
+    value = float(statistic(*samples))
+    if n == 1 or math.isnan(value):
+        return Estimate(value, math.nan, math.nan, n)
+    random, found = np.random.default_rng(seed), []
+    for _ in range(draws):
+        rows = random.integers(n, size=n)
+        try:
+            found.append(float(statistic(*(x[rows] for x in samples))))
+        except ValueRangeError:  # a degenerate resample says nothing
+            continue
+    kept = np.asarray(found)
+    kept = kept[~np.isnan(kept)]
+    if len(kept) < 2:
+        return Estimate(value, math.nan, math.nan, n)
+    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high), n)
 
 
 def mean_interval(

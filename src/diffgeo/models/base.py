@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +48,15 @@ class DiffusionModel(ABC):
         """Of the weights, and so of x."""
         return next(self.unet.parameters()).dtype
 
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the U-Net's weights (names, dtypes, values): which model this is, whatever it is called."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.unet.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
     @property
     def blocks(self) -> list[str]:
         """Blocks that ``feature_map`` accepts, in the order of the forward pass."""
@@ -58,6 +69,11 @@ class DiffusionModel(ABC):
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
         """Pictures (B, 3, H', W') in [−1, 1] from clean latents (B, C, H, W)."""
+
+    @property
+    def picture_size(self) -> int:
+        """Side of its pictures in pixels; that of x where nothing says otherwise."""
+        return self.latent_shape[-1]
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

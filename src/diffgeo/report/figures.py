@@ -7,7 +7,7 @@ marker.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,56 +101,76 @@ def _spectrum(table: pd.DataFrame) -> Figure:
 def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarray, t_frac: float) -> Figure:
     """Rows: sample and direction, with its label; columns: γ."""
     part = traversals[traversals["t_frac"] == t_frac]
-    gammas = part["gamma"].unique()
-    groups = list(part.groupby(["sample", "direction"], sort=False))
     labels = table[table["t_frac"] == t_frac].set_index(["sample", "direction"])["label"]
-    width, height = TILE * len(gammas) + 3.0, TILE * len(groups) + 0.55
-    figure, grid = plt.subplots(len(groups), len(gammas), figsize=(width, height), squeeze=False)
-    figure.subplots_adjust(1.0 / width, 0.05 / height, 1 - 2.0 / width, 1 - 0.5 / height, 0.04, 0.04)
-    for axes_row, (key, rows) in zip(grid, groups, strict=True):
-        for axes, frame in zip(axes_row, rows["frame"], strict=True):
-            axes.imshow(frames[frame], interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        name, direction = rows["name"].iloc[0].replace("$", r"\$"), int(rows["direction"].iloc[0])
-        axes_row[0].set_ylabel(f"{name}\n$v_{{{direction + 1}}}$", rotation=0, ha="right", va="center")
-        label = labels.get(key)
-        if isinstance(label, str):
-            axes_row[-1].text(
-                1.08,
-                0.5,
-                label.replace(", ", "\n").replace("_", " "),
-                transform=axes_row[-1].transAxes,
-                va="center",
-                fontsize=7.5,
-            )
-    for axes, gamma in zip(grid[0], gammas, strict=True):
-        axes.set_title(f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0", fontsize=8)
-    method = EDITS[part["edit_method"].iloc[0]]
-    figure.suptitle(f"{method} at t = {t_frac:g} T; columns: γ", fontsize=9, y=1 - 0.05 / height)
-    return figure
+    rows, left, right = [], [], []
+    for _, row in part.groupby(["sample", "direction"], sort=False):
+        sample, direction = row["sample"].iloc[0], row["direction"].iloc[0]
+        rows.append([frames[i] for i in row["frame"]])
+        left.append(f"{_plain(row['name'].iloc[0])}\n$v_{{{direction + 1}}}$")
+        label = labels[sample, direction]
+        right.append(label.replace("_", " ").replace(", ", "\n") if isinstance(label, str) else "")
+    top = [f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0" for gamma in part["gamma"].unique()]
+    title = f"{EDITS[part['edit_method'].iloc[0]]} at t = {t_frac:g} T; columns: γ"
+    return _picture_grid(rows, title=title, left=left, top=top, right=right)
 
 
 def _directions(result: Result) -> Figure:
     """The leading v_i of the first sample as pictures; each scaled to its own largest value, grey is 0."""
     first = result.table[result.table["sample"] == result.table["sample"].iloc[0]]
     times = first[["t_frac", "t"]].drop_duplicates().itertuples(index=False)
-    rows = [(frac, result.tensors[f"V/{first['sample'].iloc[0]}/{t}"]) for frac, t in times]
-    c, h, w = _latent_shape(result)
-    count = min(8, min(v.shape[1] for _, v in rows))
-    width, height = TILE * count + 0.9, TILE * len(rows) + 0.55
-    figure, grid = plt.subplots(len(rows), count, figsize=(width, height), squeeze=False)
-    figure.subplots_adjust(0.75 / width, 0.05 / height, 1 - 0.05 / width, 1 - 0.5 / height, 0.04, 0.04)
-    for axes_row, (t_frac, v) in zip(grid, rows, strict=True):
-        axes_row[0].set_ylabel(f"{t_frac:g} T", rotation=0, ha="right", va="center")
-        for i, axes in enumerate(axes_row):
-            picture = v[:, i].reshape(c, h, w)[:3].permute(1, 2, 0).numpy()
-            axes.imshow(np.clip(0.5 + 0.5 * picture / np.abs(picture).max(), 0, 1).squeeze(), interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-    for i, axes in enumerate(grid[0]):
-        axes.set_title(f"$v_{{{i + 1}}}$", fontsize=8)
-    figure.suptitle(f"latent directions of {first['name'].iloc[0]} as pictures", fontsize=9, y=1 - 0.05 / height)
+    bases = [(frac, result.tensors[f"V/{first['sample'].iloc[0]}/{t}"]) for frac, t in times]
+    count = min(8, min(v.shape[1] for _, v in bases))
+    rows = []
+    for _, v in bases:
+        pictures = v[:, :count].T.reshape(count, *_latent_shape(result))[:, :3].permute(0, 2, 3, 1).numpy()
+        rows.append([np.clip(0.5 + 0.5 * p / np.abs(p).max(), 0, 1) for p in pictures])
+    return _picture_grid(
+        rows,
+        title=f"latent directions of {_plain(first['name'].iloc[0])} as pictures",
+        left=[f"{frac:g} T" for frac, _ in bases],
+        top=[f"$v_{{{i + 1}}}$" for i in range(count)],
+    )
+
+
+def _picture_grid(
+    rows: Sequence[Sequence[np.ndarray]],
+    *,
+    title: str,
+    left: Sequence[str],
+    top: Sequence[str] = (),
+    right: Sequence[str] = (),
+) -> Figure:
+    """Pictures (H, W, 3 or 1), uint8 or in [0, 1], in labelled rows and columns; drawn as one image, which is quick."""
+    side_h, side_w = rows[0][0].shape[:2]
+    gap = max(1, side_w // 16)
+    count = max(map(len, rows))
+    canvas = np.ones((len(rows) * (side_h + gap) - gap, count * (side_w + gap) - gap, 3))
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            values = picture / 255 if picture.dtype == np.uint8 else picture
+            y, x = i * (side_h + gap), j * (side_w + gap)
+            canvas[y : y + side_h, x : x + side_w] = values
+    lines = max((label.count("\n") + 1 for label in top), default=0)
+    margin_left = 0.15 + 0.075 * max((len(line) for label in left for line in label.split("\n")), default=0)
+    margin_right = 0.05 + 0.075 * max((len(line) for label in right for line in label.split("\n")), default=0)
+    margin_top = 0.3 + 0.16 * lines
+    width = margin_left + TILE * count + margin_right
+    height = margin_top + TILE * len(rows) * side_h / side_w + 0.05
+    figure = plt.figure(figsize=(width, height))
+    axes = figure.add_axes(
+        (margin_left / width, 0.05 / height, TILE * count / width, 1 - (margin_top + 0.05) / height), frameon=False
+    )
+    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    axes.grid(visible=False)
+    axes.tick_params(length=0, labelsize=8)
+    middle_y = [i * (side_h + gap) + side_h / 2 - 0.5 for i in range(len(rows))]
+    middle_x = [j * (side_w + gap) + side_w / 2 - 0.5 for j in range(count)]
+    axes.set_yticks(middle_y, list(left))
+    axes.xaxis.tick_top()
+    axes.set_xticks(middle_x if top else [], list(top) if top else [])
+    for y, label in zip(middle_y, right, strict=False):
+        axes.text(canvas.shape[1] + 2 * gap, y, label, va="center", fontsize=7.5)
+    figure.suptitle(title, fontsize=9, y=1 - 0.05 / height)
     return figure
 
 
@@ -223,28 +243,21 @@ def _global_edits(result: Result) -> dict[str, Figure]:
     figures = {}
     for t_frac in edits["t_frac"].unique():
         part = edits[edits["t_frac"] == t_frac]
-        names, directions = part["name"].unique(), sorted(part["direction"].unique())
-        width, height = TILE * 3 * len(directions) + 1.1, TILE * len(names) + 0.85
-        figure, grid = plt.subplots(len(names), 3 * len(directions), figsize=(width, height), squeeze=False)
-        figure.subplots_adjust(0.85 / width, 0.05 / height, 1 - 0.05 / width, 1 - 0.8 / height, 0.04, 0.04)
-        for axes_row, name in zip(grid, names, strict=True):
-            axes_row[0].set_ylabel(name.replace("$", r"\$"), rotation=0, ha="right", va="center")
-            for row in part[part["name"] == name].itertuples():
-                for j, axes in enumerate(axes_row[3 * row.direction : 3 * row.direction + 3]):
-                    axes.imshow(pictures[row.frame + j], interpolation="nearest")
-        for axes in grid.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        for k in directions:
-            for j, sign in enumerate(("−γ", "0", "+γ")):
-                grid[0, 3 * k + j].set_title(f"$\\bar u_{{{k + 1}}}$\n{sign}" if j == 1 else f"\n{sign}", fontsize=8)
-        gamma = part["gamma"].iloc[0]
-        figure.suptitle(
-            f"global directions on samples they were not made from; t = {t_frac:g} T, γ = {gamma:.1f}",
-            fontsize=9,
-            y=1 - 0.08 / height,
+        rows = [
+            [pictures[frame + j] for frame in of.sort_values("direction")["frame"] for j in range(3)]
+            for _, of in part.groupby("held_out", sort=False)
+        ]
+        top = [
+            f"$\\bar u_{{{k + 1}}}$\n{sign}" if sign == "0" else f"\n{sign}"
+            for k in sorted(part["direction"].unique())
+            for sign in ("−γ", "0", "+γ")
+        ]
+        figures[f"edits_{t_frac:g}T"] = _picture_grid(
+            rows,
+            title=f"global directions, held-out samples; t = {t_frac:g} T, γ = {part['gamma'].iloc[0]:.1f}",
+            left=[_plain(name) for name in part["name"].unique()],
+            top=top,
         )
-        figures[f"edits_{t_frac:g}T"] = figure
     return figures
 
 
@@ -363,29 +376,19 @@ def _ablation_edits(result: Result) -> Figure:
     """The first sample: rows are variants, columns the original and every direction, all changed equally."""
     table = result.table[result.table["sample"] == result.table["sample"].iloc[0]]
     pictures = result.tensors["frames"].permute(0, 2, 3, 1).numpy()
-    variants, directions = list(table["variant"].unique()), sorted(table["direction"].unique())
-    width, height = TILE * (1 + len(directions)) + 3.4, TILE * len(variants) + 0.6
-    figure, grid = plt.subplots(len(variants), 1 + len(directions), figsize=(width, height), squeeze=False)
-    figure.subplots_adjust(1.3 / width, 0.05 / height, 1 - 2.1 / width, 1 - 0.55 / height, 0.04, 0.04)
-    for axes_row, variant in zip(grid, variants, strict=True):
-        rows = table[table["variant"] == variant]
-        axes_row[0].imshow(pictures[0], interpolation="nearest")
-        axes_row[0].set_ylabel(
-            variant.replace("_", " ").replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=8
-        )
-        for axes, row in zip(axes_row[1:], rows.itertuples(), strict=False):
-            axes.imshow(pictures[1 + row.frame], interpolation="nearest")
-        for axes in axes_row:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        if "label" in rows:
-            text = "\n".join(label.split(", ")[0].replace("_", " ") for label in rows["label"])
-            axes_row[-1].text(1.08, 0.5, text, transform=axes_row[-1].transAxes, va="center", fontsize=7.5)
-    grid[0, 0].set_title("original", fontsize=8)
-    for k in directions:
-        grid[0, 1 + k].set_title(f"$v_{{{k + 1}}}$", fontsize=8)
-    figure.suptitle(f"{table['name'].iloc[0]}: every edit changes the picture equally", fontsize=9, y=1 - 0.06 / height)
-    return figure
+    rows, left, right = [], [], []
+    for variant, part in table.groupby("variant", sort=False):
+        rows.append([pictures[0], *(pictures[1 + frame] for frame in part["frame"])])
+        left.append(str(variant).replace("_", " ").replace(", ", "\n"))
+        right.append("\n".join(label.split(", ")[0].replace("_", " ") for label in part.get("label", [])))
+    top = ["original", *(f"$v_{{{k + 1}}}$" for k in sorted(table["direction"].unique()))]
+    title = f"{_plain(table['name'].iloc[0])}: edits of equal change"
+    return _picture_grid(rows, title=title, left=left, top=top, right=right)
+
+
+def _plain(name: str) -> str:
+    """A file's name as matplotlib should print it: a dollar sign is no mathematics."""
+    return name.replace("$", r"\$")
 
 
 def _by_time(axes: Any, table: pd.DataFrame, column: str) -> None:

@@ -22,8 +22,8 @@ per (sample, variant, direction).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -31,50 +31,27 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import AblationConfig
-from diffgeo.editing import match_strength
-from diffgeo.geometry import (
-    Convention,
-    geodesic_shooting,
-    global_directions,
-    pca_directions,
-    project_to_tangent,
-    pull_back,
-)
+from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.results import Result
-from diffgeo.sampling import ddim_sample, initial_noise
 from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.matching import (
+    TOL,
+    Edit,
+    Matched,
+    features,
+    from_h,
+    match_edits,
+    output_map,
+    random_in_x,
+    straight,
+)
 
 __all__ = ["run"]
 
 PIECES, REACH = 6, 1.5
 """Straight pieces of a shooting curve, and its length as a multiple of ``edit.strength``."""
-_RANDOM = 0xAB1A << 32
-"""Sets the random directions apart from the seeds of initial noise; every sample has its own."""
-PCA_SEED = 7_000_000
-"""First seed of the latents for PCA, apart from those of samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """One curve of edits: γ ↦ latent, γ ≥ 0."""
-
-    variant: str
-    direction: int
-    at: Callable[[float], Tensor]
-    limit: float  # the largest γ
-
-
-@dataclass(frozen=True, slots=True)
-class _Matched:
-    """Every edit of one sample at the common strength."""
-
-    target: float
-    gammas: Tensor
-    changes: Tensor
-    original: Tensor
-    edited: Tensor
 
 
 def run(context: Context, cfg: AblationConfig) -> Result:
@@ -85,7 +62,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     target = cfg.change
     for sample in context.track(context.first_samples(cfg.samples), "ablation"):
         edits = list(_edits(context, cfg, sample, t))
-        found = _match(context, sample, t, edits, target)
+        found = match_edits(context, sample, t, edits, target)
         target = found.target
         rows += _rows(context, sample, t, cfg.t_frac, edits, found)
         pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
@@ -95,102 +72,45 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     return Result("ablation", table, {} if table.empty else _scalars(table), tensors)
 
 
-def _match(context: Context, sample: Sample, t: int, edits: list[_Edit], target: float | None) -> _Matched:
-    measure = context.perceptual
-    original = context.decode(context.latent(sample, t)[None], t, sample)
-
-    def pictures(gammas: Tensor, which: Tensor) -> Tensor:
-        moved = [edits[i].at(gamma) for i, gamma in zip(which.tolist(), gammas.tolist(), strict=True)]
-        return context.decode(torch.stack(moved), t, sample)
-
-    def change(gammas: Tensor, which: Tensor) -> Tensor:
-        return measure(pictures(gammas, which), original)
-
-    if target is None:  # what the local basis does at the run's own strength sets the scale, once
-        local = torch.tensor([edit.variant == "local" for edit in edits]).nonzero()[:, 0]
-        local = local if len(local) else torch.arange(len(edits))
-        target = change(torch.full((len(local),), context.gammas[-1].item()), local).quantile(0.5).item()
-    gammas, changes = match_strength(change, target, torch.tensor([edit.limit for edit in edits]))
-    return _Matched(target, gammas, changes, original, pictures(gammas, torch.arange(len(edits))))
-
-
-def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[_Edit]:
+def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[Edit]:
     """Every variant's curves for one sample."""
     x, basis = context.latent(sample, t), context.basis(sample, t)
     k, reach = min(cfg.directions, basis.rank), context.gammas[-1].item() * cfg.limit
 
-    def straight(variant: str, v: Tensor, normalise: bool | None = None) -> Iterator[_Edit]:
-        for i in range(v.shape[1]):
-            direction = v[:, i]
-
-            def at(gamma: float, direction: Tensor = direction) -> Tensor:
-                return context.move(x, direction, torch.tensor([gamma]), t, normalise=normalise)[0]
-
-            yield _Edit(variant, i, at, reach)
-
-    def from_h(variant: str, u: Tensor) -> Iterator[_Edit]:
-        inside, _ = project_to_tangent(u, basis)
-        columns = [pull_back(inside[:, i], basis) for i in range(inside.shape[1])]
-        yield from straight(variant, torch.stack(columns, dim=1))
+    def along(variant: str, v: Tensor, *, normalise: bool | None = None) -> Iterator[Edit]:
+        return straight(context, variant, v, reach, normalise=normalise)
 
     for variant in cfg.variants:
         match variant:
             case "local":
-                yield from straight(variant, basis.V[:, :k])
+                yield from along(variant, basis.V[:, :k])
             case "no_normalisation":
-                yield from straight(variant, basis.V[:, :k], normalise=False)
+                yield from along(variant, basis.V[:, :k], normalise=False)
             case "global":
                 others = [context.basis(s, t) for s in context.samples if s.index != sample.index]
                 if len(others) >= 2:
-                    yield from from_h(variant, global_directions(others).U[:, :k])
+                    yield from along(variant, from_h(global_directions(others).U[:, :k], basis))
             case "random":
-                generator = torch.Generator().manual_seed(_RANDOM + context.cfg.seed + sample.index)
-                draw = torch.randn(x.numel(), k, generator=generator, dtype=x.dtype)
-                yield from straight(variant, torch.linalg.qr(draw.to(x.device)).Q)
+                yield from along(variant, random_in_x(context, sample, k))
             case "pca_h":
-                yield from from_h(variant, pca_directions(_features(context, cfg.pca_samples, t), k).U)
+                yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
             case "x0" | "eps":
-                yield from straight(variant, context.basis_of(_output(context, t, variant), x, rank=k).V)
+                yield from along(variant, context.basis_of(output_map(context, t, variant), x, rank=k).V)
             case "block":
                 for block in cfg.blocks:
                     if block in context.model.blocks and block != context.cfg.feature.block:
                         other = replace(context.cfg.feature, block=block)
-                        yield from straight(f"block {block}", context.basis_at(x, t, feature=other, rank=k).V)
+                        yield from along(f"block {block}", context.basis_at(x, t, feature=other, rank=k).V)
             case "pooling":
                 other = replace(context.cfg.feature, pool=None if context.cfg.feature.pool else "sum")
                 name = "pooled h" if other.pool else "whole h"
-                yield from straight(name, context.basis_at(x, t, feature=other, rank=k).V)
+                yield from along(name, context.basis_at(x, t, feature=other, rank=k).V)
             case "shooting_isometric" | "shooting_pullback":
                 convention: Convention = "isometric" if variant == "shooting_isometric" else "pullback"
                 yield from (_shot(context, cfg, sample, t, i, convention) for i in range(k))
 
 
-def _output(context: Context, t: int, which: str) -> Callable[[Tensor], Tensor]:
-    model = context.model
-
-    def eps(x: Tensor) -> Tensor:
-        return model.predict_noise(x[None], t)[0]
-
-    def x0(x: Tensor) -> Tensor:
-        return model.schedule.predict_x0(x, eps(x), t)
-
-    return x0 if which == "x0" else eps
-
-
-def _features(context: Context, n: int, t: int) -> Tensor:
-    """H of n random latents at t, one a row."""
-    model, steps = context.model, context.cfg.schedule.steps
-    chunks = []
-    for first in range(0, n, 16):
-        x = initial_noise(model, [PCA_SEED + i for i in range(first, min(first + 16, n))])
-        if t != model.schedule.T:
-            x = ddim_sample(model, x, steps=steps, stop=t, clip=True)
-        with torch.no_grad():
-            chunks.append(context.feature_map(t)(x).flatten(1))
-    return torch.cat(chunks)
-
-
-def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int, convention: Convention) -> _Edit:
+def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int, convention: Convention) -> Edit:
     """A geodesic-shooting curve, walked by arc length; what γ reaches is normalised once, as a straight step is."""
     x, basis = context.latent(sample, t), context.basis(sample, t)
     reach = context.gammas[-1].item() * min(REACH, cfg.limit)
@@ -204,17 +124,16 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
         convention=convention,
     )
 
-    def at(gamma: float) -> Tensor:
+    def offset(gamma: float) -> Tensor:
         place = gamma / reach * PIECES
         piece = min(int(place), PIECES - 1)
-        moved = torch.lerp(points[piece], points[piece + 1], place - piece)
-        return context.retract(x[None], moved[None], t)[0]
+        return torch.lerp(points[piece], points[piece + 1], place - piece) - x
 
-    return _Edit(f"shooting, {convention}", i, at, reach)
+    return Edit(f"shooting, {convention}", i, offset, reach, curved=True)
 
 
 def _rows(
-    context: Context, sample: Sample, t: int, t_frac: float, edits: list[_Edit], found: _Matched
+    context: Context, sample: Sample, t: int, t_frac: float, edits: list[Edit], found: Matched
 ) -> Iterator[dict[str, Any]]:
     before, after, predictor = found.original, found.edited, context.predictor
     clipped, colour = clipped_share(after) - clipped_share(before), chroma(after) - chroma(before)
@@ -231,7 +150,7 @@ def _rows(
             "gamma": found.gammas[i].item(),
             "change": found.changes[i].item(),
             "change_wanted": found.target,
-            "matched": abs(found.changes[i].item() / found.target - 1) <= 0.05,
+            "matched": abs(found.changes[i].item() / found.target - 1) <= TOL,
             "perceptual_measure": context.perceptual.name,
             "clipped_change": clipped[i].item(),
             "chroma_change": colour[i].item(),

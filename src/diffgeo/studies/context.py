@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from diffgeo.errors import ConfigError, DataError
 from diffgeo.feature_map import FeatureMap
 from diffgeo.geometry import geodesic_shooting
 from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.models import DiffusionModel
 from diffgeo.noise_schedule import CLEAN
@@ -52,7 +54,7 @@ class Sample:
 
 def shareable(cfg: Config) -> dict[str, Any]:
     """The settings that model, latents and bases depend on: contexts that agree in them may share those."""
-    parts = ("model", "feature", "svd", "seed", "device")
+    parts = ("model", "predictor", "feature", "svd", "seed", "device")
     schedule = (cfg.schedule.steps, cfg.schedule.clip)
     return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images}
 
@@ -65,6 +67,7 @@ class Context:
         model: the diffusion model.
         cfg: the run's settings.
         predictor: reads attributes off pictures, or None.
+        own_predictor: the model's own, whose features measure perceptual distance; ``predictor`` where not given.
         interruption: tells loops to stop early.
         display: progress bars.
     """
@@ -73,6 +76,7 @@ class Context:
     cfg: Config
     predictor: AttributePredictor | None = None
     interruption: Interruption = field(default_factory=Interruption)
+    own_predictor: AttributePredictor | None = None
     display: Display = field(default_factory=Display)
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
@@ -118,10 +122,25 @@ class Context:
             samples.append(Sample(first + i, path.name, x0, None))
         return samples
 
-    @property
+    @cached_property
     def perceptual(self) -> PerceptualDistance:
         """The run's measure of how different two pictures look."""
-        return perceptual_distance(self.cfg.metric.perceptual, self.predictor)
+        metric = self.cfg.metric
+        return perceptual_distance(
+            metric.perceptual,
+            self.own_predictor or self.predictor,
+            weights=metric.lpips_weights,
+            side=self.model.picture_size,
+            device=self.model.device,
+        )
+
+    @cached_property
+    def identity(self) -> Identity | None:
+        """Whether two pictures show the same person, where ``metric.identity`` gives a network for it."""
+        metric = self.cfg.metric
+        if metric.identity is None:
+            return None
+        return Identity(load_network(metric.identity, device=self.model.device), size=metric.identity_size)
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
@@ -252,13 +271,15 @@ class Context:
         By x-space guidance where ``edit`` says so, else in a straight step. ``normalise`` overrides
         ``edit.normalise``.
         """
+        return self.displace(x, single_step(torch.zeros_like(x), v, gammas), t, normalise=normalise)
+
+    def displace(self, x: Tensor, offsets: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
+        """X (C, H, W) moved by each offset γv (B, C, H, W), as :meth:`move` says; shape (B, C, H, W)."""
         edit = self.cfg.edit
         if isinstance(edit, GuidanceConfig):
-            probes = single_step(torch.zeros_like(x), v, gammas)
-            return x_space_guidance(
-                self.model.predict_noise, x.expand_as(probes), probes, t, scale=edit.guidance_scale, steps=edit.steps
-            )
-        return self.retract(x[None], single_step(x, v, gammas), t, normalise=normalise)
+            start, scale = x.expand_as(offsets), edit.guidance_scale
+            return x_space_guidance(self.model.predict_noise, start, offsets, t, scale=scale, steps=edit.steps)
+        return self.retract(x[None], x + offsets, t, normalise=normalise)
 
     def retract(self, x: Tensor, moved: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
         """``moved`` (B, C, H, W), normalised against x where ``edit`` (or the argument) asks."""
