@@ -170,13 +170,12 @@ class GolubKahanConfig(SvdConfig):
     """Block Golub–Kahan.
 
     Attributes:
-        block_size: columns per product. Blocks of 8 take about a quarter more passes than the function's own default
-            of 4, and a third less time.
+        block_size: columns per product; larger blocks need more passes, which a GPU may well take in less time.
         max_passes: budget; null is 40 a direction, at least 400.
     """
 
     solver: str = "golub_kahan"
-    block_size: int = 8
+    block_size: int = 4
     max_passes: int | None = None
 
 
@@ -344,6 +343,8 @@ class ScaleConfig:
         directions: leading directions that are edited.
         frames: pictures a traversal (``edit.frames``).
         codes: pictures whose codes are scored against their attributes (``study.disentanglement.codes``).
+        controls: samples of the controls in ``tangent_distance``.
+        levels: strengths of Pareto curves below the matched one.
         grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
     """
 
@@ -356,6 +357,8 @@ class ScaleConfig:
     directions: int = MISSING
     frames: int = MISSING
     codes: int = MISSING
+    controls: int = MISSING
+    levels: list[float] = MISSING
     grid: list[float] = MISSING
 
 
@@ -522,7 +525,8 @@ class DisentanglementConfig:
         methods: what to compare: any of ``local``, ``nearest``, ``hungarian``, ``frechet``, ``pca_h``, ``random``,
             ``x0``, ``eps``.
         files: further directions, saved by :func:`diffgeo.save_directions`; each scored at its own timestep.
-        samples: the first two fifths (at least two) make the global directions, the others are edited and scored.
+        samples: some make the global directions, the others are edited and scored.
+        training: how many make them; null takes the first two fifths, at least two.
         directions: K, leading directions of each method; fewer where ``svd.rank`` is lower.
         t_fracs: edit timesteps as fractions of T; null takes ``schedule.edit``.
         change: perceptual change that every edit is brought to; null takes what the local basis reaches at
@@ -543,6 +547,7 @@ class DisentanglementConfig:
     methods: list[str] = field(default_factory=lambda: ["local", "nearest", "random"])
     files: list[str] = field(default_factory=list)
     samples: int = 4
+    training: int | None = None
     directions: int = 2
     t_fracs: list[float] | None = None
     change: float | None = None
@@ -772,6 +777,8 @@ def _check_study(name: str, study: Any, require: Any, choose: Any) -> None:
         case DisentanglementConfig():
             subset("methods", METHODS)
             within("samples", 3, math.inf, "3 or more: two make the global directions, one is edited")
+            split = study.training is None or 2 <= study.training < study.samples
+            require(split, f"study.{name}.training", study.training, "null, or 2 to one less than samples")
             within("directions", 1, math.inf, "1 or more")
             within("limit", 1, math.inf, "1 or more")
             within("codes", 12, math.inf, "12 or more")

@@ -26,8 +26,9 @@ from diffgeo.errors import ShapeError, ValueRangeError
 
 __all__ = ["JacobianOperator"]
 
-SMALL = 2**16
-"""Blocks of tangents with at most so many numbers (columns · d) go by reverse over reverse."""
+SMALL_X, SMALL_BLOCK = 64 * 64 * 3, 49_152
+"""Reverse over reverse serves x of at most so many numbers, in blocks of at most so many (columns · d). Beyond, forward
+mode is quicker (blocks) or the second graph's memory counts (x)."""
 
 
 class JacobianOperator:
@@ -40,7 +41,7 @@ class JacobianOperator:
         chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding.
         on_pass: called with the number of columns after every chunk, to show progress.
         forward: J V by forward mode (True) or by reverse over reverse (False), which needs f to be twice
-            differentiable; by the size of the block (:data:`SMALL`) when None.
+            differentiable; by the size of the block (:data:`SMALL_BLOCK`) when None.
 
     Raises:
         ShapeError: x is a batch of several points (their J would be block diagonal).
@@ -88,8 +89,8 @@ class JacobianOperator:
         Raises:
             ShapeError: v has other than d rows.
         """
-        small = min(v.shape[-1], self.chunk_size) * self.x.numel() <= SMALL
-        forward = not small if self.forward is None else self.forward
+        d, columns = self.x.numel(), min(v.shape[-1], self.chunk_size)
+        forward = (d > SMALL_X or columns * d > SMALL_BLOCK) if self.forward is None else self.forward
         return self._columnwise(self._jvp_forward if forward else self._jvp_reversed(), v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:

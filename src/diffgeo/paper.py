@@ -66,7 +66,7 @@ class Plan:
 
 
 def experiments(conf: Path) -> list[str]:
-    """Names of all experiments, those of P23a first, tables before figures, figures by number."""
+    """Names of the papers' experiments, those of P23a first, tables before figures, figures by number."""
 
     def order(name: str) -> tuple[str, bool, int, str]:
         paper, _, item = name.partition("/")
@@ -74,7 +74,7 @@ def experiments(conf: Path) -> list[str]:
         return paper, not item.startswith("table"), int(digits or 0), item
 
     root = conf / "experiment"
-    return sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml")), key=order)
+    return sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
 
 
 def plan(words: list[str], conf: Path) -> Plan:

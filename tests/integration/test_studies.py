@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -13,10 +14,13 @@ from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
 from diffgeo.config import check, config_folder, register, typed
+from diffgeo.directions import save_directions
+from diffgeo.errors import DirectionsError
 from diffgeo.geometry import global_directions
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.studies import Context, run_study
+from diffgeo.studies.timing import coarse_to_fine, factor_scale
 
 SETTINGS = [
     "scale=smoke",
@@ -26,7 +30,7 @@ SETTINGS = [
     "svd.tol=1e-3",
     "device=cpu",
     "tracking=none",
-    "study=[global_consistency,tangent_distance,curvedness,ablation]",
+    "study=[global_consistency,tangent_distance,curvedness,ablation,disentanglement]",
     "study.curvedness.pairs=1",
     "study.curvedness.segments=2",
     "study.curvedness.paths=[lerp,slerp,shooting,shooting_x,geodesic]",
@@ -358,3 +362,180 @@ def test_every_table_tells_the_settings_that_its_numbers_depend_on(consistency, 
                 assert (table[column] == value).all()
         for value in result.scalars.values():
             assert math.isfinite(value)
+
+
+# --- disentanglement
+
+
+@pytest.fixture(scope="module")
+def scored(context, tmp_path_factory):
+    cfg = replace(
+        context.cfg.study["disentanglement"],
+        methods=["local", "nearest", "pca_h", "random"],
+        directions=2,
+        codes=24,
+        draws=20,
+        subspace=1,
+        levels=[0.5],
+    )
+    return run_study("disentanglement", context, cfg)
+
+
+def test_only_held_out_samples_are_scored(scored, context):
+    assert set(scored.table["sample"]) == {2, 3}
+    assert set(scored.table["method"]) == {"local", "nearest", "pca_h", "random"}
+    assert len(scored.table) == 2 * 2 * 4 * 2  # timesteps, samples, methods, directions
+
+
+def test_precision_is_that_of_the_rows_own_changes(scored, context):
+    deltas = [f"delta_{name}" for name in context.predictor.names]
+    for row in scored.table.to_dict("records"):
+        sizes = np.abs([row[d] for d in deltas])
+        on = deltas.index(f"delta_{row['target']}")
+        off = np.delete(sizes, on)
+        assert row["precision"] == pytest.approx(sizes[on] / (off.mean() + 1e-8), rel=1e-4)
+        assert row["dependency_max"] == pytest.approx(off.max(), rel=1e-4)
+        assert row["precision_own"] == pytest.approx(
+            sizes.max() / (np.delete(sizes, sizes.argmax()).mean() + 1e-8), rel=1e-4
+        )
+
+
+def test_held_out_targets_come_from_the_other_sample(scored, context):
+    deltas = [f"delta_{name}" for name in context.predictor.names]
+    table = scored.table.set_index(["t_frac", "method", "direction", "sample"])
+    for (t_frac, method, direction, sample), row in table.iterrows():
+        other = table.loc[(t_frac, method, direction, 5 - sample)]
+        assert row["target"] == context.predictor.names[np.abs(other[deltas].to_numpy(float)).argmax()]
+
+
+def test_changes_are_those_of_the_pictures_in_standard_deviations(scored, context):
+    pictures = pictures_of(scored.tensors["frames"])
+    row = scored.table.iloc[0]
+    block = scored.table[(scored.table["t_frac"] == row["t_frac"]) & (scored.table["sample"] == row["sample"])]
+    original = pictures[row["frame"] - 1]
+    for one in block.to_dict("records"):
+        change = context.predictor(pictures[one["frame"]][None]) - context.predictor(original[None])
+        found = np.array([one[f"delta_{name}"] for name in context.predictor.names])
+        # one scale for all attributes' signs; bytes round the pictures
+        big = change[0].abs().numpy() > 0.1
+        assert (np.sign(found[big]) == np.sign(change[0].numpy()[big])).all()
+
+
+def test_the_scorecard_repeats_the_means_of_the_table(scored):
+    card = scored.more_tables["scorecard"]
+    for (t_frac, method), rows in scored.table.groupby(["t_frac", "method"]):
+        part = card[(card["t_frac"] == t_frac) & (card["method"] == method)].set_index("metric")
+        for name in ("precision", "precision_own", "dependency_mean", "gamma", "ssim"):
+            assert part.loc[name, "value"] == pytest.approx(rows[name].mean(), rel=1e-5)
+            assert part.loc[name, "low"] <= part.loc[name, "value"] <= part.loc[name, "high"]
+        if method != "random":
+            random = scored.table[(scored.table["t_frac"] == t_frac) & (scored.table["method"] == "random")]
+            gain = rows["precision"].mean() - random["precision"].mean()
+            assert part.loc["precision_gain", "value"] == pytest.approx(gain, rel=1e-4)
+
+
+def test_codes_are_scored_for_directions_of_h_alone(scored):
+    card = scored.more_tables["scorecard"]
+    of_codes = card[card["metric"].isin(["dci_d", "dci_c", "dci_i", "mig", "sap", "factor_vae"])]
+    assert set(of_codes["method"]) == {"nearest", "pca_h", "random"}
+    assert of_codes["value"].between(0, 1).all()
+    assert of_codes["null"].between(0, 1).all()
+
+
+def test_the_rescoring_matrix_is_the_mean_over_samples(scored):
+    table = scored.more_tables["rescoring"]
+    row = table.iloc[5]
+    edits = scored.table[
+        (scored.table["t_frac"] == row["t_frac"])
+        & (scored.table["method"] == row["method"])
+        & (scored.table["direction"] == row["direction"])
+    ]
+    assert row["score"] == pytest.approx(edits[f"delta_{row['attribute']}"].mean(), rel=1e-5)
+    assert row["effect"] == pytest.approx(edits[f"delta_{row['attribute']}"].abs().mean(), rel=1e-5)
+
+
+def test_weaker_edits_change_less_on_average(scored):
+    pareto = scored.more_tables["pareto"]
+    mean = pareto.groupby("level")["on_target"].mean()
+    assert mean[0.5] < mean[1.0]
+
+
+def test_shares_of_effects_add_up_to_one_and_name_the_best_timestep(scored):
+    timing = scored.more_tables["timing"]
+    total = timing.groupby(["t_frac", "method", "place"])["share"].sum()
+    assert total.to_numpy() == pytest.approx(1)
+    assert set(timing["best_t_frac"]) <= {1.0, 0.5}
+
+
+def test_the_tangent_space_holds_at_least_its_best_axis(scored, context):
+    inside = scored.more_tables["subspace"]
+    assert (inside["subspace"] >= inside["single"] - 1e-6).all()
+    assert (inside["subspace"] >= inside["varimax"] - 1e-6).all()
+    assert inside["subspace"].between(0, 1 + 1e-6).all()
+    row = inside.iloc[0]
+    sample = context.samples[row["sample"]]
+    basis, x = context.basis(sample, row["t"]), context.latent(sample, row["t"])
+    names = list(context.predictor.names)
+
+    def value(step):
+        moved = x + step
+        x0 = context.model.schedule.predict_x0(moved, context.model.predict_noise(moved[None], row["t"])[0], row["t"])
+        return context.predictor(context.model.decode(x0[None]))[0, names.index(row["attribute"])].item()
+
+    # the slope along the best axis, by differences, is the gradient's share of it
+    axis = basis.V[:, (basis.V.T @ basis.V[:, 0]).abs().argmax()].reshape(x.shape)
+    slope = (value(0.05 * axis) - value(-0.05 * axis)) / 0.1
+    assert abs(slope) <= row["gradient"] * row["single"] * 1.05 + 2e-3
+
+
+def test_directions_are_saved_scored_again_and_refused_elsewhere(scored, context, tmp_path):
+    found = scored.directions["nearest_1T"]
+    assert found.labels is not None
+    path = save_directions(tmp_path / "published.safetensors", found)
+    cfg = replace(context.cfg.study["disentanglement"], methods=["nearest"], files=[str(path)], t_fracs=[1.0], **SMALL)
+    again = run_study("disentanglement", context, cfg).table
+    own, file = (again[again["method"] == m].set_index(["sample", "direction"]) for m in ("nearest", "published"))
+    assert file["precision"].to_numpy() == pytest.approx(own["precision"].to_numpy(), rel=1e-5)
+    elsewhere = save_directions(tmp_path / "other.safetensors", replace(found, block="down.0"))
+    with pytest.raises(DirectionsError, match=r"block down.0, not mid"):
+        run_study("disentanglement", context, replace(cfg, files=[str(elsewhere)]))
+    between = save_directions(tmp_path / "between.safetensors", replace(found, t=123))
+    with pytest.raises(DirectionsError, match=r"schedule.steps=4"):
+        run_study("disentanglement", context, replace(cfg, files=[str(between)]))
+
+
+SMALL = {"directions": 1, "codes": 12, "draws": 5, "subspace": 0, "levels": []}
+
+
+def test_without_a_predictor_the_study_says_so(context, caplog):
+    blind = replace(context, predictor=None)
+    result = run_study("disentanglement", blind, context.cfg.study["disentanglement"])
+    assert result.table.empty
+    assert "needs an attribute predictor" in caplog.text
+
+
+def test_generated_pictures_serve_where_factors_are_not_known(context):
+    cfg = replace(context.cfg.study["disentanglement"], methods=["nearest"], renders=False, t_fracs=[1.0], **SMALL)
+    card = run_study("disentanglement", context, cfg).more_tables["scorecard"]
+    assert "dci_d" in set(card["metric"])
+
+
+def test_factor_scales_run_from_the_background_to_the_freckles():
+    scale = factor_scale()
+    assert scale["background_hue"] > scale["smile"]
+    assert scale["hair_length"] > scale["freckles"]
+    assert min(scale, key=scale.get) in ("freckles", "mouth_opening", "smile", "brow_angle", "eye_opening", "glasses")
+
+
+def test_coarse_to_fine_is_a_rank_correlation():
+    scale = factor_scale()
+    names = sorted(scale, key=scale.get)
+    rows = []
+    for place in range(3):
+        for j, name in enumerate(names):
+            for t_frac in (0.25, 0.5, 1.0):
+                best = (0.25, 0.5, 1.0)[3 * j // len(names)]
+                rows.append((t_frac, "local", place, name, 1.0 if t_frac == best else 0.1))
+    table, scalars = coarse_to_fine(pd.DataFrame(rows, columns=["t_frac", "method", "place", "attribute", "share"]))
+    assert scalars["coarse_to_fine_rho"] > 0.9
+    assert table.groupby("attribute")["best_t_frac"].first()[names[0]] == 0.25

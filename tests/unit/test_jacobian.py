@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.jacobian import SMALL, JacobianOperator
+from diffgeo.jacobian import SMALL_BLOCK, SMALL_X, JacobianOperator
 
 F64 = torch.float64
 
@@ -73,7 +73,7 @@ def test_large_blocks_of_tangents_go_forward_and_small_ones_reversed(monkeypatch
         monkeypatch.setattr(
             JacobianOperator, road, lambda *args, road=road, original=original: taken.append(road) or original(*args)
         )
-    x = torch.ones(SMALL // 4)
+    x = torch.ones(SMALL_BLOCK // 4)
     few, many = torch.ones(len(x), 4), torch.ones(len(x), 5)
     jacobian = JacobianOperator(lambda y: y.square(), x)
     assert torch.equal(jacobian.mv(few), 2 * few)
@@ -84,6 +84,10 @@ def test_large_blocks_of_tangents_go_forward_and_small_ones_reversed(monkeypatch
     taken.clear()
     assert torch.equal(JacobianOperator(lambda y: y.square(), x, chunk_size=4).mv(many), 2 * many)
     assert set(taken) == {"_jvp_reversed"}
+    taken.clear()
+    large = torch.ones(SMALL_X + 1)
+    assert torch.equal(JacobianOperator(lambda y: y.square(), large).mv(large[:, None]), 2 * large[:, None])
+    assert set(taken) == {"_jvp_forward"}
 
 
 def test_unet_jacobian_matches_finite_differences(tiny_model64, x64):

@@ -172,7 +172,7 @@ def _noise(x: Array, v: Array) -> float:
     """Residual variance of least squares, as BIC needs it; bounded from below where the codes explain everything."""
     design = np.column_stack([x, np.ones(len(x))])
     residual: Array = v - design @ np.linalg.lstsq(design, v, rcond=None)[0]
-    variance = float(np.square(residual).sum()) / max(1, len(x) - design.shape[1])
+    variance: float = float(np.square(residual).sum()) / max(1, len(x) - design.shape[1])
     return max(variance, 1e-6)
 
 

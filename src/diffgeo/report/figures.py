@@ -7,6 +7,7 @@ marker.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -391,6 +392,174 @@ def _plain(name: str) -> str:
     return name.replace("$", r"\$")
 
 
+CARD = {
+    "precision": "edit precision ratio",
+    "dependency_mean": "collateral / sd",
+    "local_success": "local success",
+    "transfer_success": "transfer success",
+    "effect_disentanglement": "disentanglement of effects",
+    "dci_d": "DCI disentanglement of codes",
+}
+"""Metrics of the scorecard that are drawn, with their labels."""
+
+
+def _disentanglement(result: Result) -> dict[str, Figure]:
+    tables = result.more_tables
+    figures = {"scorecard": _scorecard(tables["scorecard"])}
+    for t_frac, part in tables["rescoring"].groupby("t_frac", sort=False):
+        figures[f"rescoring_{t_frac:g}T"] = _rescoring(part, float(str(t_frac)))
+    figures["pareto"] = _pareto(tables["pareto"])
+    if tables["timing"]["t_frac"].nunique() > 1:
+        figures["timing"] = _timing(tables["timing"])
+    if "subspace" in tables:
+        figures["subspace"] = _subspace(tables["subspace"])
+    return figures
+
+
+def _scorecard(table: pd.DataFrame) -> Figure:
+    """One panel a metric, methods in rows, a point with its interval for every timestep."""
+    methods, times = list(table["method"].unique()), list(table["t_frac"].unique())
+    shown = [name for name in CARD if name in set(table["metric"])]
+    columns = min(3, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    figure, grid = plt.subplots(
+        lines,
+        columns,
+        figsize=(2.6 * columns + 0.8, lines * (0.75 + 0.3 * len(methods))),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, name in zip(grid.flat, shown, strict=False):
+        for i, t_frac in enumerate(times):
+            rows = table[(table["metric"] == name) & (table["t_frac"] == t_frac)].set_index("method").reindex(methods)
+            y = np.arange(len(methods)) + 0.62 * ((i + 0.5) / len(times) - 0.5)
+            value = rows["value"].to_numpy(float)
+            reach = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(float).T - value))
+            axes.errorbar(
+                value,
+                y,
+                xerr=reach,
+                ls="",
+                marker=MARKERS[i % 7],
+                ms=3.5,
+                lw=1,
+                color=COLOURS[i % 7],
+                label=f"{t_frac:g} T",
+            )
+        axes.set(xlabel=CARD[name], yticks=range(len(methods)), yticklabels=methods)
+    for axes in list(grid.flat)[len(shown) :]:
+        axes.set_visible(False)
+    grid[0, 0].invert_yaxis()
+    grid[0, -1].legend(title="timestep", fontsize=7, title_fontsize=7.5)
+    figure.suptitle("directions at matched strength; bars: 95 % over samples", fontsize=9)
+    return figure
+
+
+def _rescoring(table: pd.DataFrame, t_frac: float) -> Figure:
+    """Heat maps: rows are directions with their labels, columns attributes; one block of rows a method."""
+    methods, attributes = list(table["method"].unique()), list(table["attribute"].unique())
+    blocks = [table[table["method"] == method] for method in methods]
+    counts = [block["direction"].nunique() for block in blocks]
+    limit = table["score"].abs().max() or 1.0
+    figure, grid = plt.subplots(
+        len(methods),
+        1,
+        figsize=(0.32 * len(attributes) + 5.0, 0.26 * sum(counts) + 1.7),
+        height_ratios=counts,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, method, block in zip(grid[:, 0], methods, blocks, strict=True):
+        matrix = block.pivot_table(index="direction", columns="attribute", values="score")[attributes]
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        labels = block.drop_duplicates("direction")["label"].str.replace("_", " ")
+        axes.set(yticks=range(len(matrix)), yticklabels=[f"{method} {k + 1}" for k in matrix.index], xticks=[])
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(matrix)), [label.split(", ")[0] for label in labels], fontsize=7.5)
+        right.tick_params(length=0)
+        axes.grid(visible=False)
+    grid[-1, 0].set_xticks(range(len(attributes)), [a.replace("_", " ") for a in attributes], rotation=60, ha="right")
+    figure.colorbar(image, ax=list(grid[:, 0]), label="mean change / sd", shrink=0.8)
+    figure.suptitle(f"re-scoring matrix at t = {t_frac:g} T; right: label (share of samples)", fontsize=9)
+    return figure
+
+
+def _pareto(table: pd.DataFrame) -> Figure:
+    """Wanted change against collateral as the strength grows; one panel a timestep, one line a method."""
+    times = list(table["t_frac"].unique())
+    figure, grid = plt.subplots(
+        1,
+        len(times),
+        figsize=(2.3 * len(times) + 0.8, 2.7),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, t_frac in zip(grid[0], times, strict=True):
+        rows = table[table["t_frac"] == t_frac]
+        for i, method in enumerate(rows["method"].unique()):
+            part = rows[rows["method"] == method]
+            axes.plot(part["collateral"], part["on_target"], ls="", marker=".", ms=2.5, color=COLOURS[i % 7], alpha=0.4)
+            mean = part.groupby("level")[["collateral", "on_target"]].mean()
+            line = np.vstack([[0, 0], mean.to_numpy()])
+            axes.plot(*line.T, color=COLOURS[i % 7], marker=MARKERS[i % 7], ms=4, lw=1.3, label=method)
+        axes.set(xlabel="collateral / sd", title=f"{t_frac:g} T")
+    grid[0, 0].set(ylabel="change of the target / sd", xlim=(0, None), ylim=(0, None))
+    grid[0, -1].legend(fontsize=7.5)
+    return figure
+
+
+def _timing(table: pd.DataFrame) -> Figure:
+    """Which attribute an edit's effect falls on, by timestep; attributes from coarse to fine where that is known."""
+    method = "local" if "local" in set(table["method"]) else table["method"].iloc[0]
+    rows = table[table["method"] == method]
+    matrix = rows.pivot_table(index="attribute", columns="t_frac", values="share")
+    matrix = matrix[sorted(matrix.columns, reverse=True)]
+    scale = rows.groupby("attribute")["scale"].first().reindex(matrix.index)
+    matrix = matrix.loc[scale.sort_values(ascending=False).index]
+    figure, axes = plt.subplots(
+        figsize=(1.0 + 0.75 * matrix.shape[1] + 1.4, 0.24 * len(matrix) + 1.1), layout="constrained"
+    )
+    image = axes.imshow(matrix, cmap="viridis", vmin=0, aspect="auto")
+    axes.grid(visible=False)
+    axes.set_xticks(range(matrix.shape[1]), [f"{t:g} T" for t in matrix.columns])
+    axes.set_yticks(range(len(matrix)), [name.replace("_", " ") for name in matrix.index])
+    best = matrix.to_numpy().argmax(axis=1)
+    axes.plot(best, range(len(best)), ls="", marker="o", ms=4, mfc="none", mec="white")
+    figure.colorbar(image, label="share of the effect")
+    axes.set_title(f"{method} directions; coarse on top; ring: best", fontsize=9)
+    return figure
+
+
+def _subspace(table: pd.DataFrame) -> Figure:
+    """Shares of each attribute's gradient: inside the tangent space, and along the best of its axes."""
+    times = list(table["t_frac"].unique())
+    attributes = list(table["attribute"].unique())
+    kinds = (("subspace", "whole tangent space"), ("single", "best $v_i$"), ("varimax", "best after varimax"))
+    figure, grid = plt.subplots(
+        1,
+        len(times),
+        figsize=(1.75 * len(times) + 1.6, 0.24 * len(attributes) + 1.2),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, t_frac in zip(grid[0], times, strict=True):
+        rows = table[table["t_frac"] == t_frac].groupby("attribute").mean(numeric_only=True).reindex(attributes)
+        for i, (kind, label) in enumerate(kinds):
+            axes.plot(rows[kind], range(len(rows)), ls="", marker=MARKERS[i], ms=4, color=COLOURS[i], label=label)
+        axes.axvline(rows["chance"].mean(), color="0.4", lw=0.9, ls=":")
+        axes.set(title=f"{t_frac:g} T", xlim=(0, 1))
+    grid[0, 0].set_yticks(range(len(attributes)), [name.replace("_", " ") for name in attributes])
+    grid[0, 0].invert_yaxis()
+    figure.supxlabel("share of the attribute's gradient (dotted: chance)", fontsize=8.5)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7.5)
+    return figure
+
+
 def _by_time(axes: Any, table: pd.DataFrame, column: str) -> None:
     """A quantity against t / T, running from T to 0 as sampling does: samples in grey, their mean in colour."""
     for _, rows in table.groupby("sample"):
@@ -414,6 +583,7 @@ FIGURES: dict[str, Callable[[Result], dict[str, Figure]]] = {
     "curvedness": _curvedness,
     "tangent_distance": _tangent_distance,
     "ablation": _ablation,
+    "disentanglement": _disentanglement,
     "dataset_complexity": _dataset_complexity,
 }
 """Study → its figures."""

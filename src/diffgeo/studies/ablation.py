@@ -50,7 +50,7 @@ from diffgeo.studies.matching import (
 
 __all__ = ["run"]
 
-PIECES, REACH = 6, 1.5
+PIECES, REACH = 4, 1.5
 """Straight pieces of a shooting curve, and its length as a multiple of ``edit.strength``."""
 
 
@@ -115,7 +115,7 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
     x, basis = context.latent(sample, t), context.basis(sample, t)
     reach = context.gammas[-1].item() * min(REACH, cfg.limit)
     points = geodesic_shooting(
-        lambda y: context.basis_at(y, t, rank=min(10, basis.rank)),
+        lambda y: context.basis_at(y, t, rank=min(10, basis.rank), tol=max(1e-3, context.cfg.svd.tol)),
         x,
         basis.U[:, i],
         basis.V[:, i],

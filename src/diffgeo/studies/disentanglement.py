@@ -9,9 +9,9 @@ Methods give K directions of X each at a sample's x_t:
     x0, eps                      right singular vectors of ∂x̂0/∂x and of ∂ε/∂x
     a file's name                saved directions (``study.disentanglement.files``), at the timestep that they belong to
 
-Directions of H are projected to the sample's tangent space and pulled back. The first two fifths of the samples (at
-least two) make the global directions; only the others are edited and scored. Every edit is brought to the same
-perceptual change (:mod:`diffgeo.studies.matching`).
+Directions of H are projected to the sample's tangent space and pulled back. The first samples make the global
+directions; only the others are edited and scored. Every edit is brought to the same perceptual change
+(:mod:`diffgeo.studies.matching`).
 
 Attributes are in standard deviations over unedited pictures. An edit's target is the attribute that its direction moves
 most: on all *other* samples (``precision``), or in this edit itself (``precision_own``, which flatters every method).
@@ -34,6 +34,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 import pandas as pd
@@ -110,7 +111,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
         missing = "an attribute predictor (predictor=…)" if predictor is None else "3 pictures in data.images"
         log.warning("disentanglement was left out: it needs %s", missing)
         return Result("disentanglement", pd.DataFrame())
-    first = max(2, 2 * len(samples) // 5)
+    first = min(cfg.training or max(2, 2 * len(samples) // 5), len(samples) - 1)
     training, held_out = samples[:first], samples[first:]
     times = _times(context, cfg)
     reference = _reference(context, cfg, predictor, [t for _, t in times])
@@ -264,7 +265,7 @@ class _Edited:
         self.pareto: list[Row] = []
         self.frames: list[Tensor] = []
         self.changes: dict[str, list[Tensor]] = {}
-        self.gammas: dict[tuple[str, int], float] = {}
+        self.gammas: dict[tuple[str, int], list[float]] = {}  # what matched the samples before: a good start
 
     def by_method(self) -> dict[str, Tensor]:
         """Δa, shape (N, K, A), by method."""
@@ -311,11 +312,11 @@ def _edit(
     predictor = context.predictor
     assert predictor is not None
     edits = list(_edits(context, cfg, sample, t, found))
-    known = out.gammas  # of the sample before: close to this one's
-    strength = context.gammas[-1].item()
-    start = torch.tensor([known.get((edit.variant, edit.direction), strength) for edit in edits])
+    known, strength = out.gammas, context.gammas[-1].item()
+    start = torch.tensor([median(known.get((edit.variant, edit.direction), [strength])) for edit in edits])
     matched = match_edits(context, sample, t, edits, target, start=start)
-    known |= {(e.variant, e.direction): g for e, g in zip(edits, matched.gammas.tolist(), strict=True)}
+    for edit, gamma in zip(edits, matched.gammas.tolist(), strict=True):
+        known.setdefault((edit.variant, edit.direction), []).append(gamma)
     original, edited = matched.original, matched.edited
     before, after = predictor(original), predictor(edited)
     changes = scores.standardise(after - before, reference.attributes)
