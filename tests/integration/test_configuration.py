@@ -10,12 +10,16 @@ from diffgeo.errors import ConfigError
 
 GROUPS = [f.name for f in fields(Config)]
 CHOICES = [(g, path.stem) for g in GROUPS for path in sorted((config_folder() / g).glob("*.yaml"))]
-MANDATORY = {("model", "local"): "model.path=folder", ("data", "images"): "data.images=folder"}
+MANDATORY = {
+    ("model", "local"): ["model.path=folder"],
+    ("data", "images"): ["data.images=folder"],
+    ("predictor", "classifier"): ["predictor.path=net.pt", "predictor.names=[smiling]"],
+}
 
 
 def overrides_for(group, choice):
     chosen = [f"study=[{choice}]"] if group == "study" else [f"{group}={choice}"]
-    return [*chosen, MANDATORY[group, choice]] if (group, choice) in MANDATORY else chosen
+    return [*chosen, *MANDATORY.get((group, choice), [])]
 
 
 def test_every_group_has_a_choice():
@@ -58,6 +62,7 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
         "curvedness",
         "tangent_distance",
         "ablation",
+        "disentanglement",
     ]
     assert config.seed == 0
     assert {f.name for f in fields(config)} == set(composed()) - {"hydra"}
@@ -103,6 +108,17 @@ def test_data_images_without_images_is_refused(composed):
 
 WRONG = [
     ("model.dtype=float16", "model.dtype"),
+    ("study.disentanglement.methods=[local,local]", "study.disentanglement.methods"),
+    ("study.disentanglement.samples=2", "study.disentanglement.samples"),
+    ("study.disentanglement.training=4", "study.disentanglement.training"),
+    ("study.disentanglement.levels=[1.5]", "study.disentanglement.levels"),
+    ("study.disentanglement.still=0", "study.disentanglement.still"),
+    ("study.disentanglement.regressor=tree", "study.disentanglement.regressor"),
+    ("study.disentanglement.t_fracs=[0]", "study.disentanglement.t_fracs"),
+    ("predictor=clip predictor.prompts.smile=[one]", "predictor.prompts"),
+    ("predictor=classifier predictor.path=x.pt predictor.names=[a,a]", "predictor.names"),
+    ("predictor=classifier predictor.path=x.pt predictor.names=[a] predictor.activation=relu", "predictor.activation"),
+    ("metric.identity_size=2", "metric.identity_size"),
     ("feature.pool=mean", "feature.pool"),
     ("edit.method=teleport", "edit.method"),
     ("edit=shooting edit.transport=levi_civita", "edit.transport"),

@@ -26,6 +26,7 @@ SETTINGS = [
     "scale=smoke",
     "scale.samples=4",
     "scale.steps=4",
+    "scale.controls=2",
     "schedule.edit=[1.0,0.5]",
     "svd.tol=1e-3",
     "device=cpu",

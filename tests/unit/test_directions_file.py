@@ -83,10 +83,10 @@ def test_broken_files_are_refused(tmp_path, content, reason):
 
 def test_other_safetensors_and_later_formats_are_refused(some, tmp_path):
     path = tmp_path / "other.safetensors"
-    save_file({"U": some.U, "score": some.score}, path)
+    save_file({"U": some.U.contiguous(), "score": some.score}, path)
     with pytest.raises(DirectionsError, match="no direction set"):
         load_directions(path)
-    save_file({"U": some.U, "score": some.score}, path, {KEY: json.dumps({"format": 2})})
+    save_file({"U": some.U.contiguous(), "score": some.score}, path, {KEY: json.dumps({"format": 2})})
     with pytest.raises(DirectionsError, match=r"format 2.*reads 1"):
         load_directions(path)
     with pytest.raises(DirectionsError, match="does not exist"):

@@ -195,7 +195,7 @@ def test_nothing_more_is_measured_once_every_edit_is_matched():
         return 2 * gammas
 
     match(change, 1.0, torch.tensor([3.0, 0.2], dtype=F64))
-    assert calls == 2  # at the largest strength, and where the straight line says
+    assert calls == 3  # at the largest strength, by the first guess of the power, and where the secant says
 
 
 def test_a_change_that_does_not_grow_evenly_is_still_bracketed():

@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate, silu
 
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.errors import ConfigError, ShapeError
-from diffgeo.metrics.attributes import AttributePredictor, FactorNet, load_predictor
+from diffgeo.metrics.attributes import FactorNet, FactorPredictor, load_predictor
 from diffgeo.metrics.perceptual import FeatureDistance, PixelDistance, perceptual_distance
 
 
@@ -162,15 +162,15 @@ def test_auto_takes_the_features_where_there_is_a_factor_predictor(predictor):
     assert perceptual_distance("auto", predictor).name == "factor_features"
     assert perceptual_distance("auto", predictor).size == predictor.size
     assert perceptual_distance("auto", None).name == "rmse"
-    assert perceptual_distance("auto", AttributePredictor(Other(), ["a"], [False], 8)).name == "rmse"
+    assert perceptual_distance("auto", FactorPredictor(Other(), ["a"], [False], 8)).name == "rmse"
     assert perceptual_distance("rmse", predictor).name == "rmse"
     with pytest.raises(ConfigError, match=r"needs model\.predictor=factor_predictor; use rmse"):
-        perceptual_distance("factor_features", AttributePredictor(Other(), ["a"], [False], 8))
+        perceptual_distance("factor_features", FactorPredictor(Other(), ["a"], [False], 8))
 
 
-@pytest.mark.parametrize("name", ["lpips", "", "RMSE"])
+@pytest.mark.parametrize("name", ["vgg", "", "RMSE"])
 def test_unknown_measures_are_refused(name, predictor):
-    with pytest.raises(ConfigError, match="known are auto, factor_features and rmse"):
+    with pytest.raises(ConfigError, match="known are auto, lpips, factor_features and rmse"):
         perceptual_distance(name, predictor)
 
 

@@ -138,7 +138,9 @@ def load_network(
         network = network.to(device)
     if suffix != ".pt2":  # an exported program has one mode
         network = network.eval()
-    return network.requires_grad_(False)
+    for parameter in network.parameters():  # a script module has no requires_grad_ of its own
+        parameter.requires_grad_(False)
+    return network
 
 
 def _torchvision(file: Path, arch: str | None, outputs: int) -> nn.Module:

@@ -62,6 +62,9 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """
     paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
     try:
+        with plt.rc_context(STYLE):
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not once a file
         for path in paths:
             with atomic(path) as temporary, plt.rc_context(STYLE):
                 figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -419,7 +422,7 @@ def _disentanglement(result: Result) -> dict[str, Figure]:
 def _scorecard(table: pd.DataFrame) -> Figure:
     """One panel a metric, methods in rows, a point with its interval for every timestep."""
     methods, times = list(table["method"].unique()), list(table["t_frac"].unique())
-    shown = [name for name in CARD if name in set(table["metric"])]
+    shown = [name for name in CARD if table.loc[table["metric"] == name, "value"].notna().any()]
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
     figure, grid = plt.subplots(
@@ -434,19 +437,9 @@ def _scorecard(table: pd.DataFrame) -> Figure:
         for i, t_frac in enumerate(times):
             rows = table[(table["metric"] == name) & (table["t_frac"] == t_frac)].set_index("method").reindex(methods)
             y = np.arange(len(methods)) + 0.62 * ((i + 0.5) / len(times) - 0.5)
-            value = rows["value"].to_numpy(float)
-            reach = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(float).T - value))
-            axes.errorbar(
-                value,
-                y,
-                xerr=reach,
-                ls="",
-                marker=MARKERS[i % 7],
-                ms=3.5,
-                lw=1,
-                color=COLOURS[i % 7],
-                label=f"{t_frac:g} T",
-            )
+            colour = COLOURS[i % 7]
+            axes.hlines(y, rows["low"], rows["high"], color=colour, lw=1)
+            axes.plot(rows["value"], y, ls="", marker=MARKERS[i % 7], ms=3.5, color=colour, label=f"{t_frac:g} T")
         axes.set(xlabel=CARD[name], yticks=range(len(methods)), yticklabels=methods)
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
@@ -457,31 +450,27 @@ def _scorecard(table: pd.DataFrame) -> Figure:
 
 
 def _rescoring(table: pd.DataFrame, t_frac: float) -> Figure:
-    """Heat maps: rows are directions with their labels, columns attributes; one block of rows a method."""
-    methods, attributes = list(table["method"].unique()), list(table["attribute"].unique())
-    blocks = [table[table["method"] == method] for method in methods]
-    counts = [block["direction"].nunique() for block in blocks]
-    limit = table["score"].abs().max() or 1.0
-    figure, grid = plt.subplots(
-        len(methods),
-        1,
-        figsize=(0.32 * len(attributes) + 5.0, 0.26 * sum(counts) + 1.7),
-        height_ratios=counts,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axes, method, block in zip(grid[:, 0], methods, blocks, strict=True):
+    """Heat map: rows are directions with their labels, a gap between methods; columns attributes."""
+    attributes = list(table["attribute"].unique())
+    rows, left, right = [], [], []
+    for method, block in table.groupby("method", sort=False):
         matrix = block.pivot_table(index="direction", columns="attribute", values="score")[attributes]
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        rows += [*matrix.to_numpy(), np.full(len(attributes), np.nan)]
+        left += [*(f"{method} {k + 1}" for k in matrix.index), ""]
         labels = block.drop_duplicates("direction")["label"].str.replace("_", " ")
-        axes.set(yticks=range(len(matrix)), yticklabels=[f"{method} {k + 1}" for k in matrix.index], xticks=[])
-        right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(matrix)), [label.split(", ")[0] for label in labels], fontsize=7.5)
-        right.tick_params(length=0)
-        axes.grid(visible=False)
-    grid[-1, 0].set_xticks(range(len(attributes)), [a.replace("_", " ") for a in attributes], rotation=60, ha="right")
-    figure.colorbar(image, ax=list(grid[:, 0]), label="mean change / sd", shrink=0.8)
-    figure.suptitle(f"re-scoring matrix at t = {t_frac:g} T; right: label (share of samples)", fontsize=9)
+        right += [*(label.split(", ")[0] for label in labels), ""]
+    values = np.stack(rows[:-1])
+    limit = np.nanmax(np.abs(values)) or 1.0
+    figure, axes = plt.subplots(figsize=(0.32 * len(attributes) + 5.0, 0.24 * len(values) + 1.7), layout="constrained")
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(range(len(values)), left[:-1])
+    axes.set_xticks(range(len(attributes)), [a.replace("_", " ") for a in attributes], rotation=60, ha="right")
+    for y, label in enumerate(right[:-1]):
+        axes.text(len(attributes) - 0.4, y, label, va="center", fontsize=7.5)
+    figure.colorbar(image, label="mean change / sd", pad=0.22)
+    axes.set_title(f"re-scoring matrix at t = {t_frac:g} T; label (share of samples)", fontsize=9)
     return figure
 
 

@@ -17,6 +17,28 @@ def random_block(rows: int, columns: int, like: Tensor, seed: int) -> Tensor:
     return q.to(like.device)
 
 
+class Columns:
+    """A matrix that grows by columns, without being copied each time; every column is contiguous."""
+
+    def __init__(self, rows: int, like: Tensor) -> None:
+        self._buffer, self.count = like.new_empty(64, rows, dtype=torch.float64), 0
+
+    @property
+    def matrix(self) -> Tensor:
+        """Shape (rows, count)."""
+        return self._buffer[: self.count].T
+
+    def append(self, columns: Tensor) -> None:
+        """Add columns, shape (rows, k)."""
+        end = self.count + columns.shape[1]
+        if end > len(self._buffer):
+            larger = self._buffer.new_empty(max(end, 2 * len(self._buffer)), self._buffer.shape[1])
+            larger[: self.count] = self._buffer[: self.count]
+            self._buffer = larger
+        self._buffer[self.count : end] = columns.T
+        self.count = end
+
+
 def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split W = Q C + W⊥ R with orthonormal [Q, W⊥], by block Gram–Schmidt done twice.
 

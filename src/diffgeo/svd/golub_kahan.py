@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, orthonormalise, random_block, relative_gap
+from diffgeo.svd._linalg import Columns, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.dense import dense
 
@@ -60,17 +60,18 @@ def golub_kahan(
     m, d = jacobian.shape
     block = random_block(d, min(block_size, d), jacobian.x, seed) if start is None else start.double()
     block = torch.linalg.qr(block).Q
-    p, q = block, block.new_zeros(m, 0)
+    p, q = Columns(d, block), Columns(m, block)
+    p.append(block)
     # B and E live on the CPU, where the SVD of a small matrix is quick
     b, e = torch.zeros(0, 0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
     while True:
-        if max(p.shape[1], q.shape[1] + block.shape[1]) + block.shape[1] > min(m, d):
+        if max(p.count, q.count + block.shape[1]) + block.shape[1] > min(m, d):
             return dense(jacobian, rank, tol=tol)
-        new, c, r = orthonormalise(jacobian.mv(block).double(), q)
+        new, c, r = orthonormalise(jacobian.mv(block).double(), q.matrix)
         b = torch.cat([_pad(b, len(r)), torch.cat([c, r]).cpu()], dim=1)
-        q = torch.cat([q, new], dim=1)
-        following, dd, s_block = orthonormalise(jacobian.rmv(new).double(), p)
-        e = torch.cat([_pad(e, len(p.T) - len(e)), dd.cpu()], dim=1)
+        q.append(new)
+        following, dd, s_block = orthonormalise(jacobian.rmv(new).double(), p.matrix)
+        e = torch.cat([_pad(e, p.count - len(e)), dd.cpu()], dim=1)
         s_block = s_block.cpu()
         if len(b) >= rank:
             y, s, zh = torch.linalg.svd(b)
@@ -86,12 +87,13 @@ def golub_kahan(
         # the rows of E that belong to the next right block are known now: Jᵀ Q_j has the part S in it
         e = _pad(e, len(s_block))
         e[-len(s_block) :, -s_block.shape[1] :] = s_block
-        p, block = torch.cat([p, following], dim=1), following
+        p.append(following)
+        block = following
     return finish(
         jacobian,
-        q @ y[:, :rank].to(q),
-        s[:rank].to(q),
-        p @ z[:, :rank].to(p),
+        q.matrix @ y[:, :rank].to(block),
+        s[:rank].to(block),
+        p.matrix @ z[:, :rank].to(block),
         left=left,
         right=right,
         tol=tol,
