@@ -23,8 +23,8 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY) ## the main job on the shipped model; ARGS="data.samples=8" adds settings
 	$(BIN)/diffgeo $(ARGS)
 
-test: $(READY) ## the tests (minutes)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## the tests (minutes), a worker a core; one thread each, or they would wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 test-slow: $(READY) ## the tests that take long
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -297,7 +297,7 @@ class ClassifierConfig(PredictorConfig):
         size: side of its pictures in pixels.
         mean: subtracted from pictures in [0, 1], by channel.
         std: divided by.
-        activation: ``sigmoid``, ``softmax`` (logits become 2 p − 1) or ``none``.
+        activation: ``sigmoid`` or ``softmax`` (of logits), ``probability``, or ``none``; all but the last give 2 p − 1.
     """
 
     kind: str = "classifier"
@@ -696,7 +696,7 @@ def check(cfg: Config) -> None:
         require(pairs, "predictor.prompts", p.prompts, "two prompts an attribute: where it is there, where it is not")
     if isinstance(p, ClassifierConfig):
         require(bool(p.names) and len(set(p.names)) == len(p.names), "predictor.names", p.names, "each name once")
-        choose("predictor.activation", p.activation, "sigmoid", "softmax", "none")
+        choose("predictor.activation", p.activation, "sigmoid", "softmax", "probability", "none")
         require(p.size >= 8, "predictor.size", p.size, "8 or more")
         for key, value in (("mean", p.mean), ("std", p.std)):
             require(len(value) == 3 and (key == "mean" or min(value) > 0), f"predictor.{key}", value, "three numbers")

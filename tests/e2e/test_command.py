@@ -151,7 +151,7 @@ def test_ctrl_c_during_a_sample_finishes_that_sample(tiny_run, monkeypatch):
     assert outcome.leftovers() == []
 
 
-def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch):
+def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch, request):
     def endless(*_, **__):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)  # the first one lets the sample go on
@@ -162,6 +162,8 @@ def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch):
 
     heard = []
     monkeypatch.setattr("diffgeo.studies.context.local_basis", endless)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     outcome = tiny_run()
     assert outcome.code == 130
     assert heard == ["first"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from diffgeo.errors import ConfigError, ModelError, ShapeError
+from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
 from diffgeo.metrics.classifiers import ClassifierPredictor, Identity, load_network
 from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.edits import directional_similarity
@@ -143,6 +143,22 @@ def test_a_classifier_of_any_file_type_reads_the_same_attributes(tmp_path, pictu
     expected = (5 * small.mean(dim=(2, 3))[:, [0, 2]]).tanh()
     torch.testing.assert_close(predictor(pictures), expected, rtol=1e-4, atol=1e-5)
     assert predictor.differentiable is (kind != "onnx")
+
+
+def test_a_probability_outside_its_range_is_loud(pictures):
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[0.25, 1.5]]).expand(len(x), 2)
+
+    with pytest.raises(ValueRangeError, match=r"0.25 to 1.5 for a probability"):
+        ClassifierPredictor(Fixed(), ["a", "b"], size=8, activation="probability")(pictures)
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            return torch.full((len(x), 1), torch.nan)
+
+    with pytest.raises(ValueRangeError, match="NaN"):
+        ClassifierPredictor(Broken(), ["a"], size=8)(pictures)
 
 
 def test_torchvision_weights_need_their_architecture(tmp_path, pictures):

@@ -253,3 +253,26 @@ def test_other_classes_take_their_tensors_by_order():
     assert -1 <= similarity.compute().value <= 1
     with pytest.raises(ShapeError, match="image_change, text_change"):
         similarity.update(draw(4, 6))
+
+
+def test_saturation_and_path_lengths_are_gathered_too():
+    saturation = modular.Saturation(draws=5)
+    pictures = torch.zeros(4, 3, 8, 8)
+    pictures[:2] = 1
+    saturation.update(pictures[:3])
+    saturation.update(pictures[3:])
+    found = saturation.compute()
+    assert found["clipped"].value == pytest.approx(0.5)
+    assert found["chroma"].value == pytest.approx(0)
+
+    class Squared:
+        name = "squared"
+
+        def __call__(self, a, b):
+            return (a - b).square().mean(dim=(1, 2, 3))
+
+    lengths = modular.PerceptualPathLength(lambda x: x, Squared(), draws=5)
+    lengths.update(draw(3, 1, 4, 4), draw(3, 1, 4, 4, seed=1))
+    lengths.update(draw(2, 1, 4, 4, seed=2), draw(2, 1, 4, 4, seed=3))
+    assert lengths.compute().n == 5
+    assert lengths.compute().value > 0

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from diffgeo.errors import ConfigError, ModelError, ShapeError
+from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
 from diffgeo.metrics.attributes import AttributePredictor, resized
 
 __all__ = ["Activation", "ClassifierPredictor", "Identity", "load_network"]
 
-Activation = Literal["sigmoid", "softmax", "none"]
+Activation = Literal["sigmoid", "softmax", "probability", "none"]
 
 
 class ClassifierPredictor(AttributePredictor):
@@ -36,7 +36,8 @@ class ClassifierPredictor(AttributePredictor):
         size: side in pixels that the network expects.
         mean: subtracted from pictures in [0, 1], by channel.
         std: divided by.
-        activation: ``sigmoid`` or ``softmax`` of logits, given as 2 p − 1; ``none`` takes outputs as they are.
+        activation: ``sigmoid`` or ``softmax`` of logits, or ``probability`` for outputs that are probabilities already,
+            all given as 2 p − 1; ``none`` takes outputs as they are.
 
     Raises:
         ConfigError: no names, or an unknown activation.
@@ -54,8 +55,8 @@ class ClassifierPredictor(AttributePredictor):
     ) -> None:
         if not names:
             raise ConfigError("predictor.names is empty; name the classifier's outputs, in order")
-        if activation not in ("sigmoid", "softmax", "none"):
-            raise ConfigError(f"predictor.activation is {activation}; known are sigmoid, softmax and none")
+        if activation not in get_args(Activation):
+            raise ConfigError(f"predictor.activation is {activation}; known are {', '.join(get_args(Activation))}")
         self.names, self._activation = tuple(names), activation
         self._pictures = _Normalised(network, size, mean, std)
         self.differentiable = not isinstance(network, _Onnx)
@@ -65,6 +66,7 @@ class ClassifierPredictor(AttributePredictor):
 
         Raises:
             ShapeError: the network has not as many outputs as there are names.
+            ValueRangeError: a ``probability`` outside [0, 1].
         """
         raw = self._pictures(images)
         if raw.shape != (len(images), len(self.names)):
@@ -72,9 +74,19 @@ class ClassifierPredictor(AttributePredictor):
                 f"the classifier gave shape {tuple(raw.shape)} for {len(images)} pictures; "
                 f"predictor.names has {len(self.names)}"
             )
-        if self._activation == "sigmoid":
-            return (raw / 2).tanh()
-        return 2 * raw.softmax(dim=1) - 1 if self._activation == "softmax" else raw
+        match self._activation:
+            case "sigmoid":
+                return (raw / 2).tanh()
+            case "softmax":
+                return 2 * raw.softmax(dim=1) - 1
+            case "probability":
+                if not bool(((raw >= 0) & (raw <= 1)).all()):
+                    low, high = raw.min().item(), raw.max().item()
+                    raise ValueRangeError(
+                        f"the classifier gave {low:g} to {high:g} for a probability; are they logits?"
+                    )
+                return 2 * raw - 1
+        return raw
 
 
 class Identity:

@@ -16,6 +16,8 @@ from torchmetrics import Metric
 
 from diffgeo.errors import ShapeError
 from diffgeo.metrics import disentanglement, edits
+from diffgeo.metrics.damage import chroma, clipped_share
+from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_path_length
 from diffgeo.metrics.statistics import Estimate, resample
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "LocalSuccess",
     "Locality",
     "MutualInformationGap",
+    "PerceptualPathLength",
     "RescoringMatrix",
+    "Saturation",
     "SeparatedAttributePredictability",
     "TransferSuccess",
 ]
@@ -275,3 +279,48 @@ class DirectionalSimilarity(_Gathered):
     def compute(self) -> Estimate:
         """In [−1, 1]."""
         return self._mean(edits.directional_similarity(*self.gathered()))
+
+
+class Saturation(_Gathered):
+    """How far colours are driven to their limits. ``update(pictures)``: shape (N, 3, H, W), in [−1, 1] or beyond."""
+
+    names = ("clipped", "colour")
+
+    def update(self, *batches: Tensor) -> None:
+        """Add pictures."""
+        super().update(*(f(pictures) for pictures in batches for f in (clipped_share, chroma)))
+
+    def compute(self) -> dict[str, Estimate]:
+        """``clipped``, the share of values at the limits, and ``chroma``, both in [0, 1]."""
+        clipped, colour = self.gathered()
+        return {"clipped": self._mean(clipped), "chroma": self._mean(colour)}
+
+
+class PerceptualPathLength(_Gathered):
+    """PPL. ``update(first, second)``: ends of arcs, latents of shape (N, C, H, W) each.
+
+    Args:
+        decode: latents → pictures.
+        measure: a squared perceptual distance.
+        eps: see :func:`diffgeo.metrics.perceptual.perceptual_path_length`.
+        kwargs: see the base class.
+    """
+
+    names = ("lengths",)
+
+    def __init__(
+        self, decode: Callable[[Tensor], Tensor], measure: PerceptualDistance, *, eps: float = 1e-2, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.decode, self.measure, self.eps, self._seen = decode, measure, eps, 0
+
+    def update(self, *batches: Tensor) -> None:
+        """Add arcs; each update draws its own positions on them."""
+        first, second = batches
+        options: dict[str, Any] = {"eps": self.eps, "seed": self.seed + self._seen}
+        self._seen += len(first)
+        super().update(perceptual_path_length(self.decode, first, second, self.measure, **options))
+
+    def compute(self) -> Estimate:
+        """The mean, 0 or more."""
+        return self._mean(self.gathered()[0])

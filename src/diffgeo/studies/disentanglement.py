@@ -156,6 +156,8 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
     table = pd.DataFrame(rows)
     tables = {name: pd.DataFrame(part) for name, part in more.items() if part}
     scalars = {} if table.empty else _scalars(table, tables)
+    if "scorecard" in tables:
+        _say(tables["scorecard"])
     if "timing" in tables:
         timing, summary = coarse_to_fine(tables["timing"], seed=context.cfg.seed, draws=cfg.draws)
         tables["timing"] = timing
@@ -480,6 +482,22 @@ def _timing(edited: _Edited, names: tuple[str, ...]) -> Iterator[Row]:
         for i, row in enumerate(shares):
             for name, share in zip(names, row.tolist(), strict=True):
                 yield {"method": method, "place": i, "attribute": name, "share": share}
+
+
+def _say(card: pd.DataFrame) -> None:
+    """The comparison with chance, in words."""
+    for row in card[card["metric"] == "precision_gain"].to_dict("records"):
+        verdict = "beyond chance" if row["low"] > 0 else "below chance" if row["high"] < 0 else "not beyond chance"
+        log.info(
+            "%s at t = %g T: edit precision %+.2f against random directions, 95 %% [%.2f, %.2f] over %d samples: %s",
+            row["method"],
+            row["t_frac"],
+            row["value"],
+            row["low"],
+            row["high"],
+            row["n"],
+            verdict,
+        )
 
 
 def _scalars(table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:

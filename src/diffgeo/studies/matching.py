@@ -36,7 +36,7 @@ _RANDOM = 0xAB1A << 32
 """Sets the random directions apart from the seeds of initial noise; every sample has its own."""
 TOL = 0.05
 """Relative error of the change within which edits count as equally strong."""
-STEPS = 4
+STEPS = 3
 """Evaluations after the first, at most: where a picture changes in jumps no strength may match."""
 PCA_SEED = 7_000_000
 """First seed of the latents for PCA, apart from those of samples."""
