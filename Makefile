@@ -24,7 +24,7 @@ run: $(READY) ## the main job on the shipped model; ARGS="data.samples=8" adds s
 	$(BIN)/diffgeo $(ARGS)
 
 test: $(READY) ## the tests (minutes), a worker a core; one thread each, or they would wait for each other
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the tests that take long
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -142,7 +142,7 @@ def match_strength(
         that was not matched within ``max_steps`` has the best γ that was tried. The change tells.
 
     Raises:
-        ValueRangeError: target or an upper γ is not positive.
+        ValueRangeError: target or an upper γ is not positive, or a change is NaN.
     """
     if not target > 0:
         raise ValueRangeError(f"the change to match is {target}; it must be positive, raise edit.strength")
@@ -159,6 +159,8 @@ def match_strength(
             break
         measured = torch.full_like(upper, math.nan)
         measured[active] = change(gamma[active], active).to(upper)
+        if bool(measured[active].isnan().any()):
+            raise ValueRangeError("the measured change is NaN: the edit broke the picture, lower edit.strength")
         trial, error = gamma.double().log(), (measured.double() / target).clamp_min(1e-9).log()
         better = error.abs() < best_error.abs()
         best, found = torch.where(better, gamma, best), torch.where(better, measured, found)

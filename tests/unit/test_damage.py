@@ -5,8 +5,10 @@ import itertools
 import pytest
 import torch
 
+from diffgeo.data.factor_faces import FACTOR_NAMES, sample_factors
 from diffgeo.errors import ShapeError
-from diffgeo.metrics.damage import chroma, clipped_share
+from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
+from diffgeo.metrics.perceptual import PixelDistance
 
 
 def flat(*colours):
@@ -76,3 +78,22 @@ def test_single_pictures_are_refused(shape):
 def test_only_rgb_has_chroma(shape):
     with pytest.raises(ShapeError, match=r"expected \(B, 3, H, W\)"):
         chroma(torch.zeros(shape))
+
+
+def test_what_changed_besides_the_target_is_seen_alone():
+    before = sample_factors(1, generator=torch.Generator().manual_seed(0))[0]
+    hue, hair = FACTOR_NAMES.index("background_hue"), FACTOR_NAMES.index("hair_length")
+    after = before.repeat(3, 1)
+    after[0, hue] += 0.5 * (1 if before[hue] < 0 else -1)  # the target alone
+    after[1, hue] = after[0, hue]
+    after[1, hair] = -before[hair]  # and something else
+    after[2] = after[1]
+    found = off_target_distance(before, after, torch.tensor([hue, hue, hair]), PixelDistance())
+    assert found[0] == 0
+    assert found[1] > 0
+    assert found[2] > found[1]  # the hue of the whole background is more to see than the hair
+    beyond = after.clone()
+    beyond[:, FACTOR_NAMES.index("smile")] = 1.7  # a predictor overshoots
+    assert bool(off_target_distance(before, beyond, torch.tensor([hue] * 3), PixelDistance()).isfinite().all())
+    with pytest.raises(ShapeError, match="14"):
+        off_target_distance(before, after[:, :3], torch.tensor([0] * 3), PixelDistance())

@@ -160,6 +160,13 @@ def test_the_bootstrap_interval_of_a_mean_has_its_known_width():
     assert found.n == 400
 
 
+def test_halves_without_replacement_give_the_same_width():
+    x = draw(400, seed=12)
+    found = resample(lambda v: v.mean().item(), x, draws=1000, halves=True)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * x.std().item() / 20, rel=0.1)
+    assert math.isnan(resample(lambda v: v.mean().item(), x[:3], halves=True).low)
+
+
 def test_resampling_keeps_rows_together_and_skips_degenerate_draws():
     x = draw(30)
 

@@ -106,6 +106,8 @@ class Identity:
         """Cosines (B,), in [−1, 1], on the CPU, of pictures (B, 3, H, W) in [−1, 1]; either B may be 1."""
         with torch.no_grad():
             cosine: Tensor = nn.functional.cosine_similarity(self._pictures(a), self._pictures(b), dim=1)
+        if not bool(torch.isfinite(cosine).all()):
+            raise ValueRangeError("the identity network gave NaN or infinity; do the pictures hold NaN?")
         return cosine.clamp(-1, 1).cpu()
 
 

@@ -156,7 +156,7 @@ def binned_dependency(changes: Tensor, target: Tensor, edges: Tensor) -> Tensor:
     on, _ = _split(changes, target)
     mean, _ = attribute_dependency(changes, target)
     inside = (on[:, None] >= edges[:-1]) & (on[:, None] < edges[1:])
-    return torch.where(inside, mean[:, None], 0.0).sum(dim=0) / torch.where(inside.any(dim=0), inside.sum(dim=0), 0)
+    return torch.where(inside, mean[:, None], 0.0).sum(dim=0) / inside.sum(dim=0)
 
 
 def edit_precision(changes: Tensor, target: Tensor) -> Tensor:

@@ -78,8 +78,12 @@ class _Gathered(Metric):
             raise ShapeError(f"{type(self).__name__} has seen no samples; call update first")
         return [p if isinstance(p, Tensor) else torch.cat(p) for p in parts]
 
-    def _estimate(self, statistic: Callable[..., float], *rows: Tensor) -> Estimate:
-        return resample(statistic, *(rows or self.gathered()), draws=self.draws, seed=self.seed)
+    halves = False
+    """Whether intervals come from halves without replacement, see :func:`resample`."""
+
+    def _estimate(self, statistic: Callable[..., float], *rows: Tensor, halves: bool | None = None) -> Estimate:
+        halves = self.halves if halves is None else halves
+        return resample(statistic, *(rows or self.gathered()), draws=self.draws, seed=self.seed, halves=halves)
 
     def _mean(self, values: Tensor) -> Estimate:
         """Of values with one sample a row; NaN are left out."""
@@ -191,7 +195,7 @@ class EffectDisentanglement(_Gathered):
             "disentanglement": self._estimate(lambda r: disentanglement.importance_scores(effects(r))[0], changes),
             "completeness": self._estimate(lambda r: disentanglement.importance_scores(effects(r))[1], changes),
             "gap": self._estimate(lambda r: disentanglement.effect_gap(effects(r)), changes),
-            "vote": self._estimate(vote, changes),
+            "vote": self._estimate(vote, changes, halves=True),
         }
 
 
@@ -205,6 +209,7 @@ class _OfCodes(_Gathered):
     """
 
     names = ("codes", "factors")
+    halves = True
 
     def __init__(self, *, draws: int = 200, seed: int = 0, **options: Any) -> None:
         super().__init__(draws=draws, seed=seed)

@@ -423,8 +423,8 @@ def _scorecard(table: pd.DataFrame) -> Figure:
     """One panel a metric, methods in rows, a point with its interval for every timestep."""
     methods, times = list(table["method"].unique()), list(table["t_frac"].unique())
     shown = [name for name in CARD if table.loc[table["metric"] == name, "value"].notna().any()]
-    columns = min(3, len(shown))
-    lines = math.ceil(len(shown) / columns)
+    columns = max(1, min(3, len(shown)))
+    lines = max(1, math.ceil(len(shown) / columns))
     figure, grid = plt.subplots(
         lines,
         columns,

@@ -15,8 +15,8 @@ Each variant gives directions v_i of X at a sample's x_t:
 
 For every one, γ is searched until the decoded picture differs from the unedited one by the same perceptual distance;
 variants are never compared at equal γ. What else changed is the damage: the off-target attributes (all but the one that
-moved most), in the predictor's units, whose whole range is 2; the share of colours at their limits; the chroma. One row
-per (sample, variant, direction).
+moved most), in the predictor's units, whose whole range is 2; on FactorFaces, how different these alone make the face
+look; the share of colours at their limits; the chroma. One row per (sample, variant, direction).
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import AblationConfig
+from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
-from diffgeo.metrics.damage import chroma, clipped_share
+from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
 from diffgeo.studies.matching import (
@@ -91,7 +92,7 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
                 if len(others) >= 2:
                     yield from along(variant, from_h(global_directions(others).U[:, :k], basis))
             case "random":
-                yield from along(variant, random_in_x(context, sample, k))
+                yield from along(variant, random_in_x(context, k, sample))
             case "pca_h":
                 yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
             case "x0" | "eps":
@@ -138,6 +139,10 @@ def _rows(
     before, after, predictor = found.original, found.edited, context.predictor
     clipped, colour = clipped_share(after) - clipped_share(before), chroma(after) - chroma(before)
     change = None if predictor is None else predictor(after) - predictor(before)
+    unseen = None
+    if change is not None and predictor is not None and predictor.names == FACTOR_NAMES:
+        targets, size = change.abs().argmax(dim=1), context.model.picture_size
+        unseen = off_target_distance(predictor(before), predictor(after), targets, context.perceptual, size=size)
     for i, edit in enumerate(edits):
         row: dict[str, Any] = {
             "sample": sample.index,
@@ -165,6 +170,7 @@ def _rows(
                 "on_target": moved[on].item(),
                 "off_target": off.mean().item(),
                 "off_target_max": off.max().item(),
+                "off_target_distance": math.nan if unseen is None else unseen[i].item(),
                 "precision": moved[on].item() / (off.mean().item() + 1e-8),
             }
         yield row

@@ -5,9 +5,9 @@ Methods give K directions of X each at a sample's x_t:
     local                        v_i of the sample's own basis
     nearest, hungarian, frechet  global directions ū_i (:func:`diffgeo.geometry.global_directions`)
     pca_h                        principal components of h over random latents (GANSpace)
-    random                       drawn uniformly in X
+    random                       drawn uniformly in X, once for all samples, as global directions are
     x0, eps                      right singular vectors of ∂x̂0/∂x and of ∂ε/∂x
-    a file's name                saved directions (``study.disentanglement.files``), at the timestep that they belong to
+    file NAME                    saved directions (``study.disentanglement.files``), at the timestep that they belong to
 
 Directions of H are projected to the sample's tangent space and pulled back. The first samples make the global
 directions; only the others are edited and scored. Every edit is brought to the same perceptual change
@@ -42,6 +42,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from diffgeo import __version__
 from diffgeo.config import METHODS, DisentanglementConfig
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.directions import Directions, load_directions
@@ -76,6 +77,8 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 GLOBAL = ("nearest", "hungarian", "frechet")
+SIGNIFICANT = 0.05
+"""Largest p of the sign test with which a gain over random directions counts, beside its interval."""
 _CODES = 8_000_000
 """First seed of the pictures whose codes are scored, apart from those of samples."""
 
@@ -122,7 +125,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
     for t_frac, t in context.track(times, "disentanglement"):
         where = {"t_frac": t_frac, "t": t}
         found = _directions(context, cfg, training, t)
-        edited = _Edited(predictor.names)
+        edited = _Edited(predictor)
         target = cfg.change
         for sample in held_out:
             target = _edit(context, cfg, sample, t, found, reference, target, edited)
@@ -132,12 +135,14 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
         more["scorecard"] += [{**where, **row} for row in scorecard(edited.table(), codes, reference.factors, cfg)]
         rescored, labels = _rescoring(edited, predictor.names)
         more["rescoring"] += [{**where, **row} for row in rescored]
-        more["pareto"] += [{**where, **row} for row in edited.pareto]
+        more["pareto"] += [{**where, **row} for row in edited.pareto()]
         more["timing"] += [{**where, **row} for row in _timing(edited, predictor.names)]
         for sample in held_out[: cfg.subspace]:
             part = entanglement(context, sample, t, predictor, reference.latents[t])
             more["subspace"] += [{**where, **row} for row in part]
         for method, one in found.items():
+            if method.startswith("file "):
+                continue
             name = f"{method}_{t_frac:g}T"
             sets[name] = Directions.of(
                 one,
@@ -151,6 +156,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
                     "rank": context.cfg.svd.rank,
                     "steps": context.cfg.schedule.steps,
                     "seed": context.cfg.seed,
+                    "diffgeo": __version__,
                 },
             )
     table = pd.DataFrame(rows)
@@ -170,8 +176,13 @@ def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, in
     """(fraction, timestep): ``t_fracs`` or the run's, and those of direction files that are not among them."""
     schedule, steps = context.model.schedule, context.cfg.schedule.steps
     times = context.edit_times if cfg.t_fracs is None else [(f, schedule.nearest(f, steps)) for f in cfg.t_fracs]
+    feature, names = context.cfg.feature, [Path(path).stem for path in cfg.files]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"study.disentanglement.files={cfg.files} holds one name twice; rename a file")
     for path in cfg.files:
-        t = load_directions(path).t
+        loaded = load_directions(path)
+        t = loaded.t
+        loaded.check(context.model, t=t, block=feature.block, pool=feature.pool)
         if t not in schedule.timesteps(steps):
             raise DirectionsError(
                 f"{path} belongs to timestep {t}, which schedule.steps={steps} leaves out; change steps"
@@ -243,28 +254,30 @@ def _directions(
         elif method == "pca_h":
             n = max(cfg.codes, cfg.directions + 1)
             found[method] = pca_directions(features(context, n, t), min(cfg.directions, n - 1))
-    for path in cfg.files:
-        loaded = load_directions(path)
-        if loaded.t == t:
-            feature = context.cfg.feature
-            loaded.check(context.model, t=t, block=feature.block, pool=feature.pool)
-            found[Path(path).stem] = GlobalDirections(loaded.U.to(bases[0].U), loaded.score, loaded.method)
     signed = {}
     for name, one in found.items():
         u = one.U[:, : cfg.directions]
         overlap = bases[0].U.T @ u
         u = u * torch.where(overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)) < 0, -1.0, 1.0)
         signed[name] = GlobalDirections(u, one.score[: cfg.directions], one.method)
+    for path in cfg.files:  # published signs are kept: their labels depend on them
+        loaded = load_directions(path)
+        if loaded.t == t:
+            u = loaded.U.to(bases[0].U)[:, : cfg.directions]
+            signed[f"file {Path(path).stem}"] = GlobalDirections(u, loaded.score[: cfg.directions], loaded.method)
     return signed
 
 
 class _Edited:
     """Everything that the edits of one timestep gave, sample by sample."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
+    def __init__(self, predictor: AttributePredictor) -> None:
+        self.names, self.predictor = predictor.names, predictor
         self.rows: list[Row] = []
-        self.pareto: list[Row] = []
+        self.levels: dict[tuple[str, float], list[Tensor]] = {}  # Δa (K, A) of each sample at each strength
+        self.samples: list[int] = []
+        self.moves: dict[str, list[Tensor]] = {}  # changes of CLIP's embedding, (K, e) a sample
+        self.axes: dict[str, Tensor] = {}
         self.frames: list[Tensor] = []
         self.changes: dict[str, list[Tensor]] = {}
         self.gammas: dict[tuple[str, int], list[float]] = {}  # what matched the samples before: a good start
@@ -280,6 +293,7 @@ class _Edited:
             chosen = scores.targets(changes, held_out=True) if len(changes) > 1 else own
             mean, largest = scores.attribute_dependency(changes, chosen)
             precision, flattered = scores.edit_precision(changes, chosen), scores.edit_precision(changes, own)
+            towards = self._towards(method, changes, chosen)
             mine = [row for row in self.rows if row["method"] == method]
             k = changes.shape[1]
             for place, row in enumerate(mine):
@@ -292,8 +306,39 @@ class _Edited:
                     "dependency_max": largest[i, j].item(),
                     "precision": precision[i, j].item(),
                     "precision_own": flattered[i, j].item(),
+                    "s_dir": math.nan if towards is None else towards[i, j].item(),
                 }
         return self.rows
+
+    def _towards(self, method: str, changes: Tensor, chosen: Tensor) -> Tensor | None:
+        """S_dir towards the target, with the sign that it has on the other samples, (N, K); None without CLIP."""
+        if not isinstance(self.predictor, ClipPredictor) or len(changes) < 2:
+            return None
+        others = changes.sum(dim=0, keepdim=True) - changes
+        sign = others.gather(-1, chosen[..., None]).sign()
+        text = self.predictor.text_directions.cpu()[chosen] * sign
+        return scores.directional_similarity(torch.stack(self.moves[method]), text)
+
+    def pareto(self) -> Iterator[Row]:
+        """Each curve follows one attribute: the target at the matched strength, chosen on the other samples."""
+        by_method = self.by_method()
+        for (method, level), parts in self.levels.items():
+            matched, changes = by_method[method], torch.stack(parts)
+            target = scores.targets(matched, held_out=len(matched) > 1)
+            mean, largest = scores.attribute_dependency(changes, target)
+            on = changes.abs().gather(-1, target[..., None])[..., 0]
+            for i, sample in enumerate(self.samples):
+                for k in range(changes.shape[1]):
+                    yield {
+                        "sample": sample,
+                        "method": method,
+                        "direction": k,
+                        "level": level,
+                        "target": self.names[int(target[i, k])],
+                        "on_target": on[i, k].item(),
+                        "collateral": mean[i, k].item(),
+                        "collateral_max": largest[i, k].item(),
+                    }
 
     def table(self) -> tuple[pd.DataFrame, dict[str, Tensor]]:
         """(the rows so far, Δa by method)."""
@@ -313,7 +358,7 @@ def _edit(
     """Edit one sample along every direction; returns the perceptual change that the edits were brought to."""
     predictor = context.predictor
     assert predictor is not None
-    edits = list(_edits(context, cfg, sample, t, found))
+    edits = list(_edits(context, cfg, sample, t, found, out.axes))
     known, strength = out.gammas, context.gammas[-1].item()
     start = torch.tensor([median(known.get((edit.variant, edit.direction), [strength])) for edit in edits])
     matched = match_edits(context, sample, t, edits, target, start=start)
@@ -325,7 +370,6 @@ def _edit(
     similar = _fidelity(edited, original)
     clipped, colour = clipped_share(edited) - clipped_share(original), chroma(edited) - chroma(original)
     same = None if context.identity is None else context.identity(edited, original)
-    towards = _directional(predictor, original, edited, changes)
     local = scores.local_success(changes, moved=cfg.moved, still=cfg.still)
     frame = sum(map(len, out.frames))
     for i, edit in enumerate(edits):
@@ -346,22 +390,42 @@ def _edit(
             "clipped_change": clipped[i].item(),
             "chroma_change": colour[i].item(),
             "identity": math.nan if same is None else same[i].item(),
-            "s_dir": math.nan if towards is None else towards[i].item(),
+            "s_dir": math.nan,  # needs the other samples, see finish
         }
         row |= {f"delta_{name}": changes[i, j].item() for j, name in enumerate(predictor.names)}
         out.rows.append(row)
+    embedded = None
+    if isinstance(predictor, ClipPredictor):
+        with torch.no_grad():
+            embedded = (predictor.embed(edited) - predictor.embed(original)).cpu()
     for method in dict.fromkeys(edit.variant for edit in edits):
         rows = [i for i, edit in enumerate(edits) if edit.variant == method]
+        if embedded is not None:
+            out.moves.setdefault(method, []).append(embedded[rows])
         out.changes.setdefault(method, []).append(changes[rows])
-    out.pareto += _pareto(context, cfg, sample, t, edits, matched.gammas, changes, before, reference)
+    out.samples.append(sample.index)
+    for level in sorted({*cfg.levels, 1.0}):
+        weaker = changes
+        if level != 1.0:
+            moved = latents(context, sample, t, edits, (matched.gammas * level).tolist())
+            weaker = scores.standardise(predictor(context.decode(moved, t, sample)) - before, reference.attributes)
+        for method in dict.fromkeys(edit.variant for edit in edits):
+            rows = [i for i, edit in enumerate(edits) if edit.variant == method]
+            out.levels.setdefault((method, level), []).append(weaker[rows])
     pictures = torch.cat([original, edited]).clamp(-1, 1)
     out.frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
     return matched.target
 
 
 def _edits(
-    context: Context, cfg: DisentanglementConfig, sample: Sample, t: int, found: Mapping[str, GlobalDirections]
+    context: Context,
+    cfg: DisentanglementConfig,
+    sample: Sample,
+    t: int,
+    found: Mapping[str, GlobalDirections],
+    axes: dict[str, Tensor],
 ) -> Iterator[Edit]:
+    """Every method's edits; a singular vector's sign is arbitrary, so that of the first sample's is kept."""
     x, basis = context.latent(sample, t), context.basis(sample, t)
     k, limit = min(cfg.directions, basis.rank), context.gammas[-1].item() * cfg.limit
     for method in [*cfg.methods, *(name for name in found if name not in METHODS)]:
@@ -369,48 +433,15 @@ def _edits(
             case "local":
                 v = basis.V[:, :k]
             case "random":
-                v = random_in_x(context, sample, k)
+                v = random_in_x(context, k)  # the same for every sample, as global directions are
             case "x0" | "eps":
                 v = context.basis_of(output_map(context, t, method), x, rank=k).V
             case _:
                 v = from_h(found[method].U[:, :k], basis)
+        if method in ("local", "x0", "eps"):
+            first = axes.setdefault(method, v)
+            v = v * torch.where((first * v).sum(dim=0) < 0, -1.0, 1.0)
         yield from straight(context, method, v, limit)
-
-
-def _pareto(
-    context: Context,
-    cfg: DisentanglementConfig,
-    sample: Sample,
-    t: int,
-    edits: list[Edit],
-    gammas: Tensor,
-    matched: Tensor,
-    before: Tensor,
-    reference: Reference,
-) -> Iterator[Row]:
-    """Each edit's target is that of the matched strength, so that a curve follows one attribute."""
-    predictor = context.predictor
-    assert predictor is not None
-    target = matched.abs().argmax(dim=-1)
-    for level in sorted({*cfg.levels, 1.0}):
-        changes = matched
-        if level != 1.0:
-            moved = latents(context, sample, t, edits, (gammas * level).tolist())
-            pictures = context.decode(moved, t, sample)
-            changes = scores.standardise(predictor(pictures) - before, reference.attributes)
-        mean, largest = scores.attribute_dependency(changes, target)
-        for i, edit in enumerate(edits):
-            yield {
-                "sample": sample.index,
-                "method": edit.variant,
-                "direction": edit.direction,
-                "level": level,
-                "gamma": gammas[i].item() * level,
-                "target": predictor.names[int(target[i])],
-                "on_target": changes[i, target[i]].abs().item(),
-                "collateral": mean[i].item(),
-                "collateral_max": largest[i].item(),
-            }
 
 
 def _fidelity(edited: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
@@ -419,17 +450,6 @@ def _fidelity(edited: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
     ssim = structural_similarity_index_measure(a, b, data_range=2.0, reduction="none")
     psnr = peak_signal_noise_ratio(a, b, data_range=2.0, reduction="none", dim=(1, 2, 3))
     return cast(Tensor, ssim).reshape(-1).cpu(), psnr.reshape(-1).cpu()
-
-
-def _directional(predictor: AttributePredictor, original: Tensor, edited: Tensor, changes: Tensor) -> Tensor | None:
-    """S_dir towards the attribute that each edit moved most, with its sign; None without CLIP."""
-    if not isinstance(predictor, ClipPredictor):
-        return None
-    with torch.no_grad():
-        moved = (predictor.embed(edited) - predictor.embed(original)).cpu()
-    most = changes.abs().argmax(dim=-1)
-    sign = changes.gather(-1, most[:, None]).sign()
-    return scores.directional_similarity(moved, predictor.text_directions.cpu()[most] * sign)
 
 
 def _codes(
@@ -487,7 +507,8 @@ def _timing(edited: _Edited, names: tuple[str, ...]) -> Iterator[Row]:
 def _say(card: pd.DataFrame) -> None:
     """The comparison with chance, in words."""
     for row in card[card["metric"] == "precision_gain"].to_dict("records"):
-        verdict = "beyond chance" if row["low"] > 0 else "below chance" if row["high"] < 0 else "not beyond chance"
+        beyond = row["low"] > 0 and row["p"] <= SIGNIFICANT
+        verdict = "too few samples to tell" if row["n"] < 5 else "beyond chance" if beyond else "not beyond chance"
         log.info(
             "%s at t = %g T: edit precision %+.2f against random directions, 95 %% [%.2f, %.2f] over %d samples: %s",
             row["method"],
@@ -505,7 +526,10 @@ def _scalars(table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[st
     card = tables["scorecard"]
     headline = card[card["metric"].isin(["precision", "precision_gain", "effect_disentanglement", "dci_d"])]
     for row in headline.dropna(subset=["value"]).to_dict("records"):
-        scalars[f"{row['metric']}/{row['method']}/t_{row['t_frac']:g}"] = float(row["value"])
+        key = f"{row['metric']}/{row['method']}/t_{row['t_frac']:g}"
+        scalars[key] = float(row["value"])
+        if row["metric"] == "precision_gain" and not math.isnan(row["low"]):
+            scalars |= {f"{key}_low": float(row["low"]), f"{key}_high": float(row["high"])}
     if "subspace" in tables:
         inside = tables["subspace"]
         for t_frac, part in inside.groupby("t_frac", sort=False):

@@ -101,9 +101,10 @@ def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
     return torch.stack([pull_back(inside[:, i], basis) for i in range(inside.shape[1])], dim=1)
 
 
-def random_in_x(context: Context, sample: Sample, k: int) -> Tensor:
-    """K orthonormal directions drawn uniformly in X, shape (d, k); a sample's own, the same at every timestep."""
-    generator = torch.Generator().manual_seed(_RANDOM + context.cfg.seed + sample.index)
+def random_in_x(context: Context, k: int, sample: Sample | None = None) -> Tensor:
+    """K orthonormal directions drawn uniformly in X, shape (d, k): a sample's own, or one draw for all of them."""
+    own = -1 if sample is None else sample.index
+    generator = torch.Generator().manual_seed(_RANDOM + context.cfg.seed + own)
     draw = torch.randn(context.latent_size, k, generator=generator, dtype=context.model.dtype)
     q: Tensor = torch.linalg.qr(draw.to(context.model.device)).Q
     return q

@@ -2,7 +2,7 @@
 
 Effects come from edits, codes from unedited pictures; definitions are those of :mod:`diffgeo.metrics`. ``null`` is what
 the same score gives after the factors were shuffled over pictures (codes), or for edits along random directions
-(``precision_gain``, whose value is the paired difference to them).
+(``precision_gain``, whose value is the paired difference to them; ``p`` is that of the sign test).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from diffgeo.metrics.modular import (
     SeparatedAttributePredictability,
     TransferSuccess,
 )
-from diffgeo.metrics.statistics import Estimate, resample
+from diffgeo.metrics.statistics import Estimate, resample, sign_test
 
 __all__ = ["scorecard"]
 
 Row = dict[str, Any]
-OF_EDITS = ("gamma", "change", "ssim", "psnr", "clipped_change", "chroma_change", "identity", "s_dir")
+OF_EDITS = ("matched", "gamma", "change", "ssim", "psnr", "clipped_change", "chroma_change", "identity", "s_dir")
 """Columns of the edits' table that are averaged as they are."""
 
 
@@ -59,8 +59,8 @@ def scorecard(
         found = dict(_effects(delta, cfg)) | dict(_means(table[table["method"] == method], cfg))
         rows += [_row(method, name, estimate) for name, estimate in found.items()]
         if baseline is not None and method != "random":
-            gain, null = _gain(delta, baseline, cfg)
-            rows.append(_row(method, "precision_gain", gain, null))
+            gain, null, p = _gain(delta, baseline, cfg)
+            rows.append(_row(method, "precision_gain", gain, null) | {"p": p})
     for method, code in codes.items():
         rows += [_row(method, name, estimate, null) for name, estimate, null in _of_codes(code, factors, cfg)]
     return rows
@@ -68,7 +68,7 @@ def scorecard(
 
 def _row(method: str, metric: str, estimate: Estimate, null: float = math.nan) -> Row:
     ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {"method": method, "metric": metric, **ends, "n": estimate.n, "null": null}
+    return {"method": method, "metric": metric, **ends, "n": estimate.n, "null": null, "p": math.nan}
 
 
 def _effects(changes: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
@@ -96,25 +96,27 @@ def _effects(changes: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str,
 def _means(table: pd.DataFrame, cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
     """Plain columns: a mean over directions a sample, then over samples; infinite and missing values are left out."""
     for column in OF_EDITS:
-        finite = table[column].where(table[column].abs() < math.inf)
+        finite = table[column].astype(float)
+        finite = finite.where(finite.abs() < math.inf)
         values = finite.groupby(table["sample"], sort=False).mean().dropna()
         if len(values):
             mean = resample(lambda x: x.mean().item(), torch.tensor(values.to_numpy(float)), draws=cfg.draws)
             yield column, mean
 
 
-def _gain(changes: Tensor, baseline: Tensor, cfg: DisentanglementConfig) -> tuple[Estimate, float]:
-    """Edit precision less that of random directions on the same samples, and the latter's mean."""
+def _gain(changes: Tensor, baseline: Tensor, cfg: DisentanglementConfig) -> tuple[Estimate, float, float]:
+    """Edit precision less that of random directions on the same samples, the latter's mean, and the sign test's p."""
     per_sample = []
     for delta in (changes, baseline):
         precision = edit_precision(delta, targets(delta, held_out=len(delta) > 1))
         per_sample.append(precision.double().mean(dim=1))
     difference = resample(lambda x: x.mean().item(), per_sample[0] - per_sample[1], draws=max(cfg.draws, 1000))
-    return difference, per_sample[1].mean().item()
+    _, p = sign_test((per_sample[0] - per_sample[1]).numpy())
+    return difference, per_sample[1].mean().item(), p
 
 
 def _of_codes(codes: Tensor, factors: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate, float]]:
-    draws = max(10, cfg.draws // 20)  # every draw fits all regressors anew
+    draws = max(20, cfg.draws // 10)  # every draw fits all regressors anew
     shuffled = factors[torch.randperm(len(factors), generator=torch.Generator().manual_seed(0))]
     regressor: Any = cfg.regressor
     dci = DCI(draws=draws, regressor=regressor)
