@@ -22,7 +22,7 @@ Tables:
     disentanglement              one row per edit (timestep, method, direction, sample)
     …_scorecard                  one row per (timestep, method, metric): value, 95 % interval over samples, n
     …_rescoring                  R_ij and E|Δa_j| (timestep, method, direction, attribute), with the directions' labels
-    …_pareto                     target change against collateral at several strengths
+    …_pareto                     target change against collateral at several strengths, the target chosen held out
     …_timing                     share of an edit's effect that falls on each attribute, by timestep
     …_subspace                   how much of an attribute's gradient the tangent space holds (see ``subspace``)
 """
