@@ -1,8 +1,10 @@
 """Codes and effects with known answers, and a second implementation of every score."""
 
 import math
+from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import entropy
@@ -182,14 +184,24 @@ def test_sap_of_a_binary_factor_is_a_gap_of_accuracies():
     assert sap(codes, labels) == pytest.approx(0.5, abs=0.06)
 
 
-def test_factor_vae_votes_as_counted_by_hand():
-    """Two codes, two factors; code 0 is factor 0, code 1 noise: each vote of factor 0 goes to code 0 ..."""
-    v = torch.stack([torch.tensor([-1.0, 1.0]).repeat(200), torch.tensor([-1.0, 1.0]).repeat_interleave(200)], dim=1)
-    codes = torch.stack([v[:, 0], draw(400).float()], dim=1)
-    # ... and those of factor 1 to the noise or to code 0, whichever varies less: neither is constant there
-    score = factor_vae_score(codes, v, votes=2000)
-    assert 0.6 < score <= 1
-    assert factor_vae_score(v, v, votes=200) == 1
+def test_factor_vae_agrees_with_one_built_from_pandas():
+    """Groups by quantiles, votes counted in a dictionary, the majority elected on other votes than it is judged by."""
+    codes, factors = mixed()
+    frame = pd.DataFrame(codes.numpy() / codes.numpy().std(axis=0))
+    groups = []
+    for v in factors.numpy().T:
+        cells = pd.Series(v) if len(np.unique(v)) == 2 else pd.qcut(v, 5, labels=False)
+        groups.append([rows.index.to_numpy() for _, rows in frame.groupby(np.asarray(cells))])
+    random, counts = np.random.default_rng(5), [Counter(), Counter()]
+    for vote in range(16_000):
+        k = random.integers(len(groups))
+        rows = random.choice(groups[k][random.integers(len(groups[k]))], 16)
+        counts[vote % 2][int(frame.to_numpy()[rows].var(axis=0).argmin()), k] += 1
+    elected = {code: max((n, k) for (c, k), n in counts[0].items() if c == code)[1] for code, _ in counts[0]}
+    right = sum(n for (code, k), n in counts[1].items() if elected.get(code) == k)
+    ours = factor_vae_score(codes, factors, votes=16_000)
+    assert ours == pytest.approx(right / counts[1].total(), abs=0.02)
+    assert 0.3 < ours < 0.95  # neither end, where anything agrees
 
 
 # degenerate input

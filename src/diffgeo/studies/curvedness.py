@@ -127,7 +127,9 @@ def _walk(
             else:
                 points = lerp(a, b, weights) if name == "lerp" else arc
             bases = [ends[0], *(basis_at(x) for x in points[1:-1]), ends[1]]
-        paths.append(_Path(pair, samples, pool, name, points, _features(f, points), goal, bases, extra))
+        # what follows looks at H alone; the V of all points of a paper-sized run would fill a machine
+        slim = [replace(basis, V=basis.V[:0].clone(), U=basis.U.cpu(), s=basis.s.cpu()) for basis in bases]
+        paths.append(_Path(pair, samples, pool, name, points, _features(f, points), goal, slim, extra))
     return paths
 
 
