@@ -538,6 +538,8 @@ class DisentanglementConfig:
         renders: these pictures are rendered FactorFaces with their true factors, inverted (true), or generated ones
             with predicted attributes (false); null renders for the shipped model of all factors.
         regressor: of DCI, ``lasso`` or ``forest``.
+        min_spread: smallest standard deviation, over unedited pictures and in the predictor's units (range −1 to 1), of
+            an attribute that counts; one that hardly varies has no scale.
         moved: standard deviations that count as a change (local and transfer success).
         still: what the others must stay under, as a fraction of ``moved``.
         draws: bootstrap resamples.
@@ -556,6 +558,7 @@ class DisentanglementConfig:
     codes: int = 48
     renders: bool | None = None
     regressor: str = "lasso"
+    min_spread: float = 0.02
     moved: float = 1.0
     still: float = 0.5
     draws: int = 200

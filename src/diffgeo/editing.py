@@ -77,7 +77,6 @@ def normalise_distortion(
     """
     if not 0 <= kappa < 1:
         raise ValueRangeError(f"edit.kappa is {kappa}; allowed is 0 <= kappa < 1")
-    x = x.expand_as(moved)
     before = schedule.predict_x0(x, predict_noise(x, t), t)
     after = schedule.predict_x0(moved, predict_noise(moved, t), t)
     pixels = (1, 2, 3)

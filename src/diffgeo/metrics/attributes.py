@@ -191,8 +191,9 @@ def label_direction(
 
     Returns:
         (label, confidence): ``"hair_lightness + (1.00), skin_tone − (0.83)"``, each attribute with the share of samples
-        that move that way by at least half the threshold, and the first one's share; (``"no attribute"``, NaN) when
-        nothing moves by the threshold on average.
+        on which the label that the *others* give comes true (they name the attribute, and it moves their way by at
+        least half the threshold), and the first one's share; (``"no attribute"``, NaN) when nothing moves by the
+        threshold on average. The shares are NaN, and not written, for a single sample.
 
     Raises:
         ShapeError: changes are not (N ≥ 1, A).
@@ -201,6 +202,11 @@ def label_direction(
         raise ShapeError(f"changes have shape {tuple(changes.shape)}; expected (N >= 1, {len(names)})")
     mean = changes.mean(dim=0)
     named = [j for j in mean.abs().argsort(descending=True)[:most].tolist() if abs(mean[j]) >= threshold]
-    shares = [(changes[:, j] * mean[j].sign() >= threshold / 2).double().mean().item() for j in named]
+    if len(changes) < 2:
+        label = ", ".join(f"{names[j]} {'+' if mean[j] > 0 else '−'}" for j in named)
+        return label or "no attribute", float("nan")
+    others = (changes.sum(dim=0) - changes) / (len(changes) - 1)
+    true = (others.abs() >= threshold) & (changes * others.sign() >= threshold / 2)
+    shares = [true[:, j].double().mean().item() for j in named]
     parts = [f"{names[j]} {'+' if mean[j] > 0 else '−'} ({share:.2f})" for j, share in zip(named, shares, strict=True)]
     return (", ".join(parts), shares[0]) if parts else ("no attribute", float("nan"))

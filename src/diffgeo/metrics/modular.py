@@ -18,7 +18,7 @@ from diffgeo.errors import ShapeError
 from diffgeo.metrics import disentanglement, edits
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_path_length
-from diffgeo.metrics.statistics import Estimate, resample
+from diffgeo.metrics.statistics import Estimate, resample, resample_all
 
 __all__ = [
     "AttributeDependency",
@@ -224,22 +224,14 @@ class DCI(_OfCodes):
 
     def compute(self) -> dict[str, Estimate]:
         """``disentanglement``, ``completeness``, ``informativeness``; every resample fits all regressors anew."""
-        codes, factors = self.gathered()
         parts = ("disentanglement", "completeness", "informativeness")
-        fits: dict[int, disentanglement.Dci] = {}
 
-        def part(name: str) -> Callable[[Tensor, Tensor], float]:
-            count = iter(range(10**9))
+        def fit(codes: Tensor, factors: Tensor) -> list[float]:
+            found = disentanglement.dci(codes, factors, **self.options)
+            return [float(getattr(found, part)) for part in parts]
 
-            def score(x: Tensor, y: Tensor) -> float:
-                key = next(count)  # the three statistics see the same resamples in the same order
-                if key not in fits:
-                    fits[key] = disentanglement.dci(x, y, **self.options)
-                return float(getattr(fits[key], name))
-
-            return score
-
-        return {name: self._estimate(part(name), codes, factors) for name in parts}
+        found = resample_all(fit, *self.gathered(), draws=self.draws, seed=self.seed, halves=True)
+        return dict(zip(parts, found, strict=True))
 
 
 class MutualInformationGap(_OfCodes):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 
-__all__ = ["Estimate", "mean_interval", "monte_carlo_p", "resample", "sign_test"]
+__all__ = ["Estimate", "mean_interval", "monte_carlo_p", "resample", "resample_all", "sign_test"]
 
 
 class Estimate(NamedTuple):
@@ -66,24 +66,42 @@ def resample(
         ShapeError: the tensors have unequal lengths, or none is given.
         ValueRangeError: n = 0, or the statistic refuses the samples themselves.
     """
+    return resample_all(
+        lambda *rows: (statistic(*rows),), *samples, level=level, draws=draws, seed=seed, halves=halves
+    )[0]
+
+
+def resample_all(
+    statistic: Callable[..., Sequence[float]],
+    *samples: Tensor,
+    level: float = 0.95,
+    draws: int = 200,
+    seed: int = 0,
+    halves: bool = False,
+) -> list[Estimate]:
+    """Several numbers that one costly computation gives together; see :func:`resample`."""
     if not samples or any(len(x) != len(samples[0]) for x in samples):
         raise ShapeError(f"samples have lengths {[len(x) for x in samples]}; expected one length")
     n = len(samples[0])
     if n == 0:
         raise ValueRangeError("a statistic needs at least one sample")
-    value = float(statistic(*samples))
-    if n < (4 if halves else 2) or math.isnan(value):
-        return Estimate(value, math.nan, math.nan, n)
+    values = [float(value) for value in statistic(*samples)]
+    if n < (4 if halves else 2) or all(math.isnan(value) for value in values):
+        return [Estimate(value, math.nan, math.nan, n) for value in values]
     random, found = np.random.default_rng(seed), []
     for _ in range(draws):
         rows = random.permutation(n)[: n // 2] if halves else random.integers(n, size=n)
         try:
-            found.append(float(statistic(*(x[rows] for x in samples))))
+            found.append([float(value) for value in statistic(*(x[rows] for x in samples))])
         except ValueRangeError:  # a degenerate resample says nothing
             continue
-    kept = np.asarray(found)
-    kept = kept[~np.isnan(kept)]
-    if len(kept) < 2:
+    columns = np.asarray(found).reshape(len(found), len(values)).T
+    return [_estimate(value, column, n, level, halves) for value, column in zip(values, columns, strict=True)]
+
+
+def _estimate(value: float, drawn: np.ndarray[Any, Any], n: int, level: float, halves: bool) -> Estimate:
+    kept = drawn[~np.isnan(drawn)]
+    if math.isnan(value) or len(kept) < 2:
         return Estimate(value, math.nan, math.nan, n)
     if halves:
         reach = float(norm.ppf((1 + level) / 2) * kept.std(ddof=1))

@@ -22,6 +22,7 @@ Tables:
     disentanglement              one row per edit (timestep, method, direction, sample)
     …_scorecard                  one row per (timestep, method, metric): value, 95 % interval over samples, n
     …_rescoring                  R_ij and E|Δa_j| (timestep, method, direction, attribute), with the directions' labels
+    …_dependency                 mean collateral of the edits whose target moved by so much (StyleSpace's curve)
     …_pareto                     target change against collateral at several strengths, the target chosen held out
     …_timing                     share of an edit's effect that falls on each attribute, by timestep
     …_subspace                   how much of an attribute's gradient the tangent space holds (see ``subspace``)
@@ -32,7 +33,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -44,18 +44,15 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from diffgeo import __version__
 from diffgeo.config import METHODS, DisentanglementConfig
-from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.directions import Directions, load_directions
 from diffgeo.errors import ConfigError, DirectionsError
 from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_directions, random_directions
 from diffgeo.metrics import edits as scores
-from diffgeo.metrics.attributes import AttributePredictor, label_direction
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
-from diffgeo.noise_schedule import CLEAN
 from diffgeo.results import Result
-from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.edited import Edited
 from diffgeo.studies.matching import (
     TOL,
     Edit,
@@ -67,6 +64,7 @@ from diffgeo.studies.matching import (
     random_in_x,
     straight,
 )
+from diffgeo.studies.reference import Reference, reference_pictures
 from diffgeo.studies.scorecard import scorecard
 from diffgeo.studies.subspace import entanglement
 from diffgeo.studies.timing import coarse_to_fine
@@ -76,32 +74,11 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+_TABLES = ("scorecard", "rescoring", "dependency", "pareto", "timing", "subspace")
+_HEADLINE = ("precision", "precision_gain", "precision_gain_matched", "effect_disentanglement", "dci_d")
 GLOBAL = ("nearest", "hungarian", "frechet")
 SIGNIFICANT = 0.05
 """Largest p of the sign test with which a gain over random directions counts, beside its interval."""
-_CODES = 8_000_000
-"""First seed of the pictures whose codes are scored, apart from those of samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Unedited pictures: the scale of attributes, and codes with their factors.
-
-    Attributes:
-        pictures: shape (N, 3, H, W).
-        attributes: predicted, shape (N, A).
-        factors: known where the pictures were rendered, else the predicted ones, shape (N, A').
-        factor_names: of A'.
-        known: whether they were rendered.
-        latents: x_t by timestep, shape (N, C, H, W) each.
-    """
-
-    pictures: Tensor
-    attributes: Tensor
-    factors: Tensor
-    factor_names: tuple[str, ...]
-    known: bool
-    latents: dict[int, Tensor]
 
 
 def run(context: Context, cfg: DisentanglementConfig) -> Result:
@@ -117,26 +94,28 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
     first = min(cfg.training or max(2, 2 * len(samples) // 5), len(samples) - 1)
     training, held_out = samples[:first], samples[first:]
     times = _times(context, cfg)
-    reference = _reference(context, cfg, predictor, [t for _, t in times])
+    reference = reference_pictures(context, cfg, predictor, [t for _, t in times])
     rows: list[Row] = []
-    more: dict[str, list[Row]] = {name: [] for name in ("scorecard", "rescoring", "pareto", "timing", "subspace")}
+    more: dict[str, list[Row]] = {name: [] for name in _TABLES}
     sets: dict[str, Directions] = {}
     frames: list[Tensor] = []
     for t_frac, t in context.track(times, "disentanglement"):
         where = {"t_frac": t_frac, "t": t}
-        found = _directions(context, cfg, training, t)
-        edited = _Edited(predictor)
+        k = min(cfg.directions, *(context.basis(sample, t).rank for sample in samples))  # svd.share varies the rank
+        found = _directions(context, cfg, training, t, k)
+        edited = Edited(predictor, reference)
         target = cfg.change
         for sample in held_out:
-            target = _edit(context, cfg, sample, t, found, reference, target, edited)
+            target = _edit(context, cfg, sample, t, k, found, reference, target, edited)
         rows += [{**where, **row, "frame": row["frame"] + sum(map(len, frames))} for row in edited.finish()]
         frames += edited.frames
         codes = _codes(context, cfg, found, reference, t)
         more["scorecard"] += [{**where, **row} for row in scorecard(edited.table(), codes, reference.factors, cfg)]
-        rescored, labels = _rescoring(edited, predictor.names)
-        more["rescoring"] += [{**where, **row} for row in rescored]
+        labels = edited.labels()
+        more["rescoring"] += [{**where, **row} for row in edited.rescoring(labels)]
+        more["dependency"] += [{**where, **row} for row in edited.dependency()]
         more["pareto"] += [{**where, **row} for row in edited.pareto()]
-        more["timing"] += [{**where, **row} for row in _timing(edited, predictor.names)]
+        more["timing"] += [{**where, **row} for row in edited.timing()]
         for sample in held_out[: cfg.subspace]:
             part = entanglement(context, sample, t, predictor, reference.latents[t])
             more["subspace"] += [{**where, **row} for row in part]
@@ -150,7 +129,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
                 t=t,
                 block=context.cfg.feature.block,
                 pool=context.cfg.feature.pool,
-                labels=labels.get(method),
+                labels=[label for label, _ in labels[method]],
                 provenance={
                     "samples": [s.name for s in training] if method in GLOBAL else cfg.codes,
                     "rank": context.cfg.svd.rank,
@@ -176,6 +155,11 @@ def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, in
     """(fraction, timestep): ``t_fracs`` or the run's, and those of direction files that are not among them."""
     schedule, steps = context.model.schedule, context.cfg.schedule.steps
     times = context.edit_times if cfg.t_fracs is None else [(f, schedule.nearest(f, steps)) for f in cfg.t_fracs]
+    if len({t for _, t in times}) < len(times):
+        raise ConfigError(
+            f"study.disentanglement.t_fracs={cfg.t_fracs} falls on {len({t for _, t in times})} of {steps} timesteps; "
+            "raise schedule.steps, or leave out fractions"
+        )
     feature, names = context.cfg.feature, [Path(path).stem for path in cfg.files]
     if len(set(names)) < len(names):
         raise ConfigError(f"study.disentanglement.files={cfg.files} holds one name twice; rename a file")
@@ -192,57 +176,8 @@ def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, in
     return times
 
 
-def _reference(
-    context: Context, cfg: DisentanglementConfig, predictor: AttributePredictor, times: list[int]
-) -> Reference:
-    model, steps, n = context.model, context.cfg.schedule.steps, cfg.codes
-    known = _rendered(context, cfg)
-    wanted = sorted(set(times), reverse=True)
-    kept: dict[int, list[Tensor]] = {t: [] for t in wanted}
-    pictures, factors = [], []
-    with context.display.task("unedited pictures", n) as advance:
-        for start in range(0, n, 16):
-            seeds = [_CODES + i for i in range(start, min(start + 16, n))]
-            if known:
-                z = torch.cat([sample_factors(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-                chunk = render(z, model.picture_size)
-                x, at = model.encode(chunk.to(model.device, model.dtype)), CLEAN
-                for t in reversed(wanted):
-                    x, at = ddim_invert(model, x, steps=steps, start=at, stop=t), t
-                    kept[t].append(x)
-                factors.append(z)
-            else:
-                x, at = initial_noise(model, seeds), model.schedule.T
-                for t in wanted:
-                    x, at = (x if t == at else ddim_sample(model, x, steps=steps, start=at, stop=t, clip=True)), t
-                    kept[t].append(x)
-                chunk = model.decode(ddim_sample(model, x, steps=steps, start=at, clip=True)).cpu()
-            pictures.append(chunk)
-            advance(len(seeds))
-    shown = torch.cat(pictures)
-    attributes = predictor(shown)
-    names = FACTOR_NAMES if known else predictor.names
-    return Reference(
-        shown,
-        attributes,
-        torch.cat(factors) if known else attributes,
-        tuple(names),
-        known,
-        {t: torch.cat(parts) for t, parts in kept.items()},
-    )
-
-
-def _rendered(context: Context, cfg: DisentanglementConfig) -> bool:
-    """Whether codes are those of rendered faces, whose factors are known."""
-    own = context.own_predictor or context.predictor
-    faces = own is not None and own.names == FACTOR_NAMES
-    if cfg.renders and not faces:
-        raise ConfigError("study.disentanglement.renders=true needs a model of FactorFaces; leave it at null")
-    return context.model.source == "shipped:factor_faces" if cfg.renders is None else cfg.renders
-
-
 def _directions(
-    context: Context, cfg: DisentanglementConfig, training: list[Sample], t: int
+    context: Context, cfg: DisentanglementConfig, training: list[Sample], t: int, k: int
 ) -> dict[str, GlobalDirections]:
     """The methods that give directions of H, and files; each signed as the first training sample's best matches."""
     found: dict[str, GlobalDirections] = {}
@@ -252,97 +187,20 @@ def _directions(
             smallest = min(basis.rank for basis in bases)
             found[method] = global_directions([b.truncated(smallest) for b in bases], cast(Method, method))
         elif method == "pca_h":
-            n = max(cfg.codes, cfg.directions + 1)
-            found[method] = pca_directions(features(context, n, t), min(cfg.directions, n - 1))
+            n = max(cfg.codes, k + 1)
+            found[method] = pca_directions(features(context, n, t), k)
     signed = {}
     for name, one in found.items():
-        u = one.U[:, : cfg.directions]
+        u = one.U[:, :k]
         overlap = bases[0].U.T @ u
         u = u * torch.where(overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)) < 0, -1.0, 1.0)
-        signed[name] = GlobalDirections(u, one.score[: cfg.directions], one.method)
+        signed[name] = GlobalDirections(u, one.score[:k], one.method)
     for path in cfg.files:  # published signs are kept: their labels depend on them
         loaded = load_directions(path)
         if loaded.t == t:
-            u = loaded.U.to(bases[0].U)[:, : cfg.directions]
-            signed[f"file {Path(path).stem}"] = GlobalDirections(u, loaded.score[: cfg.directions], loaded.method)
+            u = loaded.U.to(bases[0].U)[:, :k]
+            signed[f"file {Path(path).stem}"] = GlobalDirections(u, loaded.score[:k], loaded.method)
     return signed
-
-
-class _Edited:
-    """Everything that the edits of one timestep gave, sample by sample."""
-
-    def __init__(self, predictor: AttributePredictor) -> None:
-        self.names, self.predictor = predictor.names, predictor
-        self.rows: list[Row] = []
-        self.levels: dict[tuple[str, float], list[Tensor]] = {}  # Δa (K, A) of each sample at each strength
-        self.samples: list[int] = []
-        self.moves: dict[str, list[Tensor]] = {}  # changes of CLIP's embedding, (K, e) a sample
-        self.axes: dict[str, Tensor] = {}
-        self.frames: list[Tensor] = []
-        self.changes: dict[str, list[Tensor]] = {}
-        self.gammas: dict[tuple[str, int], list[float]] = {}  # what matched the samples before: a good start
-
-    def by_method(self) -> dict[str, Tensor]:
-        """Δa, shape (N, K, A), by method."""
-        return {method: torch.stack(parts) for method, parts in self.changes.items()}
-
-    def finish(self) -> list[Row]:
-        """Rows with what needs all samples: held-out targets, and success on transfer."""
-        for method, changes in self.by_method().items():
-            own = scores.targets(changes, held_out=False)
-            chosen = scores.targets(changes, held_out=True) if len(changes) > 1 else own
-            mean, largest = scores.attribute_dependency(changes, chosen)
-            precision, flattered = scores.edit_precision(changes, chosen), scores.edit_precision(changes, own)
-            towards = self._towards(method, changes, chosen)
-            mine = [row for row in self.rows if row["method"] == method]
-            k = changes.shape[1]
-            for place, row in enumerate(mine):
-                i, j = divmod(place, k)
-                row |= {
-                    "target": self.names[int(chosen[i, j])],
-                    "target_held_out": len(changes) > 1,
-                    "on_target": changes[i, j, chosen[i, j]].abs().item(),
-                    "dependency_mean": mean[i, j].item(),
-                    "dependency_max": largest[i, j].item(),
-                    "precision": precision[i, j].item(),
-                    "precision_own": flattered[i, j].item(),
-                    "s_dir": math.nan if towards is None else towards[i, j].item(),
-                }
-        return self.rows
-
-    def _towards(self, method: str, changes: Tensor, chosen: Tensor) -> Tensor | None:
-        """S_dir towards the target, with the sign that it has on the other samples, (N, K); None without CLIP."""
-        if not isinstance(self.predictor, ClipPredictor) or len(changes) < 2:
-            return None
-        others = changes.sum(dim=0, keepdim=True) - changes
-        sign = others.gather(-1, chosen[..., None]).sign()
-        text = self.predictor.text_directions.cpu()[chosen] * sign
-        return scores.directional_similarity(torch.stack(self.moves[method]), text)
-
-    def pareto(self) -> Iterator[Row]:
-        """Each curve follows one attribute: the target at the matched strength, chosen on the other samples."""
-        by_method = self.by_method()
-        for (method, level), parts in self.levels.items():
-            matched, changes = by_method[method], torch.stack(parts)
-            target = scores.targets(matched, held_out=len(matched) > 1)
-            mean, largest = scores.attribute_dependency(changes, target)
-            on = changes.abs().gather(-1, target[..., None])[..., 0]
-            for i, sample in enumerate(self.samples):
-                for k in range(changes.shape[1]):
-                    yield {
-                        "sample": sample,
-                        "method": method,
-                        "direction": k,
-                        "level": level,
-                        "target": self.names[int(target[i, k])],
-                        "on_target": on[i, k].item(),
-                        "collateral": mean[i, k].item(),
-                        "collateral_max": largest[i, k].item(),
-                    }
-
-    def table(self) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-        """(the rows so far, Δa by method)."""
-        return pd.DataFrame(self.rows), self.by_method()
 
 
 def _edit(
@@ -350,15 +208,16 @@ def _edit(
     cfg: DisentanglementConfig,
     sample: Sample,
     t: int,
+    k: int,
     found: Mapping[str, GlobalDirections],
     reference: Reference,
     target: float | None,
-    out: _Edited,
+    out: Edited,
 ) -> float:
     """Edit one sample along every direction; returns the perceptual change that the edits were brought to."""
     predictor = context.predictor
     assert predictor is not None
-    edits = list(_edits(context, cfg, sample, t, found, out.axes))
+    edits = list(_edits(context, cfg, sample, t, k, found, out.axes))
     known, strength = out.gammas, context.gammas[-1].item()
     start = torch.tensor([median(known.get((edit.variant, edit.direction), [strength])) for edit in edits])
     matched = match_edits(context, sample, t, edits, target, start=start)
@@ -366,7 +225,7 @@ def _edit(
         known.setdefault((edit.variant, edit.direction), []).append(gamma)
     original, edited = matched.original, matched.edited
     before, after = predictor(original), predictor(edited)
-    changes = scores.standardise(after - before, reference.attributes)
+    changes = scores.standardise((after - before)[:, reference.columns], reference.attributes)
     similar = _fidelity(edited, original)
     clipped, colour = clipped_share(edited) - clipped_share(original), chroma(edited) - chroma(original)
     same = None if context.identity is None else context.identity(edited, original)
@@ -392,7 +251,7 @@ def _edit(
             "identity": math.nan if same is None else same[i].item(),
             "s_dir": math.nan,  # needs the other samples, see finish
         }
-        row |= {f"delta_{name}": changes[i, j].item() for j, name in enumerate(predictor.names)}
+        row |= {f"delta_{name}": changes[i, j].item() for j, name in enumerate(reference.names)}
         out.rows.append(row)
     embedded = None
     if isinstance(predictor, ClipPredictor):
@@ -408,7 +267,8 @@ def _edit(
         weaker = changes
         if level != 1.0:
             moved = latents(context, sample, t, edits, (matched.gammas * level).tolist())
-            weaker = scores.standardise(predictor(context.decode(moved, t, sample)) - before, reference.attributes)
+            weak = predictor(context.decode(moved, t, sample)) - before
+            weaker = scores.standardise(weak[:, reference.columns], reference.attributes)
         for method in dict.fromkeys(edit.variant for edit in edits):
             rows = [i for i, edit in enumerate(edits) if edit.variant == method]
             out.levels.setdefault((method, level), []).append(weaker[rows])
@@ -422,12 +282,13 @@ def _edits(
     cfg: DisentanglementConfig,
     sample: Sample,
     t: int,
+    k: int,
     found: Mapping[str, GlobalDirections],
     axes: dict[str, Tensor],
 ) -> Iterator[Edit]:
     """Every method's edits; a singular vector's sign is arbitrary, so that of the first sample's is kept."""
     x, basis = context.latent(sample, t), context.basis(sample, t)
-    k, limit = min(cfg.directions, basis.rank), context.gammas[-1].item() * cfg.limit
+    limit = context.gammas[-1].item() * cfg.limit
     for method in [*cfg.methods, *(name for name in found if name not in METHODS)]:
         match method:
             case "local":
@@ -469,41 +330,6 @@ def _codes(
     return {method: ((h - h.mean(dim=0)) @ u.double()).cpu() for method, u in directions.items()}
 
 
-def _rescoring(edited: _Edited, names: tuple[str, ...]) -> tuple[list[Row], dict[str, list[str]]]:
-    """Rows of the re-scoring matrix, and each method's labels."""
-    rows: list[Row] = []
-    labels: dict[str, list[str]] = {}
-    for method, changes in edited.by_method().items():
-        mean, size = scores.rescoring_matrix(changes), changes.abs().mean(dim=0)
-        for k in range(changes.shape[1]):
-            label, confidence = label_direction(names, changes[:, k])
-            labels.setdefault(method, []).append(label)
-            rows += [
-                {
-                    "method": method,
-                    "direction": k,
-                    "label": label,
-                    "confidence": confidence,
-                    "attribute": name,
-                    "score": mean[k, j].item(),
-                    "effect": size[k, j].item(),
-                    "samples": len(changes),
-                }
-                for j, name in enumerate(names)
-            ]
-    return rows, labels
-
-
-def _timing(edited: _Edited, names: tuple[str, ...]) -> Iterator[Row]:
-    """Share of each sample's effects that falls on each attribute, by method."""
-    for method, changes in edited.by_method().items():
-        size = changes.abs().sum(dim=1)  # (N, A), over directions
-        shares = size / size.sum(dim=1, keepdim=True).clamp_min(1e-12)
-        for i, row in enumerate(shares):
-            for name, share in zip(names, row.tolist(), strict=True):
-                yield {"method": method, "place": i, "attribute": name, "share": share}
-
-
 def _say(card: pd.DataFrame) -> None:
     """The comparison with chance, in words."""
     for row in card[card["metric"] == "precision_gain"].to_dict("records"):
@@ -524,11 +350,11 @@ def _say(card: pd.DataFrame) -> None:
 def _scalars(table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
     card = tables["scorecard"]
-    headline = card[card["metric"].isin(["precision", "precision_gain", "effect_disentanglement", "dci_d"])]
+    headline = card[card["metric"].isin(_HEADLINE)]
     for row in headline.dropna(subset=["value"]).to_dict("records"):
         key = f"{row['metric']}/{row['method']}/t_{row['t_frac']:g}"
         scalars[key] = float(row["value"])
-        if row["metric"] == "precision_gain" and not math.isnan(row["low"]):
+        if row["metric"].startswith("precision_gain") and not math.isnan(row["low"]):
             scalars |= {f"{key}_low": float(row["low"]), f"{key}_high": float(row["high"])}
     if "subspace" in tables:
         inside = tables["subspace"]

@@ -34,9 +34,9 @@ __all__ = [
 
 _RANDOM = 0xAB1A << 32
 """Sets the random directions apart from the seeds of initial noise; every sample has its own."""
-TOL = 0.05
-"""Relative error of the change within which edits count as equally strong."""
-STEPS = 3
+TOL = 0.1
+"""Relative error of the change within which edits count as equally strong; half of it in γ where distance is squared."""
+STEPS = 4
 """Evaluations after the first, at most: where a picture changes in jumps no strength may match."""
 PCA_SEED = 7_000_000
 """First seed of the latents for PCA, apart from those of samples."""

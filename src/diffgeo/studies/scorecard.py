@@ -1,8 +1,10 @@
 """One line per (method, metric): a number with its 95 % bootstrap interval over samples.
 
 Effects come from edits, codes from unedited pictures; definitions are those of :mod:`diffgeo.metrics`. ``null`` is what
-the same score gives after the factors were shuffled over pictures (codes), or for edits along random directions
-(``precision_gain``, whose value is the paired difference to them; ``p`` is that of the sign test).
+the same score gives, on average, after the factors were shuffled over pictures (codes; ``p`` is the share of
+shuffles that score as high), or for edits along random directions (``precision_gain``, whose value is the paired
+difference to them; ``p`` is that of the sign test). ``precision_gain_matched`` is that gain over the edits that were
+brought to the common strength alone; the interval of either resamples the random directions as well as the samples.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -29,11 +32,13 @@ from diffgeo.metrics.modular import (
     SeparatedAttributePredictability,
     TransferSuccess,
 )
-from diffgeo.metrics.statistics import Estimate, resample, sign_test
+from diffgeo.metrics.statistics import Estimate, monte_carlo_p, resample, sign_test
 
 __all__ = ["scorecard"]
 
 Row = dict[str, Any]
+_SHUFFLES = 19
+"""Of factors over pictures: the smallest p is 0.05."""
 OF_EDITS = ("matched", "gamma", "change", "ssim", "psnr", "clipped_change", "chroma_change", "identity", "s_dir")
 """Columns of the edits' table that are averaged as they are."""
 
@@ -59,10 +64,15 @@ def scorecard(
         found = dict(_effects(delta, cfg)) | dict(_means(table[table["method"] == method], cfg))
         rows += [_row(method, name, estimate) for name, estimate in found.items()]
         if baseline is not None and method != "random":
-            gain, null, p = _gain(delta, baseline, cfg)
-            rows.append(_row(method, "precision_gain", gain, null) | {"p": p})
+            everything = torch.ones(delta.shape[:2], dtype=torch.bool), torch.ones(baseline.shape[:2], dtype=torch.bool)
+            alike = _matched(table, method, delta), _matched(table, "random", baseline)
+            for name, kept in (("precision_gain", everything), ("precision_gain_matched", alike)):
+                gain, null, p = _gain((delta, baseline), kept, cfg)
+                rows.append(_row(method, name, gain, null) | {"p": p})
     for method, code in codes.items():
-        rows += [_row(method, name, estimate, null) for name, estimate, null in _of_codes(code, factors, cfg)]
+        for name, estimate, shuffled in _of_codes(code, factors, cfg):
+            p = monte_carlo_p(estimate.value, shuffled)
+            rows.append(_row(method, name, estimate, float(shuffled.mean())) | {"p": p})
     return rows
 
 
@@ -104,30 +114,59 @@ def _means(table: pd.DataFrame, cfg: DisentanglementConfig) -> Iterator[tuple[st
             yield column, mean
 
 
-def _gain(changes: Tensor, baseline: Tensor, cfg: DisentanglementConfig) -> tuple[Estimate, float, float]:
-    """Edit precision less that of random directions on the same samples, the latter's mean, and the sign test's p."""
-    per_sample = []
-    for delta in (changes, baseline):
-        precision = edit_precision(delta, targets(delta, held_out=len(delta) > 1))
-        per_sample.append(precision.double().mean(dim=1))
-    difference = resample(lambda x: x.mean().item(), per_sample[0] - per_sample[1], draws=max(cfg.draws, 1000))
-    _, p = sign_test((per_sample[0] - per_sample[1]).numpy())
-    return difference, per_sample[1].mean().item(), p
+def _matched(table: pd.DataFrame, method: str, changes: Tensor) -> Tensor:
+    """Which of a method's edits were brought to the common strength, shape (N, K)."""
+    flags = table.loc[table["method"] == method, "matched"].tolist()
+    return torch.tensor(flags, dtype=torch.bool).reshape(changes.shape[:2])
 
 
-def _of_codes(codes: Tensor, factors: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate, float]]:
-    draws = max(20, cfg.draws // 10)  # every draw fits all regressors anew
-    shuffled = factors[torch.randperm(len(factors), generator=torch.Generator().manual_seed(0))]
+def _gain(
+    pair: tuple[Tensor, Tensor], kept: tuple[Tensor, Tensor], cfg: DisentanglementConfig
+) -> tuple[Estimate, float, float]:
+    """Edit precision less that of random directions on the same samples, the latter's mean, and the sign test's p.
+
+    Args:
+        pair: Δa of the method (N, K, A), and of random directions (N, K', A).
+        kept: which edits count, (N, K) and (N, K').
+        cfg: of the study.
+    """
+    method, random = (
+        torch.where(keep, edit_precision(delta, targets(delta, held_out=len(delta) > 1)).double(), torch.nan)
+        for delta, keep in zip(pair, kept, strict=True)
+    )
+    per_sample = method.nanmean(dim=1)
+    generator = torch.Generator().manual_seed(0)
+
+    def gain(rows: Tensor, other: Tensor) -> float:
+        return (rows - other.nanmean(dim=1)).nanmean().item()
+
+    def resampled(rows: Tensor, other: Tensor) -> float:  # the random directions are a draw as well
+        return gain(rows, other[:, torch.randint(other.shape[1], (other.shape[1],), generator=generator)])
+
+    spread = resample(resampled, per_sample, random, draws=max(cfg.draws, 1000))
+    difference = per_sample - random.nanmean(dim=1)
+    _, p = sign_test(difference.numpy())
+    counted = int((~difference.isnan()).sum())
+    return spread._replace(value=gain(per_sample, random), n=counted), random.nanmean().item(), p
+
+
+def _of_codes(
+    codes: Tensor, factors: Tensor, cfg: DisentanglementConfig
+) -> Iterator[tuple[str, Estimate, np.ndarray[Any, Any]]]:
+    """(name, score, what shuffled factors give); every draw and shuffle fits all regressors anew."""
+    draws = max(20, cfg.draws // 10)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = [factors[torch.randperm(len(factors), generator=generator)] for _ in range(_SHUFFLES)]
     regressor: Any = cfg.regressor
     dci = DCI(draws=draws, regressor=regressor)
     dci.update(codes, factors)
-    null = codes_metrics.dci(codes, shuffled, regressor=regressor)
+    nulls = [codes_metrics.dci(codes, z, regressor=regressor) for z in shuffled]
     for name, found in dci.compute().items():
-        yield f"dci_{name[0]}", found, getattr(null, name)
+        yield f"dci_{name[0]}", found, np.array([getattr(null, name) for null in nulls])
     for name, metric, score in (
         ("mig", MutualInformationGap(draws=draws, bins=10), lambda x, y: codes_metrics.mig(x, y, bins=10)),
         ("sap", SeparatedAttributePredictability(draws=draws), codes_metrics.sap),
         ("factor_vae", FactorVAEScore(draws=draws), codes_metrics.factor_vae_score),
     ):
         metric.update(codes, factors)
-        yield name, metric.compute(), score(codes, shuffled)
+        yield name, metric.compute(), np.array([score(codes, z) for z in shuffled])

@@ -6,14 +6,17 @@ what supervision would call the attribute's direction. Of its length,
     subspace  ‖Vᵀ g_j‖ / ‖g_j‖          lies in the tangent space (chance: √(n/d)),
     single    max_i |⟨v_i, g_j⟩| / ‖g_j‖   along the best single direction,
     varimax   the same after the varimax rotation of V, over all n,
-    ica       the same along independent axes of the leading directions, to compare with ``leading``.
+    ica       the same along independent axes of the leading directions, to compare with ``leading``,
+    random    the same, on average, along the axes of a random rotation of V (``random_leading``: of the leading ones).
 
+The largest of n shares is not small by chance, so ``single``, ``varimax`` and ``ica`` are to be read against the last.
 Where ``subspace`` is large and ``single`` small, the method found the attribute but not as a direction.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,6 +38,13 @@ def attribute_gradients(context: Context, x: Tensor, t: int, predictor: Attribut
         values = predictor.scores(context.model.decode(output_map(context, t, "x0")(x)[None]))[0]
         rows = [torch.autograd.grad(value, x, retain_graph=True)[0].flatten() for value in values]
     return torch.stack(rows)
+
+
+@cache
+def _largest_share(n: int, draws: int = 2000) -> float:
+    """E max_i |u_i| of a unit vector drawn uniformly in n dimensions: the best of n random axes."""
+    u = torch.randn(draws, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return float((u.abs().amax(dim=1) / u.norm(dim=1)).mean())
 
 
 def entanglement(
@@ -69,6 +79,8 @@ def entanglement(
     found = {name: (unit @ directions).abs() for name, directions in axes.items()}  # (A, n)
     scores = {f"d_{name}": importance_scores(overlap.T)[0] for name, overlap in found.items()}
     inside = (unit @ v).norm(dim=1)
+    chance = inside * _largest_share(basis.rank)
+    chance_leading = (unit @ v[:, :leading]).norm(dim=1) * _largest_share(leading)
     return [
         {
             "sample": sample.index,
@@ -79,6 +91,8 @@ def entanglement(
             "gradient": norms[j, 0].item(),
             "subspace": inside[j].item(),
             "chance": math.sqrt(basis.rank / v.shape[0]),
+            "random": chance[j].item(),
+            "random_leading": chance_leading[j].item(),
             **{key: overlap[j].max().item() for key, overlap in found.items()},
             **scores,
         }

@@ -1,0 +1,120 @@
+"""Unedited pictures: the scale on which attributes change, and codes with their factors.
+
+Where the model is that of rendered FactorFaces, the pictures are rendered with known factors and inverted; elsewhere
+they are generated, and their factors are what the predictor reads.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffgeo.config import DisentanglementConfig
+from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
+from diffgeo.errors import ConfigError
+from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.noise_schedule import CLEAN
+from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.studies.context import Context
+
+__all__ = ["Reference", "reference_pictures"]
+
+log = logging.getLogger(__name__)
+
+_CODES = 8_000_000
+"""First seed of the pictures whose codes are scored, apart from those of samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Unedited pictures and what is known of them.
+
+    Attributes:
+        pictures: shape (N, 3, H, W).
+        names: of the A attributes that vary.
+        columns: their places among the predictor's, shape (A,).
+        attributes: predicted, shape (N, A).
+        factors: known where the pictures were rendered, else the predicted ones, shape (N, A').
+        factor_names: of A'.
+        known: whether they were rendered.
+        latents: x_t by timestep, shape (N, C, H, W) each.
+    """
+
+    pictures: Tensor
+    names: tuple[str, ...]
+    columns: Tensor
+    attributes: Tensor
+    factors: Tensor
+    factor_names: tuple[str, ...]
+    known: bool
+    latents: dict[int, Tensor]
+
+
+def reference_pictures(
+    context: Context, cfg: DisentanglementConfig, predictor: AttributePredictor, times: list[int]
+) -> Reference:
+    """Render or generate ``cfg.codes`` pictures, and take them to every timestep.
+
+    An attribute that hardly varies among them has no scale to measure its changes by, and is left out.
+
+    Raises:
+        ConfigError: fewer than two attributes vary.
+    """
+    model, steps, n = context.model, context.cfg.schedule.steps, cfg.codes
+    known = _rendered(context, cfg)
+    wanted = sorted(set(times), reverse=True)
+    kept: dict[int, list[Tensor]] = {t: [] for t in wanted}
+    pictures, factors = [], []
+    with context.display.task("unedited pictures", n) as advance:
+        for start in range(0, n, 16):
+            seeds = [_CODES + i for i in range(start, min(start + 16, n))]
+            if known:
+                z = torch.cat([sample_factors(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+                chunk = render(z, model.picture_size)
+                x, at = model.encode(chunk.to(model.device, model.dtype)), CLEAN
+                for t in reversed(wanted):
+                    x, at = ddim_invert(model, x, steps=steps, start=at, stop=t), t
+                    kept[t].append(x)
+                factors.append(z)
+            else:
+                x, at = initial_noise(model, seeds), model.schedule.T
+                for t in wanted:
+                    x, at = (x if t == at else ddim_sample(model, x, steps=steps, start=at, stop=t, clip=True)), t
+                    kept[t].append(x)
+                chunk = model.decode(ddim_sample(model, x, steps=steps, start=at, clip=True)).cpu()
+            pictures.append(chunk)
+            advance(len(seeds))
+    shown = torch.cat(pictures)
+    attributes = predictor(shown)
+    columns = (attributes.std(dim=0) >= cfg.min_spread).nonzero()[:, 0]
+    names = tuple(predictor.names[j] for j in columns.tolist())
+    if len(names) < len(predictor.names):
+        still = [name for name in predictor.names if name not in names]
+        log.warning("left out, as they vary by less than %g among unedited pictures: %s", cfg.min_spread, still)
+    if len(names) < 2:
+        raise ConfigError(
+            f"{len(names)} attributes vary by study.disentanglement.min_spread={cfg.min_spread:g}; 2 are needed"
+        )
+    attributes = attributes[:, columns]
+    return Reference(
+        shown,
+        names,
+        columns,
+        attributes,
+        torch.cat(factors) if known else attributes,
+        FACTOR_NAMES if known else names,
+        known,
+        {t: torch.cat(parts) for t, parts in kept.items()},
+    )
+
+
+def _rendered(context: Context, cfg: DisentanglementConfig) -> bool:
+    """Whether codes are those of rendered faces, whose factors are known."""
+    own = context.own_predictor or context.predictor
+    faces = own is not None and own.names == FACTOR_NAMES
+    if cfg.renders and not faces:
+        raise ConfigError("study.disentanglement.renders=true needs a model of FactorFaces; leave it at null")
+    return context.model.source == "shipped:factor_faces" if cfg.renders is None else cfg.renders
