@@ -1,5 +1,6 @@
 """Fixtures that several test folders share: tiny random-weight networks, and the shipped model."""
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -80,3 +81,37 @@ def tiny_pipeline(tmp_path_factory, tiny_unet):
 def shipped():
     """The model that diffgeo ships, float32 on the CPU."""
     return load_model("factor_faces")
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    """A tiny CLIP with random weights, and a tokenizer of single letters."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+    folder = tmp_path_factory.mktemp("clip")
+    letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz")]
+    vocabulary = {token: i for i, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    text = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "eos_token_id": vocabulary["<|endoftext|>"],
+        "bos_token_id": vocabulary["<|startoftext|>"],
+    }
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(folder)
+    return folder

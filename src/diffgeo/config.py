@@ -101,6 +101,23 @@ class ModelConfig:
 
 
 @dataclass
+class TextToImageConfig(ModelConfig):
+    """A text-to-image model with its prompt.
+
+    Attributes:
+        prompt: what it shows, usually the run's ``prompt``; empty is the unconditional model.
+        negative_prompt: what guidance leads away from.
+        guidance: scale of classifier-free guidance in sampling, 1 or more; 1 is none. The feature map never uses it.
+        inversion_guidance: the same in DDIM inversion.
+    """
+
+    prompt: str | None = None
+    negative_prompt: str = ""
+    guidance: float = 3.0
+    inversion_guidance: float = 1.0
+
+
+@dataclass
 class DataConfig:
     """What is edited.
 
@@ -567,7 +584,11 @@ class DisentanglementConfig:
 
 @dataclass
 class Config:
-    """A run. ``study`` maps the name of every study to execute to its settings, in order."""
+    """A run.
+
+    ``study`` maps the name of every study to execute to its settings, in order; ``prompt`` is what a text-to-image
+    model shows.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -580,10 +601,12 @@ class Config:
     study: dict[str, Any] = field(default_factory=dict)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    prompt: str | None = None
     seed: int = 0
     device: str = "auto"
 
 
+MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig}
 SVD_SCHEMAS = {
     "golub_kahan": GolubKahanConfig,
     "subspace": SubspaceConfig,
@@ -616,7 +639,6 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
     groups: dict[str, type] = {
-        "model": ModelConfig,
         "data": DataConfig,
         "schedule": ScheduleConfig,
         "feature": FeatureConfig,
@@ -626,6 +648,8 @@ def register() -> None:
     }
     for group, schema in groups.items():
         store.store(group=f"schema/{group}", name=group, node=schema)
+    for name, schema in MODEL_SCHEMAS.items():
+        store.store(group="schema/model", name=name, node=schema)
     for name, schema in SVD_SCHEMAS.items():
         store.store(group="schema/svd", name=name, node=schema)
     for name, schema in EDIT_SCHEMAS.items():
@@ -684,6 +708,13 @@ def check(cfg: Config) -> None:
 
     s, e = cfg.schedule, cfg.edit
     choose("model.dtype", cfg.model.dtype, "float32", "float64")
+    if isinstance(cfg.model, TextToImageConfig):
+        m = cfg.model
+        require(m.prompt is not None, "prompt", "null", "a text, as this model turns text into pictures")
+        require(m.guidance >= 1, "model.guidance", m.guidance, "1 or more")
+        require(m.inversion_guidance >= 1, "model.inversion_guidance", m.inversion_guidance, "1 or more")
+    else:
+        require(cfg.prompt is None, "prompt", cfg.prompt, "null, as this model takes no prompt")
     choose("feature.pool", cfg.feature.pool, None, "sum")
     choose("edit.method", e.method, *EDIT_SCHEMAS)
     right = type(e) in (EditConfig, EDIT_SCHEMAS[e.method])
@@ -789,6 +820,7 @@ def _check_study(name: str, study: Any, require: Any, choose: Any) -> None:
             within("subspace", 0, math.inf, "0 or more")
             within("still", 1e-9, 1, "above 0, to 1")
             choose(f"study.{name}.regressor", study.regressor, "lasso", "forest")
+            require(study.min_spread >= 0, f"study.{name}.min_spread", study.min_spread, "0 or more")
             require(study.moved > 0, f"study.{name}.moved", study.moved, "a positive number")
             levels = study.levels
             require(all(0 < x < 1 for x in levels), f"study.{name}.levels", levels, "numbers between 0 and 1")

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from diffgeo.config import ClassifierConfig, ClipConfig, Config, check
+from diffgeo.config import ClassifierConfig, ClipConfig, Config, ModelConfig, TextToImageConfig, check
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
@@ -104,6 +104,7 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         revision=m.revision,
         cache_dir=m.cache_dir,
         local_files_only=m.local_files_only,
+        **_conditioning(m),
     )
     own = None if m.predictor is None else load_predictor(m.predictor, device=device)
     context = Context(model, cfg, _predictor(cfg, own, device), interruption, own)
@@ -114,6 +115,12 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
     return context
+
+
+def _conditioning(m: ModelConfig) -> dict[str, Any]:
+    """What ``load_model`` takes beside for a text-to-image model."""
+    keys = ("prompt", "negative_prompt", "guidance", "inversion_guidance")
+    return {key: getattr(m, key) for key in keys} if isinstance(m, TextToImageConfig) else {}
 
 
 def _predictor(cfg: Config, own: AttributePredictor | None, device: torch.device) -> AttributePredictor | None:

@@ -1,11 +1,9 @@
 """CLIP, classifiers and LPIPS from local files with random weights: every loading path, without a network."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer
 
 from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
 from diffgeo.metrics.classifiers import ClassifierPredictor, Identity, load_network
@@ -14,38 +12,6 @@ from diffgeo.metrics.edits import directional_similarity
 from diffgeo.metrics.perceptual import LpipsDistance, lpips_weights, perceptual_distance, perceptual_path_length
 
 PROMPTS = {"smile": ["a smiling face", "a neutral face"], "glasses": ["a face with glasses", "a face"]}
-
-
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory):
-    """A tiny CLIP with random weights, and a tokenizer of single letters."""
-    folder = tmp_path_factory.mktemp("clip")
-    letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz")]
-    vocabulary = {token: i for i, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    text = {
-        "vocab_size": len(vocabulary),
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "eos_token_id": vocabulary["<|endoftext|>"],
-        "bos_token_id": vocabulary["<|startoftext|>"],
-    }
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 32,
-        "patch_size": 8,
-    }
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

@@ -461,6 +461,40 @@ def test_the_rescoring_matrix_is_the_mean_over_samples(scored):
     assert row["effect"] == pytest.approx(edits[f"delta_{row['attribute']}"].abs().mean(), rel=1e-5)
 
 
+def test_intervals_of_the_rescoring_matrix_hold_its_entries(scored):
+    table = scored.more_tables["rescoring"]
+    assert (table["low"] <= table["score"] + 1e-6).all()
+    assert (table["score"] <= table["high"] + 1e-6).all()
+
+
+def test_dependency_by_bins_counts_every_edit_at_every_strength(scored):
+    table = scored.more_tables["dependency"]
+    pareto = scored.more_tables["pareto"]
+    assert table["edits"].sum() == len(pareto)
+    for row in table.to_dict("records"):
+        inside = pareto[
+            (pareto["t_frac"] == row["t_frac"])
+            & (pareto["method"] == row["method"])
+            & pareto["on_target"].between(row["from"], row["to"], inclusive="left")
+        ]
+        assert row["edits"] == len(inside)
+        assert row["dependency"] == pytest.approx(inside["collateral"].mean(), rel=1e-4)
+
+
+def test_the_gain_of_matched_edits_leaves_the_others_out(scored):
+    card = scored.more_tables["scorecard"]
+    part = card[card["metric"] == "precision_gain_matched"]
+    assert len(part) == 2 * 3  # timesteps, methods other than random
+    for row in part.to_dict("records"):
+        edits = scored.table[(scored.table["t_frac"] == row["t_frac"]) & scored.table["matched"]]
+        means = edits.groupby(["method", "sample"])["precision"].mean()
+        if row["method"] in means.index and "random" in means.index:
+            difference = (means[row["method"]] - means["random"]).dropna()
+            if len(difference):
+                assert row["value"] == pytest.approx(difference.mean(), rel=1e-4)
+            assert row["n"] == len(difference)
+
+
 def test_weaker_edits_change_less_on_average(scored):
     pareto = scored.more_tables["pareto"]
     mean = pareto.groupby("level")["on_target"].mean()
@@ -479,6 +513,9 @@ def test_the_tangent_space_holds_at_least_its_best_axis(scored, context):
     assert (inside["subspace"] >= inside["single"] - 1e-6).all()
     assert (inside["subspace"] >= inside["varimax"] - 1e-6).all()
     assert inside["subspace"].between(0, 1 + 1e-6).all()
+    # a random axis of a random rotation: between the mean square and the whole
+    assert (inside["random"] >= inside["subspace"] / np.sqrt(inside["rank"]) - 1e-9).all()
+    assert (inside["random"] <= inside["subspace"]).all()
     row = inside.iloc[0]
     sample = context.samples[row["sample"]]
     basis, x = context.basis(sample, row["t"]), context.latent(sample, row["t"])
@@ -545,4 +582,5 @@ def test_coarse_to_fine_is_a_rank_correlation():
                 rows.append((t_frac, "local", place, name, 1.0 if t_frac == best else 0.1))
     table, scalars = coarse_to_fine(pd.DataFrame(rows, columns=["t_frac", "method", "place", "attribute", "share"]))
     assert scalars["coarse_to_fine_rho"] > 0.9
+    assert scalars["coarse_to_fine_p"] == pytest.approx(0.001)  # none of 999 shuffles comes near
     assert table.groupby("attribute")["best_t_frac"].first()[names[0]] == 0.25

@@ -283,3 +283,12 @@ def test_saturation_and_path_lengths_are_gathered_too():
     lengths.update(draw(2, 1, 4, 4, seed=2), draw(2, 1, 4, 4, seed=3))
     assert lengths.compute().n == 5
     assert lengths.compute().value > 0
+
+
+def test_the_confidence_of_a_label_is_judged_on_samples_that_did_not_choose_it():
+    # one sample alone carries the mean over the threshold: without it no label is given, so none comes true there
+    changes = torch.tensor([[4.0, 0.0], [0.1, 0.0], [0.1, 0.0], [0.1, 0.0]])
+    label, confidence = label_direction(["hair", "skin"], changes)
+    assert label == "hair + (0.00)"
+    assert confidence == 0
+    assert label_direction(["hair", "skin"], changes[:1])[0] == "hair +"

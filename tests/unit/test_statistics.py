@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binomtest, bootstrap, norm
 
-from diffgeo.metrics.statistics import mean_interval, monte_carlo_p, sign_test
+from diffgeo.metrics.statistics import mean_interval, monte_carlo_p, resample, resample_all, sign_test
 
 
 def normal(n, seed=0):
@@ -108,3 +109,10 @@ def test_monte_carlo_p_of_a_draw_of_the_null_is_uniform():
     p = np.array([monte_carlo_p(row[0], row[1:]) for row in draws])
     for alpha in (0.05, 0.1, 0.5):
         assert (p <= alpha + 1e-12).mean() == pytest.approx(alpha, abs=4 * math.sqrt(alpha * (1 - alpha) / 2000))
+
+
+def test_numbers_resampled_together_are_those_resampled_alone():
+    x = torch.from_numpy(normal(20))
+    together = resample_all(lambda v: (v.mean().item(), v.std().item()), x, draws=50, halves=True)
+    assert together[0] == resample(lambda v: v.mean().item(), x, draws=50, halves=True)
+    assert together[1] == resample(lambda v: v.std().item(), x, draws=50, halves=True)

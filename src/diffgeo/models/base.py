@@ -29,6 +29,9 @@ class DiffusionModel(ABC):
         latent_shape: shape (C, H, W) of x.
     """
 
+    bounded = True
+    """Whether clean latents lie in [−1, 1], so that x̂0 may be clipped while denoising."""
+
     def __init__(
         self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
@@ -61,6 +64,11 @@ class DiffusionModel(ABC):
     def blocks(self) -> list[str]:
         """Blocks that ``feature_map`` accepts, in the order of the forward pass."""
         return block_names(self.unet)
+
+    @property
+    def inverter(self) -> DiffusionModel:
+        """The model as DDIM inversion runs it; another one where guidance differs."""
+        return self
 
     @abstractmethod
     def forward(self, x: Tensor, t: int) -> Tensor:

@@ -9,25 +9,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from diffgeo.errors import DeviceError, ModelError
+from diffgeo.errors import ConfigError, DeviceError, ModelError
 from diffgeo.models.base import DiffusionModel
+from diffgeo.models.latent import LatentDiffusion
 from diffgeo.models.pixel import PixelDiffusion
 from diffgeo.noise_schedule import NoiseSchedule
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
 
-SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist")
+log = logging.getLogger(__name__)
+
+SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist", "factor_faces_t2i")
 """Models that come with the package."""
 
 DIGESTS = "SHA256SUMS"
 """File beside shipped weights, in the format of ``sha256sum``."""
 
 _PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
+_TEXT_PIPELINES = {"StableDiffusionPipeline"}
+_TEXT_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 
 
 def shipped_folder(name: str) -> Path:
@@ -90,8 +100,12 @@ def load_model(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    prompt: str | None = None,
+    negative_prompt: str = "",
+    guidance: float = 1.0,
+    inversion_guidance: float = 1.0,
 ) -> DiffusionModel:
-    """Load a pretrained diffusion model.
+    """Load a pretrained diffusion model, with its prompt bound.
 
     Args:
         name_or_path: a shipped name (:data:`SHIPPED`), a diffusers pipeline folder, or a hub id (``owner/name``).
@@ -100,11 +114,16 @@ def load_model(
         revision: commit, tag or branch of a hub id.
         cache_dir: where hub downloads are kept; diffusers' own default when None.
         local_files_only: never ask the hub.
+        prompt: of a text-to-image model, which needs one; empty is the unconditional model.
+        negative_prompt: what guidance leads away from.
+        guidance: scale of classifier-free guidance in sampling, 1 for none.
+        inversion_guidance: the same in DDIM inversion.
 
     Returns:
         The model, in eval mode, without gradients.
 
     Raises:
+        ConfigError: a text-to-image model without a prompt, or a prompt for another one.
         ModelError: no such model or folder, no pipeline in it, weights missing, truncated or tampered with, a pipeline
             class that diffgeo does not know, or the hub out of reach.
         DeviceError: the device is not there.
@@ -128,7 +147,55 @@ def load_model(
     schedule = NoiseSchedule.of(pipeline.scheduler)
     # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
-    return PixelDiffusion(unet, schedule, name=name, source=origin)
+    if not hasattr(pipeline, "tokenizer"):
+        if prompt is not None:
+            raise ConfigError(f"prompt={prompt!r} was given, but {name} takes no prompt; leave it out")
+        return PixelDiffusion(unet, schedule, name=name, source=origin)
+    if prompt is None:
+        raise ConfigError(f"{name} is a text-to-image model; say what it shall show: prompt='…'")
+    embed = partial(_embedding, pipeline, device=target, dtype=dtype)
+    return LatentDiffusion(
+        unet,
+        schedule,
+        torch.nn.Module.to(pipeline.vae, device=target, dtype=dtype),
+        embed(prompt),
+        embed(negative_prompt),
+        guidance=guidance,
+        inversion_guidance=inversion_guidance,
+        name=name,
+        source=origin,
+    )
+
+
+def _embedding(pipeline: Any, text: str, *, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The text encoder's output for a prompt, shape (1, L, e), in float32 first."""
+    tokenizer, most = pipeline.tokenizer, pipeline.text_encoder.config.max_position_embeddings
+    if not 2 < len(tokenizer) <= pipeline.text_encoder.config.vocab_size:
+        raise ModelError(
+            f"the tokenizer knows {len(tokenizer)} tokens, the text encoder {pipeline.text_encoder.config.vocab_size}; "
+            "they are of different models"
+        )
+    ids = tokenizer(text, truncation=False, verbose=False).input_ids
+    if len(ids) > most:
+        cut = tokenizer.decode(ids[most - 1 : -1])
+        log.warning("the prompt has %d tokens of %d that fit; cut off: %r", len(ids), most, cut)
+    torch.nn.Module.to(pipeline.text_encoder, device=device, dtype=torch.float32)
+    with torch.no_grad(), _quiet_diffusers():
+        found, _ = pipeline.encode_prompt(text, device, 1, do_classifier_free_guidance=False)
+    return found.to(device, dtype)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet_diffusers() -> Iterator[None]:
+    """Leave out what diffusers says of prompts that are too long: it was said."""
+    from diffusers.utils import logging as diffusers_logging
+
+    level = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(level)
 
 
 def _looks_like_hub_id(name: str) -> bool:
@@ -150,12 +217,17 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict) or "_class_name" not in index:
         raise ModelError(f"{path} names no pipeline class (_class_name); restore the file")
     _check_class(str(index["_class_name"]), str(folder))
+    if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
+        missing = [part for part in _TEXT_PARTS if not (folder / part).is_dir()]
+        if missing:
+            raise ModelError(f"{folder} lacks {', '.join(missing)}; cannot load it, copy the whole pipeline folder")
     return index
 
 
 def _check_class(name: str, where: str) -> None:
-    if name not in _PIXEL_PIPELINES:
-        raise ModelError(f"{where} holds a {name}; diffgeo loads {', '.join(sorted(_PIXEL_PIPELINES))}")
+    known = _PIXEL_PIPELINES | _TEXT_PIPELINES
+    if name not in known:
+        raise ModelError(f"{where} holds a {name}; diffgeo loads {', '.join(sorted(known))}")
 
 
 def _load_pipeline(
@@ -165,21 +237,29 @@ def _load_pipeline(
     cache_dir: str | Path | None,
     local_files_only: bool,
 ) -> Any:
-    from diffusers import DDPMPipeline
+    from diffusers import DDPMPipeline, StableDiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     # the pipeline around an unconditional U-Net does not matter here, only its parts
     where = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    hub = index is None
     try:
         if index is None:  # a few bytes tell what the hub holds, before gigabytes are fetched
-            _check_class(str(DDPMPipeline.load_config(source, **where).get("_class_name")), source)
+            index = DDPMPipeline.load_config(source, **where)
+            _check_class(str(index.get("_class_name")), source)
+        if index["_class_name"] in _TEXT_PIPELINES:
+            return StableDiffusionPipeline.from_pretrained(
+                source, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, **where
+            )
         return DDPMPipeline.from_pretrained(source, **where)
     except ModelError:
         raise
     except Exception as error:  # diffusers and the hub client raise many kinds; none of them tells what to do
         reason = " ".join(str(error).replace(";", ",").split())[:300]
-        if index is None:
+        if hub:
             advice = "check the id and the network, or download it elsewhere and pass model.path=FOLDER"
         else:
             advice = "the folder is incomplete or a weight file is truncated; copy it again"

@@ -115,7 +115,8 @@ class Context:
         return self._samples[:n]
 
     def _load_images(self, paths: list[Path], first: int) -> list[Sample]:
-        _, height, width = self.model.latent_shape
+        side = self.model.picture_size
+        _, height, width = self.model.latent_shape if self.model.bounded else (3, side, side)
         samples = []
         for i, path in enumerate(paths):
             x0 = self.model.encode(load_image(path, height, width)[None])[0]
@@ -161,7 +162,7 @@ class Context:
     def clips(self, sample: Sample) -> bool:
         """Whether x̂0 is clipped while denoising this sample: ``schedule.clip``, or by where the sample is from."""
         clip = self.cfg.schedule.clip
-        return sample.x0 is None if clip is None else clip
+        return (sample.x0 is None and self.model.bounded) if clip is None else clip
 
     def latent(self, sample: Sample, t: int) -> Tensor:
         """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
@@ -171,7 +172,7 @@ class Context:
             if t == top:
                 if sample.x0 is not None:
                     with self.display.task(f"inverting {sample.name}", schedule.steps) as advance:
-                        x = ddim_invert(self.model, sample.x0[None], steps=schedule.steps, on_step=advance)
+                        x = ddim_invert(self.model.inverter, sample.x0[None], steps=schedule.steps, on_step=advance)
                 else:
                     assert sample.seed is not None
                     x = initial_noise(self.model, [sample.seed])

@@ -35,7 +35,7 @@ __all__ = [
 _RANDOM = 0xAB1A << 32
 """Sets the random directions apart from the seeds of initial noise; every sample has its own."""
 TOL = 0.1
-"""Relative error of the change within which edits count as equally strong; half of it in γ where distance is squared."""
+"""Relative error of the change within which edits count as equally strong; half of it in γ for a squared distance."""
 STEPS = 4
 """Evaluations after the first, at most: where a picture changes in jumps no strength may match."""
 PCA_SEED = 7_000_000
@@ -130,7 +130,7 @@ def features(context: Context, n: int, t: int) -> Tensor:
     for first in range(0, n, 16):
         x = initial_noise(model, [PCA_SEED + i for i in range(first, min(first + 16, n))])
         if t != model.schedule.T:
-            x = ddim_sample(model, x, steps=steps, stop=t, clip=True)
+            x = ddim_sample(model, x, steps=steps, stop=t, clip=model.bounded)
         with torch.no_grad():
             chunks.append(context.feature_map(t)(x).flatten(1))
     return torch.cat(chunks)

@@ -76,15 +76,16 @@ def reference_pictures(
                 chunk = render(z, model.picture_size)
                 x, at = model.encode(chunk.to(model.device, model.dtype)), CLEAN
                 for t in reversed(wanted):
-                    x, at = ddim_invert(model, x, steps=steps, start=at, stop=t), t
+                    x, at = ddim_invert(model.inverter, x, steps=steps, start=at, stop=t), t
                     kept[t].append(x)
                 factors.append(z)
             else:
                 x, at = initial_noise(model, seeds), model.schedule.T
                 for t in wanted:
-                    x, at = (x if t == at else ddim_sample(model, x, steps=steps, start=at, stop=t, clip=True)), t
+                    if t != at:
+                        x, at = ddim_sample(model, x, steps=steps, start=at, stop=t, clip=model.bounded), t
                     kept[t].append(x)
-                chunk = model.decode(ddim_sample(model, x, steps=steps, start=at, clip=True)).cpu()
+                chunk = model.decode(ddim_sample(model, x, steps=steps, start=at, clip=model.bounded)).cpu()
             pictures.append(chunk)
             advance(len(seeds))
     shown = torch.cat(pictures)
