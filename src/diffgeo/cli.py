@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
 from diffgeo.help import help_text
 
-__all__ = ["main", "worded_errors"]
+__all__ = ["main", "quoted_prompts", "worded_errors"]
 
 INTERRUPTED = 130
+PROMPTS = ("prompt", "model.prompt", "model.negative_prompt")
 UNWRITABLE = {
     getattr(errno, name)
     for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
@@ -58,6 +59,7 @@ def main() -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text(config_folder()), end="")
         return
+    sys.argv[1:] = quoted_prompts(sys.argv[1:])
     global _traceback
     _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -70,6 +72,24 @@ def main() -> None:
         finally:
             if not _traceback:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+def quoted_prompts(words: Sequence[str]) -> list[str]:
+    """Quote the prompts of a command line, whose commas and colons Hydra would read as its own grammar.
+
+    ``prompt=a face, smiling`` becomes ``prompt='a face, smiling'``. Untouched are prompts that are quoted or null,
+    and all of a multirun, where a comma parts the values of a sweep.
+    """
+    if {"-m", "--multirun"} & set(words):
+        return list(words)
+    quoted = []
+    for word in words:
+        key, _, value = word.partition("=")
+        plain = key in PROMPTS and value not in ("", "null") and value[0] not in "'\"" and not value.startswith("${")
+        # in Hydra's grammar a backslash is one of its own except before a quote
+        escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
+        quoted.append(f"{key}='{escaped}'" if plain else word)
+    return quoted
 
 
 @contextmanager

@@ -12,6 +12,10 @@ GROUPS = [f.name for f in fields(Config)]
 CHOICES = [(g, path.stem) for g in GROUPS for path in sorted((config_folder() / g).glob("*.yaml"))]
 MANDATORY = {
     ("model", "local"): ["model.path=folder"],
+    ("model", "factor_faces_t2i"): ["prompt=face"],
+    ("model", "sd15"): ["prompt=face"],
+    ("model", "sd21_base"): ["prompt=face"],
+    ("model", "local_sd"): ["model.path=folder", "prompt=face"],
     ("data", "images"): ["data.images=folder"],
     ("predictor", "classifier"): ["predictor.path=net.pt", "predictor.names=[smiling]"],
 }
