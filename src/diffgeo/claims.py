@@ -234,6 +234,29 @@ def _simpler_agrees(tables: Tables) -> Values:
     return _pseudo_values(further, "sample_a", "sample_b", "further")
 
 
+def _alike_near(tables: Tables) -> Values:
+    """− Spearman's ρ of the prompts' similarity and the distance along their own paths, mean over t, one a sample."""
+    table = tables["prompts"]
+    rows = table[(table["kind"] == "path") & (table["guidance"] == table["guidance"].max())]
+    rho = [
+        (sample, -spearmanr(part["similarity"], part["distance"]).statistic)
+        for (sample, _), part in rows.groupby(["sample", "t_frac"])
+    ]
+    return np.asarray(pd.DataFrame(rho, columns=["sample", "rho"]).groupby("sample")["rho"].mean())
+
+
+def _prompt_fades(kind: str) -> Callable[[Tables], Values]:
+    """Distance between prompts at T minus at the lowest timestep, mean over pairs, one a sample."""
+
+    def measure(tables: Tables) -> Values:
+        table = tables["prompts"]
+        rows = table[(table["kind"] == kind) & (table["guidance"] == table["guidance"].max())]
+        mean = rows.groupby(["sample", "t_frac"], as_index=False)["distance"].mean()
+        return -_first_last(mean, "sample", "t_frac", "distance")
+
+    return measure
+
+
 def _interval(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:
     half = 1.96 * sd / math.sqrt(pairs)
     return mean - half, mean + half
@@ -405,6 +428,27 @@ CLAIMS: tuple[Claim, ...] = (
         "distance between samples, 14 above 4 varying factors, mean over t, by",
         "claim",
         _simpler_agrees,
+    ),
+    Claim(
+        "P23b prompts",
+        "p23b/prompts",
+        "rank correlation of the prompts' similarity and nearness of tangent spaces, mean over t",
+        "claim",
+        _alike_near,
+    ),
+    Claim(
+        "P23b prompts",
+        "p23b/prompts",
+        "distance between prompts on their own paths falls from T to the lowest t by / rad",
+        "claim",
+        _prompt_fades("path"),
+    ),
+    Claim(
+        "P23b prompts",
+        "p23b/prompts",
+        "the same at one x_t / rad",
+        "control",
+        _prompt_fades("fixed"),
     ),
 )
 """In the order of the papers."""

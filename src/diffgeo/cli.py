@@ -28,7 +28,7 @@ from diffgeo.help import help_text
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
 INTERRUPTED = 130
-PROMPTS = ("prompt", "model.prompt", "model.negative_prompt")
+PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 UNWRITABLE = {
     getattr(errno, name)
     for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")

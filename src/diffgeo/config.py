@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, UnsuitableModelError
 
 __all__ = [
     "VARIANTS",
@@ -30,6 +30,7 @@ __all__ = [
     "GlobalConsistencyConfig",
     "CurvednessConfig",
     "DatasetComplexityConfig",
+    "PromptsConfig",
     "AblationConfig",
     "Config",
     "DataConfig",
@@ -107,12 +108,14 @@ class TextToImageConfig(ModelConfig):
     Attributes:
         prompt: what it shows, usually the run's ``prompt``; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
+        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); null is the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 or more; 1 is none. The feature map never uses it.
         inversion_guidance: the same in DDIM inversion.
     """
 
     prompt: str | None = None
     negative_prompt: str = ""
+    edit_prompt: str | None = None
     guidance: float = 3.0
     inversion_guidance: float = 1.0
 
@@ -509,6 +512,27 @@ class DatasetComplexityConfig:
 
 
 @dataclass
+class PromptsConfig:
+    """Study ``prompts``: tangent spaces of a text-to-image model under different prompts (P23b).
+
+    Attributes:
+        prompts: compared with one another, all at the same samples; some alike, some not.
+        samples: compared.
+        guidance: scales under which paths are denoised; null is 1 and ``model.guidance``.
+        rank: n, directions of a tangent space; fewer where ``svd.rank`` is lower.
+        rule: as in ``curvedness``.
+        draws: orders of the prompts in the test of similarity against distance.
+    """
+
+    prompts: list[str] = field(default_factory=list)
+    samples: int = 2
+    guidance: list[float] | None = None
+    rank: int = 10
+    rule: str = "fixed"
+    draws: int = 999
+
+
+@dataclass
 class AblationConfig:
     """Study ``ablation``: other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
 
@@ -630,6 +654,7 @@ STUDY_SCHEMAS: dict[str, type] = {
     "ablation": AblationConfig,
     "disentanglement": DisentanglementConfig,
     "dataset_complexity": DatasetComplexityConfig,
+    "prompts": PromptsConfig,
 }
 """One entry per study; ``conf/study/NAME.yaml`` fills it and ``diffgeo.studies.NAME`` runs on it."""
 
@@ -761,6 +786,11 @@ def check(cfg: Config) -> None:
         schema = STUDY_SCHEMAS.get(name)
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
         require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
+        if isinstance(study, PromptsConfig) and not isinstance(cfg.model, TextToImageConfig):
+            raise UnsuitableModelError(
+                f"study {name} compares prompts, and {cfg.model.path} takes none; choose a text-to-image "
+                "model, such as model=factor_faces_t2i"
+            )
         _check_study(name, study, require, choose)
 
 
@@ -804,6 +834,15 @@ def _check_study(name: str, study: Any, require: Any, choose: Any) -> None:
             within("samples", 2, math.inf, "2 or more")
             within("rank", 1, math.inf, "1 or more")
             choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")
+        case PromptsConfig():
+            texts, scales = study.prompts, study.guidance
+            require(len(set(texts)) == len(texts) >= 2, f"study.{name}.prompts", texts, "two or more, each once")
+            within("samples", 1, math.inf, "1 or more")
+            ok = scales is None or (bool(scales) and all(1 <= x < math.inf for x in scales))
+            require(ok, f"study.{name}.guidance", scales, "null, or scales of 1 or more")
+            within("rank", 1, math.inf, "1 or more")
+            choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")
+            within("draws", 99, math.inf, "99 or more, for p-values down to 0.01")
         case TangentDistanceConfig():
             within("rank", 1, math.inf, "1 or more")
             choose(f"study.{name}.rule", study.rule, "fixed", "share", "gap")

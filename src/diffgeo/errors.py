@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "ShapeError",
+    "UnsuitableModelError",
     "ValueRangeError",
 ]
 
@@ -30,6 +31,10 @@ class ConfigError(DiffgeoError):
     """A setting that does not exist, has the wrong type, or contradicts another one."""
 
     exit_code = 2
+
+
+class UnsuitableModelError(ConfigError):
+    """A study or setting that this kind of model cannot have: a study of prompts on a model without one."""
 
 
 class ModelError(DiffgeoError):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffgeo.cli import worded_errors
 from diffgeo.config import Config, check, config_folder, nearest, register, typed
-from diffgeo.errors import ConfigError, DiffgeoError
+from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,11 +128,18 @@ def _headline(conf: Path, name: str) -> str:
 
 
 def _execute(work: Plan) -> None:
-    known = {name: _compose(work, name) for name in experiments(config_folder())}
+    known: dict[str, Config] = {}
+    for name in experiments(config_folder()):
+        try:
+            known[name] = _compose(work, name)
+        except UnsuitableModelError as error:
+            if name in work.names:
+                print(f"{name} is left out: {error}", file=sys.stderr, flush=True)
+    names = [name for name in work.names if name in known]
     folders, missing = _folders(work, known)
-    todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in work.names}}
+    todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in names}}
     if work.dry:
-        for name in work.names:
+        for name in names:
             state = "to run" if folders[name] in todo else "complete"
             own = folders[name].name == name.replace("/", "_")
             print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}")
@@ -204,8 +211,8 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
 
     rows = []
     for claim in CLAIMS:
-        folder = folders[claim.experiment]
-        if _complete(folder, _settings(asdict(configs[claim.experiment]))):
+        folder = folders.get(claim.experiment)
+        if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
             model = json.loads((folder / "run.json").read_text())["model"]["source"]
             tables = {path.stem: pd.read_parquet(path) for path in (folder / "tables").glob("*.parquet")}
             rows.append(judge(claim, tables, model) | {"run": str(folder)})

@@ -60,7 +60,11 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
     with _quiet(), _manifest(cfg, folder, scalars) as facts:
         check(cfg)
         context = _prepare(cfg, interruption, earlier)
-        facts["model"] = {"name": context.model.name, "source": context.model.source}
+        facts["model"] = {
+            "name": context.model.name,
+            "source": context.model.source,
+            **context.model.conditioning,
+        }
         facts["device"] = str(context.model.device)
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
             for name, study_cfg in cfg.study.items():
@@ -119,7 +123,7 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
 
 def _conditioning(m: ModelConfig) -> dict[str, Any]:
     """What ``load_model`` takes beside for a text-to-image model."""
-    keys = ("prompt", "negative_prompt", "guidance", "inversion_guidance")
+    keys = ("prompt", "negative_prompt", "edit_prompt", "guidance", "inversion_guidance")
     return {key: getattr(m, key) for key in keys} if isinstance(m, TextToImageConfig) else {}
 
 

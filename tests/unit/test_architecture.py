@@ -117,8 +117,9 @@ def test_only_tracking_imports_wandb():
 
 def test_only_figures_and_training_import_matplotlib():
     users = users_of("matplotlib")
-    assert "report/figures.py" in users
-    assert {u for u in users if not u.startswith("training/")} == {"report/figures.py"}
+    assert "report/figures/style.py" in users
+    assert {u.split("/")[0] for u in users} == {"report", "training"}
+    assert all(u.startswith(("training/", "report/figures/")) for u in users)
 
 
 def test_numerical_modules_know_nothing_of_hydra():

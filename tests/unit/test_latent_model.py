@@ -110,14 +110,38 @@ def test_prompts_and_models_must_fit():
 
 
 def test_parts_of_different_models_are_refused(prompted):
-    narrow = torch.zeros(1, 77, 8)
+    parts = (prompted.unet, prompted.schedule, prompted.vae)
     with pytest.raises(ModelError, match="8 numbers a token, the U-Net takes"):
-        LatentDiffusion(prompted.unet, prompted.schedule, prompted.vae, narrow, narrow, name="x", source="x")
-    short = prompted.unconditional[:, :5]
-    with pytest.raises(ModelError):
-        LatentDiffusion(
-            prompted.unet, prompted.schedule, prompted.vae, prompted.conditional, short, name="x", source="x"
-        )
+        LatentDiffusion(*parts, lambda _: torch.zeros(1, 77, 8), "face", name="x", source="x")
+
+
+def test_another_prompt_is_the_model_loaded_with_it(prompted):
+    x, text = initial_noise(prompted, [0]), "sad face with short hair"
+    other = load_model("factor_faces_t2i", prompt=text, guidance=3.0)
+    torch.testing.assert_close(prompted.prompted(text).predict_noise(x, 500), other.predict_noise(x, 500))
+    torch.testing.assert_close(prompted.prompted(text).feature_map(500)(x), other.feature_map(500)(x))
+    assert prompted.prompted(text).unet is prompted.unet
+    assert prompted.prompt == PROMPT
+
+
+def test_an_edit_prompt_changes_features_and_not_the_sampling(prompted):
+    x, text = initial_noise(prompted, [0]), "sad face with short hair"
+    editing = load_model("factor_faces_t2i", prompt=PROMPT, edit_prompt=text, guidance=3.0)
+    torch.testing.assert_close(editing.predict_noise(x, 500), prompted.predict_noise(x, 500))
+    torch.testing.assert_close(editing.feature_map(500)(x), prompted.prompted(text).feature_map(500)(x))
+    unguided = prompted.prompted(text).guided(1.0)
+    torch.testing.assert_close(editing.editor.predict_noise(x, 500), unguided.predict_noise(x, 500))
+    assert editing.conditioning["edit_prompt"] == text
+    assert "edit_prompt" not in prompted.conditioning
+
+
+def test_a_prompts_summary_is_the_text_encoders_end_token(prompted, pipeline):
+    tokens = pipeline.tokenizer(PROMPT, return_tensors="pt", padding="max_length", max_length=77, truncation=True)
+    with torch.no_grad():
+        out = pipeline.text_encoder(tokens.input_ids)
+    end = int((tokens.input_ids[0] == pipeline.tokenizer.eos_token_id).nonzero()[0])
+    torch.testing.assert_close(prompted.encode_prompt.summary(PROMPT), out.last_hidden_state[0, end])
+    torch.testing.assert_close(prompted.encode_prompt(PROMPT), out.last_hidden_state)
 
 
 @pytest.mark.parametrize("part", ["vae", "tokenizer", "text_encoder"])

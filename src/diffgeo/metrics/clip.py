@@ -49,16 +49,21 @@ class ClipPredictor(AttributePredictor):
         if not prompts or any(len(pair) != 2 for pair in prompts.values()):
             raise ConfigError("predictor.prompts needs attributes with two prompts each: there, and not there")
         self.model, self.names = model.eval().requires_grad_(False), tuple(prompts)
+        self._tokenizer = tokenizer
         self._device = next(model.parameters()).device
         self._size = int(model.config.vision_config.image_size)
         self._mean = torch.tensor(list(mean), device=self._device).reshape(1, 3, 1, 1)
         self._std = torch.tensor(list(std), device=self._device).reshape(1, 3, 1, 1)
         self._scale = model.logit_scale.exp().item()
         texts = [prompt for pair in prompts.values() for prompt in pair]
-        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self._device)
-        with torch.no_grad():
-            embedded = _unit(_embedding(model.get_text_features(**tokens))).unflatten(0, (len(prompts), 2))
+        embedded = self.embed_text(texts).unflatten(0, (len(prompts), 2))
         self.text_directions = embedded[:, 0] - embedded[:, 1]
+
+    @torch.no_grad()
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """E_T, unit rows (len(texts), e); what CLIP's context cannot hold is cut."""
+        tokens = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self._device)
+        return _unit(_embedding(self.model.get_text_features(**tokens)))
 
     def embed(self, images: Tensor) -> Tensor:
         """E_I, unit rows (B, e), of pictures (B, 3, H, W) in [−1, 1]; bicubic to CLIP's size, with gradients."""

@@ -70,6 +70,16 @@ class DiffusionModel(ABC):
         """The model as DDIM inversion runs it; another one where guidance differs."""
         return self
 
+    @property
+    def editor(self) -> DiffusionModel:
+        """The model whose features and noise edits are made with; another one where prompts differ."""
+        return self
+
+    @property
+    def conditioning(self) -> dict[str, str | float]:
+        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        return {}
+
     @abstractmethod
     def forward(self, x: Tensor, t: int) -> Tensor:
         """The network's raw output at (x, t), its conditioning bound; x (B, C, H, W)."""
@@ -105,7 +115,7 @@ class DiffusionModel(ABC):
         return self.schedule.to_noise(output, x, t)
 
     def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
-        """f: x → h at timestep t, running only what is needed to reach the block.
+        """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 
         Args:
             t: timestep, 0 … T.
@@ -117,7 +127,8 @@ class DiffusionModel(ABC):
             ConfigError: no such block or pooling.
         """
         self.schedule.alpha(t)
-        return FeatureMap(lambda x: self.forward(x, t), self.unet, block, pool)
+        run = self.editor.forward
+        return FeatureMap(lambda x: run(x, t), self.unet, block, pool)
 
 
 def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

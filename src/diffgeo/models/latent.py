@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diffgeo.errors import ModelError, ShapeError
 from diffgeo.models.base import DiffusionModel
+from diffgeo.models.text import PromptEncoder
 from diffgeo.noise_schedule import NoiseSchedule
 
 __all__ = ["LatentDiffusion"]
@@ -21,14 +22,17 @@ class LatentDiffusion(DiffusionModel):
     r"""x is the autoencoder's latent; the prompt is bound to the object.
 
     The feature map runs the conditional network. Sampling uses classifier-free guidance (Ho & Salimans 2022),
-    ε = ε(x, ∅) + s · (ε(x, prompt) − ε(x, ∅)); scale 1 is the conditional network alone.
+    ε = ε(x, ∅) + s · (ε(x, prompt) − ε(x, ∅)); scale 1 is the conditional network alone. ``prompted`` and ``guided``
+    give the same weights with another prompt or scale.
 
     Args:
         unet: a diffusers ``UNet2DConditionModel``.
         schedule: its noise process.
         vae: ``AutoencoderKL``; its ``scaling_factor`` brings latents to unit variance.
-        conditional: embedding of the prompt, shape (1, L, e).
-        unconditional: embedding of the negative prompt, shape (1, L, e).
+        encode_prompt: text → embedding (1, L, e); a :class:`PromptEncoder`.
+        prompt: what it shows.
+        negative_prompt: what guidance leads away from.
+        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt where None.
         guidance: s in sampling, at least 1.
         inversion_guidance: s in DDIM inversion, at least 1.
         name: what the user asked for.
@@ -43,9 +47,11 @@ class LatentDiffusion(DiffusionModel):
         unet: nn.Module,
         schedule: NoiseSchedule,
         vae: nn.Module,
-        conditional: Tensor,
-        unconditional: Tensor,
+        encode_prompt: PromptEncoder,
+        prompt: str,
         *,
+        negative_prompt: str = "",
+        edit_prompt: str | None = None,
         guidance: float = 1.0,
         inversion_guidance: float = 1.0,
         name: str,
@@ -55,7 +61,8 @@ class LatentDiffusion(DiffusionModel):
         size, channels, width = (config.get(key) for key in ("sample_size", "in_channels", "cross_attention_dim"))
         if size is None or channels is None:
             raise ModelError(f"{source}: the U-Net's config.json lacks sample_size or in_channels")
-        if conditional.shape != unconditional.shape or conditional.shape[-1] != width:
+        conditional, unconditional = encode_prompt(prompt), encode_prompt(negative_prompt)
+        if conditional.shape[-1] != width:
             raise ModelError(
                 f"{source}: the text encoder gives {conditional.shape[-1]} numbers a token, the U-Net takes {width}; "
                 "its parts are of different models"
@@ -63,7 +70,9 @@ class LatentDiffusion(DiffusionModel):
         height, across = (size, size) if isinstance(size, int) else size
         super().__init__(unet, schedule, (channels, height, across), name=name, source=source)
         self.vae: Any = vae.eval().requires_grad_(False)
-        self.conditional, self.unconditional = conditional.detach(), unconditional.detach()
+        self.encode_prompt, self.prompt, self.negative_prompt = encode_prompt, prompt, negative_prompt
+        self.edit_prompt = edit_prompt
+        self._conditional, self._unconditional = conditional, unconditional
         self.guidance, self.inversion_guidance = guidance, inversion_guidance
         self._config: Any = getattr(vae, "config", {})
 
@@ -79,15 +88,36 @@ class LatentDiffusion(DiffusionModel):
         """See the base class: the same weights with ``inversion_guidance``."""
         return self.guided(self.inversion_guidance)
 
+    @property
+    def editor(self) -> LatentDiffusion:
+        """See the base class: the conditional network under the edit prompt, as in P23b."""
+        return self.prompted(self.prompt if self.edit_prompt is None else self.edit_prompt).guided(1.0)
+
+    @property
+    def conditioning(self) -> dict[str, str | float]:
+        """See the base class."""
+        bound: dict[str, str | float] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
+        if self.edit_prompt is not None:
+            bound["edit_prompt"] = self.edit_prompt
+        return bound | {"guidance": self.guidance, "inversion_guidance": self.inversion_guidance}
+
     def guided(self, guidance: float) -> LatentDiffusion:
         """The same model with another scale of guidance; weights are shared."""
         other = copy.copy(self)
         other.guidance = guidance
         return other
 
+    def prompted(self, prompt: str) -> LatentDiffusion:
+        """The same model under another prompt, edits included; weights are shared."""
+        other = copy.copy(self)
+        other.edit_prompt = None
+        if prompt != self.prompt:
+            other.prompt, other._conditional = prompt, self.encode_prompt(prompt)
+        return other
+
     def forward(self, x: Tensor, t: int) -> Tensor:
         """See the base class; the network under the prompt, without guidance."""
-        prompt = self.conditional.expand(len(x), -1, -1)
+        prompt = self._conditional.expand(len(x), -1, -1)
         output: Tensor = self.unet(x, t, encoder_hidden_states=prompt, return_dict=False)[0]
         return output
 
@@ -96,7 +126,7 @@ class LatentDiffusion(DiffusionModel):
         if self.guidance == 1:
             return super().predict_noise(x, t)
         self.schedule.alpha(t)
-        both = torch.cat([part.expand(len(x), -1, -1) for part in (self.unconditional, self.conditional)])
+        both = torch.cat([part.expand(len(x), -1, -1) for part in (self._unconditional, self._conditional)])
         output = self.unet(torch.cat([x, x]), t, encoder_hidden_states=both, return_dict=False)[0][:, : x.shape[1]]
         without, prompted = output.chunk(2)
         return self.schedule.to_noise(without + self.guidance * (prompted - without), x, t)

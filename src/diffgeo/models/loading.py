@@ -10,19 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from diffgeo.errors import ConfigError, DeviceError, ModelError
 from diffgeo.models.base import DiffusionModel
 from diffgeo.models.latent import LatentDiffusion
 from diffgeo.models.pixel import PixelDiffusion
+from diffgeo.models.text import PromptEncoder
 from diffgeo.noise_schedule import NoiseSchedule
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
@@ -102,6 +99,7 @@ def load_model(
     local_files_only: bool = False,
     prompt: str | None = None,
     negative_prompt: str = "",
+    edit_prompt: str | None = None,
     guidance: float = 1.0,
     inversion_guidance: float = 1.0,
 ) -> DiffusionModel:
@@ -116,6 +114,7 @@ def load_model(
         local_files_only: never ask the hub.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
+        edit_prompt: under which directions are looked for, where it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
 
@@ -153,49 +152,19 @@ def load_model(
         return PixelDiffusion(unet, schedule, name=name, source=origin)
     if prompt is None:
         raise ConfigError(f"{name} is a text-to-image model; say what it shall show: prompt='…'")
-    embed = partial(_embedding, pipeline, device=target, dtype=dtype)
     return LatentDiffusion(
         unet,
         schedule,
         torch.nn.Module.to(pipeline.vae, device=target, dtype=dtype),
-        embed(prompt),
-        embed(negative_prompt),
+        PromptEncoder(pipeline, target, dtype),
+        prompt,
+        negative_prompt=negative_prompt,
+        edit_prompt=edit_prompt,
         guidance=guidance,
         inversion_guidance=inversion_guidance,
         name=name,
         source=origin,
     )
-
-
-def _embedding(pipeline: Any, text: str, *, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The text encoder's output for a prompt, shape (1, L, e), in float32 first."""
-    tokenizer, most = pipeline.tokenizer, pipeline.text_encoder.config.max_position_embeddings
-    if not 2 < len(tokenizer) <= pipeline.text_encoder.config.vocab_size:
-        raise ModelError(
-            f"the tokenizer knows {len(tokenizer)} tokens, the text encoder {pipeline.text_encoder.config.vocab_size}; "
-            "they are of different models"
-        )
-    ids = tokenizer(text, truncation=False, verbose=False).input_ids
-    if len(ids) > most:
-        cut = tokenizer.decode(ids[most - 1 : -1])
-        log.warning("the prompt has %d tokens of %d that fit; cut off: %r", len(ids), most, cut)
-    torch.nn.Module.to(pipeline.text_encoder, device=device, dtype=torch.float32)
-    with torch.no_grad(), _quiet_diffusers():
-        found, _ = pipeline.encode_prompt(text, device, 1, do_classifier_free_guidance=False)
-    return found.to(device, dtype)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _quiet_diffusers() -> Iterator[None]:
-    """Leave out what diffusers says of prompts that are too long: it was said."""
-    from diffusers.utils import logging as diffusers_logging
-
-    level = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(level)
 
 
 def _looks_like_hub_id(name: str) -> bool:

@@ -279,7 +279,7 @@ class Context:
         edit = self.cfg.edit
         if isinstance(edit, GuidanceConfig):
             start, scale = x.expand_as(offsets), edit.guidance_scale
-            return x_space_guidance(self.model.predict_noise, start, offsets, t, scale=scale, steps=edit.steps)
+            return x_space_guidance(self.model.editor.predict_noise, start, offsets, t, scale=scale, steps=edit.steps)
         return self.retract(x[None], x + offsets, t, normalise=normalise)
 
     def retract(self, x: Tensor, moved: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:

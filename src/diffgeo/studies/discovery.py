@@ -2,7 +2,9 @@ r"""Discovery: local bases at every edit timestep, their spectra, and traversals
 
 Main table ``discovery``, one row per (sample, timestep, direction): singular value, residuals, and, for the
 directions that are traversed, the low-frequency share of the picture's change from −γ to +γ (below a quarter of
-Nyquist), and the change of every predicted attribute, with a label. Second table
+Nyquist), the perceptual length of the traversal (the sum of distances between neighbouring frames) and the share of it
+that its largest step makes (P23b notes that some directions change abruptly; 1 / (frames − 1) is even), and the change
+of every predicted attribute, with a label. Second table
 ``discovery_traversals``, one row per frame. Tensors: the frames and the bases.
 """
 
@@ -26,6 +28,9 @@ from diffgeo.svd import LocalBasis
 __all__ = ["run"]
 
 Row = dict[str, Any]
+
+ABRUPT = 0.5
+"""A traversal is called abrupt where one step makes more than this share of its perceptual length."""
 
 
 def run(context: Context, cfg: DiscoveryConfig) -> Result:
@@ -74,6 +79,7 @@ def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tupl
 def _direction_rows(context: Context, basis: LocalBasis, pictures: Tensor, predicted: Tensor | None) -> list[Row]:
     certificate = basis.certificate
     low_shares = _low_shares(pictures[:, -1] - pictures[:, 0])
+    lengths, jumps = _paths(context, pictures)
     rows: list[Row] = []
     for i in range(basis.rank):
         row: Row = {
@@ -87,6 +93,9 @@ def _direction_rows(context: Context, basis: LocalBasis, pictures: Tensor, predi
             "gap": certificate.gap,
             "label": None,
             "change_low_share": low_shares[i] if i < len(low_shares) else float("nan"),
+            "path_length": lengths[i] if i < len(lengths) else float("nan"),
+            "largest_step": jumps[i] if i < len(jumps) else float("nan"),
+            "perceptual_measure": context.perceptual.name,
         }
         if predicted is not None and context.predictor is not None and i < len(predicted):
             change = predicted[i, -1] - predicted[i, 0]
@@ -94,6 +103,13 @@ def _direction_rows(context: Context, basis: LocalBasis, pictures: Tensor, predi
             row |= {f"delta_{name}": change[k].item() for k, name in enumerate(context.predictor.names)}
         rows.append(row)
     return rows
+
+
+def _paths(context: Context, pictures: Tensor) -> tuple[list[float], list[float]]:
+    """Perceptual lengths of traversals (k, frames, 3, H, W), and shares of the largest step; NaN where none moves."""
+    near = context.perceptual(pictures[:, :-1].flatten(0, 1), pictures[:, 1:].flatten(0, 1))
+    steps = near.double().unflatten(0, (len(pictures), -1))
+    return steps.sum(dim=1).tolist(), (steps.amax(dim=1) / steps.sum(dim=1)).tolist()
 
 
 def _low_shares(changes: Tensor) -> list[float]:
@@ -135,6 +151,10 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     }
     for t_frac, part in table.groupby("t_frac", sort=False):
         scalars[f"s_first/t_{t_frac:g}"] = float(part.loc[part["direction"] == 0, "singular_value"].mean())
+        steps = part["largest_step"].dropna()
+        if len(steps):
+            scalars[f"largest_step/t_{t_frac:g}"] = float(steps.mean())
+            scalars[f"abrupt_share/t_{t_frac:g}"] = float((steps > ABRUPT).mean())
         last = part.groupby("sample")["singular_value"].last() / part.groupby("sample")["singular_value"].first()
         scalars[f"s_last_over_first/t_{t_frac:g}"] = float(last.mean())
     deltas = [c for c in table.columns if c.startswith("delta_")]

@@ -136,6 +136,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
                     "steps": context.cfg.schedule.steps,
                     "seed": context.cfg.seed,
                     "diffgeo": __version__,
+                    **context.model.conditioning,
                 },
             )
     table = pd.DataFrame(rows)

@@ -112,7 +112,7 @@ def random_in_x(context: Context, k: int, sample: Sample | None = None) -> Tenso
 
 def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tensor]:
     """The map x ↦ ε(x, t) for ``eps``, or x ↦ x̂0(x, t) for ``x0``; shape (C, H, W) both."""
-    model = context.model
+    model = context.model.editor  # as F is: the conditional network, not guided sampling
 
     def eps(x: Tensor) -> Tensor:
         return model.predict_noise(x[None], t)[0]
