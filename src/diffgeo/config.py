@@ -89,16 +89,20 @@ class ModelConfig:
         revision: commit, tag or branch of a hub id.
         cache_dir: folder for hub downloads; diffusers' default when null.
         local_files_only: never ask the hub.
+        variant: of the weight files, such as ``fp16``; they are computed with in ``dtype`` all the same.
         dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
         predictor: attribute predictor for the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
+        chunk_size: columns per vectorised Jacobian product (``feature.chunk_size``) that fit 24 GB of GPU memory.
     """
 
     path: str = MISSING
     revision: str | None = None
     cache_dir: str | None = None
     local_files_only: bool = False
+    variant: str | None = None
     dtype: str = "float32"
     predictor: str | None = None
+    chunk_size: int = 32
 
 
 @dataclass

@@ -108,6 +108,7 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         revision=m.revision,
         cache_dir=m.cache_dir,
         local_files_only=m.local_files_only,
+        variant=m.variant,
         **_conditioning(m),
     )
     own = None if m.predictor is None else load_predictor(m.predictor, device=device)

@@ -16,6 +16,7 @@ MANDATORY = {
     ("model", "sd15"): ["prompt=face"],
     ("model", "sd21_base"): ["prompt=face"],
     ("model", "local_sd"): ["model.path=folder", "prompt=face"],
+    ("study", "prompts"): ["model=factor_faces_t2i", "prompt=face"],
     ("data", "images"): ["data.images=folder"],
     ("predictor", "classifier"): ["predictor.path=net.pt", "predictor.names=[smiling]"],
 }
@@ -186,3 +187,9 @@ def test_nearest_finds_the_key_that_was_meant(composed, word, guess):
 
 def test_nearest_gives_nothing_where_nothing_is_near():
     assert nearest("qqqqqq", ["svd.rank", "seed"]) is None
+
+
+def test_chunks_suit_the_model_and_can_be_set(composed):
+    assert typed(composed()).feature.chunk_size == 32
+    assert typed(composed("model=sd15", "prompt=face", "feature=mid_pooled")).feature.chunk_size == 8
+    assert typed(composed("model=sd15", "prompt=face", "feature.chunk_size=2")).feature.chunk_size == 2

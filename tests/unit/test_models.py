@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler
 from torch import nn
 
 from diffgeo.errors import ConfigError, DeviceError, ModelError, ShapeError, ValueRangeError
@@ -106,6 +107,17 @@ def test_a_saved_pipeline_is_the_same_model(tiny_pipeline, tiny_unet):
     torch.testing.assert_close(model.predict_noise(point, 77), tiny_unet(size=16)(point, 77).sample)
     assert model.latent_shape == (3, 16, 16)
     assert model.schedule.T == 999
+
+
+def test_half_precision_files_are_computed_with_in_single(tiny_unet, tmp_path):
+    pipeline = DDPMPipeline(tiny_unet(size=16).half(), DDPMScheduler())
+    pipeline.save_pretrained(tmp_path / "half", variant="fp16")
+    model, point = load_model(tmp_path / "half", variant="fp16"), x(1, 3, 16, 16)
+    assert model.dtype == torch.float32
+    rounded = tiny_unet(size=16).half().float()
+    torch.testing.assert_close(model.predict_noise(point, 77), rounded(point, 77).sample)
+    with pytest.raises(ModelError, match="cannot load"):
+        load_model(tmp_path / "half", variant="bf16")
 
 
 def test_double_precision_is_loaded_when_asked_for(tiny_pipeline):

@@ -97,6 +97,7 @@ def load_model(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    variant: str | None = None,
     prompt: str | None = None,
     negative_prompt: str = "",
     edit_prompt: str | None = None,
@@ -112,6 +113,7 @@ def load_model(
         revision: commit, tag or branch of a hub id.
         cache_dir: where hub downloads are kept; diffusers' own default when None.
         local_files_only: never ask the hub.
+        variant: of the weight files, such as ``fp16``.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
         edit_prompt: under which directions are looked for, where it is not the prompt.
@@ -142,7 +144,9 @@ def load_model(
         )
     else:
         source, origin, index = name, f"{name}@{revision or 'main'}", None
-    pipeline = _load_pipeline(source, index, revision, cache_dir, local_files_only)
+    pipeline = _load_pipeline(
+        source, index, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, variant=variant
+    )
     schedule = NoiseSchedule.of(pipeline.scheduler)
     # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
@@ -202,9 +206,9 @@ def _check_class(name: str, where: str) -> None:
 def _load_pipeline(
     source: str,
     index: dict[str, Any] | None,
-    revision: str | None,
-    cache_dir: str | Path | None,
-    local_files_only: bool,
+    *,
+    variant: str | None,
+    **where: Any,
 ) -> Any:
     from diffusers import DDPMPipeline, StableDiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
@@ -213,7 +217,6 @@ def _load_pipeline(
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     # the pipeline around an unconditional U-Net does not matter here, only its parts
-    where = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
     hub = index is None
     try:
         if index is None:  # a few bytes tell what the hub holds, before gigabytes are fetched
@@ -221,9 +224,14 @@ def _load_pipeline(
             _check_class(str(index.get("_class_name")), source)
         if index["_class_name"] in _TEXT_PIPELINES:
             return StableDiffusionPipeline.from_pretrained(
-                source, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, **where
+                source,
+                safety_checker=None,
+                requires_safety_checker=False,
+                dtype=torch.float32,
+                variant=variant,
+                **where,
             )
-        return DDPMPipeline.from_pretrained(source, **where)
+        return DDPMPipeline.from_pretrained(source, variant=variant, **where)
     except ModelError:
         raise
     except Exception as error:  # diffusers and the hub client raise many kinds; none of them tells what to do
