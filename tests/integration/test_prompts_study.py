@@ -1,6 +1,7 @@
 """The study of prompts on the shipped text-to-image model: its table against bases computed apart from it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from scipy.stats import spearmanr
 from diffgeo.config import check, config_folder, register, typed
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.geometry import grassmann_distance
+from diffgeo.metrics.clip import load_clip
 from diffgeo.models import load_model
 from diffgeo.report.figures import draw
 from diffgeo.sampling import ddim_sample, initial_noise
@@ -61,7 +63,7 @@ def test_every_pair_is_there_at_every_place(result):
     assert set(kinds) == {3}
     assert set(kinds.index) == {(t, *k) for t in (1.0, 0.5) for k in (("path", 1.0), ("path", 3.0), ("fixed", 3.0))}
     assert (table["text_a"] == table["prompt_a"].map(dict(enumerate(PROMPTS)))).all()
-    assert set(table["similarity_measure"]) == {"text_encoder"}
+    assert set(table["similarity_measure"]) == {"conditioning"}
 
 
 def test_distances_are_those_of_bases_computed_by_hand(result, model):
@@ -86,10 +88,22 @@ def test_at_the_top_neither_guidance_nor_the_path_matters(result):
     assert (wide.max(axis=1) == wide.min(axis=1)).all()
 
 
-def test_similarity_is_the_cosine_of_the_encoders_embeddings(result, model):
-    a, b = (model.encode_prompt.summary(p) for p in PROMPTS[:2])
-    row = result.table.query("prompt_a == 0 and prompt_b == 1").iloc[0]
-    assert row["similarity"] == pytest.approx(torch.cosine_similarity(a, b, dim=0).item(), abs=1e-5)
+def test_similarity_is_the_cosine_of_what_the_network_sees(result, model):
+    a, b, c = ((model.encode_prompt(p) - model.encode_prompt("")).flatten() for p in PROMPTS)
+    rows = result.table.groupby(["prompt_a", "prompt_b"])["similarity"].first()
+    assert rows[0, 1] == pytest.approx(torch.cosine_similarity(a, b, dim=0).item(), abs=1e-5)
+    assert rows[0, 2] == pytest.approx(torch.cosine_similarity(a, c, dim=0).item(), abs=1e-5)
+    assert rows[0, 1] > rows[0, 2] + 0.1, "a paraphrase is nearer than another face"
+
+
+def test_with_clip_similarity_is_clips(cfg, model, clip_folder):
+    clip = load_clip(str(clip_folder), {"smile": ["happy", "sad"]})
+    small = replace(cfg, schedule=replace(cfg.schedule, edit=[1.0]))
+    table = run_study("prompts", Context(model, small, clip), cfg.study["prompts"]).table
+    embedded = clip.embed_text(PROMPTS)
+    row = table.query("prompt_a == 0 and prompt_b == 2").iloc[0]
+    assert row["similarity_measure"] == "clip"
+    assert row["similarity"] == pytest.approx((embedded[0] @ embedded[2]).item(), abs=1e-5)
 
 
 def test_the_summary_is_of_the_rows_and_is_drawn(result):

@@ -62,14 +62,6 @@ class PromptEncoder:
             found, _ = self._pipeline.encode_prompt(text, self._device, 1, do_classifier_free_guidance=False)
         return found.to(self._device, self._dtype)  # type: ignore[no-any-return]
 
-    @torch.no_grad()
-    def summary(self, text: str) -> Tensor:
-        """The encoder's one vector for a prompt (its end token's), shape (e,), float32: what CLIP compares."""
-        options = {"padding": "max_length", "max_length": self.length, "truncation": True, "return_tensors": "pt"}
-        ids = self._pipeline.tokenizer(text, **options).input_ids.to(self._device)
-        pooled: Tensor = self._pipeline.text_encoder(ids).pooler_output[0]
-        return pooled
-
 
 @contextmanager
 def _quiet_diffusers() -> Iterator[None]:

@@ -8,8 +8,10 @@ prompts p, q:
     fixed   T_h(x_t, t; p), T_h(x_t, t; q)        control: only the network's prompt varies; x_t is the run's own
 
 Paths are denoised at each scale of guidance; at T they share x_T, so guidance cannot matter there. The feature map runs
-without guidance. Prompts are compared by the cosine of their text embeddings: CLIP's where ``predictor=clip`` gives
-one, else those of the model's own text encoder; ``similarity_measure`` says which.
+without guidance. Prompts are compared by a cosine, and ``similarity_measure`` says which: ``clip``, of CLIP's text
+embeddings, where ``predictor=clip`` gives them, as in P23b; else ``conditioning``, of what cross-attention sees of the
+two prompts less what it sees of the empty one. (The one-vector summary of an encoder that was not trained to compare texts,
+as the shipped model's, hardly differs between prompts.)
 
 Main table ``prompts``, one row per (sample, timestep, kind, guidance, pair of prompts). Second table
 ``prompts_similarity``, one row per (timestep, kind, guidance): the mean distance, and Spearman's ρ of similarity with
@@ -101,11 +103,12 @@ def _under(context: Context, model: LatentDiffusion) -> Context:
 
 
 def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:
-    """Cosines of the prompts' embeddings, shape (P, P), and whose embeddings they are."""
+    """Cosines of the prompts' embeddings, shape (P, P), and which embeddings they are."""
     if isinstance(context.predictor, ClipPredictor):
         embedded, measure = context.predictor.embed_text(prompts), "clip"
     else:
-        embedded, measure = torch.stack([model.encode_prompt.summary(p) for p in prompts]), "text_encoder"
+        empty = model.encode_prompt("")
+        embedded, measure = torch.cat([model.encode_prompt(p) - empty for p in prompts]).flatten(1), "conditioning"
     unit = torch.nn.functional.normalize(embedded.double().cpu(), dim=1)
     return unit @ unit.T, measure
 

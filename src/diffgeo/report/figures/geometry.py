@@ -157,7 +157,7 @@ def prompts(result: Result) -> dict[str, Figure]:
     """Distance against similarity of prompts at each timestep, and its mean against t."""
     table, summary = result.table, result.more_tables["similarity"]
     times = list(table["t_frac"].unique())
-    measure = {"clip": "CLIP", "text_encoder": "text encoder"}[table["similarity_measure"].iloc[0]]
+    measure = {"clip": "CLIP", "conditioning": "conditioning"}[table["similarity_measure"].iloc[0]]
     figure, grid = plt.subplots(
         1, len(times) + 1, figsize=(2.0 * len(times) + 2.9, 2.9), sharey=True, squeeze=False, layout="constrained"
     )
