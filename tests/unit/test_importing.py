@@ -5,8 +5,9 @@ import json
 import math
 import os
 import pickle
-import subprocess
+import runpy
 import sys
+import tarfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,9 @@ from safetensors.torch import load_file, save_file
 from diffgeo.editing import single_step
 from diffgeo.errors import ConfigError, ModelError, OutputError
 from diffgeo.models import load_model
-from diffgeo.models.importing import PRESETS, RECORD, Settings, import_checkpoint
+from diffgeo.models.importing import PRESETS, RECORD, Settings, ddpm, import_checkpoint, openai
+from diffgeo.models.importing.architecture import unet_config
+from diffgeo.models.importing.settings import head_width
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.svd import local_basis
 
@@ -64,7 +67,7 @@ def network(kind, **options):
         with torch.no_grad():
             return getattr(original_networks, kind)(weights, x, t, **options)
 
-    run(torch.zeros(1, channels, 16, 16), 0)
+    run(torch.zeros(1, channels, 32, 32), 0)
     return run, weights
 
 
@@ -324,6 +327,15 @@ def test_a_plain_pickle_is_refused_and_runs_nothing(tmp_path):
     assert not marker.exists()
 
 
+def test_a_tar_archive_is_refused_and_unpacks_nothing(tmp_path):
+    member = tarfile.TarInfo("../../escaped")
+    with tarfile.open(tmp_path / "model.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member)
+    assert "cannot be read as a checkpoint" in refused(tmp_path / "model.tar", tmp_path / "out")
+    assert not list(tmp_path.parent.parent.glob("escaped"))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
 def test_a_script_program_is_refused(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "model.pt")
     assert "TorchScript" in refused(tmp_path / "model.pt", tmp_path / "out")
@@ -358,7 +370,7 @@ def test_the_other_layout_is_refused_when_one_is_named(saved, tmp_path, sdedit):
 @pytest.mark.parametrize("kind", ["openai", "ddpm"])
 def test_every_missing_tensor_is_named(saved, tmp_path, p2, sdedit, kind):
     weights = dict((p2 if kind == "openai" else sdedit)[1])
-    for key in list(weights)[::5]:
+    for key in list(weights)[::15]:
         rest = {k: v for k, v in weights.items() if k != key}
         assert key in refused(saved(rest), tmp_path / "out", P2_SETTINGS if kind == "openai" else DDPM_SETTINGS)
 
@@ -372,6 +384,12 @@ def test_all_that_is_missing_and_surplus_is_listed_up_to_a_dozen(saved, tmp_path
     assert "surplus: logvar, module.x" in message
     many = {f"extra.{i:02}": torch.zeros(1) for i in range(15)}
     assert "extra.11 and 3 more" in refused(saved(p2[1] | many), tmp_path / "out")
+
+
+def test_names_in_a_file_cannot_command_the_terminal(saved, tmp_path, p2):
+    message = refused(saved(p2[1] | {"\x1b[2J\n": torch.zeros(1), "x" * 10_000: torch.zeros(1)}), tmp_path / "out")
+    assert message.isprintable()
+    assert len(message) < 1000
 
 
 def test_keys_beside_a_wrappers_prefix_are_surplus(saved, tmp_path, p2):
@@ -543,26 +561,77 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_output(saved, tmp_path,
 # the script
 
 
-def run_script(*args):
-    return subprocess.run([sys.executable, SCRIPT, *map(str, args)], capture_output=True, text=True, check=False)
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Run the script in this process: exit status, standard output, standard error."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, args)])
+        status = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
-def test_the_script_imports_and_says_what_it_found(saved, tmp_path, sdedit):
-    done = run_script(saved(sdedit[1]), tmp_path / "out", "--image-size", 16, "--variance", "fixed_small")
-    assert done.returncode == 0, done.stderr
-    assert "ddpm layout" in done.stdout
-    assert "widths 32, 32*, 64" in done.stdout
+def test_the_script_imports_and_says_what_it_found(script, saved, tmp_path, sdedit):
+    status, out, _ = script(saved(sdedit[1]), tmp_path / "out", "--image-size", 16, "--variance", "fixed_small")
+    assert status == 0
+    assert "ddpm layout" in out
+    assert "widths 32, 32*, 64" in out
     assert_same(load_model(tmp_path / "out"), sdedit[0])
 
 
-def test_the_script_prints_errors_in_two_lines(saved, tmp_path, sdedit):
-    done = run_script(saved(sdedit[1]), tmp_path / "out", "--preset", "p2_256", "--heads", 2)
-    assert done.returncode == 3
-    assert done.stderr.startswith("Error: ")
-    assert len(done.stderr.strip().splitlines()) == 2
+def test_the_scripts_options_replace_a_presets(script, saved, tmp_path, p2, monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", P2_SETTINGS)
+    assert script(saved(p2[1]), tmp_path / "out", "--preset", "tiny", "--image-size", 64, "--heads", 4)[0] == 0
+    config = json.loads((tmp_path / "out" / "unet" / "config.json").read_text())
+    assert (config["sample_size"], config["attention_head_dim"]) == (64, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "match"),
+    [
+        (("--preset", "p2_256"), 3, "is not of the openai layout"),
+        ((), 2, "--image-size"),
+        (("--image-size", 16, "--heads", 2), 2, "always has one"),
+        (("--image-size", 16, "--steps", 0), 2, "steps is 0"),
+    ],
+)
+def test_the_script_prints_errors_in_two_lines(script, saved, tmp_path, sdedit, options, status, match):
+    code, _, err = script(saved(sdedit[1]), tmp_path / "out", *options)
+    assert code == status
+    assert match in err
+    assert err.startswith("Error: ")
+    what, advice = err.strip().splitlines()
+    assert what
+    assert advice
+    assert not (tmp_path / "out").exists()
 
 
 # published architectures
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"),
+    [
+        ("p2_256", 93.56),
+        ("guided_256", 552.81),
+        ("improved_lsun_256", 113.68),
+        ("improved_cifar10_32", 52.55),
+        ("sdedit_256", 113.67),
+    ],
+)
+def test_presets_have_the_published_numbers_of_parameters(preset, millions):
+    settings = PRESETS[preset]
+    layout = {"openai": openai.OPENAI, "ddpm": ddpm.DDPM}[settings.layout]
+    width = head_width(settings, layout, settings.architecture)
+    with torch.device("meta"):
+        unet = UNet2DModel(**unet_config(settings.architecture, layout, settings.image_size, width))
+    assert round(unet.num_parameters() / 1e6, 2) == millions
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ class Architecture:
                 f"the network takes {self.in_channels} channels and gives {self.out_channels}; diffgeo imports "
                 "those that give as many, or twice as many (learned variance)"
             )
-        if any(width % GROUPS for width in self.widths):
+        if any(width < 1 or width % GROUPS for width in self.widths):
             raise ModelError(f"the levels are {self.widths} wide; both layouts need multiples of {GROUPS} (GroupNorm)")
 
     @property

@@ -144,7 +144,7 @@ def _check_keys(weights: Weights, wanted: set[str], checkpoint: Path) -> None:
     said = [f"{word}: {shortened(keys)}" for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
     if said:
         raise ModelError(
-            f"{checkpoint} has not the tensors of its architecture, {' – '.join(said)}; "
+            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}; "
             "it is incomplete or of another architecture"
         )
 
@@ -153,7 +153,10 @@ def _check_values(weights: Weights, checkpoint: Path) -> None:
     """Dense floating-point numbers, finite, and no more of them than the file has bytes for."""
     odd = [k for k, t in weights.tensors.items() if t.layout != torch.strided or not t.is_floating_point() or t.is_meta]
     if odd:
-        raise ModelError(f"{checkpoint} has tensors that are no dense floating-point numbers: {shortened(odd)}")
+        raise ModelError(
+            f"{checkpoint} has tensors that are no dense floating-point numbers: {shortened(odd)}; "
+            "convert them with the project's own code"
+        )
     if sum(tensor.nbytes for tensor in weights.tensors.values()) > checkpoint.stat().st_size:
         raise ModelError(f"{checkpoint} claims more numbers than it has bytes for; it was tampered with")
     broken = [key for key, tensor in weights.tensors.items() if not tensor.isfinite().all()]

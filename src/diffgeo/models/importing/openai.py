@@ -80,7 +80,7 @@ def describe(shapes: Shapes) -> Architecture:
     base = size(shapes, 1, "time_embed.0.weight")
     if widths[0] != base:
         raise ModelError(
-            f"the first level is {widths[0]} wide and the time embedding {base}: channel multipliers that do not "
+            f"the first level is {widths[0]} wide and the time embedding {base}; channel multipliers that do not "
             "begin with 1 have no counterpart in diffusers' UNet2DModel"
         )
     attends = {(i - 1) // per_level for i, members in inputs.items() if i and _attends(members)}
