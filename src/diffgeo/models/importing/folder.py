@@ -120,13 +120,15 @@ def _converted(weights: Weights, architecture: Architecture, settings: Settings,
     shapes = {key: tuple(tensor.shape) for key, tensor in unet.state_dict().items()}
     sources = {key: layout.source(key, architecture) for key in shapes}
     _check_keys(weights, set(sources.values()), checkpoint)
-    wrong = [
-        f"{source} {found} instead of {expected}"
+    given = weights.shapes
+    wrong = {  # q, k and v may have one source: a dict names it once
+        source: f"{source} {given[source]} instead of {expected}"
         for key, source in sources.items()
-        if (found := weights.shapes[source]) != (expected := layout.source_shape(key, shapes[key]))
-    ]
+        if given[source] != (expected := layout.source_shape(key, shapes[key]))
+    }
     if wrong:
-        raise ModelError(f"{checkpoint} has tensors of other shapes: {shortened(wrong)}; it is of another architecture")
+        listed = shortened(wrong.values())
+        raise ModelError(f"{checkpoint} has tensors of other shapes: {listed}; it is of another architecture")
     _check_values(weights, checkpoint)
     state = {
         key: layout.part(key, weights.tensors[source].detach(), width, settings.qkv)
