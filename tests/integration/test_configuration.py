@@ -12,6 +12,7 @@ GROUPS = [f.name for f in fields(Config)]
 CHOICES = [(g, path.stem) for g in GROUPS for path in sorted((config_folder() / g).glob("*.yaml"))]
 MANDATORY = {
     ("model", "local"): ["model.path=folder"],
+    ("model", "afhq_dog"): ["model.path=folder"],
     ("model", "factor_faces_t2i"): ["prompt=face"],
     ("model", "sd15"): ["prompt=face"],
     ("model", "sd21_base"): ["prompt=face"],
