@@ -115,3 +115,18 @@ def clip_folder(tmp_path_factory):
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)).save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 32}, image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """``published(name)``: folder of a pipeline in that published architecture, narrowed, with random weights."""
+    from published import save_published
+
+    folders = {}
+
+    def folder(name):
+        if name not in folders:
+            folders[name] = save_published(name, tmp_path_factory.mktemp("published") / name)
+        return folders[name]
+
+    return folder

@@ -86,7 +86,8 @@ class ModelConfig:
 
     Attributes:
         path: a shipped name, a diffusers pipeline folder, or a hub id ``owner/name``.
-        revision: commit, tag or branch of a hub id.
+        revision: commit, tag or branch of a hub id, ``main`` when null; a folder has none. ``run.json`` says which
+            commit it was.
         cache_dir: folder for hub downloads; diffusers' default when null.
         local_files_only: never ask the hub.
         variant: of the weight files, such as ``fp16``; they are computed with in ``dtype`` all the same.
@@ -129,12 +130,14 @@ class DataConfig:
     """What is edited.
 
     Attributes:
-        samples: how many: seeds seed, seed + 1, …, or the first pictures of a folder in the order of their names.
-        images: a folder of pictures, or one picture, to invert; null (``data=generated``) generates from seeds.
+        samples: how many: seeds seed, seed + 1, …, or the first pictures of a folder in the order of their names. A
+            list of pictures is taken whole.
+        images: pictures to invert: a folder, one file, or a list of files; null (``data=generated``) generates from
+            seeds.
     """
 
     samples: int = 4
-    images: str | None = MISSING
+    images: Any = MISSING  # str | list[str] | None, a union that Hydra's schemas cannot hold; checked in `check`
 
 
 @dataclass
@@ -766,6 +769,10 @@ def check(cfg: Config) -> None:
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
+    images = cfg.data.images
+    listed = isinstance(images, list) and bool(images) and all(isinstance(file, str) for file in images)
+    right = images is None or isinstance(images, str) or listed
+    require(right, "data.images", images, "null, a folder, a picture, or a list of pictures")
     require(s.steps >= 1, "schedule.steps", s.steps, "1 to the number of training timesteps")
     require(bool(s.edit) and all(0 < t <= 1 for t in s.edit), "schedule.edit", s.edit, "fractions of T in (0, 1]")
     require(len(set(s.edit)) == len(s.edit), "schedule.edit", s.edit, "each fraction once")

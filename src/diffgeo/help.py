@@ -25,7 +25,7 @@ Keys that are typed most
 Examples
   diffgeo                                               the shipped model
   diffgeo model=ddpm_celebahq svd.rank=50 schedule.edit=[1.0,0.5]
-  diffgeo data=images data.images=faces/                own pictures, inverted
+  diffgeo data=images data.images=faces/                own pictures, inverted; or data.images=[a.png,b.jpg]
   diffgeo -m svd.rank=10,25,50 feature=mid,mid_pooled   a grid of runs
   diffgeo experiment=p23a/table1 scale=small            a table of the paper, in minutes (all: diffgeo-paper --help)
   diffgeo --cfg job                                     print all keys with their values and stop

@@ -66,6 +66,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             **context.model.conditioning,
         }
         facts["device"] = str(context.model.device)
+        facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
             for name, study_cfg in cfg.study.items():
                 result = run_study(name, context, study_cfg)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgeo.errors import DataError, DeviceError, ModelError, OutputError
+from diffgeo.errors import ConfigError, DataError, DeviceError, ModelError, OutputError
 from diffgeo.models.loading import DIGESTS, SHIPPED, shipped_folder, verify_digests
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -196,6 +196,66 @@ def test_a_broken_picture_is_named(tiny_run, pictures, damage):
 def test_fewer_pictures_than_samples_says_how_many_there_are(tiny_run, pictures):
     outcome = tiny_run("data=images", f"data.images={pictures}", "data.samples=50")
     outcome.assert_failed(DataError.exit_code, "holds 6 pictures", "lower data.samples=50")
+
+
+def test_a_list_of_pictures_is_taken_whole_in_its_order_and_named_in_every_result(tiny_run, pictures):
+    listed = [pictures / name for name in ("d_palette.png", "a_wide.png", "e_turned.jpg")]
+    outcome = tiny_run(
+        "data=images",
+        f"data.images=[{','.join(map(str, listed))}]",
+        "study=[discovery,spectrum,tangent_distance,global_consistency]",
+        "study.discovery.directions=1",
+        figures=True,
+    )
+    assert outcome.code == 0, outcome.err
+    names = [path.name for path in listed]
+    assert outcome.manifest["samples"] == names
+    assert outcome.manifest["settings"]["data"]["images"] == [str(path) for path in listed]
+    tables = {path.stem: pd.read_parquet(path) for path in (outcome.folder / "tables").glob("*.parquet")}
+    for stem in ("discovery", "discovery_traversals", "spectrum"):
+        assert list(tables[stem].groupby("sample")["name"].unique().explode()) == names
+    pairs = tables["tangent_distance"]
+    assert list(zip(pairs["name_a"], pairs["name_b"], strict=True)) == [
+        (names[a], names[b]) for a, b in zip(pairs["sample_a"], pairs["sample_b"], strict=True)
+    ]
+    overlaps = tables["global_consistency_overlaps"]
+    assert (overlaps["other_name"] == overlaps["other"].map(dict(enumerate(names)))).all()
+    drawn = (outcome.folder / "figures" / "discovery_traversals_1T.svg").read_text()
+    assert all(name in drawn for name in names)
+
+
+def test_pictures_of_the_same_name_are_told_apart_by_their_paths(tiny_run, pictures, tmp_path):
+    other = Path(shutil.copytree(pictures, tmp_path / "others"))
+    same = [str(folder / "b_grey.png") for folder in (pictures, other)]
+    outcome = tiny_run("data=images", f"data.images=[{','.join(same)}]", "study=[spectrum]")
+    assert outcome.code == 0, outcome.err
+    assert outcome.manifest["samples"] == same
+
+
+def test_a_listed_picture_that_is_missing_is_named(tiny_run, pictures):
+    outcome = tiny_run("data=images", f"data.images=[{pictures / 'a_wide.png'},{pictures / 'z.png'}]")
+    outcome.assert_failed(DataError.exit_code, "z.png, which does not exist", "correct the path")
+
+
+def test_a_listed_folder_is_refused(tiny_run, pictures):
+    outcome = tiny_run("data=images", f"data.images=[{pictures / 'a_wide.png'},{pictures}]")
+    outcome.assert_failed(DataError.exit_code, "is a folder", f"data.images={pictures}")
+
+
+def test_a_picture_that_is_listed_twice_is_refused(tiny_run, pictures):
+    outcome = tiny_run("data=images", f"data.images=[{pictures / 'a_wide.png'},{pictures / '.' / 'a_wide.png'}]")
+    outcome.assert_failed(DataError.exit_code, "a_wide.png twice", "leave one out")
+
+
+def test_a_listed_file_that_is_no_picture_is_named(tiny_run, pictures):
+    outcome = tiny_run("data=images", f"data.images=[{pictures / 'a_wide.png'},{pictures / 'notes.txt'}]")
+    outcome.assert_failed(DataError.exit_code, "notes.txt cannot be read as a picture", "remove or replace it")
+
+
+@pytest.mark.parametrize("value", ["[]", "3", "[a.png,3]"])
+def test_what_is_neither_path_nor_list_of_paths_is_a_wrong_setting(tiny_run, value):
+    outcome = tiny_run("data=images", f"data.images={value}")
+    outcome.assert_failed(ConfigError.exit_code, "data.images=", "a list of pictures")
 
 
 # devices

@@ -112,7 +112,18 @@ def test_data_images_without_images_is_refused(composed):
         check(typed(composed("data=images")))
 
 
+@pytest.mark.parametrize("value", ["faces", "a.png", "[a.png,b.jpg]", "['a b.png']"])
+def test_pictures_are_a_folder_a_file_or_a_list(composed, value):
+    images = typed(composed("data=images", f"data.images={value}")).data.images
+    assert images == (value if value[0] != "[" else ["a.png", "b.jpg"] if "," in value else ["a b.png"])
+
+
 WRONG = [
+    ("data=images data.images=[]", "data.images"),
+    ("data=images data.images=3", "data.images"),
+    ("data=images data.images=[a.png,3]", "data.images"),
+    ("data=images data.images=[[a.png]]", "data.images"),
+    ("data=images data.images={a:b.png}", "data.images"),
     ("model.dtype=float16", "model.dtype"),
     ("study.disentanglement.methods=[local,local]", "study.disentanglement.methods"),
     ("study.disentanglement.samples=2", "study.disentanglement.samples"),

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgeo.data.images import SUFFIXES, list_images, load_image
+from diffgeo.data.images import SUFFIXES, list_images, load_image, picture_names
 from diffgeo.errors import DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -206,3 +206,37 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path):
         list_images(tmp_path)
     with pytest.raises(DataError, match=r"data\.images=.*gone does not exist"):
         list_images(tmp_path / "gone")
+
+
+def test_a_list_keeps_its_order_and_takes_any_suffix(tmp_path):
+    files = [tmp_path / name for name in ("b.png", "a.unknown")]
+    for file in files:
+        file.touch()
+    assert list_images(files) == list_images([str(file) for file in files]) == files
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.png").touch()
+    assert list_images(["~/a.png"]) == list_images("~/a.png") == [tmp_path / "a.png"]
+
+
+def test_a_list_of_other_things_than_files_is_refused(tmp_path):
+    file = tmp_path / "a.png"
+    file.touch()
+    with pytest.raises(DataError, match=r"lists .*gone\.png, which does not exist"):
+        list_images([file, tmp_path / "gone.png"])
+    with pytest.raises(DataError, match="which is a folder; list files"):
+        list_images([file, tmp_path])
+    with pytest.raises(DataError, match=r"lists .*a\.png twice"):
+        list_images([file, tmp_path / "." / "a.png"])
+    (tmp_path / "link.png").symlink_to(file)
+    with pytest.raises(DataError, match=r"link\.png twice"):
+        list_images([file, tmp_path / "link.png"])
+    with pytest.raises(DataError, match="empty list"):
+        list_images([])
+
+
+def test_pictures_are_called_by_their_files_and_by_their_paths_where_those_clash(tmp_path):
+    same = [tmp_path / "x" / "1.png", tmp_path / "y" / "1.png"]
+    assert picture_names([*same, tmp_path / "x" / "2.png"]) == [str(same[0]), str(same[1]), "2.png"]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -183,3 +184,45 @@ def test_a_pipeline_of_another_kind_is_refused(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "AudioPipeline"}))
     with pytest.raises(ModelError, match="holds a AudioPipeline; diffgeo loads DDIMPipeline, DDPMPipeline"):
         load_model(tmp_path)
+
+
+def test_a_folder_that_brings_its_own_code_is_refused_and_runs_nothing(tiny_pipeline, tmp_path):
+    folder, marker = tmp_path / "model", tmp_path / "was here"
+    shutil.copytree(tiny_pipeline, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Net: ...\n")
+    for library in ("evil", "../evil", "os"):
+        (folder / "model_index.json").write_text(json.dumps(index | {"unet": [library, "Net"]}))
+        with pytest.raises(ModelError, match="runs no code that comes with a model"):
+            load_model(folder)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere.safetensors", "/etc/passwd", "sub/part.safetensors", 3])
+def test_weights_outside_the_folder_are_refused(tiny_pipeline, tmp_path, name):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_pipeline, folder)
+    listing = {"metadata": {}, "weight_map": {"conv_in.weight": name}}
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(listing))
+    with pytest.raises(ModelError, match="points outside its folder"):
+        load_model(folder)
+
+
+class Hostile:
+    """Unpickled, it would write a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+def test_a_hostile_pickle_in_place_of_safetensors_runs_nothing(tiny_pipeline, tmp_path):
+    folder, marker = tmp_path / "model", tmp_path / "was here"
+    shutil.copytree(tiny_pipeline, folder)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({"conv_in.weight": Hostile(marker)}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot load"):
+        load_model(folder)
+    assert not marker.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +14,23 @@ from torchvision.transforms.v2 import functional as F
 
 from diffgeo.errors import DataError
 
-__all__ = ["SUFFIXES", "list_images", "load_image"]
+__all__ = ["SUFFIXES", "list_images", "load_image", "picture_names"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Files that count as pictures, by suffix, in lower case."""
 
 
-def list_images(path: str | Path) -> list[Path]:
-    """The pictures of a folder in the order of their names, or the one picture.
+def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The pictures of a folder in the order of their names, the one picture, or those of a list in its order.
 
     Args:
-        path: a folder (its sub-folders are not searched) or a file.
+        path: a folder (its sub-folders are not searched), a file, or files.
 
     Raises:
-        DataError: nothing there, or the folder holds no picture.
+        DataError: nothing there, the folder holds no picture, or the list names a folder or a file twice.
     """
+    if not isinstance(path, str | Path):
+        return _listed(path)
     where = Path(path).expanduser()
     if where.is_file():
         return [where]
@@ -36,6 +40,31 @@ def list_images(path: str | Path) -> list[Path]:
     if not found:
         raise DataError(f"data.images={path} holds no picture; known suffixes are {', '.join(SUFFIXES)}")
     return found
+
+
+def _listed(paths: Sequence[str | Path]) -> list[Path]:
+    """The files of a list, checked."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        where = Path(path).expanduser()
+        if where.is_dir():
+            raise DataError(
+                f"data.images lists {path}, which is a folder; list files, or give one folder: data.images={path}"
+            )
+        if not where.is_file():
+            raise DataError(f"data.images lists {path}, which does not exist; correct the path or leave it out")
+        if where.resolve() in found:
+            raise DataError(f"data.images lists {path} twice; leave one out")
+        found[where.resolve()] = where
+    if not found:
+        raise DataError("data.images is an empty list; list one picture or more")
+    return list(found.values())
+
+
+def picture_names(paths: Sequence[Path]) -> list[str]:
+    """What results call the pictures: their file names, or their paths where two files have the same name."""
+    count = Counter(path.name for path in paths)
+    return [path.name if count[path.name] == 1 else str(path) for path in paths]
 
 
 def load_image(path: Path, height: int, width: int) -> Tensor:

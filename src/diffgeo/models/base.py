@@ -23,7 +23,7 @@ class DiffusionModel(ABC):
 
     Attributes:
         name: what ``load_model`` was asked for.
-        source: the folder or hub id, with the revision, that the weights came from.
+        source: the folder that the weights came from, or the hub id and commit as ``owner/name@commit``.
         schedule: arithmetic of the noise process.
         unet: the network, in eval mode, without gradients.
         latent_shape: shape (C, H, W) of x.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ DIGESTS = "SHA256SUMS"
 _PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
 _TEXT_PIPELINES = {"StableDiffusionPipeline"}
 _TEXT_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+
+_FOLDER_ADVICE = "the folder is incomplete or a weight file is truncated; copy it again"
+_HUB_ADVICE = "check the id, model.revision and the network, or download it elsewhere and pass model.path=FOLDER"
 
 
 def shipped_folder(name: str) -> Path:
@@ -110,9 +115,9 @@ def load_model(
         name_or_path: a shipped name (:data:`SHIPPED`), a diffusers pipeline folder, or a hub id (``owner/name``).
         device: where to put it; ``auto`` picks a GPU when there is one.
         dtype: of the weights and of x, float32 or float64 (half precision breaks Jacobians).
-        revision: commit, tag or branch of a hub id.
+        revision: commit, tag or branch of a hub id, ``main`` when None; the model's ``source`` names its commit.
         cache_dir: where hub downloads are kept; diffusers' own default when None.
-        local_files_only: never ask the hub.
+        local_files_only: never ask the hub, take what its cache holds.
         variant: of the weight files, such as ``fp16``.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
@@ -132,6 +137,7 @@ def load_model(
     target = resolve_device(str(device))
     name = str(name_or_path)
     folder = shipped_folder(name) if name in SHIPPED else Path(name).expanduser()
+    hub: dict[str, Any] = {}
     if folder.is_dir():
         verify_digests(folder, required=name in SHIPPED)
         source, origin = str(folder), f"shipped:{name}" if name in SHIPPED else str(folder)
@@ -143,10 +149,14 @@ def load_model(
             f"no model called {name!r}: not a folder, not a hub id (owner/name); shipped are {', '.join(SHIPPED)}"
         )
     else:
-        source, origin, index = name, f"{name}@{revision or 'main'}", None
-    pipeline = _load_pipeline(
-        source, index, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, variant=variant
-    )
+        if local_files_only:
+            snapshot = _cached_snapshot(name, revision, cache_dir)
+            source, index, commit = str(snapshot), _read_index(snapshot), snapshot.name
+        else:
+            source, (index, commit) = name, _ask_hub(name, revision, cache_dir)
+            hub = {"revision": commit, "cache_dir": cache_dir}
+        origin = f"{name}@{commit}"
+    pipeline = _load_pipeline(source, index, variant=variant, **hub)
     schedule = NoiseSchedule.of(pipeline.scheduler)
     # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
@@ -189,7 +199,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read ({error}); restore the file") from None
     if not isinstance(index, dict) or "_class_name" not in index:
         raise ModelError(f"{path} names no pipeline class (_class_name); restore the file")
-    _check_class(str(index["_class_name"]), str(folder))
+    _check_parts(index, str(folder))
+    _check_shards(folder)
     if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
         missing = [part for part in _TEXT_PARTS if not (folder / part).is_dir()]
         if missing:
@@ -197,47 +208,75 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _check_class(name: str, where: str) -> None:
+def _check_parts(index: dict[str, Any], where: str) -> None:
+    """Whether pipeline and parts are classes of diffusers and transformers: a folder may name code of its own."""
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
+    name = str(index.get("_class_name"))
     if name not in known:
         raise ModelError(f"{where} holds a {name}; diffgeo loads {', '.join(sorted(known))}")
+    for part, value in index.items():
+        if isinstance(value, list) and value[:1] not in ([None], ["diffusers"], ["transformers"], ["stable_diffusion"]):
+            raise ModelError(
+                f"{where} takes its {part} from {value[0]!r}; diffgeo runs no code that comes with a model"
+            )
 
 
-def _load_pipeline(
-    source: str,
-    index: dict[str, Any] | None,
-    *,
-    variant: str | None,
-    **where: Any,
-) -> Any:
+def _check_shards(folder: Path) -> None:
+    """Whether lists of weight files name files that lie beside them."""
+    for path in folder.glob("*/*.index.json"):
+        try:
+            files = set(json.loads(path.read_text())["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); restore the file") from None
+        outside = sorted(str(f) for f in files if not isinstance(f, str) or Path(f).name != f)
+        if outside:
+            raise ModelError(f"{path} points outside its folder: {outside[0]}; diffgeo reads weights beside it only")
+
+
+def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> tuple[dict[str, Any], str]:
+    """The pipeline's index, a few bytes that tell what the hub holds before gigabytes are fetched, and its commit.
+
+    All else is then read at that commit, so that a model is of one state of the repository and can say which.
+    """
+    from diffusers import DDPMPipeline
+
+    with _worded(name, _HUB_ADVICE):
+        index = dict(DDPMPipeline.load_config(name, revision=revision, cache_dir=cache_dir))
+    _check_parts(index, name)
+    return index, _cached_snapshot(name, revision, cache_dir).name
+
+
+def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | None) -> Path:
+    """Folder of a hub id's files in the cache, which is called by their commit; found without asking the hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(name, "model_index.json", cache_dir=cache_dir, revision=revision)
+    if not isinstance(file, str):
+        raise ModelError(f"cannot load {name}: {revision or 'main'} of it is not in the hub's cache; {_HUB_ADVICE}")
+    return Path(file).parent
+
+
+def _load_pipeline(source: str, index: dict[str, Any], *, variant: str | None, **hub: Any) -> Any:
     from diffusers import DDPMPipeline, StableDiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    # the pipeline around an unconditional U-Net does not matter here, only its parts
-    hub = index is None
-    try:
-        if index is None:  # a few bytes tell what the hub holds, before gigabytes are fetched
-            index = DDPMPipeline.load_config(source, **where)
-            _check_class(str(index.get("_class_name")), source)
+    with _worded(source, _HUB_ADVICE if hub else _FOLDER_ADVICE):
         if index["_class_name"] in _TEXT_PIPELINES:
             return StableDiffusionPipeline.from_pretrained(
-                source,
-                safety_checker=None,
-                requires_safety_checker=False,
-                dtype=torch.float32,
-                variant=variant,
-                **where,
+                source, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, variant=variant, **hub
             )
-        return DDPMPipeline.from_pretrained(source, variant=variant, **where)
-    except ModelError:
-        raise
-    except Exception as error:  # diffusers and the hub client raise many kinds; none of them tells what to do
+        # the pipeline around an unconditional U-Net does not matter here, only its parts
+        return DDPMPipeline.from_pretrained(source, variant=variant, **hub)
+
+
+@contextmanager
+def _worded(source: str, advice: str) -> Iterator[None]:
+    """Word what diffusers and the hub client raise: many kinds, none of which tells what to do."""
+    try:
+        yield
+    except Exception as error:
         reason = " ".join(str(error).replace(";", ",").split())[:300]
-        if hub:
-            advice = "check the id and the network, or download it elsewhere and pass model.path=FOLDER"
-        else:
-            advice = "the folder is incomplete or a weight file is truncated; copy it again"
         raise ModelError(f"cannot load {source}: {type(error).__name__}: {reason}; {advice}") from error

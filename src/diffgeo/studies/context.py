@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig
-from diffgeo.data.images import list_images, load_image
+from diffgeo.data.images import list_images, load_image, picture_names
 from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.feature_map import FeatureMap
@@ -88,14 +88,14 @@ class Context:
 
     @property
     def samples(self) -> list[Sample]:
-        """The samples that ``data`` chooses.
+        """The samples that ``data`` chooses; a list of pictures whole.
 
         Raises:
-            DataError: pictures are missing, broken, or fewer than ``data.samples``.
+            DataError: pictures are missing, broken, or fewer in the folder than ``data.samples``.
         """
         wanted, where = self.cfg.data.samples, self.cfg.data.images
-        found = self.first_samples(wanted)
-        if len(found) < wanted and where is not None and Path(where).expanduser().is_dir():
+        found = self.first_samples(len(where) if isinstance(where, list) else wanted)
+        if len(found) < wanted and isinstance(where, str) and Path(where).expanduser().is_dir():
             raise DataError(f"data.images={where} holds {len(found)} pictures; lower data.samples={wanted}")
         return found
 
@@ -105,23 +105,26 @@ class Context:
         Raises:
             DataError: pictures are missing or broken.
         """
-        data, known = self.cfg.data, len(self._samples)
-        if known < n:
-            if data.images is None:
-                seeds = [self.cfg.seed + i for i in range(known, n)]
-                self._samples += [Sample(seed - self.cfg.seed, f"seed {seed}", None, seed) for seed in seeds]
-            else:
-                self._samples += self._load_images(list_images(data.images)[known:n], known)
+        last = n if self._files is None else min(n, len(self._files))
+        for index in range(len(self._samples), last):
+            x0 = None if self._files is None else self._load_image(self._files[index])
+            seed = self.cfg.seed + index if x0 is None else None
+            self._samples.append(Sample(index, self.sample_name(index), x0, seed))
         return self._samples[:n]
 
-    def _load_images(self, paths: list[Path], first: int) -> list[Sample]:
+    def sample_name(self, index: int) -> str:
+        """What results call sample ``index``, in use or not: ``seed N``, or the picture's file name."""
+        return f"seed {self.cfg.seed + index}" if self._files is None else picture_names(self._files)[index]
+
+    @cached_property
+    def _files(self) -> list[Path] | None:
+        """Every picture of ``data.images``, in order; None for generated samples."""
+        return None if self.cfg.data.images is None else list_images(self.cfg.data.images)
+
+    def _load_image(self, path: Path) -> Tensor:
         side = self.model.picture_size
         _, height, width = self.model.latent_shape if self.model.bounded else (3, side, side)
-        samples = []
-        for i, path in enumerate(paths):
-            x0 = self.model.encode(load_image(path, height, width)[None])[0]
-            samples.append(Sample(first + i, path.name, x0, None))
-        return samples
+        return self.model.encode(load_image(path, height, width)[None])[0]
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:

@@ -10,8 +10,8 @@ prompts p, q:
 Paths are denoised at each scale of guidance; at T they share x_T, so guidance cannot matter there. The feature map runs
 without guidance. Prompts are compared by a cosine, and ``similarity_measure`` says which: ``clip``, of CLIP's text
 embeddings, where ``predictor=clip`` gives them, as in P23b; else ``conditioning``, of what cross-attention sees of the
-two prompts less what it sees of the empty one. (The one-vector summary of an encoder that was not trained to compare texts,
-as the shipped model's, hardly differs between prompts.)
+two prompts less what it sees of the empty one. (The one-vector summary of an encoder that was not trained to
+compare texts, as the shipped model's, hardly differs between prompts.)
 
 Main table ``prompts``, one row per (sample, timestep, kind, guidance, pair of prompts). Second table
 ``prompts_similarity``, one row per (timestep, kind, guidance): the mean distance, and Spearman's ρ of similarity with
