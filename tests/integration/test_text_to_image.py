@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 from diffgeo.data.captions import VOCABULARY, caption
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.metrics.attributes import load_predictor
+from diffgeo.models import shipped_folder
 from diffgeo.training import text_to_image
 from diffgeo.training.evaluation_t2i import autoencoder_psnr, claims_found, evaluate_text_to_image
 from diffgeo.training.text_to_image import TextToImageTraining, rate_factor, standardise, train_text_to_image
@@ -183,3 +184,21 @@ def test_the_psnr_of_an_autoencoder_is_that_of_its_pictures():
     z = sample_factors(8, generator=torch.Generator().manual_seed(1_000_003))
     expected = 10 * (4 / render(z, 16).square().mean(dim=(1, 2, 3))).log10()
     torch.testing.assert_close(autoencoder_psnr(vae, 16, n=8), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_passes_the_figures_of_its_card():
+    """The bars of the card, on the shipped float16 weights; the card's own figures are of 2,000 samples."""
+    found = evaluate_text_to_image(
+        shipped_folder("factor_faces_t2i"),
+        shipped_folder("factor_predictor_64"),
+        n=192,
+        steps=25,
+        batch_size=32,
+        renders=128,
+        device="cpu",
+    )
+    assert found["vae_psnr_db"]["mean"] >= 30
+    assert found["coarse"] >= 0.85, found["found"]
+    assert found["fine"] >= 0.65, found["found"]
+    assert found["megabytes"] < 40
