@@ -2,6 +2,8 @@
 
 python benchmarks/solvers.py --architecture embedded                          the shipped model, on the CPU
 python benchmarks/solvers.py --architecture embedded celebahq sd15 --device cuda --budget-seconds 170
+python benchmarks/solvers.py --architecture celebahq --pool sum --rank 5 --default-only
+                                                                              one basis by the defaults, nothing else
 python benchmarks/plot.py outputs/benchmarks                                  figures of what was measured
 
 The truth is the dense SVD where one side of J is at most 4096, else golub_kahan to 1e-6 (products in float32 carry
@@ -38,7 +40,7 @@ from torch import Tensor
 from diffgeo import DiffusionModel, JacobianOperator, LocalBasis, initial_noise, principal_angles
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.results import atomic
-from diffgeo.svd import SOLVERS
+from diffgeo.svd import SOLVERS, decompose
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 
 TOL = 1e-4
@@ -283,6 +285,15 @@ class Bench:
             if self.jacobian.chunk_size == 1:
                 raise MemoryError(f"{self.name}: one pass does not fit in memory")
             self.jacobian.chunk_size //= 2
+
+    def default(self) -> None:
+        """What ``local_basis`` does by its defaults, once and without warming up: as a first run finds it."""
+        self.jacobian.chunk_size = self.args.chunk_size or 32
+        peak, started = Peak(self.device), self.now()
+        certificate = decompose(self.jacobian, self.args.rank, seed=self.args.seed).certificate
+        values: Settings = {"solver": certificate.solver, "passes": certificate.passes, "seconds": self.now() - started}
+        values |= {"residual": certificate.residual, "gap": certificate.gap, "peak_mib": peak.mib()}
+        self.add("solver", settings="defaults of local_basis", **values)
 
     def find_truth(self) -> None:
         """The dense SVD, or golub_kahan to a tight tolerance."""
@@ -658,6 +669,10 @@ def measure(name: str, args: argparse.Namespace, seconds: float, rows: list[Sett
     """Everything for one architecture: the solvers first, then the curves, then repeats while there is time."""
     clock = Clock(seconds)
     bench = Bench(name, args, rows)
+    if args.default_only:
+        bench.default()
+        save()
+        return
     print(f"{name}: built in {time.perf_counter() - clock.started:.1f} s; {seconds:.0f} s to spend", flush=True)
     bench.fit_chunk()
     end = clock.until(1.0)
@@ -689,6 +704,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--chunk-size", type=int, help="columns per product (32 on a GPU); halved where memory ends")
     parser.add_argument("--most-chunk", type=int, default=CHUNKS[-1], help="end of the chunk_size curve")
     parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="for all architectures together")
+    parser.add_argument("--default-only", action="store_true", help="one basis by the defaults of local_basis")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     return parser.parse_args(argv)
 

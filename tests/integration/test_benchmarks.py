@@ -75,6 +75,16 @@ def test_the_papers_iteration_is_the_subspace_solver(bench, tiny_model):
     torch.testing.assert_close(theirs.certificate.right, ours.certificate.right)
 
 
+def test_the_default_alone_is_one_row(bench, tmp_path):
+    bench[0].main(["--architecture", "tiny", "--rank", "4", "--default-only", "--out", str(tmp_path)])
+    row = pd.read_parquet(tmp_path / "solvers.parquet").iloc[0]
+    assert row["settings"] == "defaults of local_basis"
+    assert row["status"] == "ok"
+    assert row["passes"] > 0
+    assert row["residual"] <= 1e-4
+    assert "defaults of local_basis" in (tmp_path / "solvers.md").read_text()
+
+
 def test_what_the_budget_leaves_no_time_for_is_said(bench, tmp_path):
     arguments = ["--architecture", "tiny", "--rank", "4", "--budget-seconds", "1.5", "--out", str(tmp_path)]
     bench[0].main(arguments)

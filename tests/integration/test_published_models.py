@@ -5,6 +5,7 @@ ones have them at full width.
 """
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -61,17 +62,19 @@ def goes_through(model, x0, *, steps=6, tol=3e-2):
 
     f = model.feature_map(top)
     basis = diffgeo.local_basis(f, x[0], 3, tol=tol)
-    jacobian = JacobianOperator(f, x[0], chunk_size=3, forward=True)  # forward mode: the solver went by reverse mode
-    torch.testing.assert_close(jacobian.mv(basis.V), basis.U * basis.s, atol=2 * tol * basis.s[0].item(), rtol=0)
+    assert basis.certificate.converged
+    jacobian = JacobianOperator(f, x[0], forward=True)  # on small x the solver goes by reverse mode alone
+    image = jacobian.mv(basis.V[:, :1])
+    torch.testing.assert_close(image, basis.U[:, :1] * basis.s[0], atol=2 * tol * basis.s[0].item(), rtol=0)
     torch.testing.assert_close(basis.V.T @ basis.V, torch.eye(3, dtype=model.dtype), atol=1e-5, rtol=0)
 
-    gammas = torch.tensor([-1.0, 0.0, 1.0]) * 0.1 * math.sqrt(x[0].numel())
+    gammas = torch.tensor([-1.0, 1.0]) * 0.1 * math.sqrt(x[0].numel())
     moved = diffgeo.single_step(x[0], basis.V[:, 0], gammas)
     moved = diffgeo.normalise_distortion(model.predict_noise, model.schedule, x, moved, top)
     pictures = model.decode(diffgeo.ddim_sample(model, moved, steps=steps))
-    assert pictures.shape == (3, 3, model.picture_size, model.picture_size)
+    assert pictures.shape == (2, 3, model.picture_size, model.picture_size)
     assert bool(torch.isfinite(pictures).all())
-    assert (pictures[0] - pictures[2]).abs().max() > 1e-3
+    assert (pictures[0] - pictures[1]).abs().max() > 1e-3
     return psnr(model.decode(rebuilt), model.decode(x0))
 
 
@@ -109,9 +112,11 @@ def test_every_hub_model_is_pinned_to_a_commit(composed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm_celebahq", "sd15", "sd21_base"])
 def test_the_architectures_run_at_full_width(composed, tmp_path, name):
-    model = load(settings(composed, name, save_published(name, tmp_path / name, full_width=True)))
+    folder = save_published(name, tmp_path / name, full_width=True)
+    model = load(settings(composed, name, folder))
+    shutil.rmtree(folder)  # gigabytes, which pytest would keep
     assert sum(p.numel() for p in model.unet.parameters()) == PUBLISHED[name].parameters
-    assert goes_through(model, model.encode(picture(model.picture_size, model.picture_size)), steps=5, tol=5e-2) > 20
+    assert goes_through(model, model.encode(picture(model.picture_size, model.picture_size)), steps=3, tol=0.1) > 20
 
 
 # any network of the class, in miniature
