@@ -728,6 +728,7 @@ def check(cfg: Config) -> None:
     Raises:
         ConfigError: a setting contradicts another or leaves its range; the message names the key, the value and
             what is allowed.
+        UnsuitableModelError: a study of prompts with a model that takes none.
     """
 
     def require(ok: bool, key: str, value: object, allowed: str) -> None:
@@ -738,6 +739,11 @@ def check(cfg: Config) -> None:
         shown = ", ".join("null" if c is None else c for c in choices)
         require(value in choices, key, value, shown)
 
+    if "prompts" in cfg.study and not isinstance(cfg.model, TextToImageConfig):
+        raise UnsuitableModelError(
+            f"study prompts compares prompts, and {cfg.model.path} takes none; choose a text-to-image model, such as "
+            "model=factor_faces_t2i"
+        )
     s, e = cfg.schedule, cfg.edit
     choose("model.dtype", cfg.model.dtype, "float32", "float64")
     if isinstance(cfg.model, TextToImageConfig):
@@ -797,11 +803,6 @@ def check(cfg: Config) -> None:
         schema = STUDY_SCHEMAS.get(name)
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
         require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
-        if isinstance(study, PromptsConfig) and not isinstance(cfg.model, TextToImageConfig):
-            raise UnsuitableModelError(
-                f"study {name} compares prompts, and {cfg.model.path} takes none; choose a text-to-image "
-                "model, such as model=factor_faces_t2i"
-            )
         _check_study(name, study, require, choose)
 
 
