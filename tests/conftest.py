@@ -6,6 +6,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
+os.environ["DIFFGEO_STORE"] = ""  # tests compute; those of the store name a folder
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest

@@ -45,6 +45,7 @@ __all__ = [
     "DisentanglementConfig",
     "METHODS",
     "ScheduleConfig",
+    "StoreConfig",
     "SpectrumConfig",
     "SvdConfig",
     "TrackingConfig",
@@ -413,6 +414,22 @@ class TrackingConfig:
 
 
 @dataclass
+class StoreConfig:
+    """Results that are kept from run to run (``diffgeo.store``).
+
+    Attributes:
+        enabled: whether results are stored and taken.
+        path: its folder; null is ``diffgeo/store`` in the user's cache folder, or what the environment variable
+            ``DIFFGEO_STORE`` says.
+        max_gb: size in 10⁹ bytes above which the results that were used least recently go.
+    """
+
+    enabled: bool = True
+    path: str | None = None
+    max_gb: float = 20.0
+
+
+@dataclass
 class DiscoveryConfig:
     """Study ``discovery``: local bases, spectra and traversals.
 
@@ -632,6 +649,7 @@ class Config:
     study: dict[str, Any] = field(default_factory=dict)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
     prompt: str | None = None
     seed: int = 0
     device: str = "auto"
@@ -774,6 +792,7 @@ def check(cfg: Config) -> None:
             require(len(value) == 3 and (key == "mean" or min(value) > 0), f"predictor.{key}", value, "three numbers")
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
+    require(0 < cfg.store.max_gb < math.inf, "store.max_gb", cfg.store.max_gb, "a positive number")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
     images = cfg.data.images
     listed = isinstance(images, list) and bool(images) and all(isinstance(file, str) for file in images)

@@ -20,16 +20,17 @@ from typing import Any
 
 import torch
 
-from diffgeo.config import ClassifierConfig, ClipConfig, Config, ModelConfig, TextToImageConfig, check
+from diffgeo.config import ClassifierConfig, ClipConfig, Config, ModelConfig, StoreConfig, TextToImageConfig, check
+from diffgeo.finishing import finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
-from diffgeo.report.figures import draw, save_figure
-from diffgeo.results import atomic, write_result
-from diffgeo.studies import Context, run_study, shareable
+from diffgeo.results import atomic
+from diffgeo.store import Store, store_folder
+from diffgeo.studies import Context, shareable
 from diffgeo.tracking import tracking
 
 __all__ = ["execute", "versions"]
@@ -69,11 +70,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
             for name, study_cfg in cfg.study.items():
-                result = run_study(name, context, study_cfg)
-                write_result(result, folder)
-                pictures = {}
-                for stem, figure in draw(result).items():
-                    pictures[stem] = save_figure(figure, folder / "figures" / stem)[0]
+                result, pictures = finish(name, context, study_cfg, folder)
                 tracker.log_result(result, pictures)
                 scalars[name] = result.scalars
                 for key, value in result.scalars.items():
@@ -113,7 +110,7 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         **_conditioning(m),
     )
     own = None if m.predictor is None else load_predictor(m.predictor, device=device)
-    context = Context(model, cfg, _predictor(cfg, own, device), interruption, own)
+    context = Context(model, cfg, _predictor(cfg, own, device), interruption, own, store=_store(cfg.store))
     # what can be wrong with the settings on this model shows now, not after minutes
     model.feature_map(model.schedule.T, cfg.feature.block)
     measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
@@ -121,6 +118,12 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
     return context
+
+
+def _store(cfg: StoreConfig) -> Store | None:
+    """Where results are kept; None where that is switched off."""
+    folder = store_folder() if cfg.path is None else Path(cfg.path)
+    return Store(folder, max_bytes=int(cfg.max_gb * 1e9)) if cfg.enabled and folder is not None else None
 
 
 def _conditioning(m: ModelConfig) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def tiny_run(tiny_settings, tmp_path_factory):
         if not chosen:
             settings.append("study.discovery.directions=2")
         # drawing takes most of a tiny run's time
-        drawing = contextlib.nullcontext() if figures else mock.patch("diffgeo.runner.draw", return_value={})
+        drawing = contextlib.nullcontext() if figures else mock.patch("diffgeo.finishing.draw", return_value={})
         with drawing:
             return run_cli(*settings, f"hydra.run.dir={folder}", *overrides, folder=folder)
 

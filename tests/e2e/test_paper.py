@@ -45,7 +45,7 @@ def tiny(tiny_pipeline, tmp_path):
 
 @pytest.fixture(autouse=True)
 def without_figures():
-    with mock.patch("diffgeo.runner.draw", return_value={}):
+    with mock.patch("diffgeo.finishing.draw", return_value={}):
         yield
 
 

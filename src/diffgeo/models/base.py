@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from diffgeo.feature_map import FeatureMap, Pool, block_names
 from diffgeo.noise_schedule import NoiseSchedule
 
-__all__ = ["DiffusionModel"]
+__all__ = ["DiffusionModel", "weights_digest"]
 
 
 class DiffusionModel(ABC):
@@ -54,11 +55,22 @@ class DiffusionModel(ABC):
     @cached_property
     def weights_digest(self) -> str:
         """SHA-256 of the U-Net's weights (names, dtypes, values): which model this is, whatever it is called."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.unet.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return weights_digest(self.unet)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What ``predict_noise``, ``encode`` and ``decode`` depend on: weights, noise process, arithmetic, prompts.
+
+        What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
+        """
+        return {
+            "weights": self.weights_digest,
+            "alphas_cumprod": self.schedule.alphas_cumprod,
+            "prediction": self.schedule.prediction,
+            "dtype": str(self.dtype),
+            "device": self.device.type,
+            "torch": torch.__version__,
+        }
 
     @property
     def blocks(self) -> list[str]:
@@ -129,6 +141,15 @@ class DiffusionModel(ABC):
         self.schedule.alpha(t)
         run = self.editor.forward
         return FeatureMap(lambda x: run(x, t), self.unet, block, pool)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of a network's weights: names, dtypes, shapes, values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffgeo.errors import ModelError, ShapeError
-from diffgeo.models.base import DiffusionModel
+from diffgeo.models.base import DiffusionModel, weights_digest
 from diffgeo.models.text import PromptEncoder
 from diffgeo.noise_schedule import NoiseSchedule
 
@@ -100,6 +101,18 @@ class LatentDiffusion(DiffusionModel):
         if self.edit_prompt is not None:
             bound["edit_prompt"] = self.edit_prompt
         return bound | {"guidance": self.guidance, "inversion_guidance": self.inversion_guidance}
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """See the base class; with the autoencoder, guidance, and what cross-attention sees of the prompts."""
+        guided = [] if self.guidance == 1 else [self.guidance, self._unconditional]
+        scaling = [self._config.scaling_factor, getattr(self._config, "shift_factor", None)]
+        bound = {"vae": self._vae_digest, "scaling": scaling, "prompt": self._conditional, "guidance": guided}
+        return super().fingerprint | bound
+
+    @cached_property
+    def _vae_digest(self) -> str:
+        return weights_digest(self.vae)
 
     def guided(self, guidance: float) -> LatentDiffusion:
         """The same model with another scale of guidance; weights are shared."""

@@ -96,7 +96,8 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             case "pca_h":
                 yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
             case "x0" | "eps":
-                yield from along(variant, context.basis_of(output_map(context, t, variant), x, rank=k).V)
+                f, which = output_map(context, t, variant), {"t": t, "output": variant}
+                yield from along(variant, context.basis_of(f, x, name=which, rank=k).V)
             case "block":
                 for block in cfg.blocks:
                     if block in context.model.blocks and block != context.cfg.feature.block:

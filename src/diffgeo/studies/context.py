@@ -25,6 +25,8 @@ from diffgeo.models import DiffusionModel
 from diffgeo.noise_schedule import CLEAN
 from diffgeo.progress import Display, Interruption
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.store import Store
+from diffgeo.studies.keeping import kept_basis, kept_tensor
 from diffgeo.svd import LocalBasis, local_basis
 
 __all__ = ["Context", "Sample", "shareable"]
@@ -70,6 +72,7 @@ class Context:
         own_predictor: the model's own, whose features measure perceptual distance; ``predictor`` where not given.
         interruption: tells loops to stop early.
         display: progress bars.
+        store: keeps latents, bases and pictures from run to run, or None.
     """
 
     model: DiffusionModel
@@ -78,6 +81,7 @@ class Context:
     interruption: Interruption = field(default_factory=Interruption)
     own_predictor: AttributePredictor | None = None
     display: Display = field(default_factory=Display)
+    store: Store | None = None
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
@@ -169,33 +173,44 @@ class Context:
 
     def latent(self, sample: Sample, t: int) -> Tensor:
         """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
-        schedule, key = self.cfg.schedule, (sample.index, t)
+        key = (sample.index, t)
         if key not in self._latents:
             top = self.model.schedule.T
-            if t == top:
-                if sample.x0 is not None:
-                    with self.display.task(f"inverting {sample.name}", schedule.steps) as advance:
-                        x = ddim_invert(self.model.inverter, sample.x0[None], steps=schedule.steps, on_step=advance)
-                else:
-                    assert sample.seed is not None
-                    x = initial_noise(self.model, [sample.seed])
-            else:
+            if t < top:
                 # go on from the lowest timestep above t that is known
                 start = min((u for i, u in self._latents if i == sample.index and u > t), default=top)
-                above = self.latent(sample, start)[None]
-                steps = sum(t < u <= start for u in self.model.schedule.timesteps(schedule.steps))
-                with self.display.task(f"{sample.name}: to t = {t}", steps) as advance:
-                    x = ddim_sample(
-                        self.model,
-                        above,
-                        steps=schedule.steps,
-                        start=start,
-                        stop=t,
-                        clip=self.clips(sample),
-                        on_step=advance,
-                    )
-            self._latents[key] = x[0]
+                self._latents[key] = self._denoised(sample, self.latent(sample, start), start, t)
+            elif sample.x0 is not None:
+                self._latents[key] = self._inverted(sample, sample.x0)
+            else:
+                assert sample.seed is not None
+                self._latents[key] = initial_noise(self.model, [sample.seed])[0]
         return self._latents[key]
+
+    def _inverted(self, sample: Sample, x0: Tensor) -> Tensor:
+        steps, inverter = self.cfg.schedule.steps, self.model.inverter
+
+        def compute() -> Tensor:
+            with self.display.task(f"inverting {sample.name}", steps) as advance:
+                return ddim_invert(inverter, x0[None], steps=steps, on_step=advance)[0]
+
+        return self._kept("latents", {"inverted": inverter.fingerprint, "x": x0, "steps": steps}, compute)
+
+    def _denoised(self, sample: Sample, x: Tensor, start: int, stop: int) -> Tensor:
+        steps, clip = self.cfg.schedule.steps, self.clips(sample)
+
+        def compute() -> Tensor:
+            left = sum(stop < u <= start for u in self.model.schedule.timesteps(steps))
+            with self.display.task(f"{sample.name}: to t = {stop}", left) as advance:
+                return ddim_sample(
+                    self.model, x[None], steps=steps, start=start, stop=stop, clip=clip, on_step=advance
+                )[0]
+
+        place = {"start": start, "stop": stop, "steps": steps, "clip": clip}
+        return self._kept("latents", {"denoised": self.model.fingerprint, "x": x, **place}, compute)
+
+    def _kept(self, stage: str, determinants: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+        return kept_tensor(self.store, stage, determinants, compute, self.model.device)
 
     def basis(self, sample: Sample, t: int) -> LocalBasis:
         """The local basis at a sample's x_t, by the run's feature map and solver."""
@@ -214,7 +229,9 @@ class Context:
         tol: float | None = None,
     ) -> LocalBasis:
         """The local basis at any point x (C, H, W); the run's own feature map, rank and tolerance where None."""
-        return self.basis_of(self.feature_map(t, feature), x, rank=rank, tol=tol, what=f"local basis at t = {t}")
+        feature = self.cfg.feature if feature is None else feature
+        f, name = self.feature_map(t, feature), {"t": t, "block": feature.block, "pool": feature.pool}
+        return self.basis_of(f, x, name=name, rank=rank, tol=tol, what=f"local basis at t = {t}")
 
     def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
         """F at timestep t, by the run's ``feature`` where None."""
@@ -226,27 +243,40 @@ class Context:
         f: Callable[[Tensor], Tensor],
         x: Tensor,
         *,
+        name: dict[str, Any],
         rank: int | None = None,
         tol: float | None = None,
         what: str = "singular vectors",
     ) -> LocalBasis:
-        """The leading singular triplets of any map's Jacobian at x, by the run's solver."""
+        """The leading singular triplets of any map's Jacobian at x, by the run's solver.
+
+        Args:
+            f: of the model's network under ``editor``'s conditioning.
+            x: shape (C, H, W).
+            name: tells f from the model's other maps, for the store.
+            rank: the run's where None.
+            tol: likewise.
+            what: for the progress bar.
+        """
         svd = self.cfg.svd
         common = ("solver", "rank", "share", "tol")
         options: dict[str, Any] = {k: v for k, v in vars(svd).items() if k not in common}
-        with self.display.task(f"{what}, passes", None) as advance:
-            return local_basis(
-                f,
-                x,
-                svd.rank if rank is None else rank,
-                share=svd.share if rank is None else None,
-                solver=svd.solver,
-                tol=svd.tol if tol is None else tol,
-                seed=self.cfg.seed,
-                chunk_size=self.cfg.feature.chunk_size,
-                on_pass=lambda columns: advance(columns),
-                **options,
-            )
+        settings: dict[str, Any] = {
+            "rank": svd.rank if rank is None else rank,
+            "share": svd.share if rank is None else None,
+            "solver": svd.solver,
+            "tol": svd.tol if tol is None else tol,
+            "seed": self.cfg.seed,
+            "chunk_size": self.cfg.feature.chunk_size,
+            **options,
+        }
+
+        def compute() -> LocalBasis:
+            with self.display.task(f"{what}, passes", None) as advance:
+                return local_basis(f, x, on_pass=lambda columns: advance(columns), **settings)
+
+        where = {"model": self.model.editor.fingerprint, "f": name, "x": x}
+        return kept_basis(self.store, where | settings, compute, self.model.device)
 
     @property
     def gammas(self) -> Tensor:
@@ -311,22 +341,30 @@ class Context:
     def decode(self, x: Tensor, t: int, sample: Sample) -> Tensor:
         """Pictures (B, 3, H, W) in [−1, 1] from latents (B, C, H, W) of one sample at t; all with the same noise."""
         schedule = self.cfg.schedule
-        steps_left = sum(u <= t for u in self.model.schedule.timesteps(schedule.steps))
-        with self.display.task(f"{sample.name}: {len(x)} pictures from t = {t}", steps_left) as advance:
-            x0 = ddim_sample(
-                self.model,
-                x,
-                steps=schedule.steps,
-                start=t,
-                stop=CLEAN,
-                eta=schedule.eta,
-                boost_below=schedule.boost_below,
-                clip=self.clips(sample),
-                generator=torch.Generator().manual_seed(_DECODING + self.cfg.seed + sample.index),
-                shared_noise=True,
-                on_step=advance,
-            )
-        return self.model.decode(x0)
+        settings: dict[str, Any] = {
+            "steps": schedule.steps,
+            "start": t,
+            "eta": schedule.eta,
+            "boost_below": schedule.boost_below,
+            "clip": self.clips(sample),
+        }
+        seed = _DECODING + self.cfg.seed + sample.index
+
+        def compute() -> Tensor:
+            left = sum(u <= t for u in self.model.schedule.timesteps(schedule.steps))
+            with self.display.task(f"{sample.name}: {len(x)} pictures from t = {t}", left) as advance:
+                x0 = ddim_sample(
+                    self.model,
+                    x,
+                    stop=CLEAN,
+                    generator=torch.Generator().manual_seed(seed),
+                    shared_noise=True,
+                    on_step=advance,
+                    **settings,
+                )
+            return self.model.decode(x0)
+
+        return self._kept("pictures", {"model": self.model.fingerprint, "x": x, "seed": seed, **settings}, compute)
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
         """Iterate with progress; ends early, after the item in hand, when the run is interrupted."""

@@ -1,0 +1,59 @@
+"""Latents, pictures and bases from the store, or computed and stored, with the code that each depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffgeo.store import Record, Store, code_version
+from diffgeo.svd import Certificate, LocalBasis
+
+__all__ = ["kept_basis", "kept_tensor"]
+
+_SAMPLING = ("noise_schedule", "models", "sampling")
+_SOLVING = (*_SAMPLING, "feature_map", "jacobian", "svd")
+
+
+def kept_tensor(
+    store: Store | None,
+    stage: str,
+    determinants: Mapping[str, Any],
+    compute: Callable[[], Tensor],
+    device: torch.device,
+) -> Tensor:
+    """One tensor of sampling.
+
+    Args:
+        store: where to look and to keep; None computes.
+        stage: ``latents`` or ``pictures``.
+        determinants: inputs and settings; the code of sampling is added.
+        compute: makes it.
+        device: where the result goes.
+    """
+    if store is None:
+        return compute()
+    keys = {"code": code_version(*_SAMPLING), **determinants}
+    return store.fetch(stage, keys, lambda: Record({"x": compute()})).tensors["x"].to(device)
+
+
+def kept_basis(
+    store: Store | None, determinants: Mapping[str, Any], compute: Callable[[], LocalBasis], device: torch.device
+) -> LocalBasis:
+    """A local basis with its certificate; arguments as in :func:`kept_tensor`."""
+    if store is None:
+        return compute()
+    keys = {"code": code_version(*_SOLVING), **determinants}
+    found = store.fetch("bases", keys, lambda: _record(compute()))
+    t, facts = found.tensors, found.facts
+    certificate = Certificate(t["left"], t["right"], **facts)
+    return LocalBasis(t["U"].to(device), t["s"].to(device), t["V"].to(device), certificate)
+
+
+def _record(basis: LocalBasis) -> Record:
+    c = basis.certificate
+    tensors = {"U": basis.U, "s": basis.s, "V": basis.V, "left": c.left, "right": c.right}
+    facts = {"tol": c.tol, "passes": c.passes, "solver": c.solver, "gap": c.gap, "share": c.share}
+    return Record(tensors, facts)
