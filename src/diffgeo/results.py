@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from torch import Tensor
 from diffgeo.directions import Directions, save_directions
 from diffgeo.errors import OutputError
 
-__all__ = ["Result", "atomic", "write_result"]
+__all__ = ["Result", "atomic", "clear_temporary", "write_result"]
+
+TEMPORARY = ".tmp-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -71,6 +73,13 @@ def atomic(path: Path) -> Iterator[Path]:
                 f"cannot write {path} ({_reason(error)}); free some space or choose another folder with hydra.run.dir="
             ) from error
         raise
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove what :func:`atomic` left in a run folder when its process was killed."""
+    for left in folder.rglob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            left.unlink(missing_ok=True)
 
 
 def write_result(result: Result, folder: Path) -> list[Path]:

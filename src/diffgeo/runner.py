@@ -28,7 +28,7 @@ from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
-from diffgeo.results import atomic
+from diffgeo.results import atomic, clear_temporary
 from diffgeo.store import Store, store_folder
 from diffgeo.studies import Context, shareable
 from diffgeo.tracking import tracking
@@ -60,6 +60,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
     interruption = Interruption()
     with _quiet(), _manifest(cfg, folder, scalars) as facts:
         check(cfg)
+        clear_temporary(folder)
         context = _prepare(cfg, interruption, earlier)
         facts["model"] = {
             "name": context.model.name,

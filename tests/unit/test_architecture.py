@@ -37,6 +37,7 @@ ORDER = [
     "help",
     "cli",
     "paper",
+    "store_command",
     "__main__",
     "__init__",  # imports lazily, for type checkers only
 ]
