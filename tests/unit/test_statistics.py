@@ -116,3 +116,13 @@ def test_numbers_resampled_together_are_those_resampled_alone():
     together = resample_all(lambda v: (v.mean().item(), v.std().item()), x, draws=50, halves=True)
     assert together[0] == resample(lambda v: v.mean().item(), x, draws=50, halves=True)
     assert together[1] == resample(lambda v: v.std().item(), x, draws=50, halves=True)
+
+
+def test_intervals_of_shares_stay_within_zero_and_one():
+    values = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    found = resample(lambda x: x.mean().item(), values, halves=True)
+    assert found.value + 3 * values.std() / 6**0.5 > 1
+    assert found.high == 1.0
+    assert 0 <= found.low < found.value
+    wide = resample(lambda x: 2 * x.mean().item(), values, halves=True)
+    assert wide.high > 1.9

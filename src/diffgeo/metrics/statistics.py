@@ -51,7 +51,8 @@ def resample(
 
     A resample of the bootstrap holds samples twice, which spoils statistics that test on what they did not train on, or
     that count coincidences. ``halves`` takes random halves without replacement instead: their spread is that of the
-    statistic (delete-half jackknife, Shao & Wu 1989), and the interval is value ± z · spread.
+    statistic (delete-half jackknife, Shao & Wu 1989), and the interval is value ± z · spread, cut to [0, 1] where the
+    statistic and all its resamples lie there.
 
     Args:
         statistic: (tensors like ``samples``) → a number, NaN where it is not defined; it may raise
@@ -105,7 +106,10 @@ def _estimate(value: float, drawn: np.ndarray[Any, Any], n: int, level: float, h
         return Estimate(value, math.nan, math.nan, n)
     if halves:
         reach = float(norm.ppf((1 + level) / 2) * kept.std(ddof=1))
-        return Estimate(value, value - reach, value + reach, n)
+        low, high = value - reach, value + reach
+        if 0 <= value <= 1 and kept.min() >= 0 and kept.max() <= 1:  # a share, as all scores of codes are
+            low, high = max(low, 0.0), min(high, 1.0)
+        return Estimate(value, low, high, n)
     low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), n)
 

@@ -110,6 +110,8 @@ def _scorecard(table: pd.DataFrame) -> Figure:
             colour = COLOURS[i % 7]
             axes.hlines(y, rows["low"], rows["high"], color=colour, lw=1)
             axes.plot(rows["value"], y, ls="", marker=MARKERS[i % 7], ms=3.5, color=colour, label=f"{t_frac:g} T")
+        if name.endswith("success"):
+            axes.set_xlim(-0.05, 1.05)
         axes.set(xlabel=CARD[name], yticks=range(len(methods)), yticklabels=methods)
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
@@ -223,5 +225,5 @@ def _subspace(table: pd.DataFrame) -> Figure:
     grid[0, 0].set_yticks(range(len(attributes)), [name.replace("_", " ") for name in attributes])
     grid[0, 0].invert_yaxis()
     figure.supxlabel("share of the attribute's gradient (dotted: chance)", fontsize=8.5)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7.5)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7.5)
     return figure
