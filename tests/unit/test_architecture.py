@@ -37,7 +37,9 @@ ORDER = [
     "help",
     "cli",
     "paper",
+    "gathering",
     "store_command",
+    "report_command",
     "__main__",
     "__init__",  # imports lazily, for type checkers only
 ]

@@ -1,0 +1,199 @@
+"""Many runs as one table: their settings and scalars, and the rows of any study with the settings beside them.
+
+A run is any folder with a ``run.json``. Settings are flattened to dotted keys (``svd.rank``); those of studies are
+called ``study.NAME.key``. The rows of a study are read by DuckDB from the runs' Parquet files, so that only what is
+asked for is loaded; columns that some runs lack are empty there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diffgeo.errors import ConfigError, DataError
+from diffgeo.metrics.statistics import mean_interval
+
+__all__ = ["compared", "differing", "find_runs", "grouped", "matching", "query", "read_runs", "study_rows"]
+
+log = logging.getLogger(__name__)
+
+NOT_SETTINGS = ("tracking", "store", "scale")
+"""Settings that change no number, or that others repeat."""
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Run folders in and under the given ones, each once, in the order of their names.
+
+    Raises:
+        DataError: a folder does not exist, or there is no run at all.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is no folder; give run folders, or one that holds some")
+        found |= dict.fromkeys(sorted(path.parent for path in folder.rglob("run.json")))
+    if not found:
+        raise DataError(f"no run.json under {', '.join(map(str, folders))}; give run folders, or one that holds some")
+    return list(found)
+
+
+def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """One row a run: ``run`` (its folder), ``status``, settings by dotted key, scalars by ``STUDY/NAME``.
+
+    A ``run.json`` that cannot be read is left out with a warning.
+    """
+    rows = []
+    for folder in folders:
+        try:
+            facts = json.loads((folder / "run.json").read_text())
+            row = {"run": str(folder), "status": facts["status"], **_flat(facts["settings"])}
+            row["model.source"] = facts.get("model", {}).get("source")
+            scalars = facts.get("scalars", {})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s is left out: its run.json cannot be read (%s)", folder, error)
+            continue
+        row |= {f"{study}/{name}": value for study, values in scalars.items() for name, value in values.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if not prefix and key in NOT_SETTINGS:
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def differing(runs: pd.DataFrame) -> list[str]:
+    """Settings in which the runs differ, in their order."""
+    settings = [c for c in runs.columns if "/" not in c and c not in ("run", "status")]
+    return [c for c in settings if runs[c].astype(str).nunique(dropna=False) > 1]
+
+
+def matching(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """The runs that meet every ``key=value``; values compare as they are written in YAML.
+
+    Raises:
+        ConfigError: a condition has no ``=``, or its key is no setting of the runs.
+    """
+    kept = runs
+    for condition in conditions:
+        key, found, value = condition.partition("=")
+        if not found:
+            raise ConfigError(f"where={condition} is not possible; allowed: key=value")
+        wanted = value.strip()
+        kept = kept[[_written(v) == wanted or _same_number(v, wanted) for v in kept[_column(runs, key.strip())]]]
+    return kept
+
+
+def _written(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _same_number(value: Any, text: str) -> bool:
+    try:
+        return not isinstance(value, bool) and float(value) == float(text)
+    except (TypeError, ValueError):
+        return False
+
+
+def _column(runs: pd.DataFrame, key: str) -> str:
+    if key in runs.columns:
+        return key
+    from diffgeo.config import nearest
+
+    guess = nearest(key, list(runs.columns))
+    raise ConfigError(
+        f"the runs have no {key}; " + (f"did you mean {guess}?" if guess else "see runs.csv for all keys")
+    )
+
+
+def compared(runs: pd.DataFrame, show: Sequence[str]) -> list[str]:
+    """Scalars that are compared: those asked for, else those that all completed runs have and in which they differ.
+
+    Raises:
+        ConfigError: a scalar that no run has.
+    """
+    if show:
+        return [_column(runs, name) for name in show]
+    scalars = [c for c in runs.columns if "/" in c and runs[c].notna().all()]
+    return [c for c in scalars if runs[c].nunique() > 1] or scalars
+
+
+def grouped(runs: pd.DataFrame, by: Sequence[str], scalars: Sequence[str]) -> pd.DataFrame:
+    """One row per scalar and group: mean over the group's runs with its 95 % bootstrap interval, and n.
+
+    Raises:
+        ConfigError: a key of ``by`` that is no setting of the runs.
+    """
+    keys = [_column(runs, key) for key in by]
+    parts = runs.groupby(keys, sort=True, dropna=False) if keys else [((), runs)]
+    rows = []
+    for values, part in parts:
+        where = dict(zip(keys, values, strict=True))
+        for name in scalars:
+            mean, low, high = mean_interval(part[name].to_numpy(float))
+            rows.append({**where, "scalar": name, "mean": mean, "low": low, "high": high, "n": int(part[name].count())})
+    return pd.DataFrame(rows)
+
+
+def study_rows(runs: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The rows of one table of all runs, with ``run`` and the settings in which the runs differ.
+
+    Raises:
+        DataError: no run has that table.
+    """
+    found = query(runs, f'select * from "{table}"', tables=[table])
+    beside = [c for c in differing(runs) if c not in found.columns]
+    return found.merge(runs[["run", *beside]], on="run", how="left")
+
+
+def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) -> pd.DataFrame:
+    """The answer to a question in SQL over ``runs`` and every study's table, each with a column ``run``.
+
+    Args:
+        runs: see :func:`read_runs`.
+        sql: as DuckDB has it; identifiers with dots or slashes are quoted: ``select "svd.rank" from runs``.
+        tables: which tables are offered; all where None.
+
+    Raises:
+        ConfigError: DuckDB is missing, or does not understand the question.
+        DataError: no run has one of ``tables``.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ConfigError("gathering tables needs duckdb; install diffgeo[report]") from error
+    files: dict[str, list[str]] = {}
+    for run in runs["run"]:
+        for path in sorted(Path(run, "tables").glob("*.parquet")):
+            files.setdefault(path.stem, []).append(str(path))
+    for name in tables or ():
+        if name not in files:
+            raise DataError(f"no run has a table {name}; there are {', '.join(sorted(files)) or 'none'}")
+    with duckdb.connect() as connection:
+        connection.register("runs", runs)
+        for name in files if tables is None else tables:
+            connection.read_parquet(files[name], union_by_name=True, filename=True).create_view(f"{name} files")
+            suffix = len(f"/tables/{name}.parquet")
+            connection.execute(
+                f'create view "{name}" as select * exclude (filename), '
+                f'left(filename, length(filename) - {suffix}) as run from "{name} files"'
+            )
+        try:
+            answer: pd.DataFrame = connection.execute(sql).df()
+        except duckdb.Error as error:
+            raise ConfigError(f"sql={sql} is not understood ({' '.join(str(error).split())[:200]})") from error
+    return answer

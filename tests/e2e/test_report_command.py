@@ -1,0 +1,123 @@
+"""``diffgeo-report``: runs gathered, filtered, grouped, drawn."""
+
+import json
+import sys
+from unittest import mock
+
+import pandas as pd
+import pytest
+
+from diffgeo import gathering, report_command
+
+
+def write_run(folder, *, rank, pool, seed, value, rows=2, status="completed"):
+    (folder / "tables").mkdir(parents=True)
+    settings = {
+        "svd": {"rank": rank, "tol": 1e-4},
+        "feature": {"pool": pool},
+        "schedule": {"edit": [1.0, 0.5]},
+        "study": {"discovery": {"directions": 3}},
+        "tracking": {"name": str(folder)},
+        "seed": seed,
+    }
+    scalars = {"discovery": {"residual": value, "same": 1.0}}
+    facts = {"status": status, "settings": settings, "scalars": scalars, "model": {"source": "m"}}
+    (folder / "run.json").write_text(json.dumps(facts))
+    table = pd.DataFrame({"sample": range(rows), "s": [value] * rows})
+    if rank > 10:
+        table["extra"] = "é"
+    table.to_parquet(folder / "tables" / "discovery.parquet")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    for rank in (10, 20):
+        for seed in (0, 1, 2):
+            write_run(folder / f"{rank}_{seed}", rank=rank, pool=None, seed=seed, value=rank + seed)
+    write_run(folder / "deep" / "pooled", rank=10, pool="sum", seed=0, value=5.0)
+    return folder
+
+
+def says(capsys, *words):
+    code = 0
+    with mock.patch.object(sys, "argv", ["diffgeo-report", *map(str, words)]):
+        try:
+            report_command.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_runs_are_gathered_grouped_and_drawn(capsys, runs, tmp_path):
+    out = tmp_path / "out"
+    code, said, err = says(capsys, runs, f"out={out}", "table=discovery")
+    assert code == 0, err
+    groups = pd.read_csv(out / "groups.csv")
+    assert "7 runs, 3 groups" in said
+    assert set(groups["scalar"]) == {"discovery/residual"}, "what does not differ is not compared"
+    row = groups[(groups["svd.rank"] == 20) & groups["feature.pool"].isna()].iloc[0]
+    assert (row["mean"], row["n"]) == (21.0, 3)
+    assert row["low"] < 21 < row["high"]
+    assert len(pd.read_csv(out / "runs.csv")) == 7
+    rows = pd.read_parquet(out / "discovery.parquet")
+    assert len(rows) == 14
+    assert set(rows.columns) >= {"sample", "s", "extra", "run", "svd.rank", "feature.pool", "seed"}
+    assert (rows["s"] >= 5).all()
+    assert rows.loc[rows["svd.rank"] == 10, "extra"].isna().all()
+    assert (out / "figures" / "discovery_residual.png").stat().st_size > 1000
+
+
+def test_conditions_and_groups_are_any_settings(capsys, runs, tmp_path):
+    words = [runs, f"out={tmp_path / 'out'}", "where=[svd.rank=10,feature.pool=null]", "by=[seed]"]
+    code, said, _ = says(capsys, *words, "show=[discovery/same]")
+    assert code == 0
+    assert "3 runs, 3 groups" in said
+    groups = pd.read_csv(tmp_path / "out" / "groups.csv")
+    assert list(groups["seed"]) == [0, 1, 2]
+    assert set(groups["scalar"]) == {"discovery/same"}
+
+
+def test_questions_in_sql(capsys, runs):
+    question = (
+        'select r."svd.rank" as k, count(*) as n, max(s) as top from discovery d join runs r using (run) group by k'
+    )
+    code, said, err = says(capsys, runs, f"sql={question} order by k")
+    assert code == 0, err
+    assert [line.split() for line in said.splitlines()[1:]] == [["10", "8", "12.0"], ["20", "6", "22.0"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (["{runs}", "by=[svd.rnak]"], 2, "Did you mean svd.rank"),
+        (["{runs}", "where=[seed=9]"], 2, "fits no run"),
+        (["{runs}", "where=[seed]"], 2, "key=value"),
+        (["{runs}", "show=[discovery/residul]"], 2, "discovery/residual"),
+        (["{runs}", "table=nothing"], 4, "discovery"),
+        (["{runs}", "sql=selec"], 2, "not understood"),
+        (["{runs}/none"], 4, "is no folder"),
+        (["{runs}", "colour=red"], 2, "colour=red"),
+        (["by=[seed]"], 2, "no folder"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_hint(capsys, runs, words, code, hint):
+    got, _, err = says(capsys, *(word.format(runs=runs) for word in words))
+    assert (got, hint in err.replace("\n", " ")) == (code, True), err
+
+
+def test_an_unreadable_run_is_left_out_and_an_empty_folder_refused(capsys, runs, tmp_path, caplog):
+    (runs / "10_0" / "run.json").write_text("{")
+    assert len(gathering.read_runs(gathering.find_runs([runs]))) == 6
+    assert "cannot be read" in caplog.text
+    (tmp_path / "empty").mkdir()
+    assert says(capsys, tmp_path / "empty")[0] == 4
+
+
+def test_the_same_run_counts_once(runs):
+    assert len(gathering.find_runs([runs, runs / "10_0", runs])) == 7
+
+
+def test_help(capsys):
+    assert "Usage: diffgeo-report" in says(capsys, "--help")[1]
