@@ -102,6 +102,15 @@ def test_a_prompt_that_is_too_long_says_what_was_cut(caplog):
     assert "glasses" in caplog.text
 
 
+def test_an_empty_prompt_is_the_model_without_one_and_says_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        model = load_model("factor_faces_t2i", prompt=" ", guidance=3.0)
+    assert "the prompt is empty" in caplog.text
+    x = initial_noise(model, [0])
+    empty = load_model("factor_faces_t2i", prompt="", guidance=3.0)
+    torch.testing.assert_close(empty.predict_noise(x, 500), empty.guided(1.0).predict_noise(x, 500))
+
+
 def test_prompts_and_models_must_fit():
     with pytest.raises(ConfigError, match=r"text-to-image model.*prompt="):
         load_model("factor_faces_t2i")

@@ -166,6 +166,8 @@ def load_model(
         return PixelDiffusion(unet, schedule, name=name, source=origin)
     if prompt is None:
         raise ConfigError(f"{name} is a text-to-image model; say what it shall show: prompt='…'")
+    if not prompt.strip():
+        log.warning("the prompt is empty: this is the model without a prompt, and guidance does nothing")
     return LatentDiffusion(
         unet,
         schedule,
