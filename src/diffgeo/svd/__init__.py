@@ -1,6 +1,7 @@
 r"""Local bases: the leading singular triplets of J without forming it.
 
 ``local_basis`` is the entry; each solver is one file and takes ``(jacobian, rank, *, tol, …)``.
+``refine`` starts from the basis of a neighbouring point instead.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.dense import dense
 from diffgeo.svd.golub_kahan import golub_kahan
 from diffgeo.svd.randomized import randomized
+from diffgeo.svd.refine import refine
 from diffgeo.svd.subspace import subspace
 
-__all__ = ["SOLVERS", "Certificate", "LocalBasis", "decompose", "energy", "local_basis"]
+__all__ = ["SOLVERS", "Certificate", "LocalBasis", "decompose", "energy", "local_basis", "refine"]
 
 SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "golub_kahan": golub_kahan,
