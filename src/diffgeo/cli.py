@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
 from diffgeo.help import help_text
+from diffgeo.team import is_first
 
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
@@ -35,6 +36,12 @@ UNWRITABLE = {
     if hasattr(errno, name)
 }
 """What the system says when a run folder cannot be written."""
+
+_SILENT = [
+    *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),
+    "hydra/job_logging=none",
+]
+"""Settings of processes that help the first one: they leave no folder and no log."""
 
 _traceback = False
 """Whether the user asked for tracebacks, before HYDRA_FULL_ERROR was set for Hydra's sake."""
@@ -51,7 +58,8 @@ def _job(cfg: DictConfig) -> None:
         from diffgeo.runner import execute
 
         execute(settings, folder)
-        print(folder)
+        if is_first():
+            print(folder)
 
 
 def main() -> None:
@@ -60,6 +68,8 @@ def main() -> None:
         print(help_text(config_folder()), end="")
         return
     sys.argv[1:] = quoted_prompts(sys.argv[1:])
+    if not is_first():
+        sys.argv += _SILENT
     global _traceback
     _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ.setdefault("WANDB_SILENT", "true")

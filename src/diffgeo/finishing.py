@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from diffgeo.results import Result, atomic, write_result
 from diffgeo.store import Record, code_version, file_digest
 from diffgeo.studies import Context, run_study
 
-__all__ = ["finish"]
+__all__ = ["finish", "finished"]
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,13 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
     return _stored(name, record), pictures
+
+
+def finished(name: str, context: Context, settings: Any) -> Callable[[], bool]:
+    """A question, cheap to ask: whether the store holds this study, as :func:`finish` takes it."""
+    if context.store is None:
+        return lambda: False
+    return context.store.path("studies", _determinants(name, context, settings)).is_file
 
 
 def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path]]:

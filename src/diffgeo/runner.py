@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from diffgeo.config import ClassifierConfig, ClipConfig, Config, ModelConfig, StoreConfig, TextToImageConfig, check
-from diffgeo.finishing import finish
+from diffgeo.finishing import finish, finished
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
@@ -30,7 +30,8 @@ from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
 from diffgeo.results import atomic, clear_temporary
 from diffgeo.store import Store, store_folder
-from diffgeo.studies import Context, shareable
+from diffgeo.studies import Context, run_study, shareable
+from diffgeo.team import is_first, team
 from diffgeo.tracking import tracking
 
 __all__ = ["execute", "versions"]
@@ -50,7 +51,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             settings that they depend on are the same.
 
     Returns:
-        Scalars by study, and the context.
+        Scalars by study, and the context. A process that only helps the first one writes nothing, and has no scalars.
 
     Raises:
         DiffgeoError: anything a user can mend; tables written until then stay.
@@ -58,6 +59,8 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
     """
     scalars: dict[str, dict[str, float]] = {}
     interruption = Interruption()
+    if not is_first():
+        return scalars, _help(cfg, interruption, earlier)
     with _quiet(), _manifest(cfg, folder, scalars) as facts:
         check(cfg)
         clear_temporary(folder)
@@ -68,6 +71,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             **context.model.conditioning,
         }
         facts["device"] = str(context.model.device)
+        facts["processes"] = context.team.size
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
             for name, study_cfg in cfg.study.items():
@@ -79,6 +83,21 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
                 if interruption.requested:
                     raise KeyboardInterrupt
     return scalars, context
+
+
+def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> Context:
+    """Work through the studies beside the first process, which finds in the store what was computed here."""
+    with _quiet():
+        check(cfg)
+        context = _prepare(cfg, interruption, earlier)
+        with interruption.listening():
+            for name, study_cfg in cfg.study.items():
+                with context.team.helping(finished(name, context, study_cfg)):
+                    context.team.check()
+                    run_study(name, context, study_cfg)
+                if interruption.requested:
+                    raise KeyboardInterrupt
+    return context
 
 
 @contextmanager
@@ -98,7 +117,9 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
     torch.manual_seed(cfg.seed)
     if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
         return earlier.with_settings(cfg, interruption)
-    device = resolve_device(cfg.device)
+    store = _store(cfg.store)
+    own_team = team(None if store is None else store.folder, cpu=cfg.device == "cpu")
+    device = resolve_device(own_team.device if own_team.device and cfg.device in ("auto", "cuda") else cfg.device)
     m = cfg.model
     model = load_model(
         m.path,
@@ -111,7 +132,8 @@ def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -
         **_conditioning(m),
     )
     own = None if m.predictor is None else load_predictor(m.predictor, device=device)
-    context = Context(model, cfg, _predictor(cfg, own, device), interruption, own, store=_store(cfg.store))
+    reader = _predictor(cfg, own, device)
+    context = Context(model, cfg, reader, interruption, own, store=store, team=own_team)
     # what can be wrong with the settings on this model shows now, not after minutes
     model.feature_map(model.schedule.T, cfg.feature.block)
     measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)

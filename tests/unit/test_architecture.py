@@ -28,6 +28,7 @@ ORDER = [
     "results",
     "progress",
     "store",
+    "team",
     "tracking",
     "report",
     "studies",

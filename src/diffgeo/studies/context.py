@@ -28,6 +28,7 @@ from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.store import Store
 from diffgeo.studies.keeping import kept_basis, kept_tensor
 from diffgeo.svd import LocalBasis, local_basis
+from diffgeo.team import Team
 
 __all__ = ["Context", "Sample", "shareable"]
 
@@ -73,6 +74,7 @@ class Context:
         interruption: tells loops to stop early.
         display: progress bars.
         store: keeps latents, bases and pictures from run to run, or None.
+        team: the processes that work at this run.
     """
 
     model: DiffusionModel
@@ -82,6 +84,7 @@ class Context:
     own_predictor: AttributePredictor | None = None
     display: Display = field(default_factory=Display)
     store: Store | None = None
+    team: Team = field(default_factory=Team)
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
@@ -194,7 +197,7 @@ class Context:
             with self.display.task(f"inverting {sample.name}", steps) as advance:
                 return ddim_invert(inverter, x0[None], steps=steps, on_step=advance)[0]
 
-        return self._kept("latents", {"inverted": inverter.fingerprint, "x": x0, "steps": steps}, compute)
+        return self.kept("latents", {"inverted": inverter.fingerprint, "x": x0, "steps": steps}, compute)
 
     def _denoised(self, sample: Sample, x: Tensor, start: int, stop: int) -> Tensor:
         steps, clip = self.cfg.schedule.steps, self.clips(sample)
@@ -207,9 +210,16 @@ class Context:
                 )[0]
 
         place = {"start": start, "stop": stop, "steps": steps, "clip": clip}
-        return self._kept("latents", {"denoised": self.model.fingerprint, "x": x, **place}, compute)
+        return self.kept("latents", {"denoised": self.model.fingerprint, "x": x, **place}, compute)
 
-    def _kept(self, stage: str, determinants: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+    def kept(self, stage: str, determinants: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+        """A tensor of sampling from the store, or computed and stored; on the model's device.
+
+        Args:
+            stage: ``latents`` or ``pictures``.
+            determinants: all that it depends on, less the code of sampling.
+            compute: makes it.
+        """
         return kept_tensor(self.store, stage, determinants, compute, self.model.device)
 
     def basis(self, sample: Sample, t: int) -> LocalBasis:
@@ -364,8 +374,13 @@ class Context:
                 )
             return self.model.decode(x0)
 
-        return self._kept("pictures", {"model": self.model.fingerprint, "x": x, "seed": seed, **settings}, compute)
+        return self.kept("pictures", {"model": self.model.fingerprint, "x": x, "seed": seed, **settings}, compute)
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
-        """Iterate with progress; ends early, after the item in hand, when the run is interrupted."""
-        return self.display.track(items, description, self.interruption)
+        """Iterate with progress; ends early, after the item in hand, when the run is interrupted.
+
+        Where several processes work at the run, each begins at another item.
+        """
+        for item in self.display.track(self.team.in_turn(items), description, self.interruption):
+            self.team.check()
+            yield item

@@ -32,7 +32,15 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
     found: dict[tuple[str, float, int], LocalBasis] = {}
     for path in context.track(cfg.models, "data sets"):
         model = load_model(path, device=context.model.device, dtype=context.model.dtype)
-        other = Context(model, context.cfg, None, context.interruption, display=context.display, store=context.store)
+        other = Context(
+            model,
+            context.cfg,
+            None,
+            context.interruption,
+            display=context.display,
+            store=context.store,
+            team=context.team,
+        )
         for sample in context.track(other.first_samples(cfg.samples), path):
             for t_frac, t in other.edit_times:
                 found[path, t_frac, sample.index] = other.basis_at(other.latent(sample, t), t, rank=cfg.rank + 1)

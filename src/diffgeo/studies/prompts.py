@@ -99,7 +99,9 @@ def _bases(
 
 def _under(context: Context, model: LatentDiffusion) -> Context:
     """The run's settings and samples with another prompt bound to the model."""
-    return Context(model, context.cfg, None, context.interruption, display=context.display, store=context.store)
+    return Context(
+        model, context.cfg, None, context.interruption, display=context.display, store=context.store, team=context.team
+    )
 
 
 def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:

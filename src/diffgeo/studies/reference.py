@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _CODES = 8_000_000
 """First seed of the pictures whose codes are scored, apart from those of samples."""
+_CHUNK = 16
+"""Pictures at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +65,18 @@ def reference_pictures(
     Raises:
         ConfigError: fewer than two attributes vary.
     """
-    model, steps, n = context.model, context.cfg.schedule.steps, cfg.codes
+    n = cfg.codes
     known = _rendered(context, cfg)
     wanted = sorted(set(times), reverse=True)
-    kept: dict[int, list[Tensor]] = {t: [] for t in wanted}
-    pictures, factors = [], []
+    starts = list(range(0, n, _CHUNK))
+    found: dict[int, tuple[list[Tensor], Tensor, Tensor | None]] = {}
     with context.display.task("unedited pictures", n) as advance:
-        for start in range(0, n, 16):
-            seeds = [_CODES + i for i in range(start, min(start + 16, n))]
-            if known:
-                z = torch.cat([sample_factors(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-                chunk = render(z, model.picture_size)
-                x, at = model.encode(chunk.to(model.device, model.dtype)), CLEAN
-                for t in reversed(wanted):
-                    x, at = ddim_invert(model.inverter, x, steps=steps, start=at, stop=t), t
-                    kept[t].append(x)
-                factors.append(z)
-            else:
-                x, at = initial_noise(model, seeds), model.schedule.T
-                for t in wanted:
-                    if t != at:
-                        x, at = ddim_sample(model, x, steps=steps, start=at, stop=t, clip=model.bounded), t
-                    kept[t].append(x)
-                chunk = model.decode(ddim_sample(model, x, steps=steps, start=at, clip=model.bounded)).cpu()
-            pictures.append(chunk)
+        for start in context.team.in_turn(starts):
+            seeds = [_CODES + i for i in range(start, min(start + _CHUNK, n))]
+            context.team.check()
+            found[start] = _chunk(context, seeds, wanted, known)
             advance(len(seeds))
+    kept, pictures, factors = zip(*(found[start] for start in starts), strict=True)
     shown = torch.cat(pictures)
     attributes = predictor(shown)
     columns = (attributes.std(dim=0) >= cfg.min_spread).nonzero()[:, 0]
@@ -108,8 +97,42 @@ def reference_pictures(
         torch.cat(factors) if known else attributes,
         FACTOR_NAMES if known else names,
         known,
-        {t: torch.cat(parts) for t, parts in kept.items()},
+        {t: torch.cat([parts[i] for parts in kept]) for i, t in enumerate(wanted)},
     )
+
+
+def _chunk(
+    context: Context, seeds: list[int], times: list[int], known: bool
+) -> tuple[list[Tensor], Tensor, Tensor | None]:
+    """(x_t at each of the falling times, pictures, the rendered faces' factors) of some seeds."""
+    model, steps = context.model, context.cfg.schedule.steps
+    place = {"seeds": seeds, "times": times, "steps": steps, "rendered": known}
+    z = None
+    if known:
+        z = torch.cat([sample_factors(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        pictures = render(z, model.picture_size)
+        clean = model.encode(pictures.to(model.device, model.dtype))
+
+        def follow() -> Tensor:
+            x, at, points = clean, CLEAN, []
+            for t in reversed(times):
+                x, at = ddim_invert(model.inverter, x, steps=steps, start=at, stop=t), t
+                points.append(x)
+            return torch.stack(points[::-1])
+
+        found = context.kept("latents", {"inverted": model.inverter.fingerprint, "x": clean, **place}, follow)
+        return list(found), pictures, z
+
+    def denoise() -> Tensor:
+        x, at, points = initial_noise(model, seeds), model.schedule.T, []
+        for t in [*times, CLEAN]:
+            if t != at:
+                x, at = ddim_sample(model, x, steps=steps, start=at, stop=t, clip=model.bounded), t
+            points.append(x)
+        return torch.stack(points)
+
+    *found, x0 = context.kept("latents", {"denoised": model.fingerprint, "clip": model.bounded, **place}, denoise)
+    return list(found), model.decode(x0).cpu(), z
 
 
 def _rendered(context: Context, cfg: DisentanglementConfig) -> bool:

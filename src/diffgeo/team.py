@@ -1,0 +1,112 @@
+"""Several processes at one run: who this is among them, and where each begins.
+
+``accelerate launch`` and ``torchrun`` start the processes; here they only learn their numbers. Nothing is sent between
+them: all work through the same studies and share latents, bases and pictures through the store, each beginning
+elsewhere, so that whoever comes first to an item computes it and the others find it. The first process goes in order
+and alone writes the run folder, so that its tables are those of a single process, whatever the number; the others leave
+a study as soon as the first has finished it. A process that is slow or lost costs time, never results.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from diffgeo.errors import ConfigError
+
+__all__ = ["StudyDone", "Team", "is_first", "team"]
+
+T = TypeVar("T")
+
+
+class StudyDone(Exception):  # noqa: N818  # no error: it takes a helping process out of a study
+    """The first process has this study's results already."""
+
+
+@dataclass
+class Team:
+    """The processes of one run.
+
+    Attributes:
+        rank: of this process, 0 … size − 1.
+        size: how many there are.
+        device: the accelerator that is this process's own, such as ``cuda:1``; None on CPUs.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: str | None = None
+    _done: Callable[[], bool] | None = None
+
+    def in_turn(self, items: Sequence[T]) -> list[T]:
+        """Items in the order in which this process takes them: its own share first, round and round."""
+        start = self.rank * len(items) // self.size
+        return [*items[start:], *items[:start]]
+
+    @contextmanager
+    def helping(self, done: Callable[[], bool]) -> Iterator[None]:
+        """Leave the block when ``done``, which :meth:`check` asks, says that its results are there."""
+        self._done = done
+        with suppress(StudyDone):
+            yield
+        self._done = None
+
+    def check(self) -> None:
+        """Between two items.
+
+        Raises:
+            StudyDone: inside :meth:`helping`, when there is nothing left to help with.
+        """
+        if self._done is not None and self._done():
+            raise StudyDone
+
+
+def is_first() -> bool:
+    """Whether this process writes the run folder, by what the launcher says; cheap, and before anything is loaded."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def team(store: Path | None, *, cpu: bool) -> Team:
+    """The processes that a launcher started for this run; a team of one without a launcher.
+
+    Args:
+        store: the folder through which they share results.
+        cpu: whether accelerators are to be left alone.
+
+    Raises:
+        ConfigError: there are several, but no store, or one that they do not share.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Team()
+    if store is None:
+        raise ConfigError("several processes share their results through the store; leave store.enabled=true")
+    return _launched(store, cpu)
+
+
+@cache  # the processes meet once, at the first job of a sweep
+def _launched(store: Path, cpu: bool) -> Team:
+    from accelerate import PartialState
+
+    state = PartialState(cpu=cpu)
+    atexit.register(state.destroy_process_group)
+    sign = store / f".team-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{os.environ.get('MASTER_PORT', '')}"
+    if state.process_index == 0:
+        store.mkdir(parents=True, exist_ok=True)
+        sign.touch()
+    state.wait_for_everyone()
+    shared = sign.exists()
+    state.wait_for_everyone()
+    if state.process_index == 0:
+        sign.unlink(missing_ok=True)
+    if not shared:
+        raise ConfigError(
+            f"process {state.process_index} does not see the store {store}; put store.path on a shared disk"
+        )
+    device = None if state.device.type == "cpu" else str(state.device)
+    return Team(state.process_index, state.num_processes, device)
