@@ -298,7 +298,7 @@ def _checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
 def _load(path: Path) -> Record:
     with safe_open(path, "pt") as opened:
         header = json.loads((opened.metadata() or {})[KEY])
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
+        tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118  # not a mapping
     if _checksum(tensors, header["facts"]) != header["checksum"]:
         raise ValueError("its checksum differs")
     return Record(tensors, header["facts"])

@@ -1,4 +1,7 @@
-"""Latents, pictures and bases from the store, or computed and stored, with the code that each depends on."""
+"""Latents, pictures and bases from the store, or computed and stored, with the code that each depends on.
+
+Either way they lie in memory alike: the last digit of what is computed from them depends on it.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +37,17 @@ def kept_tensor(
         device: where the result goes.
     """
     if store is None:
-        return compute()
+        return compute().contiguous()
     keys = {"code": code_version(*_SAMPLING), **determinants}
-    return store.fetch(stage, keys, lambda: Record({"x": compute()})).tensors["x"].to(device)
+    return store.fetch(stage, keys, lambda: Record({"x": compute().contiguous()})).tensors["x"].to(device)
 
 
 def kept_basis(
     store: Store | None, determinants: Mapping[str, Any], compute: Callable[[], LocalBasis], device: torch.device
 ) -> LocalBasis:
     """A local basis with its certificate; arguments as in :func:`kept_tensor`."""
-    if store is None:
-        return compute()
     keys = {"code": code_version(*_SOLVING), **determinants}
-    found = store.fetch("bases", keys, lambda: _record(compute()))
+    found = _record(compute()) if store is None else store.fetch("bases", keys, lambda: _record(compute()))
     t, facts = found.tensors, found.facts
     certificate = Certificate(t["left"], t["right"], **facts)
     return LocalBasis(t["U"].to(device), t["s"].to(device), t["V"].to(device), certificate)
@@ -55,5 +56,6 @@ def kept_basis(
 def _record(basis: LocalBasis) -> Record:
     c = basis.certificate
     tensors = {"U": basis.U, "s": basis.s, "V": basis.V, "left": c.left, "right": c.right}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     facts = {"tol": c.tol, "passes": c.passes, "solver": c.solver, "gap": c.gap, "share": c.share}
     return Record(tensors, facts)

@@ -131,8 +131,8 @@ def _chunk(
             points.append(x)
         return torch.stack(points)
 
-    *found, x0 = context.kept("latents", {"denoised": model.fingerprint, "clip": model.bounded, **place}, denoise)
-    return list(found), model.decode(x0).cpu(), z
+    latents = context.kept("latents", {"denoised": model.fingerprint, "clip": model.bounded, **place}, denoise)
+    return list(latents[:-1]), model.decode(latents[-1]).cpu(), z
 
 
 def _rendered(context: Context, cfg: DisentanglementConfig) -> bool:

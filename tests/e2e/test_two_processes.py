@@ -1,0 +1,44 @@
+"""``torchrun`` with two processes on the CPU: the tables of one process, one run folder."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+STUDIES = "[discovery,frequency,tangent_distance,global_consistency,curvedness,disentanglement]"
+
+
+def run(folder, store, settings, *launcher):
+    kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
+    environment = kept | {"OMP_NUM_THREADS": "1", "DIFFGEO_STORE": str(store)}
+    words = [f"study={STUDIES}", "scale=smoke", "tracking=none", "device=cpu", f"hydra.run.dir={folder}", *settings]
+    command = [sys.executable, *launcher, "-m", "diffgeo", *words]
+    return subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+def test_tables_are_those_of_one_process(tmp_path):
+    settings = ["schedule.steps=4", "schedule.edit=[1.0,0.5]", "data.samples=3"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    alone = run(tmp_path / "alone", tmp_path / "store_a", settings)
+    assert alone.returncode == 0, alone.stderr
+    both = run(tmp_path / "both", tmp_path / "store_b", settings, *launcher)
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count(str(tmp_path / "both")) == 1
+    tables = sorted(path.name for path in (tmp_path / "alone" / "tables").iterdir())
+    assert len(tables) > 12
+    assert sorted(path.name for path in (tmp_path / "both" / "tables").iterdir()) == tables
+    for name in tables:
+        first, second = ((tmp_path / one / "tables" / name).read_bytes() for one in ("alone", "both"))
+        assert first == second, name
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"alone", "both", "store_a", "store_b"}  # the helping process leaves no folder
+    assert list((tmp_path / "store_b").rglob(".t*")) == []
+
+
+def test_a_switched_off_store_is_refused_in_two_lines(tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    failed = run(tmp_path / "run", "", [], *launcher)
+    assert failed.returncode != 0
+    assert "several processes share their results through the store" in failed.stderr.lower()

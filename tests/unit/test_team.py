@@ -1,0 +1,55 @@
+"""Processes of one run: their order of work, and when they leave a study."""
+
+import pytest
+
+from diffgeo import team as teams
+from diffgeo.errors import ConfigError
+from diffgeo.team import Team, team
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_all_items_are_taken_by_everybody_and_the_first_goes_in_order(size):
+    items = list("abcde")
+    orders = [Team(rank, size).in_turn(items) for rank in range(size)]
+    assert orders[0] == items
+    assert all(sorted(order) == items for order in orders)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_first_shares_hold_every_item_once(size):
+    items = list(range(15))
+    shares = [Team(rank, size).in_turn(items)[: 15 // size] for rank in range(size)]
+    assert sorted(sum(shares, [])) == items
+
+
+def test_few_items_and_none():
+    assert Team(3, 8).in_turn([]) == []
+    assert Team(7, 8).in_turn(["only"]) == ["only"]
+
+
+def test_a_helper_leaves_when_the_work_is_done():
+    one, seen = Team(1, 2), []
+    with one.helping(lambda: len(seen) == 2):
+        for item in range(5):
+            one.check()
+            seen.append(item)
+    assert seen == [0, 1]
+    one.check()  # outside, nothing is asked
+
+
+def test_an_error_inside_is_not_swallowed():
+    with pytest.raises(ZeroDivisionError), Team(1, 2).helping(lambda: False):
+        raise ZeroDivisionError
+
+
+def test_without_a_launcher_a_team_is_one(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+    assert team(None, cpu=True) == Team()
+    assert teams.is_first()
+
+
+def test_several_need_a_store(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"store\.enabled=true"):
+        team(None, cpu=True)
