@@ -9,7 +9,6 @@ a study as soon as the first has finished it. A process that is slow or lost cos
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -94,7 +93,6 @@ def _launched(store: Path, cpu: bool) -> Team:
     from accelerate import PartialState
 
     state = PartialState(cpu=cpu)
-    atexit.register(state.destroy_process_group)
     sign = store / f".team-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{os.environ.get('MASTER_PORT', '')}"
     if state.process_index == 0:
         store.mkdir(parents=True, exist_ok=True)
@@ -108,5 +106,7 @@ def _launched(store: Path, cpu: bool) -> Team:
         raise ConfigError(
             f"process {state.process_index} does not see the store {store}; put store.path on a shared disk"
         )
+    # while a group is there, torchmetrics gathers over it what each process computes for itself
+    state.destroy_process_group()
     device = None if state.device.type == "cpu" else str(state.device)
     return Team(state.process_index, state.num_processes, device)

@@ -15,11 +15,11 @@ def test_all_items_are_taken_by_everybody_and_the_first_goes_in_order(size):
     assert all(sorted(order) == items for order in orders)
 
 
-@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("size", [3, 5])
 def test_first_shares_hold_every_item_once(size):
     items = list(range(15))
     shares = [Team(rank, size).in_turn(items)[: 15 // size] for rank in range(size)]
-    assert sorted(sum(shares, [])) == items
+    assert sorted(item for share in shares for item in share) == items
 
 
 def test_few_items_and_none():
