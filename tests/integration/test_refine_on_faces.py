@@ -24,7 +24,7 @@ def neighbours(shipped):
 def test_two_hundred_passes_reach_a_hundredth_of_a_radian(neighbours):
     jacobian, known, truth = neighbours
     # as far apart as the segments of a curvedness study
-    assert 0.2 < grassmann_distance(known.truncated(RANK), truth) < 0.28
+    assert 0.2 < grassmann_distance(known.U[:, :RANK], truth.U) < 0.28
     before = jacobian.passes
     basis = refine(jacobian, known, RANK, tol=1e-6, max_passes=200)
     assert jacobian.passes - before <= 200
@@ -35,9 +35,9 @@ def test_two_hundred_passes_reach_a_hundredth_of_a_radian(neighbours):
 @pytest.mark.slow
 def test_it_stops_where_it_was_asked_to(neighbours):
     jacobian, known, truth = neighbours
-    basis = refine(jacobian, known, RANK, tol=1e-4)
-    cold = decompose(jacobian, RANK, tol=1e-4)
+    basis = refine(jacobian, known, RANK, tol=1e-3)
+    cold = decompose(jacobian, RANK, tol=1e-3)
     assert basis.certificate.converged
-    assert basis.certificate.residual <= 1e-4
-    assert basis.certificate.passes < cold.certificate.passes
-    assert principal_angles(basis.V, truth.V).max() < 2e-3
+    assert basis.certificate.residual <= 1e-3
+    assert basis.certificate.passes < 0.8 * cold.certificate.passes
+    assert principal_angles(basis.V, truth.V).max() < 1e-2

@@ -13,6 +13,9 @@ lies along the last. The neighbour knows better: its further triplets (s_j, w_j)
 is what first-order perturbation theory says that v_i lacks (Davidson 1975; for singular values Wu & Stathopoulos
 2015). So a neighbour of higher rank than is asked for saves passes: what lies above the rank is only used in M.
 
+What it saves is the beginning: on the shipped model, tangent spaces 0.24 rad apart and n = 50, 1e-3 takes two thirds
+of the passes of ``golub_kahan`` from nothing; 1e-4 takes as many.
+
 The result never depends on how good the neighbour was, only its cost: steps go on until the residuals, measured with
 J itself, are within ``tol``.
 """
