@@ -38,12 +38,13 @@ def measured(bench, tmp_path_factory):
 def test_every_case_is_a_row_with_where_it_was_measured(measured):
     _, table = measured
     rows = table[table["kind"] == "solver"].set_index(["solver", "settings"])
-    assert {"dense", "golub_kahan", "papers", "scipy svds", "svd_lowrank", "randomized", "subspace"} == {
+    assert {"dense", "golub_kahan", "papers", "scipy svds", "svd_lowrank", "randomized", "subspace", "refine"} == {
         solver for solver, _ in rows.index
     }
     assert rows.loc[("papers", "iterations 5"), "passes"] == 2 * 4 * 5
     assert table[["machine", "device_name", "torch"]].ne("").all(axis=None)
     assert (table["threads"] == torch.get_num_threads()).all()
+    assert (rows.loc["refine", "status"] == "ok").all()
     assert {"chunk", "rank", "resolution"} < set(table["kind"])
 
 
