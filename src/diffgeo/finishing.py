@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from diffgeo.results import Result, atomic, write_result
 from diffgeo.store import Record, code_version, file_digest
 from diffgeo.studies import Context, run_study
 
-__all__ = ["finish", "finished"]
+__all__ = ["assist", "finish"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
 
     Args:
         name: of the study.
-        context: model, samples and settings; its store is asked first.
+        context: model, samples and settings; its store is asked first, and again between two items of the study.
         settings: the study's own.
         folder: the run folder.
 
@@ -55,22 +56,13 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
     Raises:
         OutputError: the folder cannot be written.
     """
-    store, computed = context.store, []
-
-    def compute() -> Record:
+    if context.store is None:
         result, files = _computed(name, context, settings, folder)
-        computed.append(result)
-        bytes_of = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-        tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in bytes_of.items()}
-        return Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors), "complete": _complete(context)})
-
-    if store is None:
-        record = compute()
-    else:
-        record = store.fetch("studies", _determinants(name, context, settings), compute, keep=_is_complete)
+        return result, {path.stem: path for path in files if path.suffix == ".png"}
+    record, result = _found_or_made(name, context, settings, folder)
     pictures = {Path(png).stem: folder / png for png in record.facts["figures"]}
-    if computed:
-        return computed[0], pictures
+    if result is not None:
+        return result, pictures
     log.info("%s: taken from the store", name)
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
@@ -78,11 +70,35 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
     return _stored(name, record), pictures
 
 
-def finished(name: str, context: Context, settings: Any) -> Callable[[], bool]:
-    """A question, cheap to ask: whether the store holds this study, as :func:`finish` takes it."""
-    if context.store is None:
-        return lambda: False
-    return context.store.path("studies", _determinants(name, context, settings)).is_file
+def assist(name: str, context: Context, settings: Any) -> None:
+    """Do a study for another process of the run, which finds it in the store; nothing where it is there already."""
+    with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder:
+        _found_or_made(name, context, settings, Path(folder))
+
+
+def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> tuple[Record, Result | None]:
+    """A study's record from the store and None; or made, with its files in ``folder``, and its result."""
+    store, determinants = context.store, _determinants(name, context, settings)
+    assert store is not None
+    path = store.path("studies", determinants)
+
+    def make() -> tuple[Record, Result]:
+        result, files = _computed(name, context, settings, folder)
+        contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+        tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
+        record = Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors)})
+        if not context.interruption.requested:
+            store.keep("studies", determinants, record)
+        return record, result
+
+    if (record := store.read(path)) is not None:
+        return record, None
+    if not path.exists():  # else it is damaged, and cannot be removed
+        with context.team.unless(path.is_file):
+            return make()
+        if (record := store.read(path)) is not None:
+            return record, None
+    return make()
 
 
 def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path]]:
@@ -106,14 +122,6 @@ def _stored(name: str, record: Record) -> Result:
 
 def _pngs(files: dict[str, Any]) -> list[str]:
     return [key for key in files if key.startswith("figures/") and key.endswith(".png")]
-
-
-def _complete(context: Context) -> bool:
-    return not context.interruption.requested
-
-
-def _is_complete(record: Record) -> bool:
-    return bool(record.facts["complete"])
 
 
 def _determinants(name: str, context: Context, settings: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from diffgeo.config import ClassifierConfig, ClipConfig, Config, ModelConfig, StoreConfig, TextToImageConfig, check
-from diffgeo.finishing import finish, finished
+from diffgeo.finishing import assist, finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
@@ -30,7 +30,7 @@ from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
 from diffgeo.results import atomic, clear_temporary
 from diffgeo.store import Store, store_folder
-from diffgeo.studies import Context, run_study, shareable
+from diffgeo.studies import Context, shareable
 from diffgeo.team import is_first, team
 from diffgeo.tracking import tracking
 
@@ -91,10 +91,8 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
         check(cfg)
         context = _prepare(cfg, interruption, earlier)
         with interruption.listening():
-            for name, study_cfg in cfg.study.items():
-                with context.team.helping(finished(name, context, study_cfg)):
-                    context.team.check()
-                    run_study(name, context, study_cfg)
+            for name in context.team.from_both_ends(list(cfg.study)):
+                assist(name, context, cfg.study[name])
                 if interruption.requested:
                     raise KeyboardInterrupt
     return context

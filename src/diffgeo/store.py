@@ -122,6 +122,13 @@ class Store:
                     self.write(path, stage, determinants, found)
         return found
 
+    def keep(self, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
+        """Store a record that was computed outside :meth:`fetch`, unless somebody was quicker."""
+        path = self.path(stage, determinants)
+        with self._locked(path):
+            if not path.is_file():
+                self.write(path, stage, determinants, record)
+
     def path(self, stage: str, determinants: Mapping[str, Any]) -> Path:
         """Where an entry lies, or would."""
         name = digest({"stage": stage, **determinants})

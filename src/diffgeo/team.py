@@ -1,10 +1,11 @@
 """Several processes at one run: who this is among them, and where each begins.
 
 ``accelerate launch`` and ``torchrun`` start the processes; here they only learn their numbers. Nothing is sent between
-them: all work through the same studies and share latents, bases and pictures through the store, each beginning
-elsewhere, so that whoever comes first to an item computes it and the others find it. The first process goes in order
-and alone writes the run folder, so that its tables are those of a single process, whatever the number; the others leave
-a study as soon as the first has finished it. A process that is slow or lost costs time, never results.
+them: all work through the same studies and share finished studies, latents, bases and pictures through the store, each
+beginning elsewhere, with the studies as with the samples of one, so that whoever comes first to an item computes it and
+the others find it. Whoever finishes a study stores it, and the others leave it. The first process goes in order and
+alone writes the run folder; tables do not depend on who computed them, so they are those of a single process, whatever
+the number. A process that is slow or lost costs time, never results.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class StudyDone(Exception):  # noqa: N818  # no error: it takes a helping process out of a study
-    """The first process has this study's results already."""
+    """Another process has finished this study."""
 
 
 @dataclass
@@ -48,19 +49,25 @@ class Team:
         start = self.rank * len(items) // self.size
         return [*items[start:], *items[:start]]
 
+    def from_both_ends(self, items: Sequence[T]) -> list[T]:
+        """Items from the front where this process's number is even, from the back where it is odd."""
+        return [*items] if self.rank % 2 == 0 else [*reversed(items)]
+
     @contextmanager
-    def helping(self, done: Callable[[], bool]) -> Iterator[None]:
+    def unless(self, done: Callable[[], bool]) -> Iterator[None]:
         """Leave the block when ``done``, which :meth:`check` asks, says that its results are there."""
         self._done = done
-        with suppress(StudyDone):
-            yield
-        self._done = None
+        try:
+            with suppress(StudyDone):
+                yield
+        finally:
+            self._done = None
 
     def check(self) -> None:
         """Between two items.
 
         Raises:
-            StudyDone: inside :meth:`helping`, when there is nothing left to help with.
+            StudyDone: inside :meth:`unless`, when there is nothing left to do.
         """
         if self._done is not None and self._done():
             raise StudyDone

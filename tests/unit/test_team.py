@@ -22,14 +22,22 @@ def test_first_shares_hold_every_item_once(size):
     assert sorted(item for share in shares for item in share) == items
 
 
+def test_processes_begin_at_both_ends():
+    assert [Team(rank, 3).from_both_ends("abc") for rank in range(3)] == [
+        ["a", "b", "c"],
+        ["c", "b", "a"],
+        ["a", "b", "c"],
+    ]
+
+
 def test_few_items_and_none():
     assert Team(3, 8).in_turn([]) == []
     assert Team(7, 8).in_turn(["only"]) == ["only"]
 
 
-def test_a_helper_leaves_when_the_work_is_done():
+def test_a_process_leaves_when_the_work_is_done():
     one, seen = Team(1, 2), []
-    with one.helping(lambda: len(seen) == 2):
+    with one.unless(lambda: len(seen) == 2):
         for item in range(5):
             one.check()
             seen.append(item)
@@ -38,7 +46,7 @@ def test_a_helper_leaves_when_the_work_is_done():
 
 
 def test_an_error_inside_is_not_swallowed():
-    with pytest.raises(ZeroDivisionError), Team(1, 2).helping(lambda: False):
+    with pytest.raises(ZeroDivisionError), Team(1, 2).unless(lambda: False):
         raise ZeroDivisionError
 
 
