@@ -139,7 +139,7 @@ def subspace_iteration(jacobian: JacobianOperator, rank: int, seed: int) -> Iter
         yield (
             iteration,
             finish(
-                jacobian,
+                jacobian.x.dtype,
                 u,
                 s,
                 v,
@@ -180,7 +180,7 @@ def scipy_svds(solver: str) -> Case:
         yield (
             settings,
             finish(
-                jacobian,
+                jacobian.x.dtype,
                 u,
                 s,
                 v,

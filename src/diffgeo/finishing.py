@@ -11,6 +11,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.store import Record, code_version, file_digest
 from diffgeo.studies import Context, run_study
+from diffgeo.team import StudyDone
 
 __all__ = ["assist", "finish"]
 
@@ -35,8 +37,8 @@ log = logging.getLogger(__name__)
 SILENT = ("study", "scale", "tracking", "store", "device")
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
-    *("noise_schedule", "feature_map", "jacobian", "svd", "geometry", "editing", "data", "models", "sampling"),
-    *("directions", "metrics", "results", "report", "studies", "finishing"),
+    *("noise_schedule", "memory", "feature_map", "jacobian", "svd", "geometry", "editing", "data", "models"),
+    *("sampling", "directions", "metrics", "results", "report", "studies", "finishing"),
 )
 """Code that a study's files depend on."""
 
@@ -59,10 +61,10 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
     if context.store is None:
         result, files = _computed(name, context, settings, folder)
         return result, {path.stem: path for path in files if path.suffix == ".png"}
-    record, result = _found_or_made(name, context, settings, folder)
+    record, made = _found_or_made(name, context, settings, folder)
     pictures = {Path(png).stem: folder / png for png in record.facts["figures"]}
-    if result is not None:
-        return result, pictures
+    if made is not None:
+        return made, pictures
     log.info("%s: taken from the store", name)
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
@@ -94,7 +96,7 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
     if (record := store.read(path)) is not None:
         return record, None
     if not path.exists():  # else it is damaged, and cannot be removed
-        with context.team.unless(path.is_file):
+        with suppress(StudyDone), context.team.unless(path.is_file):
             return make()
         if (record := store.read(path)) is not None:
             return record, None

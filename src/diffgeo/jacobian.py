@@ -11,10 +11,14 @@ u ↦ Jᵀu is linear, so that its own vjp is J, through a second saved graph. T
 goes through Python again, and small blocks of a small f take half the time of forward mode (docs/performance.md).
 
 A product with one column is a *pass*, the unit in which solvers are compared.
+
+At several points at once (``stacked``) J is block diagonal: x and h are those of all points, one below the other, and
+a column holds a part for each. One saved graph and one kernel launch then serve all of them, which is what fills a GPU.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,9 +26,12 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
+from diffgeo.memory import is_out_of_memory, most_that_fits
 
-__all__ = ["JacobianOperator"]
+__all__ = ["JacobianOperator", "chunk_that_fits"]
+
+log = logging.getLogger(__name__)
 
 SMALL_X, SMALL_BLOCK = 64 * 64 * 3, 49_152
 """Reverse over reverse serves x of at most so many numbers, in blocks of at most so many (columns · d). Beyond, forward
@@ -36,15 +43,18 @@ class JacobianOperator:
 
     Args:
         f: differentiable map from tensors of x's shape to tensors of any shape.
-        x: the point, any shape; a leading batch dimension must be 1. Its dtype is that of all products;
-            float32 or float64 (half precision breaks the adjoint identity by 1e-2).
-        chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding.
+        x: the point, any shape; a leading batch dimension must be 1 unless ``stacked``. Its dtype is that of all
+            products; float32 or float64 (half precision breaks the adjoint identity by 1e-2).
+        chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding. It is halved,
+            with a warning in the log, where the device has too little memory.
         on_pass: called with the number of columns after every chunk, to show progress.
         forward: J V by forward mode (True) or by reverse over reverse (False), which needs f to be twice
             differentiable; by the size of the block (:data:`SMALL_BLOCK`) when None.
+        stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
 
     Raises:
-        ShapeError: x is a batch of several points (their J would be block diagonal).
+        DeviceError: in a product: not even one column fits into the device's memory.
+        ShapeError: x is a batch of several points, and not ``stacked``.
         ValueRangeError: x is not floating point, not finite, or chunk_size < 1.
     """
 
@@ -56,8 +66,9 @@ class JacobianOperator:
         chunk_size: int = 32,
         on_pass: Callable[[int], None] | None = None,
         forward: bool | None = None,
+        stacked: bool = False,
     ) -> None:
-        if x.ndim == 4 and len(x) != 1:
+        if x.ndim == 4 and len(x) != 1 and not stacked:
             raise ShapeError(f"x has shape {tuple(x.shape)}; a Jacobian is taken at one point, pass x[i]")
         if x.dtype not in (torch.float32, torch.float64):
             raise ValueRangeError(f"x is {x.dtype}; Jacobians need float32 or float64")
@@ -129,14 +140,60 @@ class JacobianOperator:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():
             raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
         rows = columns.T.to(self.x).reshape(-1, *shape)
-        chunks = []
+        chunks: list[Tensor] = []
+        done = 0
         with _exact_arithmetic(), torch.no_grad():
-            for chunk in rows.split(self.chunk_size):
-                chunks.append(torch.func.vmap(product)(chunk))
+            while done < len(rows):
+                chunk = rows[done : done + self.chunk_size]
+                try:
+                    chunks.append(torch.func.vmap(product)(chunk))
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._halve(len(chunk), error)
+                    continue
+                done += len(chunk)
                 self.passes += len(chunk)
                 if self._on_pass is not None:
                     self._on_pass(len(chunk))
         return torch.cat(chunks).flatten(1).T
+
+    def _halve(self, columns: int, error: BaseException) -> None:
+        """Take half as many columns from now on; what the failed call left behind goes back to the device."""
+        if columns == 1:
+            raise DeviceError(
+                f"{self.x.device} has too little memory for one product with J ({str(error).splitlines()[0]}); "
+                "take a smaller model, or another device"
+            ) from error
+        self.chunk_size = columns // 2
+        log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
+        if self.x.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def chunk_that_fits(f: Callable[[Tensor], Tensor], x: Tensor, max_bytes: float, most: int = 32) -> int:
+    """``chunk_size`` with which products of J at x take at most so much memory, by a measured probe.
+
+    Args:
+        f: as for :class:`JacobianOperator`.
+        x: one point.
+        max_bytes: for all tensors that a product needs beside weights: saved graphs, columns, images.
+        most: no more than so many columns.
+
+    Returns:
+        1 … most; the same at every call.
+
+    Raises:
+        ValueRangeError: not even one column fits.
+    """
+
+    def take(columns: int) -> None:
+        jacobian = JacobianOperator(f, x, chunk_size=columns)
+        m, d = jacobian.shape
+        jacobian.mv(x.new_zeros(d, columns))
+        jacobian.rmv(x.new_zeros(m, columns))
+
+    return most_that_fits(take, max_bytes, most, what="one column of J")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,11 +55,10 @@ class Team:
 
     @contextmanager
     def unless(self, done: Callable[[], bool]) -> Iterator[None]:
-        """Leave the block when ``done``, which :meth:`check` asks, says that its results are there."""
+        """Leave the block with :class:`StudyDone` when ``done``, which :meth:`check` asks, says that it is."""
         self._done = done
         try:
-            with suppress(StudyDone):
-                yield
+            yield
         finally:
             self._done = None
 

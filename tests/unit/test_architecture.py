@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "config",
     "noise_schedule",
+    "memory",
     "feature_map",
     "jacobian",
     "svd",
@@ -45,7 +46,7 @@ ORDER = [
     "__init__",  # imports lazily, for type checkers only
 ]
 
-FIELDS = ["noise_schedule", "feature_map", "jacobian", "svd", "geometry", "editing"]
+FIELDS = ["noise_schedule", "memory", "feature_map", "jacobian", "svd", "geometry", "editing"]
 NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

@@ -13,6 +13,7 @@ from diffgeo.config.schemas import (
     ClipConfig,
     Config,
     EditConfig,
+    GolubKahanConfig,
     GuidanceConfig,
     ShootingConfig,
     TextToImageConfig,
@@ -103,6 +104,14 @@ def check(cfg: Config) -> None:
     require(cfg.feature.chunk_size >= 1, "feature.chunk_size", cfg.feature.chunk_size, "1 or more")
     require(cfg.svd.rank >= 1, "svd.rank", cfg.svd.rank, "1 to the rank of the Jacobian")
     require(cfg.svd.share is None or 0 < cfg.svd.share < 1, "svd.share", cfg.svd.share, "null, or between 0 and 1")
+    choose("svd.precision", cfg.svd.precision, None, "bfloat16", "float16")
+    require(cfg.svd.points >= 1, "svd.points", cfg.svd.points, "1 or more")
+    if isinstance(cfg.svd, GolubKahanConfig):
+        block, probe = cfg.svd.block_size, cfg.svd.probe
+        require(block is None or block >= 1, "svd.block_size", block, "null, or 1 or more")
+        require(block is None or not probe, "svd.block_size", block, "null where svd.probe=true measures it")
+    bound = cfg.max_memory
+    require(bound is None or 0 < bound < math.inf, "max_memory", bound, "null, or a positive number of 10^9 bytes")
     require(0 < cfg.svd.tol < math.inf, "svd.tol", cfg.svd.tol, "a positive number")
     require(0 < e.strength < math.inf, "edit.strength", e.strength, "a positive number")
     require(e.frames >= 3 and e.frames % 2 == 1, "edit.frames", e.frames, "an odd number of 3 or more")

@@ -143,12 +143,19 @@ class SvdConfig:
         share: instead, the smallest n whose squared singular values reach this share of ‖J‖²_F.
         tol: bound on the residuals relative to s_1. 1e-4 puts 50 directions of the shipped model within
             1e-3 rad of the dense SVD.
+        precision: what the network computes in while directions are looked for: ``bfloat16`` or ``float16`` are quicker
+            on accelerators; singular values and residuals are taken in ``model.dtype`` all the same, and show what it
+            cost. null is ``model.dtype``.
+        points: samples, or points of a path, whose bases are computed together; more fill a GPU (``golub_kahan``, with
+            the whole h).
     """
 
     solver: str = MISSING
     rank: int = 50
     share: float | None = None
     tol: float = 1e-4
+    precision: str | None = None
+    points: int = 1
 
 
 @dataclass
@@ -156,12 +163,16 @@ class GolubKahanConfig(SvdConfig):
     """Block Golub–Kahan.
 
     Attributes:
-        block_size: columns per product; larger blocks need more passes, which a GPU may well take in less time.
+        block_size: columns per product; larger blocks need more passes, which a GPU may well take in less time. null is
+            4 on a CPU and 16 elsewhere.
+        probe: measure which block size is quickest for this network on this device instead, once; the store remembers
+            it, so that repeated runs agree.
         max_passes: budget; null is 40 a direction, at least 400.
     """
 
     solver: str = "golub_kahan"
-    block_size: int = 4
+    block_size: int | None = None
+    probe: bool = False
     max_passes: int | None = None
 
 
@@ -410,6 +421,7 @@ class Config:
     prompt: str | None = None
     seed: int = 0
     device: str = "auto"
+    max_memory: float | None = None
 
 
 MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig}

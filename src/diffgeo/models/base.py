@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class DiffusionModel(ABC):
     ) -> None:
         self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        self._rounded: dict[torch.dtype, nn.Module] = {}
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
@@ -126,21 +128,32 @@ class DiffusionModel(ABC):
         output = self.forward(x, t)[:, : x.shape[1]]
         return self.schedule.to_noise(output, x, t)
 
-    def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
+    def in_precision(self, dtype: torch.dtype) -> Self:
+        """The same model with the network's weights rounded to ``dtype``, for :meth:`forward`; they are kept beside."""
+        if dtype not in self._rounded:
+            self._rounded[dtype] = copy.deepcopy(self.unet).to(dtype)
+        other = copy.copy(self)
+        other.unet = self._rounded[dtype]
+        return other
+
+    def feature_map(
+        self, t: int, block: str = "mid", pool: Pool = None, *, precision: torch.dtype | None = None
+    ) -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 
         Args:
             t: timestep, 0 … T.
             block: ``mid``, ``down.i`` or ``up.i``.
             pool: ``"sum"`` over space (P23a) or None (P23b).
+            precision: what the network computes in, such as ``torch.bfloat16``; that of its weights where None.
 
         Raises:
             ValueRangeError: t is outside the schedule.
             ConfigError: no such block or pooling.
         """
         self.schedule.alpha(t)
-        run = self.editor.forward
-        return FeatureMap(lambda x: run(x, t), self.unet, block, pool)
+        model = self.editor if precision is None else self.editor.in_precision(precision)
+        return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool, dtype=precision)
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -130,7 +130,7 @@ class LatentDiffusion(DiffusionModel):
 
     def forward(self, x: Tensor, t: int) -> Tensor:
         """See the base class; the network under the prompt, without guidance."""
-        prompt = self._conditional.expand(len(x), -1, -1)
+        prompt = self._conditional.to(x.dtype).expand(len(x), -1, -1)
         output: Tensor = self.unet(x, t, encoder_hidden_states=prompt, return_dict=False)[0]
         return output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,10 @@ from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig
 from diffgeo.data.images import list_images, load_image, picture_names
 from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ConfigError, DataError
-from diffgeo.feature_map import FeatureMap
+from diffgeo.feature_map import FeatureMap, Pool
 from diffgeo.geometry import geodesic_shooting
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits
+from diffgeo.memory import device_name, most_that_fits
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
@@ -26,16 +29,21 @@ from diffgeo.noise_schedule import CLEAN
 from diffgeo.progress import Display, Interruption
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.store import Store
-from diffgeo.studies.keeping import kept_basis, kept_tensor
-from diffgeo.svd import LocalBasis, local_basis
+from diffgeo.studies.keeping import kept_bases, kept_block_size, kept_tensor
+from diffgeo.svd import LocalBasis, local_bases, local_basis, probe_block_size
 from diffgeo.team import Team
 
 __all__ = ["Context", "Sample", "shareable"]
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DECODING = 0x5EED << 32
 """Sets the noise of decoding (η > 0) apart from the seeds of initial noise."""
+_COMMON = ("solver", "rank", "share", "tol", "precision", "points", "probe")
+"""Settings of ``svd`` that are no solver's own."""
+_ALL = 1_000_000
+"""More pictures than any batch has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class Context:
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
+    _fitting: dict[tuple[Any, ...], int] = field(default_factory=dict, repr=False)
 
     def with_settings(self, cfg: Config, interruption: Interruption) -> Context:
         """The same model, samples, latents and bases under settings that agree in :func:`shareable`."""
@@ -223,11 +232,24 @@ class Context:
         return kept_tensor(self.store, stage, determinants, compute, self.model.device)
 
     def basis(self, sample: Sample, t: int) -> LocalBasis:
-        """The local basis at a sample's x_t, by the run's feature map and solver."""
+        """The local basis at a sample's x_t, by the run's feature map and solver.
+
+        With ``svd.points`` the bases of the samples beside it are computed with it.
+        """
         key = (sample.index, t)
         if key not in self._bases:
-            self._bases[key] = self.basis_at(self.latent(sample, t), t)
+            beside = self._beside(sample)
+            found = self.bases_at([self.latent(one, t) for one in beside], t)
+            self._bases |= {(one.index, t): basis for one, basis in zip(beside, found, strict=True)}
         return self._bases[key]
+
+    def _beside(self, sample: Sample) -> list[Sample]:
+        """The run's samples that are computed with this one, itself included: ``svd.points`` at a time."""
+        points, samples = self.cfg.svd.points, self.samples
+        if points == 1 or sample.index >= len(samples):
+            return [sample]
+        first = sample.index // points * points
+        return samples[first : first + points]
 
     def basis_at(
         self,
@@ -239,14 +261,36 @@ class Context:
         tol: float | None = None,
     ) -> LocalBasis:
         """The local basis at any point x (C, H, W); the run's own feature map, rank and tolerance where None."""
-        feature = self.cfg.feature if feature is None else feature
-        f, name = self.feature_map(t, feature), {"t": t, "block": feature.block, "pool": feature.pool}
-        return self.basis_of(f, x, name=name, rank=rank, tol=tol, what=f"local basis at t = {t}")
+        return self.bases_at([x], t, feature=feature, rank=rank, tol=tol)[0]
 
-    def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
-        """F at timestep t, by the run's ``feature`` where None."""
+    def bases_at(
+        self,
+        xs: Sequence[Tensor],
+        t: int,
+        *,
+        feature: FeatureConfig | None = None,
+        rank: int | None = None,
+        tol: float | None = None,
+    ) -> list[LocalBasis]:
+        """The local bases at any points (C, H, W), ``svd.points`` of them at a time; arguments as :meth:`basis_at`."""
         feature = self.cfg.feature if feature is None else feature
-        return self.model.feature_map(t, feature.block, "sum" if feature.pool == "sum" else None)
+        name: dict[str, Any] = {"t": t, "block": feature.block, "pool": feature.pool}
+        precision = self.cfg.svd.precision
+        rough = None if precision is None else self.feature_map(t, feature, getattr(torch, precision))
+        f, found = self.feature_map(t, feature), []
+        for first in range(0, len(xs), self.cfg.svd.points):
+            group = xs[first : first + self.cfg.svd.points]
+            what = f"local basis at t = {t}"
+            found += self._solved(f, group, name=name, rank=rank, tol=tol, what=what, rough=rough)
+        return found
+
+    def feature_map(
+        self, t: int, feature: FeatureConfig | None = None, precision: torch.dtype | None = None
+    ) -> FeatureMap:
+        """F at timestep t, by the run's ``feature`` where None; its network in ``precision``."""
+        feature = self.cfg.feature if feature is None else feature
+        pool: Pool = "sum" if feature.pool == "sum" else None
+        return self.model.feature_map(t, feature.block, pool, precision=precision)
 
     def basis_of(
         self,
@@ -268,25 +312,75 @@ class Context:
             tol: likewise.
             what: for the progress bar.
         """
+        return self._solved(f, [x], name=name, rank=rank, tol=tol, what=what)[0]
+
+    def _solved(
+        self,
+        f: Callable[[Tensor], Tensor],
+        xs: Sequence[Tensor],
+        *,
+        name: dict[str, Any],
+        rank: int | None,
+        tol: float | None,
+        what: str,
+        rough: Callable[[Tensor], Tensor] | None = None,
+    ) -> list[LocalBasis]:
+        """Bases of one map at points that are computed together; from the store, where it has them."""
         svd = self.cfg.svd
-        common = ("solver", "rank", "share", "tol")
-        options: dict[str, Any] = {k: v for k, v in vars(svd).items() if k not in common}
+        options: dict[str, Any] = {k: v for k, v in vars(svd).items() if k not in _COMMON}
         settings: dict[str, Any] = {
             "rank": svd.rank if rank is None else rank,
             "share": svd.share if rank is None else None,
             "solver": svd.solver,
             "tol": svd.tol if tol is None else tol,
             "seed": self.cfg.seed,
-            "chunk_size": self.cfg.feature.chunk_size,
+            "chunk_size": self._chunk_size(f, name, xs[0]),
             **options,
         }
+        if getattr(svd, "probe", False):
+            settings["block_size"] = self._probed_block_size(f, name, xs[0], settings)
+        if rough is not None:
+            settings["rough_tol"] = 4 * torch.finfo(getattr(torch, str(svd.precision))).eps
 
-        def compute() -> LocalBasis:
+        def compute() -> list[LocalBasis]:
             with self.display.task(f"{what}, passes", None) as advance:
-                return local_basis(f, x, on_pass=lambda columns: advance(columns), **settings)
+                if len(xs) == 1 or settings["share"] is not None or rough is not None:
+                    return [local_basis(f, x, rough=rough, on_pass=advance, **settings) for x in xs]
+                together = {k: v for k, v in settings.items() if k != "share"}
+                return local_bases(f, torch.stack(list(xs)), on_pass=advance, **together)
 
-        where = {"model": self.model.editor.fingerprint, "f": name, "x": x}
-        return kept_basis(self.store, where | settings, compute, self.model.device)
+        where: dict[str, Any] = {"model": self.model.editor.fingerprint, "f": name}
+        company = {} if len(xs) == 1 else {"together": list(xs)}
+        return kept_bases(self.store, [where | {"x": x} | company | settings for x in xs], compute, self.model.device)
+
+    def _chunk_size(self, f: Callable[[Tensor], Tensor], name: dict[str, Any], x: Tensor) -> int:
+        """Columns a product: ``feature.chunk_size``, or as many fewer as ``max_memory`` says; measured once a map."""
+        most, bound = self.cfg.feature.chunk_size, self.cfg.max_memory
+        if bound is None:
+            return most
+        key = ("columns", *(str(value) for k, value in name.items() if k != "t"))
+        if key not in self._fitting:
+            self._fitting[key] = chunk_that_fits(f, x, bound * 1e9, most)
+            log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
+        return self._fitting[key]
+
+    def _probed_block_size(
+        self, f: Callable[[Tensor], Tensor], name: dict[str, Any], x: Tensor, settings: dict[str, Any]
+    ) -> int:
+        """The quickest block size for this map on this device, measured once and remembered."""
+        rank, chunk = settings["rank"], settings["chunk_size"]
+        place = {"device": device_name(self.model.device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
+        where = {"model": self.model.editor.fingerprint, "f": {k: v for k, v in name.items() if k != "t"}}
+
+        def measure() -> int:
+            found = probe_block_size(JacobianOperator(f, x, chunk_size=chunk), rank)
+            log.info("svd.probe: blocks of %d columns", found)
+            return found
+
+        key = ("block", rank, *(str(value) for value in where["f"].values()))
+        if key not in self._fitting:
+            self._fitting[key] = kept_block_size(self.store, where | place | {"rank": rank, "chunk": chunk}, measure)
+        return self._fitting[key]
 
     @property
     def gammas(self) -> Tensor:
@@ -361,20 +455,40 @@ class Context:
         seed = _DECODING + self.cfg.seed + sample.index
 
         def compute() -> Tensor:
-            left = sum(u <= t for u in self.model.schedule.timesteps(schedule.steps))
+            batches = x.split(self._batch_size(x[:1], t))
+            left = len(batches) * sum(u <= t for u in self.model.schedule.timesteps(schedule.steps))
             with self.display.task(f"{sample.name}: {len(x)} pictures from t = {t}", left) as advance:
-                x0 = ddim_sample(
-                    self.model,
-                    x,
-                    stop=CLEAN,
-                    generator=torch.Generator().manual_seed(seed),
-                    shared_noise=True,
-                    on_step=advance,
-                    **settings,
-                )
-            return self.model.decode(x0)
+                return torch.cat([self._decoded(batch, seed, settings, advance) for batch in batches])
 
         return self.kept("pictures", {"model": self.model.fingerprint, "x": x, "seed": seed, **settings}, compute)
+
+    def _decoded(self, x: Tensor, seed: int, settings: dict[str, Any], advance: Callable[[], None]) -> Tensor:
+        x0 = ddim_sample(
+            self.model,
+            x,
+            stop=CLEAN,
+            generator=torch.Generator().manual_seed(seed),
+            shared_noise=True,
+            on_step=advance,
+            **settings,
+        )
+        return self.model.decode(x0)
+
+    def _batch_size(self, x: Tensor, t: int) -> int:
+        """Pictures that are denoised and decoded at once, by ``max_memory``; all where it says nothing."""
+        bound = self.cfg.max_memory
+        if bound is None:
+            return _ALL
+        if ("pictures",) not in self._fitting:
+
+            @torch.no_grad()
+            def take(count: int) -> None:
+                batch = x.expand(count, -1, -1, -1)
+                self.model.decode(self.model.predict_noise(batch, t))
+
+            self._fitting["pictures",] = most_that_fits(take, bound * 1e9, _ALL, what="one picture")
+            log.info("max_memory=%g: %d pictures at once", bound, self._fitting["pictures",])
+        return self._fitting["pictures",]
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
         """Iterate with progress; ends early, after the item in hand, when the run is interrupted.

@@ -97,11 +97,11 @@ def _walk(
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
     rank = min(rank, m, context.latent_size)
 
-    def basis_at(x: Tensor) -> LocalBasis:
-        return context.basis_at(x, t, feature=feature, rank=rank, tol=cfg.tol)
+    def bases_at(*xs: Tensor) -> list[LocalBasis]:
+        return context.bases_at(xs, t, feature=feature, rank=rank, tol=cfg.tol)
 
     a, b = (context.latent(sample, t) for sample in samples)
-    ends = [basis_at(a), basis_at(b)]
+    ends = bases_at(a, b)
     goal = b.flatten().double(), _features(f, b[None])[0].double()
     weights = torch.linspace(0, 1, cfg.segments + 1)
     arc = slerp(a, b, weights)
@@ -116,7 +116,7 @@ def _walk(
         extra: dict[str, float] = {}
         if name in shots:
             shot = shoot_between(
-                f, lambda x: ends[0] if x is a else basis_at(x), a, b, segments=cfg.segments, **shots[name]
+                f, lambda x: ends[0] if x is a else bases_at(x)[0], a, b, segments=cfg.segments, **shots[name]
             )
             points, bases = shot.points, shot.bases
         else:
@@ -126,7 +126,7 @@ def _walk(
                 extra = {"energy_start": found.energies[0], "energy": found.energies[-1]}
             else:
                 points = lerp(a, b, weights) if name == "lerp" else arc
-            bases = [ends[0], *(basis_at(x) for x in points[1:-1]), ends[1]]
+            bases = [ends[0], *bases_at(*points[1:-1]), ends[1]]
         # what follows looks at H alone; the V of all points of a paper-sized run would fill a machine
         slim = [replace(basis, V=basis.V[:0].clone(), U=basis.U.cpu(), s=basis.s.cpu()) for basis in bases]
         paths.append(_Path(pair, samples, pool, name, points, _features(f, points), goal, slim, extra))

@@ -5,7 +5,7 @@ Either way they lie in memory alike: the last digit of what is computed from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor
 from diffgeo.store import Record, Store, code_version
 from diffgeo.svd import Certificate, LocalBasis
 
-__all__ = ["kept_basis", "kept_tensor"]
+__all__ = ["kept_bases", "kept_basis", "kept_block_size", "kept_tensor"]
 
 _SAMPLING = ("noise_schedule", "models", "sampling")
-_SOLVING = (*_SAMPLING, "feature_map", "jacobian", "svd")
+_SOLVING = (*_SAMPLING, "memory", "feature_map", "jacobian", "svd")
 
 
 def kept_tensor(
@@ -51,6 +51,41 @@ def kept_basis(
     t, facts = found.tensors, found.facts
     certificate = Certificate(t["left"], t["right"], **facts)
     return LocalBasis(t["U"].to(device), t["s"].to(device), t["V"].to(device), certificate)
+
+
+def kept_bases(
+    store: Store | None,
+    determinants: Sequence[Mapping[str, Any]],
+    compute: Callable[[], Sequence[LocalBasis]],
+    device: torch.device,
+) -> list[LocalBasis]:
+    """Bases that are computed together, one entry each; all are computed where one is missing.
+
+    Args:
+        store: as in :func:`kept_tensor`.
+        determinants: of each; they must tell which others it was computed with, as its last digits depend on them.
+        compute: makes all.
+        device: where the results go.
+    """
+    made: list[LocalBasis] = []
+
+    def one(i: int) -> LocalBasis:
+        if not made:
+            made.extend(compute())
+        return made[i]
+
+    return [kept_basis(store, keys, lambda i=i: one(i), device) for i, keys in enumerate(determinants)]  # type: ignore[misc]
+
+
+def kept_block_size(store: Store | None, determinants: Mapping[str, Any], compute: Callable[[], int]) -> int:
+    """A measured block size, so that a repeated run takes the same one."""
+    keys = {"code": code_version(*_SOLVING), **determinants}
+    found = (
+        Record(facts={"block_size": compute()})
+        if store is None
+        else store.fetch("probes", keys, lambda: Record(facts={"block_size": compute()}))
+    )
+    return int(found.facts["block_size"])
 
 
 def _record(basis: LocalBasis) -> Record:

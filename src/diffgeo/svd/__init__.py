@@ -1,7 +1,7 @@
 r"""Local bases: the leading singular triplets of J without forming it.
 
 ``local_basis`` is the entry; each solver is one file and takes ``(jacobian, rank, *, tol, …)``.
-``refine`` starts from the basis of a neighbouring point instead.
+``local_bases`` serves several points at once; ``refine`` starts from the basis of a neighbouring point instead.
 """
 
 from __future__ import annotations
@@ -15,16 +15,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
+from diffgeo.errors import ConfigError, ConvergenceWarning, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
+from diffgeo.svd._linalg import finish, thin_svd
 from diffgeo.svd.basis import Certificate, LocalBasis
+from diffgeo.svd.conversation import stacked, together
 from diffgeo.svd.dense import dense
-from diffgeo.svd.golub_kahan import golub_kahan
+from diffgeo.svd.golub_kahan import (
+    default_block_size,
+    default_budget,
+    golub_kahan,
+    golub_kahan_routine,
+    probe_block_size,
+)
 from diffgeo.svd.randomized import randomized
 from diffgeo.svd.refine import refine
 from diffgeo.svd.subspace import subspace
 
-__all__ = ["SOLVERS", "Certificate", "LocalBasis", "decompose", "energy", "local_basis", "refine"]
+__all__ = [
+    "SOLVERS",
+    "Certificate",
+    "LocalBasis",
+    "decompose",
+    "default_block_size",
+    "energy",
+    "local_bases",
+    "local_basis",
+    "probe_block_size",
+    "refine",
+]
 
 SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "golub_kahan": golub_kahan,
@@ -51,6 +70,8 @@ def local_basis(
     tol: float = 1e-4,
     seed: int = 0,
     chunk_size: int = 32,
+    rough: Callable[[Tensor], Tensor] | None = None,
+    rough_tol: float = 3e-2,
     on_pass: Callable[[int], None] | None = None,
     **options: Any,
 ) -> LocalBasis:
@@ -66,6 +87,10 @@ def local_basis(
         tol: bound on the residuals ‖J v_i − s_i u_i‖ and ‖Jᵀ u_i − s_i v_i‖ relative to s_1.
         seed: of the solver's random start.
         chunk_size: columns per vectorised product.
+        rough: a cheaper version of f, such as the network in half precision, in which V is looked for. U and s, and
+            the residuals of the certificate, are then taken with f itself, 2 n passes more, so that the certificate
+            shows what it cost. None looks for V with f.
+        rough_tol: ``tol`` while ``rough`` is used: its rounding keeps residuals above some value.
         on_pass: called with the number of columns after every product, to show progress.
         **options: the solver's own, such as ``block_size``, ``max_passes``, ``start``.
 
@@ -80,8 +105,69 @@ def local_basis(
     Warns:
         ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
     """
-    jacobian = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
-    return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
+    if rough is None:
+        jacobian = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
+        return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
+    cheap = JacobianOperator(rough, x, chunk_size=chunk_size, on_pass=on_pass)
+    found = _decompose(cheap, rank, share, solver, max(tol, rough_tol), seed, options)
+    exact = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
+    return _warn(_measured(found, exact, tol), rough=True)
+
+
+def local_bases(
+    f: Callable[[Tensor], Tensor],
+    xs: Tensor,
+    rank: int = 50,
+    *,
+    solver: str = "golub_kahan",
+    tol: float = 1e-4,
+    seed: int = 0,
+    chunk_size: int = 32,
+    on_pass: Callable[[int], None] | None = None,
+    **options: Any,
+) -> list[LocalBasis]:
+    """Local bases at several points, their products with J made together (``golub_kahan``) or one point after another.
+
+    Args:
+        f: feature map that treats the entries of a batch apart, as those of :class:`FeatureMap` do.
+        xs: latents, shape (B, C, H, W).
+        rank: n of each.
+        solver: as for :func:`local_basis`, as are the others.
+        tol: bound on the residuals, met at every point.
+        seed: of the random start, the same for every point.
+        chunk_size: columns per vectorised product, over all points together.
+        on_pass: called with the number of columns, over all points together.
+        **options: the solver's own.
+
+    Returns:
+        One basis a point. They agree with those of :func:`local_basis` to rounding.
+
+    Raises:
+        ConfigError: as :func:`local_basis`, as are the others.
+        ShapeError: xs is no batch.
+        ValueRangeError: as above.
+
+    Warns:
+        ConvergenceWarning: ``tol`` was not reached at a point.
+    """
+    if xs.ndim != 4:
+        raise ShapeError(f"xs has shape {tuple(xs.shape)}; expected a batch (B, C, H, W)")
+    first = JacobianOperator(f, xs[:1], chunk_size=chunk_size)
+    _check(first, rank, None, solver, tol, options)
+    if solver != "golub_kahan" or _is_cheaper_dense(first, rank):
+        common: dict[str, Any] = {"solver": solver, "tol": tol, "seed": seed, "chunk_size": chunk_size}
+        return [local_basis(f, x, rank, on_pass=on_pass, **common, **options) for x in xs]
+    width = options.get("block_size") or default_block_size(xs.device)
+    budget = options.get("max_passes") or default_budget(rank)
+    routines = [
+        golub_kahan_routine(first.shape, first.x, rank, tol, budget, seed, width, options.get("start")) for _ in xs
+    ]
+    found = together(routines, stacked(f, xs.detach(), chunk_size=chunk_size, on_pass=on_pass))
+    bases = []
+    for x, basis in zip(xs, found, strict=True):
+        one = dense(JacobianOperator(f, x, chunk_size=chunk_size), rank, tol=tol) if basis is None else basis
+        bases.append(_warn(one))
+    return bases
 
 
 def decompose(
@@ -128,6 +214,25 @@ def _decompose(
     seed: int,
     options: dict[str, Any],
 ) -> LocalBasis:
+    _check(jacobian, rank, share, solver, tol, options)
+    rank = min(jacobian.shape) if rank is None else rank
+    before = jacobian.passes
+    if share is None:
+        basis = _solve(jacobian, rank, solver, tol, seed, options)
+    else:
+        basis = _solve_share(jacobian, rank, share, solver, tol, seed, options)
+    return replace(basis, certificate=replace(basis.certificate, passes=jacobian.passes - before))
+
+
+def _check(
+    jacobian: JacobianOperator,
+    rank: int | None,
+    share: float | None,
+    solver: str,
+    tol: float,
+    options: dict[str, Any],
+) -> None:
+    """Raise what :func:`local_basis` says."""
     smaller = min(jacobian.shape)
     if solver not in SOLVERS:
         raise ConfigError(f"svd.solver is {solver!r}; known are {', '.join(SOLVERS)}")
@@ -136,9 +241,7 @@ def _decompose(
         raise ConfigError(f"solver {solver} takes no option {unknown[0]}; leave it out, or choose another solver")
     if share is not None and not 0 < share < 1:
         raise ValueRangeError(f"svd.share is {share}; allowed is 0 < share < 1")
-    if rank is None:
-        rank = smaller
-    if not 1 <= rank <= smaller:
+    if rank is not None and not 1 <= rank <= smaller:
         raise ValueRangeError(
             f"svd.rank is {rank}, but the Jacobian is {jacobian.shape[0]} x {jacobian.shape[1]}: "
             f"its rank is at most {smaller}; lower svd.rank, or choose a wider feature.block or feature.pool=null"
@@ -149,19 +252,35 @@ def _decompose(
         raise ValueRangeError(
             "h = f(x) holds NaN or infinity at a finite x; the model overflows, try model.dtype=float64"
         )
-    before = jacobian.passes
-    if share is None:
-        basis = _solve(jacobian, rank, solver, tol, seed, options)
-    else:
-        basis = _solve_share(jacobian, rank, share, solver, tol, seed, options)
-    return replace(basis, certificate=replace(basis.certificate, passes=jacobian.passes - before))
 
 
-def _warn(basis: LocalBasis) -> LocalBasis:
+def _measured(rough: LocalBasis, jacobian: JacobianOperator, tol: float) -> LocalBasis:
+    """The Ritz triplets of J on span V (J v_i = s_i u_i by construction), and their residuals; 2 n passes."""
+    v = torch.linalg.qr(rough.V.double()).Q
+    u, s, zh = thin_svd(jacobian.mv(v).double())
+    v = v @ zh.T
+    right = (jacobian.rmv(u).double() - v * s).norm(dim=0)
+    c = rough.certificate
+    basis = finish(
+        jacobian.x.dtype,
+        u,
+        s,
+        v,
+        left=torch.zeros_like(right),
+        right=right,
+        tol=tol,
+        passes=c.passes + jacobian.passes,
+        solver=c.solver,
+        gap=c.gap,
+    )
+    return replace(basis, certificate=replace(basis.certificate, share=c.share))
+
+
+def _warn(basis: LocalBasis, *, rough: bool = False) -> LocalBasis:
     """Warn, in the name of the public function's caller, when the tolerance was not reached."""
     certificate = basis.certificate
     if not certificate.converged:
-        setting = _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
+        setting = "the precision" if rough else _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
         warnings.warn(
             f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
             f"svd.tol={certificate.tol:g}; raise {setting}, or svd.tol if that accuracy is enough",
@@ -174,10 +293,14 @@ def _warn(basis: LocalBasis) -> LocalBasis:
 def _solve(
     jacobian: JacobianOperator, rank: int, solver: str, tol: float, seed: int, options: dict[str, Any]
 ) -> LocalBasis:
-    smaller = min(jacobian.shape)
-    if solver == "dense" or (solver == "golub_kahan" and (4 * rank >= smaller or smaller <= SMALL)):
+    if solver == "dense" or (solver == "golub_kahan" and _is_cheaper_dense(jacobian, rank)):
         return dense(jacobian, rank, tol=tol)
     return SOLVERS[solver](jacobian, rank, tol=tol, seed=seed, **options)
+
+
+def _is_cheaper_dense(jacobian: JacobianOperator, rank: int) -> bool:
+    """Whether all of J costs no more than its leading directions by ``golub_kahan``."""
+    return 4 * rank >= min(jacobian.shape) or min(jacobian.shape) <= SMALL
 
 
 def _solve_share(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd.basis import Certificate, LocalBasis
 
 
@@ -77,7 +76,7 @@ def thin_svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def finish(
-    jacobian: JacobianOperator,
+    dtype: torch.dtype,
     u: Tensor,
     s: Tensor,
     v: Tensor,
@@ -89,12 +88,11 @@ def finish(
     solver: str,
     gap: float,
 ) -> LocalBasis:
-    """Fix the signs, scale the residuals by s_1 and return to J's dtype."""
+    """Fix the signs, scale the residuals by s_1 and return to ``dtype``, that of J."""
     largest = v.gather(0, v.abs().argmax(dim=0, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0).to(v)
     scale = s[0].cpu().clamp_min(torch.finfo(s.dtype).tiny)
     certificate = Certificate(left.cpu() / scale, right.cpu() / scale, tol, passes, solver, gap)
-    dtype = jacobian.x.dtype
     return LocalBasis((u * sign).to(dtype), s.to(dtype), (v * sign).to(dtype), certificate)
 
 

@@ -25,7 +25,7 @@ def dense(jacobian: JacobianOperator, rank: int, *, tol: float = 1e-4) -> LocalB
     u, s, vh = thin_svd(j)
     u, v, kept = u[:, :rank], vh[:rank].T, s[:rank]
     return finish(
-        jacobian,
+        jacobian.x.dtype,
         u,
         kept,
         v,

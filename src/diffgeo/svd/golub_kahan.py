@@ -19,15 +19,26 @@ A block of b columns sees at most b copies of one singular value (as any block K
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from time import perf_counter
+
 import torch
 from torch import Tensor
 
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import Columns, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
+from diffgeo.svd.conversation import Routine, alone
 from diffgeo.svd.dense import dense
 
-__all__ = ["golub_kahan"]
+__all__ = [
+    "default_block_size",
+    "default_budget",
+    "expected_passes",
+    "golub_kahan",
+    "golub_kahan_routine",
+    "probe_block_size",
+]
 
 
 def golub_kahan(
@@ -37,7 +48,7 @@ def golub_kahan(
     tol: float = 1e-4,
     max_passes: int | None = None,
     seed: int = 0,
-    block_size: int = 4,
+    block_size: int | None = None,
     start: Tensor | None = None,
 ) -> LocalBasis:
     """Leading singular triplets by block Golub–Kahan, stopped when all residuals are within ``tol``.
@@ -48,29 +59,107 @@ def golub_kahan(
         tol: bound on ‖J v_i − s_i u_i‖ / s_1 and ‖Jᵀ u_i − s_i v_i‖ / s_1 for i ≤ n.
         max_passes: budget; 40 passes a direction, at least 400, when None.
         seed: of the random start block.
-        block_size: columns per product; smaller needs fewer passes, larger less time a pass.
+        block_size: columns per product; smaller needs fewer passes, larger less time a pass. None takes
+            :func:`default_block_size`; :func:`probe_block_size` measures the quickest.
         start: columns (d, k) to start from, a neighbouring basis for instance; replaces the random block.
 
     Returns:
         The basis; ``certificate.converged`` is False where the budget ended first. Where the bases would fill the
         whole space, J is decomposed exactly instead.
     """
-    before = jacobian.passes
-    budget = max(40 * rank, 400) if max_passes is None else max_passes
+    budget = default_budget(rank) if max_passes is None else max_passes
+    width = default_block_size(jacobian.x.device) if block_size is None else block_size
+    routine = golub_kahan_routine(jacobian.shape, jacobian.x, rank, tol, budget, seed, width, start)
+    return alone(routine, jacobian) or dense(jacobian, rank, tol=tol)
+
+
+def default_block_size(device: torch.device) -> int:
+    """4 columns on a CPU, 16 on an accelerator, by docs/performance.md."""
+    return 4 if device.type == "cpu" else 16
+
+
+def default_budget(rank: int) -> int:
+    """Passes after which a solver gives up."""
+    return max(40 * rank, 400)
+
+
+def expected_passes(rank: int, block_size: int) -> float:
+    """About how many passes it takes: 6 a direction for the Krylov space, and some 8 steps to settle.
+
+    Fitted to the shipped model at T (docs/performance.md); spectra that fall more slowly take more.
+    """
+    return 6 * rank + 16 * block_size
+
+
+def probe_block_size(
+    jacobian: JacobianOperator, rank: int, candidates: Sequence[int] = (2, 3, 4, 6, 8, 12, 16, 24)
+) -> int:
+    """The block size that should be quickest here: measured time a step, times the steps that it will take.
+
+    Args:
+        jacobian: J; some 200 passes are spent on it.
+        rank: n.
+        candidates: block sizes to try.
+
+    Returns:
+        One of them. It depends on the machine and on what else that does, so remember it where numbers must be
+        repeated to the last digit.
+    """
     m, d = jacobian.shape
-    block = random_block(d, min(block_size, d), jacobian.x, seed) if start is None else start.double()
+
+    def seconds(width: int) -> float:
+        v, u = jacobian.x.new_ones(d, width), jacobian.x.new_ones(m, width)
+        times = []
+        for _ in range(3):
+            began = perf_counter()
+            jacobian.rmv(u).sum().item(), jacobian.mv(v).sum().item()  # .item() waits for the device
+            times.append(perf_counter() - began)
+        return min(times) * expected_passes(rank, width) / (2 * width)
+
+    fitting = [width for width in candidates if 4 * width <= min(m, d)] or [1]
+    return min(fitting, key=seconds)
+
+
+def golub_kahan_routine(
+    shape: tuple[int, int],
+    like: Tensor,
+    rank: int,
+    tol: float,
+    budget: int,
+    seed: int,
+    block_size: int,
+    start: Tensor | None = None,
+) -> Routine[LocalBasis | None]:
+    """The algorithm, as a conversation; None where only the dense J is left to take.
+
+    Args:
+        shape: (m, d).
+        like: any tensor of J's dtype on its device.
+        rank: n.
+        tol: as for :func:`golub_kahan`, as are the others.
+        budget: passes.
+        seed: of the start.
+        block_size: columns per product.
+        start: columns (d, k), or None.
+    """
+    m, d = shape
+    block = random_block(d, min(block_size, d), like, seed) if start is None else start.double()
     block = torch.linalg.qr(block).Q
     p, q = Columns(d, block), Columns(m, block)
     p.append(block)
     # B and E live on the CPU, where the SVD of a small matrix is quick
     b, e = torch.zeros(0, 0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
+    spent = 0
     while True:
         if max(p.count, q.count + block.shape[1]) + block.shape[1] > min(m, d):
-            return dense(jacobian, rank, tol=tol)
-        new, c, r = orthonormalise(jacobian.mv(block).double(), q.matrix)
+            return None
+        image = yield "mv", block
+        new, c, r = orthonormalise(image.double(), q.matrix)
         b = torch.cat([_pad(b, len(r)), torch.cat([c, r]).cpu()], dim=1)
         q.append(new)
-        following, dd, s_block = orthonormalise(jacobian.rmv(new).double(), p.matrix)
+        back = yield "rmv", new
+        spent += block.shape[1] + new.shape[1]
+        following, dd, s_block = orthonormalise(back.double(), p.matrix)
         e = torch.cat([_pad(e, p.count - len(e)), dd.cpu()], dim=1)
         s_block = s_block.cpu()
         if len(b) >= rank:
@@ -80,7 +169,6 @@ def golub_kahan(
             inside = (e @ y - z * s).norm(dim=0)[:rank]
             outside = (s_block @ y[-s_block.shape[1] :]).norm(dim=0)[:rank]
             right = (inside.square() + outside.square()).sqrt()
-            spent = jacobian.passes - before
             met = bool((torch.maximum(left, right) <= tol * s[0]).all())
             if met or spent + 2 * following.shape[1] > budget:
                 break
@@ -90,7 +178,7 @@ def golub_kahan(
         p.append(following)
         block = following
     return finish(
-        jacobian,
+        like.dtype,
         q.matrix @ y[:, :rank].to(block),
         s[:rank].to(block),
         p.matrix @ z[:, :rank].to(block),

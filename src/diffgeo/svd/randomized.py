@@ -50,7 +50,7 @@ def randomized(
     u = (q @ yh.T)[:, :rank]
     left = (jacobian.mv(v[:, :rank]).double() - u * s[:rank]).norm(dim=0)
     return finish(
-        jacobian,
+        jacobian.x.dtype,
         u,
         s[:rank],
         v[:, :rank],

@@ -30,6 +30,7 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import finish, orthonormalise, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.dense import dense
+from diffgeo.svd.golub_kahan import default_budget
 
 __all__ = ["refine"]
 
@@ -74,7 +75,7 @@ def refine(
     if not tol > 0:
         raise ValueRangeError(f"tol is {tol}; it must be positive")
     before = jacobian.passes
-    budget = max(40 * n, 400) if max_passes is None else max_passes
+    budget = default_budget(n) if max_passes is None else max_passes
     known = neighbour.V.to(jacobian.x.device).double()
     start = min(n + GUARD, neighbour.rank, m, d)
     beyond, energies = known[:, start:], neighbour.s[start:].to(known).square()
@@ -106,7 +107,7 @@ def refine(
     left = torch.zeros_like(right)
     gap = relative_gap(s, n)
     return finish(
-        jacobian,
+        jacobian.x.dtype,
         q[:, :n],
         s[:n],
         p[:, :n],

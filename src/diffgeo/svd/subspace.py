@@ -58,7 +58,7 @@ def subspace(
             break
         v = torch.linalg.qr(g).Q
     return finish(
-        jacobian,
+        jacobian.x.dtype,
         u[:, :rank],
         s[:rank],
         v[:, :rank],
