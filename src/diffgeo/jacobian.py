@@ -21,11 +21,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffgeo.compiled import compiled_product
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.memory import is_out_of_memory, most_that_fits
 
@@ -50,6 +52,7 @@ class JacobianOperator:
         on_pass: called with the number of columns after every chunk, to show progress.
         forward: J V by forward mode (True) or by reverse over reverse (False), which needs f to be twice
             differentiable; by the size of the block (:data:`SMALL_BLOCK`) when None.
+        compiled: products by compiled graphs (:mod:`diffgeo.compiled`); ``forward`` is then of no account.
         stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
 
     Raises:
@@ -67,6 +70,7 @@ class JacobianOperator:
         on_pass: Callable[[int], None] | None = None,
         forward: bool | None = None,
         stacked: bool = False,
+        compiled: bool = False,
     ) -> None:
         if x.ndim == 4 and len(x) != 1 and not stacked:
             raise ShapeError(f"x has shape {tuple(x.shape)}; a Jacobian is taken at one point, pass x[i]")
@@ -77,7 +81,7 @@ class JacobianOperator:
         if chunk_size < 1:
             raise ValueRangeError(f"chunk_size is {chunk_size}; it must be at least 1")
         self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
-        self.forward, self.passes = forward, 0
+        self.forward, self.compiled, self.passes = forward, compiled, 0
         self._transposed: Callable[[Tensor], tuple[Tensor]] | None = None
         with _exact_arithmetic():
             h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
@@ -100,9 +104,12 @@ class JacobianOperator:
         Raises:
             ShapeError: v has other than d rows.
         """
+        if self.compiled:
+            return self._columnwise(partial(compiled_product, self.f, "mv", self.x), v, self.x.shape, "J V")
         d, columns = self.x.numel(), min(v.shape[-1], self.chunk_size)
         forward = (d > SMALL_X or columns * d > SMALL_BLOCK) if self.forward is None else self.forward
-        return self._columnwise(self._jvp_forward if forward else self._jvp_reversed(), v, self.x.shape, "J V")
+        product = self._jvp_forward if forward else self._jvp_reversed()
+        return self._columnwise(torch.func.vmap(product), v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:
         """Jᵀ U, the pull-back of covectors.
@@ -116,7 +123,10 @@ class JacobianOperator:
         Raises:
             ShapeError: u has other than m rows.
         """
-        return self._columnwise(lambda cotangent: self._vjp(cotangent)[0], u, self.h.shape, "J^T U")
+        if self.compiled:
+            return self._columnwise(partial(compiled_product, self.f, "rmv", self.x), u, self.h.shape, "J^T U")
+        product = torch.func.vmap(lambda cotangent: self._vjp(cotangent)[0])
+        return self._columnwise(product, u, self.h.shape, "J^T U")
 
     def dense(self) -> Tensor:
         """J as a matrix (m, d), by the cheaper side: min(m, d) passes."""
@@ -136,7 +146,9 @@ class JacobianOperator:
         transposed = self._transposed
         return lambda tangent: transposed(tangent)[0]
 
-    def _columnwise(self, product: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str) -> Tensor:
+    def _columnwise(
+        self, products: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
+    ) -> Tensor:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():
             raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
         rows = columns.T.to(self.x).reshape(-1, *shape)
@@ -146,7 +158,7 @@ class JacobianOperator:
             while done < len(rows):
                 chunk = rows[done : done + self.chunk_size]
                 try:
-                    chunks.append(torch.func.vmap(product)(chunk))
+                    chunks.append(products(chunk))
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise

@@ -16,6 +16,7 @@ ORDER = [
     "noise_schedule",
     "memory",
     "feature_map",
+    "compiled",
     "jacobian",
     "svd",
     "geometry",
@@ -46,7 +47,7 @@ ORDER = [
     "__init__",  # imports lazily, for type checkers only
 ]
 
-FIELDS = ["noise_schedule", "memory", "feature_map", "jacobian", "svd", "geometry", "editing"]
+FIELDS = ["noise_schedule", "memory", "feature_map", "compiled", "jacobian", "svd", "geometry", "editing"]
 NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

@@ -146,6 +146,8 @@ class SvdConfig:
         precision: what the network computes in while directions are looked for: ``bfloat16`` or ``float16`` are quicker
             on accelerators; singular values and residuals are taken in ``model.dtype`` all the same, and show what it
             cost. null is ``model.dtype``.
+        compile: make products with J by compiled graphs: minutes for each network, timestep and number of columns,
+            which pay on accelerators for thousands of bases.
         points: samples, or points of a path, whose bases are computed together; more fill a GPU (``golub_kahan``, with
             the whole h).
     """
@@ -155,6 +157,7 @@ class SvdConfig:
     share: float | None = None
     tol: float = 1e-4
     precision: str | None = None
+    compile: bool = False
     points: int = 1
 
 

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 _DECODING = 0x5EED << 32
 """Sets the noise of decoding (η > 0) apart from the seeds of initial noise."""
-_COMMON = ("solver", "rank", "share", "tol", "precision", "points", "probe")
+_COMMON = ("solver", "rank", "share", "tol", "precision", "compile", "points", "probe")
 """Settings of ``svd`` that are no solver's own."""
 _ALL = 1_000_000
 """More pictures than any batch has."""
@@ -96,6 +96,7 @@ class Context:
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
+    _maps: dict[tuple[Any, ...], FeatureMap] = field(default_factory=dict, repr=False)
     _fitting: dict[tuple[Any, ...], int] = field(default_factory=dict, repr=False)
 
     def with_settings(self, cfg: Config, interruption: Interruption) -> Context:
@@ -289,8 +290,11 @@ class Context:
     ) -> FeatureMap:
         """F at timestep t, by the run's ``feature`` where None; its network in ``precision``."""
         feature = self.cfg.feature if feature is None else feature
-        pool: Pool = "sum" if feature.pool == "sum" else None
-        return self.model.feature_map(t, feature.block, pool, precision=precision)
+        key = (id(self.model), t, feature.block, feature.pool, precision)
+        if key not in self._maps:  # one object a map: compiled graphs belong to it
+            pool: Pool = "sum" if feature.pool == "sum" else None
+            self._maps[key] = self.model.feature_map(t, feature.block, pool, precision=precision)
+        return self._maps[key]
 
     def basis_of(
         self,
@@ -339,7 +343,10 @@ class Context:
         }
         if getattr(svd, "probe", False):
             settings["block_size"] = self._probed_block_size(f, name, xs[0], settings)
+        if svd.compile:
+            settings["compiled"] = True
         if rough is not None:
+            # rounding keeps residuals above this
             settings["rough_tol"] = 4 * torch.finfo(getattr(torch, str(svd.precision))).eps
 
         def compute() -> list[LocalBasis]:

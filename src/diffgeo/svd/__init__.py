@@ -70,6 +70,7 @@ def local_basis(
     tol: float = 1e-4,
     seed: int = 0,
     chunk_size: int = 32,
+    compiled: bool = False,
     rough: Callable[[Tensor], Tensor] | None = None,
     rough_tol: float = 3e-2,
     on_pass: Callable[[int], None] | None = None,
@@ -87,6 +88,7 @@ def local_basis(
         tol: bound on the residuals ‖J v_i − s_i u_i‖ and ‖Jᵀ u_i − s_i v_i‖ relative to s_1.
         seed: of the solver's random start.
         chunk_size: columns per vectorised product.
+        compiled: make products by compiled graphs (:mod:`diffgeo.compiled`).
         rough: a cheaper version of f, such as the network in half precision, in which V is looked for. U and s, and
             the residuals of the certificate, are then taken with f itself, 2 n passes more, so that the certificate
             shows what it cost. None looks for V with f.
@@ -105,13 +107,13 @@ def local_basis(
     Warns:
         ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
     """
+    common: dict[str, Any] = {"chunk_size": chunk_size, "on_pass": on_pass, "compiled": compiled}
     if rough is None:
-        jacobian = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
+        jacobian = JacobianOperator(f, x, **common)
         return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
-    cheap = JacobianOperator(rough, x, chunk_size=chunk_size, on_pass=on_pass)
+    cheap = JacobianOperator(rough, x, **common)
     found = _decompose(cheap, rank, share, solver, max(tol, rough_tol), seed, options)
-    exact = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
-    return _warn(_measured(found, exact, tol), rough=True)
+    return _warn(_measured(found, JacobianOperator(f, x, **common), tol), rough=True)
 
 
 def local_bases(
