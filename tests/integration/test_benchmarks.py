@@ -29,7 +29,7 @@ def measured(bench, tmp_path_factory):
     out = tmp_path_factory.mktemp("benchmarks")
     arguments = ["--architecture", "tiny", "--rank", "4", "--repeats", "1", "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
-        for name, few in (("ITERATIONS", (2, 5)), ("CHUNKS", (4, 8)), ("RANKS", (2, 4))):
+        for name, few in (("ITERATIONS", (2, 5)), ("CHUNKS", (4, 8)), ("RANKS", (2, 4)), ("POINTS", (1, 2))):
             patch.setattr(bench[0], name, few)
         assert bench[0].main(arguments) == 0
     return out, pd.read_parquet(out / "solvers.parquet")
@@ -45,12 +45,19 @@ def test_every_case_is_a_row_with_where_it_was_measured(measured):
     assert table[["machine", "device_name", "torch"]].ne("").all(axis=None)
     assert (table["threads"] == torch.get_num_threads()).all()
     assert (rows.loc["refine", "status"] == "ok").all()
-    assert {"chunk", "rank", "resolution"} < set(table["kind"])
+    assert {"chunk", "rank", "resolution", "points"} < set(table["kind"])
+    points = table[table["kind"] == "points"]
+    assert (points["residual"] <= 1e-4).all()
+    assert points["seconds"].gt(0).all()
+    half = rows[rows.index.get_level_values("settings").str.startswith("precision bfloat16")].iloc[0]
+    assert 1e-4 < half["residual"] < 0.2
+    assert half["passes"] > 2 * 4
 
 
 def test_converged_cases_agree_with_the_dense_svd(measured):
     _, table = measured
     rows = table[table["solver"].isin(["golub_kahan", "subspace"]) & (table["kind"] == "solver")]
+    rows = rows[~rows["settings"].str.startswith("precision")]
     assert (rows["status"] == "ok").all()
     assert (rows["residual"] <= 1e-4).all()
     assert (rows["angle"] < 1e-2).all()
@@ -65,6 +72,23 @@ def test_tables_and_figures_are_written(measured, bench):
     assert "| golub_kahan | block_size 4, tol 0.0001 |" in (out / "solvers.md").read_text()
     bench[1].main([str(out)])
     assert {path.name for path in out.glob("*.png")} == {"accuracy.png", "chunks.png", "growth.png"}
+
+
+def test_bars_are_judged_on_the_shipped_model_alone(measured, bench):
+    _, table = measured
+    assert bench[0].bars(table) == []
+    rows = [
+        ("golub_kahan", "block_size 3, tol 0.0001", 342, 2.0, 7e-4, 9e-5),
+        ("golub_kahan", "block_size 8, tol 0.0001", 400, 1.0, 2e-3, 9e-5),
+        ("papers", "iterations 50", 5000, 11.0, 0.6, 0.1),
+        ("scipy svds", "solver arpack, tol 0.0001", 300, 1.5, 1e-5, 1e-6),
+        ("refine", "neighbour 150", 200, 0.5, 2e-2, 1e-3),
+    ]
+    made = pd.DataFrame(rows, columns=["solver", "settings", "passes", "seconds", "angle", "residual"])
+    made = made.assign(architecture="embedded", kind="solver", status="ok", rank=50)
+    assert [line.split()[0] for line in bench[0].bars(made)] == ["met", "NOT", "NOT", "met"]
+    assert bench[0].bars(made)[0] == "met     cold, to 1e-3 rad: 342 passes (at most 350)"
+    assert "11 times (at least 12)" in bench[0].bars(made)[2]
 
 
 def test_the_papers_iteration_is_the_subspace_solver(bench, tiny_model):
