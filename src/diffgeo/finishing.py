@@ -31,7 +31,7 @@ __all__ = ["finish", "finished"]
 
 log = logging.getLogger(__name__)
 
-SILENT = ("study", "scale", "tracking", "store", "device")
+SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
     *("noise_schedule", "feature_map", "jacobian", "svd", "geometry", "editing", "data", "models", "sampling"),

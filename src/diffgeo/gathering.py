@@ -22,7 +22,7 @@ __all__ = ["compared", "differing", "find_runs", "grouped", "matching", "query",
 
 log = logging.getLogger(__name__)
 
-NOT_SETTINGS = ("tracking", "store", "scale")
+NOT_SETTINGS = ("tracking", "store", "scale", "objective", "retries")
 """Settings that change no number, or that others repeat."""
 
 

@@ -35,6 +35,7 @@ ORDER = [
     "training",
     "finishing",
     "runner",
+    "sweeping",
     "help",
     "cli",
     "paper",
