@@ -104,7 +104,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         settings = typed(cfg)
         folder = Path(hydra_cfg.runtime.output_dir)
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
-        if named and not swept:
+        if named and not swept and "WANDB_SWEEP_ID" not in os.environ:  # W&B's agent starts runs one by one
             chosen = named[0].replace(" ", "=")
             raise ConfigError(f"{chosen} is a sweep of many runs; say diffgeo -m {chosen}")
         if swept and settings.tracking.group is None:

@@ -36,7 +36,7 @@ class ConfigError(DiffgeoError):
 
 
 class ObjectiveError(ConfigError):
-    """What a search is to improve is no scalar of the run, or not a number."""
+    """What a search is to improve is no scalar of the run."""
 
 
 class UnsuitableModelError(ConfigError):

@@ -26,7 +26,7 @@ Examples
   diffgeo                                               the shipped model
   diffgeo model=ddpm_celebahq svd.rank=50 schedule.edit=[1.0,0.5]
   diffgeo data=images data.images=faces/                own pictures, inverted; or data.images=[a.png,b.jpg]
-  diffgeo -m grid=rank                                  a grid of runs; your own: -m svd.rank=10,25 feature=mid,mid_pooled
+  diffgeo -m grid=rank                                  a grid of runs; your own: -m svd.rank=10,25,50
   diffgeo -m search=precision                           a search by Optuna
   diffgeo experiment=p23a/table1 scale=small            a table of the paper, in minutes (all: diffgeo-paper --help)
   diffgeo --cfg job                                     print all keys with their values and stop

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from diffgeo.config import Config, nearest
-from diffgeo.errors import DiffgeoError, ObjectiveError, WorkerError
+from diffgeo.errors import DiffgeoError, ObjectiveError, ValueRangeError, WorkerError
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated"]
 
@@ -149,7 +149,8 @@ def objective(scalars: Mapping[str, Mapping[str, float]], wanted: str | Sequence
         A number, or one for each of several.
 
     Raises:
-        ObjectiveError: no scalar has that name, or it is not a number.
+        ObjectiveError: no scalar has that name.
+        ValueRangeError: it is not a finite number.
     """
     if not isinstance(wanted, str):
         return [_objective(scalars, one) for one in wanted]
@@ -165,7 +166,7 @@ def _objective(scalars: Mapping[str, Mapping[str, float]], wanted: str) -> float
         raise ObjectiveError(f"objective={wanted} is no scalar of this run; {hint}")
     value = math.fsum(found) / len(found)
     if not math.isfinite(value):
-        raise ObjectiveError(f"objective={wanted} is {value} in this run; choose a scalar that always has a value")
+        raise ValueRangeError(f"objective={wanted} is {value} in this run; choose a scalar that always has a value")
     return value
 
 
