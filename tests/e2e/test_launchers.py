@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from diffgeo import gathering
 from diffgeo.errors import ConfigError, WorkerError
 
 
@@ -32,6 +33,12 @@ def assert_same_tables(folder, other, jobs=("0", "1")):
     for job in jobs:
         for name in ("spectrum.parquet", "spectrum.csv"):
             assert (folder / job / "tables" / name).read_bytes() == (other / job / "tables" / name).read_bytes()
+
+
+def test_a_preset_gives_its_runs_a_group_and_a_report_their_difference(serial):
+    groups = {json.loads(path.read_text())["settings"]["tracking"]["group"] for path in serial.glob("*/run.json")}
+    assert groups == {f"grid rank {serial.parent.name} {serial.name}"}
+    assert gathering.deciding(gathering.read_runs(gathering.find_runs([serial]))) == ["svd.rank"]
 
 
 class Killer(threading.Thread):

@@ -80,7 +80,7 @@ def test_the_runs_of_a_sweep_file_compose(composed, monkeypatch, path):
     if "metric" in sweep:
         study, _, scalar = sweep["metric"]["name"].partition("/")
         assert study in config.study
-        assert fnmatchcase(scalar, "precision/local")
+        assert fnmatchcase(scalar, "precision_matched/local")
 
 
 @pytest.mark.parametrize("name", GRIDS)
