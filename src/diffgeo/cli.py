@@ -69,7 +69,7 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Remember where the sweep goes."""
-        SweepSummary.folder = Path(config.hydra.sweep.dir)
+        SweepSummary.folder = Path(config.hydra.sweep.dir) if is_first() else None
 
     @classmethod
     def show(cls) -> None:
