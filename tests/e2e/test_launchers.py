@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -16,14 +17,14 @@ from diffgeo.errors import ConfigError, WorkerError
 
 def sweep(command, tiny_settings, folder, *words):
     settings = [word for word in tiny_settings if not word.startswith("study=")]
-    return command(
-        "-m", *settings, "study=[spectrum]", "svd.rank=2,3", f"hydra.sweep.dir={folder}", *words, folder=folder
-    )
+    grid = ["grid=rank", "study=[spectrum]", "svd.rank=2,3"]  # the preset, with other studies and values
+    return command("-m", *settings, *grid, f"hydra.sweep.dir={folder}", *words, folder=folder)
 
 
 @pytest.fixture(scope="module")
 def serial(command, tiny_settings, tmp_path_factory):
-    outcome = sweep(command, tiny_settings, tmp_path_factory.mktemp("serial") / "out")
+    with mock.patch("diffgeo.finishing.draw", return_value={}):
+        outcome = sweep(command, tiny_settings, tmp_path_factory.mktemp("serial") / "out")
     assert outcome.code == 0, outcome.err
     assert "2 of 2 jobs completed" in outcome.err
     return outcome.folder
@@ -80,6 +81,13 @@ def marked(monkeypatch, tmp_path):
     """A word in the environment of all that this test starts."""
     monkeypatch.setenv("DIFFGEO_TEST", str(tmp_path))
     return str(tmp_path)
+
+
+@pytest.fixture
+def without_figures():
+    """Drawing takes most of a tiny run's time (in this process; children draw)."""
+    with mock.patch("diffgeo.finishing.draw", return_value={}):
+        yield
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -140,6 +148,7 @@ def test_a_sweep_without_its_flag_says_it(command, choice, tmp_path):
     assert len(outcome.err.splitlines()) == 2
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_search_improves_a_scalar_of_its_runs(command, tiny_settings, tmp_path):
     pytest.importorskip("optuna")
     settings = [word for word in tiny_settings if not word.startswith("study=")]
@@ -159,6 +168,7 @@ def test_a_search_improves_a_scalar_of_its_runs(command, tiny_settings, tmp_path
     assert len(set(gammas)) == 3
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_an_objective_that_no_run_has_stops_the_sweep_at_once(command, tiny_settings, tmp_path):
     words = ["objective=spectrum/effective_dimensoin/t_1", "svd.rank=2,3", f"hydra.sweep.dir={tmp_path}/out"]
     settings = [word for word in tiny_settings if not word.startswith("study=")]
