@@ -4,11 +4,14 @@ from fnmatch import fnmatchcase
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
-from diffgeo.config import check, config_folder, typed
+from diffgeo.config import check, config_folder, register, typed
 from diffgeo.help import help_text
 
 CONF = config_folder()
@@ -103,3 +106,27 @@ def test_the_help_lists_presets_and_leaves_out_what_is_no_group():
     assert "hydra/launcher=cluster" in text
     assert "  sweep=" not in text
     assert "  hydra=" not in text
+
+
+def test_the_cluster_preset_is_a_script_that_slurm_takes(tmp_path):
+    slurm = pytest.importorskip("submitit.slurm.slurm")
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = compose("config", ["hydra/launcher=cluster"], return_hydra_config=True)
+    whole.hydra.sweep.dir = str(tmp_path)
+    given = OmegaConf.to_container(whole.hydra.launcher, resolve=True)
+    assert given["max_num_timeout"] == 1
+    known = ("setup", "additional_parameters", "cpus_per_task", "gpus_per_node", "nodes", "signal_delay_s")
+    script = slurm._make_sbatch_string(
+        command="run",
+        folder=tmp_path,
+        map_count=99,
+        time=given["timeout_min"],
+        array_parallelism=given["array_parallelism"],
+        **{key: given[key] for key in known},
+    )
+    lines = script.splitlines()
+    for line in ("requeue", "array=0-98%64", "gpus-per-node=1", "cpus-per-task=8", "time=240", "signal=USR2@120"):
+        assert f"#SBATCH --{line}" in lines
+    assert "export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK" in lines
