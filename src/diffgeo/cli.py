@@ -13,16 +13,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
-from diffgeo.errors import ConfigError, DiffgeoError, OutputError
+from diffgeo.config import Config, check, config_folder, leaf_keys, nearest, register, typed
+from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.help import help_text
 from diffgeo.team import is_first
 
@@ -43,23 +46,95 @@ _SILENT = [
 ]
 """Settings of processes that help the first one: they leave no folder and no log."""
 
+SWEEPS = ("grid", "search")
+"""Groups that only make sense in a multirun."""
+PLUGINS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "optuna",
+}
+"""Choices of Hydra's plugins, and the extra that each comes with."""
+
 _traceback = False
 """Whether the user asked for tracebacks, before HYDRA_FULL_ERROR was set for Hydra's sake."""
 
 
-def _job(cfg: DictConfig) -> None:
-    """Run one job. Errors are worded here: past this frame Hydra would add lines of its own."""
-    with worded_errors():
-        settings = typed(cfg)
-        hydra_cfg = HydraConfig.get()
-        folder = Path(hydra_cfg.runtime.output_dir)
-        if hydra_cfg.mode == RunMode.MULTIRUN and settings.tracking.group is None:
-            settings.tracking.group = "sweep " + " ".join(Path(hydra_cfg.sweep.dir).parts[-2:])
-        from diffgeo.runner import execute
+class SweepSummary(Callback):
+    """Says at the end of a sweep what became of its jobs, however it ended; ``conf/config.yaml`` puts it into Hydra."""
 
-        execute(settings, folder)
-        if is_first():
-            print(folder)
+    folder: Path | None = None
+    """Of the sweep in hand, in the process that started it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Remember where the sweep goes."""
+        SweepSummary.folder = Path(config.hydra.sweep.dir) if is_first() else None
+
+    @classmethod
+    def show(cls) -> None:
+        """Print it, on stderr; nothing where no job began."""
+        folder, cls.folder = cls.folder, None
+        if folder is None:
+            return
+        from diffgeo.sweeping import outcomes
+
+        jobs = outcomes(folder)
+        words = {path.parts[-3]: OmegaConf.load(path) for path in folder.glob("*/.hydra/overrides.yaml")}
+        common = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
+        for job, status, error in jobs:
+            if status != "completed":
+                own = ", ".join(str(word) for word in words.get(job, ()) if word not in common)
+                print(f"Job {job} {status} ({own}){': ' if error else ''}{error}", file=sys.stderr)
+        if jobs:
+            done = sum(status == "completed" for _, status, _ in jobs)
+            print(f"{done} of {len(jobs)} jobs completed; compare: diffgeo-report {folder}", file=sys.stderr)
+
+
+def _job(cfg: DictConfig) -> float | list[float] | None:
+    """Run one job; returns its objective.
+
+    Errors of a single run are worded here: past this frame Hydra would add lines of its own. Those of a sweep go to
+    Hydra, which lets the other jobs run and raises the first one at the end; only an objective that the runs do not
+    have, or Ctrl-C, stops all.
+    """
+    hydra_cfg = HydraConfig.get()
+    swept = hydra_cfg.mode == RunMode.MULTIRUN
+    with worded_errors((ObjectiveError,) if swept else EXPECTED):
+        settings = typed(cfg)
+        folder = Path(hydra_cfg.runtime.output_dir)
+        named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
+        if named and not swept and "WANDB_SWEEP_ID" not in os.environ:  # W&B's agent starts runs one by one
+            chosen = named[0].replace(" ", "=")
+            raise ConfigError(f"{chosen} is a sweep of many runs; say diffgeo -m {chosen}")
+        if swept and settings.tracking.group is None:
+            what = " ".join(named) or "sweep"
+            settings.tracking.group = f"{what} {' '.join(Path(hydra_cfg.sweep.dir).parts[-2:])}"
+        scalars = _scalars(settings, folder, hydra_cfg, swept)
+        if not is_first():
+            return None
+        print(folder)
+        if settings.objective is None:
+            return None
+        from diffgeo.sweeping import objective
+
+        return objective(scalars, settings.objective)
+
+
+def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) -> dict[str, dict[str, float]]:
+    """Execute a run, here or in a process of its own, as ``retries`` says."""
+    retries = settings.retries
+    if retries is None:
+        retries = int(hydra_cfg.runtime.choices.get("hydra/launcher") != "basic")
+    if swept and retries:
+        from diffgeo.sweeping import run_isolated
+
+        check(settings)
+        logs: Any = OmegaConf.to_container(hydra_cfg.job_logging, resolve=True)
+        return run_isolated(settings, folder, logs, retries=retries)
+    from diffgeo.runner import execute
+
+    return execute(settings, folder)[0]
 
 
 def main() -> None:
@@ -80,6 +155,7 @@ def main() -> None:
         try:
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
         finally:
+            SweepSummary.show()
             if not _traceback:
                 del os.environ["HYDRA_FULL_ERROR"]
 
@@ -102,9 +178,12 @@ def quoted_prompts(words: Sequence[str]) -> list[str]:
     return quoted
 
 
+EXPECTED = (DiffgeoError, HydraException, OmegaConfBaseException, OSError, ValueError)
+
+
 @contextmanager
-def worded_errors() -> Iterator[None]:
-    """Turn expected errors into two lines on stderr and an exit code, unless a traceback was asked for."""
+def worded_errors(expected: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
+    """Turn ``expected`` errors into two lines on stderr and an exit code, unless a traceback was asked for."""
     try:
         yield
     except KeyboardInterrupt:
@@ -113,7 +192,7 @@ def worded_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
         sys.stderr.close()
         raise SystemExit(1) from None
-    except (DiffgeoError, HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+    except expected as error:
         known = explain(error)
         if known is None or _traceback:
             raise
@@ -158,12 +237,15 @@ def _unknown_choice(message: str) -> ConfigError:
     found = re.search(r"Could not (?:find|load) '([^']+)'", message)
     if not found:
         return ConfigError(message.strip())
-    group, _, choice = found.group(1).partition("/")
+    name = found.group(1)
+    if name in PLUGINS:
+        return ConfigError(f"{name} is not installed\nInstall it: pip install 'diffgeo[{PLUGINS[name]}]'.")
+    group, _, choice = name.rpartition("/") if name.startswith("hydra/") else name.partition("/")
     folder = config_folder() / group
     paths = folder.rglob("*.yaml") if choice and folder.is_dir() else []
     choices = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
     if not choices:
-        return ConfigError(f"there is no configuration {found.group(1)}\nSee `diffgeo --help` for all choices.")
+        return ConfigError(f"there is no configuration {name}\nSee `diffgeo --help` for all choices.")
     guess = nearest(choice, choices)
     hint = f"Did you mean {guess}? " if guess else ""
     return ConfigError(f"{group}={choice} is no choice of {group}\n{hint}Choices: {', '.join(choices)}.")

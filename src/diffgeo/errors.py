@@ -14,10 +14,12 @@ __all__ = [
     "DiffgeoError",
     "DirectionsError",
     "ModelError",
+    "ObjectiveError",
     "OutputError",
     "ShapeError",
     "UnsuitableModelError",
     "ValueRangeError",
+    "WorkerError",
 ]
 
 
@@ -31,6 +33,10 @@ class ConfigError(DiffgeoError):
     """A setting that does not exist, has the wrong type, or contradicts another one."""
 
     exit_code = 2
+
+
+class ObjectiveError(ConfigError):
+    """What a search is to improve is no scalar of the run."""
 
 
 class UnsuitableModelError(ConfigError):
@@ -65,6 +71,12 @@ class DirectionsError(DiffgeoError):
     """A file of directions that cannot be read, or that belongs to another model, timestep or feature map."""
 
     exit_code = 7
+
+
+class WorkerError(DiffgeoError):
+    """The process of a sweep's job died."""
+
+    exit_code = 8
 
 
 class ShapeError(DiffgeoError, ValueError):

@@ -34,7 +34,7 @@ __all__ = ["assist", "finish"]
 
 log = logging.getLogger(__name__)
 
-SILENT = ("study", "scale", "tracking", "store", "device")
+SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
     *(

@@ -18,11 +18,11 @@ import pandas as pd
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
 
-__all__ = ["compared", "differing", "find_runs", "grouped", "matching", "query", "read_runs", "study_rows"]
+__all__ = ["compared", "deciding", "differing", "find_runs", "grouped", "matching", "query", "read_runs", "study_rows"]
 
 log = logging.getLogger(__name__)
 
-NOT_SETTINGS = ("tracking", "store", "scale")
+NOT_SETTINGS = ("tracking", "store", "scale", "objective", "retries")
 """Settings that change no number, or that others repeat."""
 
 
@@ -78,6 +78,24 @@ def differing(runs: pd.DataFrame) -> list[str]:
     """Settings in which the runs differ, in their order."""
     settings = [c for c in runs.columns if "/" not in c and c not in ("run", "status")]
     return [c for c in settings if runs[c].astype(str).nunique(dropna=False) > 1]
+
+
+def deciding(runs: pd.DataFrame, silent: Sequence[str] = ("seed", "model.source")) -> list[str]:
+    """The fewest settings that tell the runs' groups apart, in their order; those of ``silent`` do not count.
+
+    A choice brings keys of its own (``svd.oversample`` comes and goes with ``svd.solver``): what tells no runs apart
+    that the others do not is left out, beginning with the keys that are most often empty.
+    """
+    keys = [key for key in differing(runs) if key not in silent]
+
+    def groups(chosen: Sequence[str]) -> int:
+        return len(runs[list(chosen)].astype(str).drop_duplicates()) if chosen else 1
+
+    for key in sorted(keys, key=lambda key: runs[key].notna().mean()):
+        without = [other for other in keys if other != key]
+        if groups(without) == groups(keys):
+            keys = without
+    return keys
 
 
 def matching(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:

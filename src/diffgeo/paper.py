@@ -192,7 +192,9 @@ def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], d
 
 def _settings(cfg: dict[str, Any]) -> str:
     """What a run's numbers depend on, as text."""
-    return json.dumps({k: v for k, v in cfg.items() if k not in ("tracking", "scale")}, sort_keys=True)
+    return json.dumps(
+        {k: v for k, v in cfg.items() if k not in ("tracking", "scale", "objective", "retries")}, sort_keys=True
+    )
 
 
 def _complete(folder: Path, settings: str) -> bool:

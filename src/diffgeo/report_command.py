@@ -17,7 +17,7 @@ Usage: diffgeo-report FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]]
                       [sql="..."] [out=FOLDER]
 
   FOLDER     a run folder, or one that holds some: outputs, a sweep
-  by         settings to group by; those in which the runs differ, if left out (seed is averaged over)
+  by         settings to group by; if left out, the fewest that tell the runs apart (seed is averaged over)
   where      only runs with these settings: where=[svd.rank=50,feature.pool=sum]
   show       scalars as in run.json: show=[discovery/residual_max]; all that differ, if left out
   table      also gather the rows of this table of every run, with the settings in which they differ: table=spectrum
@@ -64,7 +64,7 @@ def _execute(words: list[str]) -> None:
         print(gathering.query(runs, given["sql"]).to_string(index=False))
         return
     out = Path(given.get("out", "outputs/report"))
-    by = lists["by"] or [key for key in gathering.differing(runs) if key not in ("seed", "model.source")]
+    by = lists["by"] or gathering.deciding(runs)
     scalars = gathering.compared(runs, lists["show"])
     groups = gathering.grouped(runs, by, scalars)
     tables: dict[str, pd.DataFrame] = {"runs": runs, "groups": groups}

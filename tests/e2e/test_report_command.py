@@ -69,6 +69,24 @@ def test_runs_are_gathered_grouped_and_drawn(capsys, runs, tmp_path):
     assert (out / "figures" / "discovery_residual.png").stat().st_size > 1000
 
 
+def test_groups_are_told_apart_by_as_few_settings_as_it_takes():
+    solvers = pd.DataFrame(
+        {
+            "run": ["a", "b", "c", "d", "e"],
+            "svd.block_size": [4, None, None, None, 4],
+            "svd.oversample": [None, 10, 10, None, None],
+            "svd.solver": ["golub_kahan", "subspace", "randomized", "dense", "golub_kahan"],
+            "svd.rank": [10, 10, 10, 10, 20],
+            "seed": [0, 0, 0, 0, 1],
+            "discovery/residual": [1.0, 2.0, 3.0, 4.0, 5.0],
+        }
+    )
+    assert gathering.deciding(solvers) == ["svd.solver", "svd.rank"]
+    assert gathering.deciding(solvers.iloc[:1]) == []
+    pooled = pd.DataFrame({"run": ["a", "b"], "feature.pool": [None, "sum"]})
+    assert gathering.deciding(pooled) == ["feature.pool"]
+
+
 def test_conditions_and_groups_are_any_settings(capsys, runs, tmp_path):
     words = [runs, f"out={tmp_path / 'out'}", "where=[svd.rank=10,feature.pool=null]", "by=[seed]"]
     code, said, _ = says(capsys, *words, "show=[discovery/same]")

@@ -37,6 +37,7 @@ ORDER = [
     "training",
     "finishing",
     "runner",
+    "sweeping",
     "help",
     "cli",
     "paper",

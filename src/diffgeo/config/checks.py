@@ -90,6 +90,8 @@ def check(cfg: Config) -> None:
             require(len(value) == 3 and (key == "mean" or min(value) > 0), f"predictor.{key}", value, "three numbers")
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
+    require(cfg.retries is None or cfg.retries >= 0, "retries", cfg.retries, "null, or 0 or more")
+    _check_objective(cfg, require)
     require(0 < cfg.store.max_gb < math.inf, "store.max_gb", cfg.store.max_gb, "a positive number")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
     images = cfg.data.images
@@ -131,6 +133,18 @@ def check(cfg: Config) -> None:
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
         require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
         _check_study(name, study, require, choose)
+
+
+def _check_objective(cfg: Config, require: Any) -> None:
+    """Whether what a search improves is a name of a study that is run; arguments as in :func:`check`."""
+    wanted = cfg.objective if isinstance(cfg.objective, list) else [cfg.objective]
+    if wanted == [None]:
+        return
+    ok = bool(wanted) and all(isinstance(one, str) and "/" in one for one in wanted)
+    require(ok, "objective", cfg.objective, "null, STUDY/SCALAR, or a list of those")
+    for one in wanted:
+        study = one.partition("/")[0]
+        require(study in cfg.study, "objective", one, f"scalars of the studies that are run ({', '.join(cfg.study)})")
 
 
 def _check_study(name: str, study: Any, require: Any, choose: Any) -> None:

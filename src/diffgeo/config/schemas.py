@@ -407,6 +407,12 @@ class Config:
 
     ``study`` maps the name of every study to execute to its settings, in order; ``prompt`` is what a text-to-image
     model shows.
+
+    Attributes:
+        objective: ``STUDY/SCALAR`` of the run that a search improves, or a list of several; ``*`` takes the mean of all
+            scalars that match.
+        retries: how often a sweep's job starts again whose process died; each job is a process of its own then. 0
+            computes in the worker itself; null is 1 with a launcher that has workers, and 0 with Hydra's serial one.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -425,6 +431,8 @@ class Config:
     seed: int = 0
     device: str = "auto"
     max_memory: float | None = None
+    objective: Any = None  # str | list[str] | None; checked in `check`
+    retries: int | None = None
 
 
 MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig}

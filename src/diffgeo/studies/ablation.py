@@ -185,4 +185,6 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
         scalars[f"clipped_change/{key}"] = float(part["clipped_change"].mean())
         if "precision" in part and not math.isnan(part["precision"].mean()):
             scalars[f"precision/{key}"] = float(part["precision"].mean())
+            # those that the search for γ brought to the common change; NaN where it brought none
+            scalars[f"precision_matched/{key}"] = float(part.loc[part["matched"], "precision"].mean())
     return scalars

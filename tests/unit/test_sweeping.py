@@ -1,0 +1,93 @@
+"""A job in a process of its own, what a search improves, and what became of a sweep's jobs."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from diffgeo.errors import ModelError, ObjectiveError, ValueRangeError, WorkerError
+from diffgeo.sweeping import isolated, objective, outcomes
+
+
+def test_a_child_returns_what_the_call_does():
+    assert isolated(math.sqrt, 9.0, retries=0) == 3.0
+    assert isolated(os.getpid, retries=0) != os.getpid()
+
+
+def test_what_the_child_raises_is_raised_here_with_its_kind():
+    with pytest.raises(ModelError, match="no such model"):
+        isolated(exec, "from diffgeo.errors import ModelError\nraise ModelError('no such model')", retries=1)
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        isolated(math.sqrt, -1.0, retries=1)
+
+
+DIES = "import os, pathlib, signal\nf = pathlib.Path({file!r})\nf.write_text(f.read_text() + 'x')\n"
+
+
+def test_a_killed_child_is_started_once_more(tmp_path, caplog):
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    code = DIES.format(file=str(calls)) + "if len(f.read_text()) == 1:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    assert isolated(exec, code, retries=1) is None
+    assert calls.read_text() == "xx"
+    assert "was killed by SIGKILL (exit code 137); it starts again" in caplog.text
+
+
+def test_a_child_that_always_dies_is_given_up(tmp_path):
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    with pytest.raises(WorkerError, match=r"SIGKILL .* at each of 2 tries; if memory ran out"):
+        isolated(exec, DIES.format(file=str(calls)) + "os.kill(os.getpid(), signal.SIGKILL)", retries=1)
+    assert calls.read_text() == "xx"
+    assert WorkerError.exit_code == 8
+
+
+def test_the_worker_itself_does_not_load_torch():
+    code = "import diffgeo.cli, diffgeo.sweeping, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+SCALARS = {
+    "ablation": {"precision/local": 3.0, "precision/random": 1.5, "matched_share": math.nan},
+    "discovery": {"s_first/t_1": 2.0, "s_first/t_0.5": 4.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"),
+    [
+        ("ablation/precision/local", 3.0),
+        ("discovery/s_first/t_*", 3.0),
+        ("ablation/*/random", 1.5),
+        (["ablation/precision/local", "discovery/s_first/t_1"], [3.0, 2.0]),
+    ],
+)
+def test_an_objective_is_a_scalar_or_the_mean_of_those_that_match(wanted, value):
+    assert objective(SCALARS, wanted) == value
+
+
+def test_an_unknown_objective_names_the_nearest_scalar():
+    with pytest.raises(ObjectiveError, match=r"did you mean ablation/precision/local\?"):
+        objective(SCALARS, "ablation/precison/local")
+    with pytest.raises(ObjectiveError, match="there are ablation/matched_share, "):
+        objective(SCALARS, "zzz")
+    with pytest.raises(ObjectiveError, match="there are none"):
+        objective({}, "ablation/precision/local")
+
+
+def test_an_objective_that_is_no_number_is_refused():
+    with pytest.raises(ValueRangeError, match="ablation/matched_share is nan in this run"):
+        objective(SCALARS, "ablation/matched_share")
+
+
+def test_outcomes_are_in_the_order_of_the_jobs(tmp_path):
+    assert outcomes(tmp_path / "nowhere") == []
+    for job, facts in {"10": {"status": "completed"}, "2": {"status": "failed", "error": "no"}, "3": None}.items():
+        (tmp_path / job).mkdir()
+        if facts is not None:
+            (tmp_path / job / "run.json").write_text(json.dumps(facts))
+    (tmp_path / ".submitit").mkdir()
+    assert outcomes(tmp_path) == [("2", "failed", "no"), ("3", "failed", ""), ("10", "completed", "")]
