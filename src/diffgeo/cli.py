@@ -21,9 +21,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from diffgeo.completion import candidates, script
 from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
-from diffgeo.help import help_text
+from diffgeo.help import help_text, topic_text, version_text
 from diffgeo.team import is_first
 
 __all__ = ["main", "quoted_prompts", "worded_errors"]
@@ -64,8 +65,7 @@ def _job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of the console command."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text(config_folder()), end="")
+    if _answered(sys.argv[1:]):
         return
     sys.argv[1:] = quoted_prompts(sys.argv[1:])
     if not is_first():
@@ -82,6 +82,29 @@ def main() -> None:
         finally:
             if not _traceback:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _answered(words: Sequence[str]) -> bool:
+    """Answer what needs no Hydra: help, the version, most of shell completion."""
+    topics = [word for word in words if word not in ("--help", "-h")]
+    with worded_errors():
+        if len(topics) < len(words):
+            conf = config_folder()
+            print("\n".join(topic_text(conf, topic) for topic in topics) if topics else help_text(conf), end="")
+            return True
+        if "--version" in words:
+            print(version_text("diffgeo"))
+            return True
+        if {"--shell-completion", "-sc"} & set(words):
+            asked = next((word for word in words if not word.startswith("-")), "")
+            line = os.environ.get("COMP_LINE", "")
+            if not asked.startswith("query="):
+                print(script("diffgeo", asked.removeprefix("install=")), end="")
+                return True
+            if found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
+                print(" ".join(found))
+                return True
+    return False
 
 
 def quoted_prompts(words: Sequence[str]) -> list[str]:
