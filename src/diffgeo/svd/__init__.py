@@ -18,13 +18,24 @@ from torch import Tensor
 from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd.basis import Certificate, LocalBasis
+from diffgeo.svd.cost import Passes, expected_passes, forms_whole
 from diffgeo.svd.dense import dense
 from diffgeo.svd.golub_kahan import golub_kahan
 from diffgeo.svd.randomized import randomized
 from diffgeo.svd.refine import refine
 from diffgeo.svd.subspace import subspace
 
-__all__ = ["SOLVERS", "Certificate", "LocalBasis", "decompose", "energy", "local_basis", "refine"]
+__all__ = [
+    "SOLVERS",
+    "Certificate",
+    "LocalBasis",
+    "Passes",
+    "decompose",
+    "energy",
+    "expected_passes",
+    "local_basis",
+    "refine",
+]
 
 SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "golub_kahan": golub_kahan,
@@ -33,10 +44,6 @@ SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "dense": dense,
 }
 """Solvers by the name that ``svd=`` takes."""
-
-SMALL = 256
-"""Smaller side of J up to which all of J is formed in place of ``golub_kahan``: so many vjps take about a second less
-than the jvps of a few directions."""
 
 _SETTING_TO_RAISE = {"randomized": "svd.power_steps", "dense": "svd.tol (J's own precision is the limit)"}
 
@@ -174,8 +181,7 @@ def _warn(basis: LocalBasis) -> LocalBasis:
 def _solve(
     jacobian: JacobianOperator, rank: int, solver: str, tol: float, seed: int, options: dict[str, Any]
 ) -> LocalBasis:
-    smaller = min(jacobian.shape)
-    if solver == "dense" or (solver == "golub_kahan" and (4 * rank >= smaller or smaller <= SMALL)):
+    if forms_whole(jacobian.shape, rank, solver):
         return dense(jacobian, rank, tol=tol)
     return SOLVERS[solver](jacobian, rank, tol=tol, seed=seed, **options)
 
