@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,10 +24,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.completion import candidates, script
-from diffgeo.config import config_folder, leaf_keys, nearest, register, typed
+from diffgeo.config import Config, config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
 from diffgeo.help import help_text, topic_text, version_text
 from diffgeo.team import is_first
+
+if TYPE_CHECKING:
+    from diffgeo.planning import Plan, Speed
 
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
@@ -44,6 +49,9 @@ _SILENT = [
 ]
 """Settings of processes that help the first one: they leave no folder and no log."""
 
+_plans: list[tuple[str, Plan]] | None = None
+"""With ``--dry-run``, the plans of the jobs so far."""
+_planned_with: Speed | None = None
 _traceback = False
 """Whether the user asked for tracebacks, before HYDRA_FULL_ERROR was set for Hydra's sake."""
 
@@ -56,11 +64,47 @@ def _job(cfg: DictConfig) -> None:
         folder = Path(hydra_cfg.runtime.output_dir)
         if hydra_cfg.mode == RunMode.MULTIRUN and settings.tracking.group is None:
             settings.tracking.group = "sweep " + " ".join(Path(hydra_cfg.sweep.dir).parts[-2:])
+        if _plans is not None:
+            _plan(settings, " ".join(hydra_cfg.overrides.task) if hydra_cfg.mode == RunMode.MULTIRUN else "")
+            return
         from diffgeo.runner import execute
 
         execute(settings, folder)
         if is_first():
             print(folder)
+
+
+def _plan(settings: Config, title: str) -> None:
+    """Plan a job instead of running it."""
+    from diffgeo.planning import plan
+
+    global _planned_with
+    assert _plans is not None
+    found, _planned_with = plan(settings, _planned_with)
+    _plans.append((title, found))
+
+
+@contextmanager
+def _dry_run(words: list[str]) -> Iterator[None]:
+    """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
+    global _plans, _planned_with
+    if "--dry-run" not in words:
+        yield
+        return
+    if any(word.startswith("hydra/sweeper=") for word in words):
+        raise ConfigError("--dry-run lists the jobs of a grid; a sweeper chooses its own, so leave out hydra/sweeper=")
+    words[:] = [word for word in words if word != "--dry-run" and not word.startswith(("hydra/launcher=", "hydra."))]
+    with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
+        words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]
+        _plans, _planned_with = [], None
+        try:
+            yield
+            if _plans:
+                from diffgeo.planning import show
+
+                show(_plans)
+        finally:
+            _plans = _planned_with = None
 
 
 def main() -> None:
@@ -78,7 +122,10 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with worded_errors():
         try:
-            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
+            words = sys.argv[1:]
+            with _dry_run(words):
+                sys.argv[1:] = words
+                hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
         finally:
             if not _traceback:
                 del os.environ["HYDRA_FULL_ERROR"]

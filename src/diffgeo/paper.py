@@ -147,10 +147,7 @@ def _execute(work: Plan) -> None:
     folders, missing = _folders(work, known)
     todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in names}}
     if work.dry:
-        for name in names:
-            state = "to run" if folders[name] in todo else "complete"
-            own = folders[name].name == name.replace("/", "_")
-            print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}")
+        _list(names, folders, todo)
         return
     from diffgeo.runner import execute
 
@@ -172,6 +169,27 @@ def _execute(work: Plan) -> None:
             _show(table)
     if failed is not None:
         raise failed
+
+
+def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config]) -> None:
+    """Print which run each experiment has, and what those that are not complete would compute and take."""
+    for name in names:
+        state = "to run" if folders[name] in todo else "complete"
+        own = folders[name].name == name.replace("/", "_")
+        print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}", flush=True)
+    if not todo:
+        return
+    from diffgeo.planning import plan as planned
+    from diffgeo.planning import show
+
+    plans, measured = [], None
+    for folder, cfg in todo.items():
+        try:
+            found, measured = planned(cfg, measured)
+            plans.append((folder.name, found))
+        except DiffgeoError as error:
+            print(f"{folder} would fail: {error}", file=sys.stderr, flush=True)
+    show(plans)
 
 
 def _compose(work: Plan, name: str) -> Config:

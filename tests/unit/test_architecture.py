@@ -35,6 +35,7 @@ ORDER = [
     "training",
     "finishing",
     "runner",
+    "planning",
     "help",
     "completion",
     "cli",

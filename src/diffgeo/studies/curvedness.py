@@ -110,7 +110,9 @@ def work(context: Context, cfg: CurvednessConfig) -> Work:
                 # straight paths and arcs do not depend on the pooling
                 key = ("path", pair, path, t, *([] if path in ("lerp", "slerp") else [pool]))
                 shot = path in ("shooting", "pursuit", "shooting_x")
-                parts += [at((key, i)) for i in range(1, points if shot else points - 1)]
+                # pursuit is aimed anew from the second point on
+                alike = ("path", pair, "shot", t, pool) if path in ("shooting", "pursuit") else key
+                parts += [at((alike if i == 1 else key, i)) for i in range(1, points if shot else points - 1)]
                 parts.append(feature_work((key, pool), 2 if shot else 1, points))
                 if path == "geodesic":
                     parts.append(feature_work((key, pool, "descent"), GEODESIC, points, about=True))
