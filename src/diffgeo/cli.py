@@ -43,6 +43,12 @@ UNWRITABLE = {
 }
 """What the system says when a run folder cannot be written."""
 
+HYDRA_FLAGS = (
+    *("--help", "--version", "--dry-run", "--multirun", "-m", "--run", "-r", "--cfg", "-c", "--resolve", "--package"),
+    *("-p", "--hydra-help", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i", "-h"),
+)
+"""Flags of ours and of Hydra 1.3."""
 _SILENT = [
     *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),
     "hydra/job_logging=none",
@@ -122,7 +128,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with worded_errors():
         try:
-            words = sys.argv[1:]
+            words = _ordered(sys.argv[1:])
             with _dry_run(words):
                 sys.argv[1:] = words
                 hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
@@ -152,6 +158,23 @@ def _answered(words: Sequence[str]) -> bool:
                 print(" ".join(found))
                 return True
     return False
+
+
+def _ordered(words: Sequence[str]) -> list[str]:
+    """The command line with ``-m`` first, as Hydra's parser reads no words on both sides of it.
+
+    Raises:
+        ConfigError: a flag that does not exist, which that parser would answer with a page of its own.
+    """
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("-") and flag not in HYDRA_FLAGS:
+            guess = nearest(flag, list(HYDRA_FLAGS))
+            raise ConfigError(
+                f"there is no flag {flag}; " + (f"did you mean {guess}?" if guess else "see diffgeo --help")
+            )
+    many = ("-m", "--multirun")
+    return [*(word for word in words if word in many), *(word for word in words if word not in many)]
 
 
 def quoted_prompts(words: Sequence[str]) -> list[str]:

@@ -1,21 +1,19 @@
 """What studies say before that they would compute, against what they do compute."""
 
+import shutil
 from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-import torch
 
 from diffgeo.config import STUDY_SCHEMAS, check, typed
 from diffgeo.feature_map import FeatureMap
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.models import LatentDiffusion, PixelDiffusion, load_model
 from diffgeo.models.base import DiffusionModel
-from diffgeo.noise_schedule import NoiseSchedule
 from diffgeo.store import Store
 from diffgeo.studies import Context, Work, run_study, study_work
 from diffgeo.studies import context as context_module
-from diffgeo.svd import expected_passes
 
 SETTINGS = [
     "scale=smoke",
@@ -27,10 +25,15 @@ SETTINGS = [
     "tracking=none",
 ]
 EVERYTHING = {
-    "curvedness": ["study.curvedness.pairs=1", "study.curvedness.paths=[lerp,slerp,shooting,pursuit,shooting_x,geodesic]"],
-    "disentanglement": ["study.disentanglement.methods=[local,nearest,pca_h,random,x0]"],
-    "ablation": ["study.ablation.t_frac=0.5", "study.ablation.samples=2", "study.ablation.pca_samples=20"],
-    "dataset_complexity": ["study.dataset_complexity.models=[factor_faces_4,factor_faces]"],
+    "discovery": ["edit=shooting", "edit.steps=2", "schedule.edit=[0.5]", "data.samples=1"],
+    "frequency": ["schedule.edit=[0.5]"],
+    "global_consistency": ["edit=guidance", "edit.steps=2"],
+    "curvedness": ["study.curvedness.pairs=1", "study.curvedness.paths=[lerp,shooting,pursuit,shooting_x]"],
+    "disentanglement": [
+        *("study.disentanglement.methods=[local,nearest,pca_h,random,x0]", "study.disentanglement.codes=20"),
+        *("study.disentanglement.draws=2", "schedule.edit=[0.5]"),
+    ],
+    "ablation": ["study.ablation.t_frac=0.5", "study.ablation.directions=1", "study.ablation.pca_samples=20"],
 }
 ABOUT = 0.3
 """How far an expectation may be off."""
@@ -116,25 +119,65 @@ def make_context(composed, tiny_unet, schedule, tmp_path):
     return make
 
 
-def compare(monkeypatch, context, name):
+def compare(monkeypatch, context, name, *, trained=False):
     cfg = context.cfg.study[name]
     exact, everything = promised(context, study_work(name, context, cfg))
     with counting(monkeypatch) as done:
         run_study(name, context, cfg)
-    print(name, "\n   exact", dict(exact), "\n   all  ", dict(everything), "\n   done ", dict(done))
     for what in ("bases", "directions", "evaluations", "latents", "features", "pictures"):
         if exact[what] == everything[what]:
             assert done[what] == exact[what], what
-        else:
-            assert exact[what] <= done[what], what
+        elif trained:
             assert done[what] == pytest.approx(everything[what], rel=ABOUT), what
-    return done
+        else:  # a random network's pictures may match at once, or never
+            assert exact[what] <= done[what] <= 2 * everything[what], what
 
 
-STUDIES = sorted(set(STUDY_SCHEMAS) - {"prompts"})
+@pytest.mark.parametrize("name", sorted(set(STUDY_SCHEMAS) - {"prompts", "dataset_complexity"}))
+def test_a_study_computes_what_it_said(make_context, monkeypatch, name):
+    compare(monkeypatch, make_context(name), name)
 
 
-@pytest.mark.parametrize("store", [False, True], ids=["alone", "with a store"])
-@pytest.mark.parametrize("name", STUDIES)
-def test_a_study_computes_what_it_said(make_context, monkeypatch, name, store):
-    compare(monkeypatch, make_context(name, store=store), name)
+@pytest.mark.parametrize("name", ["curvedness", "ablation"])
+def test_a_store_computes_once_what_is_asked_for_twice(make_context, monkeypatch, name):
+    fewer = ["study.ablation.variants=[local,shooting_isometric,shooting_pullback]"] if name == "ablation" else []
+    compare(monkeypatch, make_context(name, *fewer, store=True), name)
+
+
+def test_models_of_other_data(make_context, monkeypatch, tiny_pipeline, tmp_path):
+    copy = shutil.copytree(tiny_pipeline, tmp_path / "other")
+    context = make_context("dataset_complexity", f"study.dataset_complexity.models=[{tiny_pipeline},{copy}]")
+    compare(monkeypatch, context, "dataset_complexity")
+
+
+def test_the_search_for_equal_strength_takes_about_as_many_pictures_as_expected(make_context, monkeypatch, shipped):
+    variants = "study.ablation.variants=[local,random,no_normalisation]"
+    context = make_context("ablation", "study.ablation.t_frac=1.0", "study.ablation.samples=1", variants)
+    context.model = shipped
+    compare(monkeypatch, context, "ablation", trained=True)
+
+
+def test_prompts_share_what_is_alike(composed, monkeypatch):
+    prompts = "study.prompts.prompts=[face,smiling face]"
+    small = ["study.prompts.samples=1", "study.prompts.draws=99", "study.prompts.rank=2", "scale.steps=4"]
+    cfg = typed(
+        composed(
+            *SETTINGS,
+            *small,
+            "study=[prompts]",
+            "model=factor_faces_t2i",
+            "prompt=face",
+            prompts,
+        )
+    )
+    context = Context(load_model("factor_faces_t2i", prompt="face", guidance=3.0), cfg)
+    compare(monkeypatch, context, "prompts")
+
+
+def test_later_studies_are_charged_for_what_is_new(make_context):
+    context = make_context("spectrum")
+    first, second = (study_work(name, context, STUDY_SCHEMAS[name]()) for name in ("spectrum", "frequency"))
+    assert second.tasks
+    assert second.beyond(first, store=False) == Work()
+    both = first + second
+    assert len(both.settled(store=False)) == len(first.settled(store=False))

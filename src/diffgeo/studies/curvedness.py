@@ -106,6 +106,7 @@ def work(context: Context, cfg: CurvednessConfig) -> Work:
                 return point_work(context, place, t, feature=feature, rank=rank, tol=cfg.tol)
 
             parts += [at(("x", "run", sample.index)) for sample in ends]
+            parts.append(feature_work((pair, pool, "ends"), 2))
             for path in cfg.paths:
                 # straight paths and arcs do not depend on the pooling
                 key = ("path", pair, path, t, *([] if path in ("lerp", "slerp") else [pool]))
@@ -113,7 +114,8 @@ def work(context: Context, cfg: CurvednessConfig) -> Work:
                 # pursuit is aimed anew from the second point on
                 alike = ("path", pair, "shot", t, pool) if path in ("shooting", "pursuit") else key
                 parts += [at((alike if i == 1 else key, i)) for i in range(1, points if shot else points - 1)]
-                parts.append(feature_work((key, pool), 2 if shot else 1, points))
+                aims = 3 + cfg.segments * (path == "pursuit") if shot else 0
+                parts += [feature_work((key, pool), 1, points), feature_work((key, pool, "aims"), aims)]
                 if path == "geodesic":
                     parts.append(feature_work((key, pool, "descent"), GEODESIC, points, about=True))
                 if cfg.perceptual:

@@ -176,7 +176,7 @@ def work(context: Context, cfg: DisentanglementConfig) -> Work:
     for _, t in times:
         files = sum(load_directions(path).t == t for path in cfg.files)
         parts += [basis_work(context, sample, t) for sample in samples]
-        parts.append(feature_work(("codes", t), math.ceil(cfg.codes / 16), 16))
+        parts.append(feature_work(("codes", t), 1, cfg.codes))
         if "pca_h" in cfg.methods:
             parts.append(features_work(context, ("disentanglement", t), max(cfg.codes, k + 1), t))
         for number, sample in enumerate(samples[first:]):
@@ -190,7 +190,7 @@ def work(context: Context, cfg: DisentanglementConfig) -> Work:
             for level in {*cfg.levels} - {1.0}:
                 parts += [move_work(context, (key, level), edits), picture_work(context, (key, level), t, edits)]
             if number < cfg.subspace and predictor.differentiable:  # and a backward pass an attribute
-                parts += [noise_work((key, "gradients"), 1), feature_work((key, "axes"), math.ceil(cfg.codes / 16), 16)]
+                parts += [noise_work((key, "gradients"), 1), feature_work((key, "axes"), 1, cfg.codes)]
     return total(parts)
 
 

@@ -86,9 +86,11 @@ def work(context: Context, cfg: PromptsConfig) -> Work:
     for prompt in cfg.prompts:
         for sample in context.first_samples(cfg.samples):
             for _, t in context.edit_times:
+                parts.append(latent_work(context, sample, t))
                 for words, scale in [(model.prompt, model.guidance), *((prompt, scale) for scale in scales)]:
-                    where: Any = "run" if (words, scale) == (model.prompt, model.guidance) else (words, scale)
-                    parts.append(latent_work(context, sample, t, who=where))
+                    where: Any = (words, scale)
+                    if where != (model.prompt, model.guidance) or (context.store is None and words == prompt):
+                        parts.append(latent_work(context, sample, t, who=where))
                     if t == model.schedule.T:  # paths start from one x_T, but pictures are inverted under each prompt
                         where = "noise" if sample.x0 is None else words
                     parts.append(point_work(context, (prompt, where, sample.index), t, rank=asked, kept=True))

@@ -14,7 +14,7 @@ than the jvps of a few directions."""
 
 _PER_DIRECTION, _PER_DIGIT = 5.8, 2.0
 """Golub–Kahan takes about 5.8 n + 2 ln(1/tol) b passes in blocks of b, on trained networks (docs/performance.md)."""
-_LOW, _HIGH = 0.75, 1.6
+_LOW, _HIGH = 0.65, 1.6
 """What was seen beside that: easy spectra, and networks of random weights."""
 
 
