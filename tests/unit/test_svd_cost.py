@@ -58,4 +58,5 @@ def test_a_share_takes_between_the_first_trial_and_all(linear):
     x = torch.zeros(SIDE, dtype=torch.float64)
     options = {"solver": "golub_kahan", "tol": 1e-3, "block_size": 4, "max_passes": None, "share": 0.3}
     expected = expected_passes((SIDE, SIDE), 60, **options)
-    assert expected.low < local_basis(linear, x, 60, **options).certificate.passes <= expected.high
+    assert not expected.exact
+    assert 64 < local_basis(linear, x, 60, **options).certificate.passes <= expected.high

@@ -6,6 +6,7 @@ Work is a set of tasks under keys. What several studies ask for under one key is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -289,7 +290,10 @@ def matching_work(
         edits: by kind.
         reference: edits of the reference where they set the common strength first, None where it is known.
     """
-    number = sum(kind.number for kind in edits)
+    kinds = Counter[tuple[bool | None, bool]]()
+    for one in edits:
+        kinds[one.normalise, one.curved] += one.number
+    number = kinds.total()
     if number == 0:
         return Work()
     parts = [picture_work(context, ("original", sample.index, t), t, 1)]
@@ -299,8 +303,10 @@ def matching_work(
     parts.append(picture_work(context, (key, "first"), t, number))
     rounds, left = MATCHED_ROUNDS - 1, (MATCHED_EDITS - 1) / (MATCHED_ROUNDS - 1)
     parts.append(picture_work(context, (key, "more"), t, number * left, count=rounds, about=True))
-    for i, kind in enumerate(edits):
-        how: dict[str, Any] = {"normalise": kind.normalise, "curved": kind.curved}
-        parts.append(move_work(context, (key, "first", i), kind.number, **how))
-        parts.append(move_work(context, (key, "more", i), kind.number * left, count=rounds, about=True, **how))
+    for (normalise, curved), alike in kinds.items():
+        if alike:
+            how: dict[str, Any] = {"normalise": normalise, "curved": curved}
+            kind = (key, normalise, curved)
+            parts.append(move_work(context, (kind, "first"), alike, **how))
+            parts.append(move_work(context, (kind, "more"), alike * left, count=rounds, about=True, **how))
     return total(parts)
