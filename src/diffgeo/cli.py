@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.conf import HydraConf
@@ -24,10 +25,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from diffgeo.completion import candidates, script
 from diffgeo.config import Config, check, config_folder, leaf_keys, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
-from diffgeo.help import help_text
+from diffgeo.help import help_text, topic_text, version_text
 from diffgeo.team import is_first
+
+if TYPE_CHECKING:
+    from diffgeo.planning import Plan, Speed
 
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
@@ -40,6 +45,12 @@ UNWRITABLE = {
 }
 """What the system says when a run folder cannot be written."""
 
+HYDRA_FLAGS = (
+    *("--help", "--version", "--dry-run", "--multirun", "-m", "--run", "-r", "--cfg", "-c", "--resolve", "--package"),
+    *("-p", "--hydra-help", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i", "-h"),
+)
+"""Flags of ours and of Hydra 1.3."""
 _SILENT = [
     *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),
     "hydra/job_logging=none",
@@ -57,6 +68,9 @@ PLUGINS = {
 }
 """Choices of Hydra's plugins, and the extra that each comes with."""
 
+_plans: list[tuple[str, Plan]] | None = None
+"""With ``--dry-run``, the plans of the jobs so far."""
+_planned_with: Speed | None = None
 _traceback = False
 """Whether the user asked for tracebacks, before HYDRA_FULL_ERROR was set for Hydra's sake."""
 
@@ -110,6 +124,9 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if swept and settings.tracking.group is None:
             what = " ".join(named) or "sweep"
             settings.tracking.group = f"{what} {' '.join(Path(hydra_cfg.sweep.dir).parts[-2:])}"
+        if _plans is not None:
+            _plan(settings, " ".join(hydra_cfg.overrides.task) if swept else "")
+            return None
         scalars = _scalars(settings, folder, hydra_cfg, swept)
         if not is_first():
             return None
@@ -137,10 +154,42 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
     return execute(settings, folder)[0]
 
 
+def _plan(settings: Config, title: str) -> None:
+    """Plan a job instead of running it."""
+    from diffgeo.planning import plan
+
+    global _planned_with
+    assert _plans is not None
+    found, _planned_with = plan(settings, _planned_with)
+    _plans.append((title, found))
+
+
+@contextmanager
+def _dry_run(words: list[str]) -> Iterator[None]:
+    """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
+    global _plans, _planned_with
+    if "--dry-run" not in words:
+        yield
+        return
+    if any(word.startswith("hydra/sweeper=") for word in words):
+        raise ConfigError("--dry-run lists the jobs of a grid; a sweeper chooses its own, so leave out hydra/sweeper=")
+    words[:] = [word for word in words if word != "--dry-run" and not word.startswith(("hydra/launcher=", "hydra."))]
+    with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
+        words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]
+        _plans, _planned_with = [], None
+        try:
+            yield
+            if _plans:
+                from diffgeo.planning import show
+
+                show(_plans)
+        finally:
+            _plans = _planned_with = None
+
+
 def main() -> None:
     """Entry point of the console command."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text(config_folder()), end="")
+    if _answered(sys.argv[1:]):
         return
     sys.argv[1:] = quoted_prompts(sys.argv[1:])
     if not is_first():
@@ -153,11 +202,54 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with worded_errors():
         try:
-            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
+            words = _ordered(sys.argv[1:])
+            with _dry_run(words):
+                sys.argv[1:] = words
+                hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
         finally:
             SweepSummary.show()
             if not _traceback:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _answered(words: Sequence[str]) -> bool:
+    """Answer what needs no Hydra: help, the version, most of shell completion."""
+    topics = [word for word in words if word not in ("--help", "-h")]
+    with worded_errors():
+        if len(topics) < len(words):
+            conf = config_folder()
+            print("\n".join(topic_text(conf, topic) for topic in topics) if topics else help_text(conf), end="")
+            return True
+        if "--version" in words:
+            print(version_text("diffgeo"))
+            return True
+        if {"--shell-completion", "-sc"} & set(words):
+            asked = next((word for word in words if not word.startswith("-")), "")
+            line = os.environ.get("COMP_LINE", "")
+            if not asked.startswith("query="):
+                print(script("diffgeo", asked.removeprefix("install=")), end="")
+                return True
+            if found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
+                print(" ".join(found))
+                return True
+    return False
+
+
+def _ordered(words: Sequence[str]) -> list[str]:
+    """The command line with ``-m`` first, as Hydra's parser reads no words on both sides of it.
+
+    Raises:
+        ConfigError: a flag that does not exist, which that parser would answer with a page of its own.
+    """
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("-") and flag not in HYDRA_FLAGS:
+            guess = nearest(flag, list(HYDRA_FLAGS))
+            raise ConfigError(
+                f"there is no flag {flag}; " + (f"did you mean {guess}?" if guess else "see diffgeo --help")
+            )
+    many = ("-m", "--multirun")
+    return [*(word for word in words if word in many), *(word for word in words if word not in many)]
 
 
 def quoted_prompts(words: Sequence[str]) -> list[str]:

@@ -76,7 +76,7 @@ class DirectionsError(DiffgeoError):
 class WorkerError(DiffgeoError):
     """The process of a sweep's job died."""
 
-    exit_code = 8
+    exit_code = 9
 
 
 class ShapeError(DiffgeoError, ValueError):

@@ -30,7 +30,7 @@ from diffgeo.store import Record, code_version, file_digest
 from diffgeo.studies import Context, run_study
 from diffgeo.team import StudyDone
 
-__all__ = ["assist", "finish"]
+__all__ = ["assist", "finish", "finished"]
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,12 @@ def assist(name: str, context: Context, settings: Any) -> None:
     """Do a study for another process of the run, which finds it in the store; nothing where it is there already."""
     with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder:
         _found_or_made(name, context, settings, Path(folder))
+
+
+def finished(name: str, context: Context, settings: Any) -> bool:
+    """Whether the store holds this study, as :func:`finish` takes it."""
+    store = context.store
+    return store is not None and store.path("studies", _determinants(name, context, settings)).is_file()
 
 
 def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> tuple[Record, Result | None]:

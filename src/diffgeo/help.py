@@ -1,58 +1,322 @@
-"""The text of ``diffgeo --help``, made from ``conf/``: every choice with the comment that heads its file."""
+"""Help pages of every command, in one style; that of ``diffgeo`` comes from ``conf/`` and the schemas' docstrings."""
 
 from __future__ import annotations
 
 import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-__all__ = ["help_text"]
+from diffgeo.config import GROUP_SCHEMAS, Config, nearest, raw
+from diffgeo.config.documentation import default_of, documented, kind_of
+from diffgeo.errors import ConfigError
 
-_HEAD = """\
-diffgeo: directions in the latent space of a diffusion model, discovered without supervision.
+__all__ = ["EXIT_CODES", "FLAGS", "choices", "exit_lines", "help_text", "page", "rows", "topic_text", "version_text"]
 
-Usage: diffgeo [group=choice ...] [key=value ...]
+WIDTH = 118
+EXIT_CODES: dict[int, str] = {
+    0: "done",
+    1: "anything else, such as a reader that went away (diffgeo --cfg job | head)",
+    2: "a setting or a word of the command line that does not exist or is not possible",
+    3: "a model that cannot be found, read or understood",
+    4: "pictures that cannot be found or read",
+    5: "a device that is not there",
+    6: "results that cannot be written",
+    7: "directions that cannot be read, or that belong to another model, timestep or feature map",
+    8: "diffgeo-store verify: entries were damaged, and are removed",
+    9: "the process of a sweep's job died, and again when it was retried",
+    130: "interrupted by Ctrl-C; what was finished is kept",
+}
+"""What every command's exit status means; 2 to 7 and 9 are those of :mod:`diffgeo.errors`."""
 
-Choices (group=choice; * is the default)
-"""
+FLAGS = {
+    "--help, -h": "this page",
+    "--version": "the version of diffgeo",
+    "--shell-completion install=SHELL": 'completion for bash, zsh or fish: eval "$(COMMAND --shell-completion '
+    "install=bash)\" in the shell's start-up file",
+}
+"""What every command takes."""
 
-_FOOT = """
-Keys that are typed most
-  model.path=FOLDER|owner/name   data.samples=4        schedule.steps=40   schedule.edit=[1.0,0.5]
-  feature.block=mid|down.0|up.1  feature.pool=sum|null svd.rank=50         svd.tol=1e-4
-  edit.strength=0.06             edit.normalise=true   seed=0              device=auto|cpu|cuda
-  study=[discovery,spectrum]     study.discovery.directions=3              hydra.run.dir=FOLDER
+DRY_RUN = (
+    "list what would be computed, how much of it the store holds, and about how long it would take here; write nothing"
+)
+EXPERIMENT = "a table or figure of the papers, with its settings."
+TYPED_MOST = {
+    "model.path": "FOLDER|owner/name",
+    "prompt": '"TEXT"',
+    "data.samples": "4",
+    "data.images": "FOLDER|[FILE,...]",
+    "schedule.steps": "40",
+    "schedule.edit": "[1.0,0.5]",
+    "feature.block": "mid|down.0|up.1",
+    "feature.pool": "sum|null",
+    "svd.rank": "50",
+    "svd.tol": "1e-4",
+    "edit.strength": "0.06",
+    "edit.normalise": "true",
+    "study.discovery.directions": "3",
+    "store.enabled": "false",
+    "seed": "0",
+    "device": "auto|cpu|cuda",
+}
+"""Keys of the main page, with what may be typed."""
+EXAMPLES = {
+    "diffgeo": "every study on the shipped model",
+    "diffgeo --dry-run": "what that would compute, and how long it would take",
+    "diffgeo schedule.edit=[1.0,0.5] svd.rank=25 seed=7": "where to edit, how many directions, which samples",
+    "diffgeo study=[curvedness] study.curvedness.pairs=20": "one study, larger",
+    "diffgeo model=ddpm_celebahq svd.rank=50": "the papers' model, from the hub or its cache",
+    "diffgeo data=images data.images=faces/": "own pictures, inverted; or data.images=[a.png,b.jpg]",
+    "diffgeo -m svd.rank=10,25,50 feature=mid,mid_pooled": "a grid of runs; ready ones: -m grid=rank",
+    "diffgeo -m search=precision": "a search by Optuna",
+    "diffgeo experiment=p23a/table1 scale=small": "a table of the paper; all of them: diffgeo-paper",
+    "diffgeo --cfg job": "every key with its value; nothing runs",
+}
 
-Examples
-  diffgeo                                               the shipped model
-  diffgeo model=ddpm_celebahq svd.rank=50 schedule.edit=[1.0,0.5]
-  diffgeo data=images data.images=faces/                own pictures, inverted; or data.images=[a.png,b.jpg]
-  diffgeo -m grid=rank                                  a grid of runs; your own: -m svd.rank=10,25,50
-  diffgeo -m search=precision                           a search by Optuna
-  diffgeo experiment=p23a/table1 scale=small            a table of the paper, in minutes (all: diffgeo-paper --help)
-  diffgeo --cfg job                                     print all keys with their values and stop
 
-Exit codes: 0 done, 2 settings, 3 model, 4 pictures, 5 device, 6 output, 7 directions, 8 killed, 1 other,
-130 interrupted.
-HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help lists Hydra's own flags.
-"""
+def rows(pairs: Mapping[str, str], column: int = 30) -> list[str]:
+    """``  name   text`` lines, the text wrapped in its column."""
+    lines: list[str] = []
+    for name, text in pairs.items():
+        parts = textwrap.wrap(text, WIDTH - column - 2, break_long_words=False, break_on_hyphens=False) or [""]
+        head = f"  {name:<{column - 2}}"
+        if len(head) > column:  # the name does not fit its column
+            lines.append(head)
+            head = " " * column
+        lines.append(f"{head}{parts[0]}".rstrip())
+        lines += [" " * column + part for part in parts[1:]]
+    return lines
+
+
+def page(name: str, headline: str, usage: Iterable[str], sections: Mapping[str, Iterable[str]]) -> str:
+    """A help page: what the command is, how it is called, and titled sections.
+
+    Args:
+        name: of the command.
+        headline: a sentence.
+        usage: lines of arguments, one a form.
+        sections: title → lines; empty ones are left out.
+    """
+    lines = [f"{name}: {headline}", "", "Usage", *(f"  {name} {line}".rstrip() for line in usage)]
+    for title, body in sections.items():
+        if body := list(body):
+            lines += ["", title, *body]
+    return "\n".join(lines) + "\n"
+
+
+def exit_lines(codes: Iterable[int]) -> list[str]:
+    """Lines of the section ``Exit codes``."""
+    two_lines = "An error is two lines, what is wrong and what to do; HYDRA_FULL_ERROR=1 shows the traceback instead."
+    return [*rows({str(code): EXIT_CODES[code] for code in codes}, column=8), f"  {two_lines}"]
+
+
+def version_text(name: str) -> str:
+    """What ``--version`` prints."""
+    from diffgeo import __version__
+
+    return f"{name} {__version__}"
 
 
 def help_text(conf: Path) -> str:
-    """The page, from the configuration folder ``conf``."""
-    config = (conf / "config.yaml").read_text()
-    lines = []
+    """The page of ``diffgeo --help``, from the configuration folder ``conf``."""
+    lines: list[str] = []
     for group in _groups(conf):
-        for choice in sorted((conf / group).rglob("*.yaml")):
-            value = choice.relative_to(conf / group).with_suffix("").as_posix()
-            comments = [x for x in choice.read_text().splitlines() if x.startswith("#") and "@package" not in x]
-            chosen = re.search(rf"^  - {group}: (\[.*\b)?{choice.stem}\b", config, re.MULTILINE)
-            name = f"{group}={value}{' *' if chosen else ''}"
-            lines.append(f"  {name:<28} {comments[0].lstrip('# ') if comments else ''}".rstrip())
-    return _HEAD + "\n".join(lines) + "\n" + _FOOT
+        lines += [f"  {group}: {_blurb(group)}", *rows(_choice_lines(conf, group), column=34), ""]
+    flags = {
+        "-m, --multirun": "a run for every combination of the values that commas part",
+        "--dry-run": DRY_RUN,
+        "--help TOPIC": "about a group, a choice or a key: diffgeo --help svd, --help study=ablation, --help svd.rank",
+        "--cfg job": "print every key with its value, and stop; --hydra-help lists Hydra's other flags",
+    }
+    typed = {f"{key}={value}": _description(conf, key) for key, value in TYPED_MOST.items()}
+    typed["hydra.run.dir=FOLDER"] = "where results go; outputs/DATE/TIME if left out"
+    headline = "directions in the latent space of a diffusion model, discovered without supervision."
+    usage = ["[group=choice ...] [key=value ...] [-m] [--dry-run]", "--help [group | group=choice | key]"]
+    sections = {
+        "Choices (group=choice; * is the default)": lines[:-1],
+        "Keys that are typed most (diffgeo --help GROUP tells all)": rows(typed, column=38),
+        "Flags": rows(flags | FLAGS, column=38),
+        "Examples": rows(EXAMPLES, column=58),
+        "Exit codes": exit_lines(code for code in EXIT_CODES if code != 8),
+    }
+    return page("diffgeo", headline, usage, sections)
 
 
-def _groups(conf: Path) -> list[str]:
-    """Groups of a run's configuration: all folders but those of other commands, and what extends Hydra's own groups."""
-    others = ("training", "sweep", "hydra")
-    own = [path.name for path in conf.iterdir() if path.is_dir() and path.name not in others]
-    return sorted([*own, *(path.relative_to(conf).as_posix() for path in conf.glob("hydra/*"))])
+def topic_text(conf: Path, topic: str) -> str:
+    """What ``diffgeo --help TOPIC`` prints.
+
+    Args:
+        conf: the configuration folder.
+        topic: a group, ``group=choice``, or a key or the beginning of some.
+
+    Raises:
+        ConfigError: there is no such thing; the message names the nearest one.
+    """
+    topic = topic.strip(".")
+    group, found, choice = topic.partition("=")
+    known = choices(conf, group) if group in _groups(conf) else []
+    if topic in _groups(conf):
+        lines = [f"{topic}: {_blurb(topic)}", "", "Choices (* is the default)", *rows(_choice_lines(conf, topic), 34)]
+        own = [key for key in _settings(conf) if key.startswith(f"{topic}.")]
+        if topic in ("study", "experiment"):
+            lines += ["", f"More on one of them: diffgeo --help {topic}=NAME"]
+        elif own:
+            lines += ["", "Keys", *_key_lines(conf, own)]
+        return "\n".join(lines) + "\n"
+    if found and choice in known:
+        file = conf / group / f"{choice}.yaml"
+        if group == "experiment":
+            return f"{topic}\n" + "".join(f"  {line}\n" for line in _comments(file))
+        keys = _choice_keys(conf, group, choice)
+        lines = [f"{topic}: {_comment(file)}", *(["", "Keys", *_key_lines(conf, keys, choice)] if keys else [])]
+        return "\n".join(lines) + "\n"
+    settings = _settings(conf)
+    if keys := [key for key in settings if key == topic or key.startswith(f"{topic}.")]:
+        return "\n".join(_key_lines(conf, keys)) + "\n"
+    everything = [*settings, *_groups(conf), *(f"{g}={c}" for g in _groups(conf) for c in choices(conf, g))]
+    guess = nearest(topic, everything)
+    hint = f"did you mean {guess}? Say diffgeo --help {guess}" if guess else "diffgeo --help lists groups and choices"
+    raise ConfigError(f"there is no help on {topic}; {hint}")
+
+
+def choices(conf: Path, group: str) -> list[str]:
+    """The choices of a group, those in folders as ``folder/name``."""
+    root = conf / group
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+@cache
+def _groups(conf: Path) -> tuple[str, ...]:
+    """Groups in the order of the defaults list; ``training`` belongs to a script."""
+    defaults = _yaml(conf / "config.yaml")["defaults"]
+    return tuple(name for item in defaults if isinstance(item, dict) for name in item if (conf / name).is_dir())
+
+
+def _blurb(group: str) -> str:
+    return documented(Config).get(group, EXPERIMENT)
+
+
+def _choice_lines(conf: Path, group: str) -> dict[str, str]:
+    chosen = _standard(conf, group)
+    chosen = chosen if isinstance(chosen, list) else [chosen]
+    names = choices(conf, group)
+    return {
+        f"  {group}={name}{' *' if name in chosen else ''}": _comment(conf / group / f"{name}.yaml") for name in names
+    }
+
+
+def _comments(path: Path) -> list[str]:
+    """The comment that heads a file, line by line."""
+    lines = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        if "@package" not in line:
+            lines.append(line.lstrip("# "))
+    return lines
+
+
+def _comment(path: Path) -> str:
+    return next(iter(_comments(path)), "")
+
+
+@cache
+def _yaml(path: Path) -> dict[str, Any]:
+    return raw(path)
+
+
+def _schema(conf: Path, group: str, choice: str) -> type | None:
+    """The schema that a choice fills; None for experiments."""
+    for item in _yaml(conf / group / f"{choice}.yaml").get("defaults", ()):
+        found = re.match(r"/schema/\w+/(\w+)@", str(item))
+        if found:
+            return GROUP_SCHEMAS[group][found[1]]
+    return None
+
+
+def _choice_keys(conf: Path, group: str, choice: str) -> list[str]:
+    schema = _schema(conf, group, choice)
+    prefix = f"study.{choice}" if group == "study" else group
+    return [] if schema is None else [f"{prefix}.{field.name}" for field in fields(schema)]
+
+
+@cache
+def _settings(conf: Path) -> dict[str, dict[str, type]]:
+    """Every key that some choice has → the choices that have it, the default one first, with their schemas."""
+    found: dict[str, dict[str, type]] = {}
+    for field in fields(Config):
+        if field.name == "study":
+            for choice in choices(conf, "study"):
+                for key in _choice_keys(conf, "study", choice):
+                    found[key] = {choice: GROUP_SCHEMAS["study"][choice]}
+        elif (conf / field.name).is_dir():
+            standard = _standard(conf, field.name)
+            for choice in sorted(choices(conf, field.name), key=lambda name: name != standard):
+                schema = _schema(conf, field.name, choice)
+                for key in _choice_keys(conf, field.name, choice) if schema else ():
+                    found.setdefault(key, {})[choice] = schema or Config
+        else:  # a part without choices, such as store, or a single key
+            part: Any = field.default_factory
+            names = [f.name for f in fields(part)] if is_dataclass(part) else []
+            found |= {f"{field.name}.{name}": {"": part} for name in names} or {field.name: {"": Config}}
+    return found
+
+
+def _standard(conf: Path, group: str) -> Any:
+    """The default choice of a group, a list for ``study``; None for a part that is no group."""
+    return next((item[group] for item in _yaml(conf / "config.yaml")["defaults"] if group in item), None)
+
+
+def _description(conf: Path, key: str, choice: str | None = None) -> str:
+    owners = _settings(conf)[key]
+    schema = owners[choice] if choice in owners else next(iter(owners.values()))
+    return documented(schema)[key.rpartition(".")[2]].replace("``", "")
+
+
+def _key_lines(conf: Path, keys: Iterable[str], choice: str | None = None) -> list[str]:
+    """A line of name, type and default for every key, and its description below."""
+    lines = []
+    for key in keys:
+        (group, _, _), name = key.partition("."), key.rpartition(".")[2]
+        if _description(conf, key, choice).startswith("set by the choice"):
+            continue
+        owners = _settings(conf)[key]
+        own = choice if choice in owners else next(iter(owners))
+        with_choice = "" if choice or group == "study" or own in ("", _standard(conf, group)) else f"{group}={own}"
+        default = textwrap.shorten(_default(conf, key, owners[own], own), 80, placeholder=" …")
+        only = f"   (with {' or '.join(f'{group}={one}' for one in owners)})" if with_choice else ""
+        lines.append(f"  {key}   {kind_of(owners[own], name)}, default {default}{only}")
+        text = _description(conf, key, own)
+        lines += textwrap.wrap(text, WIDTH - 6, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return lines
+
+
+def _default(conf: Path, key: str, schema: type, choice: str) -> str:
+    """A key's default as YAML: from the choice's file, else from the schema; references with what they refer to."""
+    parts = key.split(".")
+    node = _yaml(conf / parts[0] / f"{choice}.yaml") if choice else _yaml(conf / "config.yaml")
+    for part in () if choice else parts[:-1]:
+        node = node[part]
+    value = node.get(parts[-1], default_of(schema, parts[-1]))
+    reference = re.fullmatch(r"\$\{(\w+)\.(\w+)\}", str(value))
+    if reference:
+        group, name = reference.groups()
+        return (
+            f"{_default(conf, f'{group}.{name}', GROUP_SCHEMAS[group][group], _standard(conf, group))} ({group}.{name})"
+        )
+    if str(value).startswith("${"):
+        return f"that of {value[2:-1]}"
+    return "none, must be given" if value == "???" else _shown(value)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(_shown(one) for one in value)}]"
+    return "''" if value == "" else str(value)

@@ -16,32 +16,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffgeo.cli import worded_errors
 from diffgeo.config import Config, check, config_folder, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
+from diffgeo.help import rows
+from diffgeo.words import Command, Words, listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Plan", "experiments", "main", "plan"]
-
-_HELP = """\
-diffgeo-paper: the papers' tables and figures, each claim with a number, an interval and a verdict.
-
-Usage: diffgeo-paper [scale=...] [only=[...]] [out=FOLDER] [--dry-run] [group=choice ...] [key=value ...]
-
-  scale=small    how much is computed: smoke (minutes), small (in the order of an hour on two cores; the default), paper
-  only=[...]     experiments by name, or all of a paper (p23a, p23b)
-  out=FOLDER     results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out.
-                 Runs that are complete there, with the same settings, are kept: run it again to go on after Ctrl-C.
-                 (A model's weights are not compared: after changing them, give another folder.)
-  --dry-run      list the runs, and which are complete, and stop
-Everything else goes to every run, as for diffgeo: model=ddpm_celebahq device=cuda tracking=none seed=1
-
-Writes claims.csv, claims.parquet and claims.md to the folder, and prints the table.
-
-Experiments
-"""
+__all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
 SCALES = ("smoke", "small", "paper")
 
@@ -77,54 +60,79 @@ def experiments(conf: Path) -> list[str]:
     return sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
 
 
-def plan(words: list[str], conf: Path) -> Plan:
-    """Read the command line.
+def plan(words: Words, conf: Path) -> Plan:
+    """What a command line asks for.
 
     Raises:
         ConfigError: an unknown scale or experiment; the message names the nearest one.
     """
-    known = experiments(conf)
-    given = {"scale": "small", "only": "", "out": ""}
-    overrides, dry = [], False
-    for word in words:
-        key, found, value = word.partition("=")
-        if word == "--dry-run":
-            dry = True
-        elif found and key in given:
-            given[key] = value
-        elif found and key != "experiment":
-            overrides.append(word)
-        else:
-            raise ConfigError(f"{word} is no argument of diffgeo-paper; see diffgeo-paper --help")
-    if given["scale"] not in SCALES:
-        raise ConfigError(f"scale={given['scale']} is no scale of diffgeo-paper; choices: {', '.join(SCALES)}")
-    wanted = [w.strip() for w in given["only"].strip("[]").split(",") if w.strip()]
+    known, scale = experiments(conf), words.given.get("scale", "small")
+    if clash := [word for word in words.others if word.startswith("experiment=")]:
+        raise ConfigError(f"{clash[0]} is no argument of diffgeo-paper; choose experiments with only=[...]")
+    if scale not in SCALES:
+        raise ConfigError(f"scale={scale} is no scale of diffgeo-paper; choices: {', '.join(SCALES)}")
+    wanted = listed(words.given.get("only", ""))
     for name in wanted:
         if not any(k == name or k.startswith(f"{name}/") for k in known):
             guess = nearest(name, known)
             hint = f"did you mean {guess}?" if guess else f"known are {', '.join(known)}"
             raise ConfigError(f"there is no experiment {name}; {hint}")
     names = [k for k in known if not wanted or any(k == w or k.startswith(f"{w}/") for w in wanted)]
-    model = next((w.partition("=")[2] for w in overrides if w.startswith("model=")), "factor_faces")
-    out = Path(given["out"] or Path("outputs") / "paper" / model / given["scale"])
-    return Plan(given["scale"], names, out, overrides, dry)
+    model = next((w.partition("=")[2] for w in words.others if w.startswith("model=")), "factor_faces")
+    out = words.path("out", Path("outputs") / "paper" / model / scale)
+    return Plan(scale, names, out, words.others, "--dry-run" in words.flags)
 
 
 def main() -> None:
     """Entry point of the console command."""
-    words = sys.argv[1:]
-    if {"--help", "-h"} & set(words):
-        print(_HELP + "\n".join(_headline(config_folder(), n) for n in experiments(config_folder())))
-        return
+    COMMAND.main(_main)
+
+
+def _main(words: Words) -> None:
     register()
     os.environ.setdefault("WANDB_SILENT", "true")
-    with worded_errors():
-        _execute(plan(words, config_folder()))
+    _execute(plan(words, config_folder()))
+
+
+def _experiment_lines() -> tuple[str, list[str]]:
+    conf = config_folder()
+    return "Experiments", rows({name: _headline(conf, name) for name in experiments(conf)}, column=24)
 
 
 def _headline(conf: Path, name: str) -> str:
     lines = (conf / "experiment" / f"{name}.yaml").read_text().splitlines()
-    return f"  {name:<18} {lines[1].lstrip('# ')}"
+    return lines[1].lstrip("# ")
+
+
+COMMAND = Command(
+    "diffgeo-paper",
+    "the papers' tables and figures, each claim with a number, an interval and a verdict.",
+    ("[scale=...] [only=[...]] [out=FOLDER] [--dry-run] [group=choice ...] [key=value ...]",),
+    {
+        "scale=NAME": "how much is computed: smoke (minutes), small (in the order of an hour on two cores; the "
+        "default), paper",
+        "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b)",
+        "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out. Runs that are "
+        "complete there, with the same settings, are kept. (A model's weights are not compared: after changing them, "
+        "give another folder.)",
+        "--dry-run": "list the runs, which are complete, and what the others would compute and take; write nothing",
+    },
+    about=(
+        "Runs the experiments, judges the claims on their tables, writes claims.csv, claims.parquet and claims.md to "
+        "the folder, and prints the table. After Ctrl-C, the same command goes on where it stopped. All other words go "
+        "to every run, as for diffgeo: model=ddpm_celebahq device=cuda tracking=none seed=1",
+    ),
+    examples={
+        "diffgeo-paper --dry-run": "what everything would take here",
+        "diffgeo-paper scale=smoke": "whether everything runs",
+        "diffgeo-paper only=[p23a]": "the experiments of one paper",
+        "diffgeo-paper model=ddpm_celebahq device=cuda scale=paper": "the papers' model at the papers' sizes",
+    },
+    codes=(0, 1, 2, 3, 4, 5, 6, 7, 130),
+    passes=True,
+    bare=True,
+    more=_experiment_lines,
+)
 
 
 def _execute(work: Plan) -> None:
@@ -139,10 +147,7 @@ def _execute(work: Plan) -> None:
     folders, missing = _folders(work, known)
     todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in names}}
     if work.dry:
-        for name in names:
-            state = "to run" if folders[name] in todo else "complete"
-            own = folders[name].name == name.replace("/", "_")
-            print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}")
+        _list(names, folders, todo)
         return
     from diffgeo.runner import execute
 
@@ -164,6 +169,27 @@ def _execute(work: Plan) -> None:
             _show(table)
     if failed is not None:
         raise failed
+
+
+def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config]) -> None:
+    """Print which run each experiment has, and what those that are not complete would compute and take."""
+    for name in names:
+        state = "to run" if folders[name] in todo else "complete"
+        own = folders[name].name == name.replace("/", "_")
+        print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}", flush=True)
+    if not todo:
+        return
+    from diffgeo.planning import plan as planned
+    from diffgeo.planning import show
+
+    plans, measured = [], None
+    for folder, cfg in todo.items():
+        try:
+            found, measured = planned(cfg, measured)
+            plans.append((folder.name, found))
+        except DiffgeoError as error:
+            print(f"{folder} would fail: {error}", file=sys.stderr, flush=True)
+    show(plans)
 
 
 def _compose(work: Plan, name: str) -> Config:

@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from diffgeo.cli import worded_errors
 from diffgeo.errors import ConfigError
+from diffgeo.words import Command, Words, listed
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
 
-_HELP = """\
-diffgeo-report: any number of runs in one table.
-
-Usage: diffgeo-report FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]] [show=[SCALAR,...]] [table=NAME]
-                      [sql="..."] [out=FOLDER]
-
-  FOLDER     a run folder, or one that holds some: outputs, a sweep
-  by         settings to group by; if left out, the fewest that tell the runs apart (seed is averaged over)
-  where      only runs with these settings: where=[svd.rank=50,feature.pool=sum]
-  show       scalars as in run.json: show=[discovery/residual_max]; all that differ, if left out
-  table      also gather the rows of this table of every run, with the settings in which they differ: table=spectrum
-  sql        instead, answer a question over `runs` and the studies' tables:
-             sql='select run, count(*) from discovery group by run'
-  out        where to write; outputs/report if left out
-
-Writes runs.csv (a row a run), groups.csv (mean and 95 % interval over the runs of a group), TABLE.csv, each as Parquet
-too, and a figure per scalar, and prints the groups.
-"""
-WORDS = ("by", "where", "show", "table", "sql", "out")
+COMMAND = Command(
+    "diffgeo-report",
+    "any number of runs in one table.",
+    ("FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]] [show=[SCALAR,...]] [table=NAME]", "FOLDER sql=QUERY"),
+    {
+        "FOLDER": "a run folder, or one that holds some: outputs, a sweep",
+        "by=[KEY,...]": "settings to group by; the fewest that tell the runs apart if left out (seed is averaged over)",
+        "where=[KEY=VALUE,...]": "only runs with these settings: where=[svd.rank=50,feature.pool=sum]",
+        "show=[SCALAR,...]": "scalars as in run.json: show=[discovery/residual_max]; all that differ, if left out",
+        "table=NAME": "also gather the rows of this table of every run, with the settings in which they differ",
+        "sql=QUERY": "instead, answer a question over the table runs and the studies' tables (diffgeo[report])",
+        "out=FOLDER": "where to write; outputs/report if left out",
+    },
+    about=(
+        "Writes runs.csv (a row a run), groups.csv (mean and 95 % interval over the runs of a group), TABLE.csv, each "
+        "as Parquet too, and a figure per scalar, and prints the groups.",
+    ),
+    examples={
+        "diffgeo-report outputs by=[svd.rank,feature.pool]": "a grid of runs, averaged over seeds",
+        "diffgeo-report outputs table=spectrum": "all spectra in one table",
+        "diffgeo-report outputs sql='select run, count(*) from discovery group by run'": "any question",
+    },
+    codes=(0, 1, 2, 4, 6, 130),
+)
 
 
 def main() -> None:
     """Entry point of the console command."""
-    words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(_HELP, end="")
-        return
-    with worded_errors():
-        _execute(words)
+    COMMAND.main(_execute)
 
 
-def _execute(words: list[str]) -> None:
-    folders = [Path(word) for word in words if word.partition("=")[0] not in WORDS]
-    given = dict(word.split("=", 1) for word in words if word.partition("=")[0] in WORDS and "=" in word)
-    unknown = [str(f) for f in folders if "=" in str(f) and not f.exists()]
-    if unknown or not folders:
-        raise ConfigError(
-            f"{unknown[0] if unknown else 'no folder'} is given to diffgeo-report; see diffgeo-report --help"
-        )
-    lists = {key: [w.strip() for w in given.get(key, "").strip("[]").split(",") if w.strip()] for key in WORDS[:3]}
+def _execute(words: Words) -> None:
+    folders, given = [Path(word) for word in words.plain], words.given
+    if not folders:
+        raise ConfigError("no folder is given to diffgeo-report; see diffgeo-report --help")
+    lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
     import pandas as pd
 
@@ -63,7 +58,7 @@ def _execute(words: list[str]) -> None:
     if "sql" in given:
         print(gathering.query(runs, given["sql"]).to_string(index=False))
         return
-    out = Path(given.get("out", "outputs/report"))
+    out = words.path("out", Path("outputs/report"))
     by = lists["by"] or gathering.deciding(runs)
     scalars = gathering.compared(runs, lists["show"])
     groups = gathering.grouped(runs, by, scalars)

@@ -34,7 +34,7 @@ from diffgeo.studies import Context, shareable
 from diffgeo.team import is_first, team
 from diffgeo.tracking import tracking
 
-__all__ = ["execute", "versions"]
+__all__ = ["execute", "prepare", "quiet", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,10 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
     interruption = Interruption()
     if not is_first():
         return scalars, _help(cfg, interruption, earlier)
-    with _quiet(), _manifest(cfg, folder, scalars) as facts:
+    with quiet(), _manifest(cfg, folder, scalars) as facts:
         check(cfg)
         clear_temporary(folder)
-        context = _prepare(cfg, interruption, earlier)
+        context = prepare(cfg, interruption, earlier)
         facts["model"] = {
             "name": context.model.name,
             "source": context.model.source,
@@ -87,9 +87,9 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
 
 def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> Context:
     """Work through the studies beside the first process, which finds in the store what was computed here."""
-    with _quiet():
+    with quiet():
         check(cfg)
-        context = _prepare(cfg, interruption, earlier)
+        context = prepare(cfg, interruption, earlier)
         with interruption.listening():
             for name in context.team.from_both_ends(list(cfg.study)):
                 assist(name, context, cfg.study[name])
@@ -99,7 +99,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Send warnings to the log, less those of libraries about their own future."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|diffusers)\b")
@@ -111,7 +111,18 @@ def _quiet() -> Iterator[None]:
             logging.captureWarnings(False)
 
 
-def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -> Context:
+def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Context | None = None) -> Context:
+    """Load the model and what reads its pictures.
+
+    Args:
+        cfg: typed settings, checked.
+        interruption: tells loops to stop early.
+        earlier: a context that is used again where its settings allow.
+
+    Raises:
+        DiffgeoError: a model, predictor, device or block that is not there.
+    """
+    interruption = Interruption() if interruption is None else interruption
     torch.manual_seed(cfg.seed)
     if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
         return earlier.with_settings(cfg, interruption)

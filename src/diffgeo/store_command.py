@@ -2,66 +2,67 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffgeo.cli import worded_errors
 from diffgeo.errors import ConfigError
+from diffgeo.words import Command, Words
 
 if TYPE_CHECKING:
     from diffgeo.store import Store
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
 
-_HELP = """\
-diffgeo-store: results that diffgeo keeps from run to run.
-
-Usage: diffgeo-store ls | verify | prune [path=FOLDER] [max_gb=NUMBER]
-
-  ls        what it holds, by kind
-  verify    read every entry, remove the damaged ones; exit code 8 where there were any
-  prune     remove the entries used least recently until it is no larger than max_gb (20; 0 empties it), and what killed
-            processes left
-
-  path      the folder; if left out, that of the environment variable DIFFGEO_STORE, or diffgeo/store in the user's
-            cache folder. A run takes another one with store.path=FOLDER, and none with store.enabled=false.
-"""
+COMMAND = Command(
+    "diffgeo-store",
+    "results that diffgeo keeps from run to run.",
+    ("ls | verify | prune [path=FOLDER] [max_gb=NUMBER]",),
+    {
+        "ls": "what it holds, by kind",
+        "verify": "read every entry and remove the damaged ones; exit code 8 where there were any",
+        "prune": "remove the entries used least recently until it is no larger than max_gb, and what killed processes "
+        "left",
+        "path=FOLDER": "the store; if left out, that of the environment variable DIFFGEO_STORE, or diffgeo/store in "
+        "the user's cache folder",
+        "max_gb=NUMBER": "size in 10⁹ bytes, 20 if left out; 0 empties the store",
+    },
+    about=("A run takes another store with store.path=FOLDER, and none with store.enabled=false.",),
+    examples={
+        "diffgeo-store ls": "how much is kept",
+        "diffgeo-store prune max_gb=5": "make room",
+        "diffgeo-store verify path=/shared/store": "check a store that several machines use",
+    },
+    codes=(0, 1, 2, 6, 8, 130),
+)
 DAMAGED = 8
 """Exit code of ``verify`` where entries were damaged."""
 
 
 def main() -> None:
     """Entry point of the console command."""
-    words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(_HELP, end="")
-        return
-    with worded_errors():
-        code = _execute(words[0], words[1:])
-    raise SystemExit(code)
+    COMMAND.main(_execute)
 
 
-def _execute(action: str, words: list[str]) -> int:
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    unknown = [word for word in words if word.partition("=")[0] not in ("path", "max_gb") or "=" not in word]
-    if action not in ("ls", "verify", "prune") or unknown:
-        raise ConfigError(f"{(unknown or [action])[0]} is no argument of diffgeo-store; see diffgeo-store --help")
+def _execute(words: Words) -> int:
+    if len(words.plain) != 1:
+        what = "no action" if not words.plain else " ".join(words.plain)
+        raise ConfigError(f"{what} is given to diffgeo-store; say one of {', '.join(COMMAND.actions)}")
+    asked = words.given.get("max_gb", "20")
     try:
-        most = float(given.get("max_gb", 20))
+        most = float(asked)
     except ValueError:
         most = -1.0
     if not 0 <= most < float("inf"):
-        raise ConfigError(f"max_gb={given['max_gb']} is not possible; allowed: 0 or more")
+        raise ConfigError(f"max_gb={asked} is not possible; allowed: a number, 0 or more")
     from diffgeo.store import Store, store_folder  # torch is slow to import
 
-    folder = Path(given["path"]) if "path" in given else store_folder()
+    folder = words.path("path", Path()) if "path" in words.given else store_folder()
     if folder is None:
         raise ConfigError("DIFFGEO_STORE is empty, so there is no store; name one with path=FOLDER")
     store = Store(folder, max_bytes=int(most * 1e9))
-    return {"ls": _ls, "verify": _verify, "prune": _prune}[action](store)
+    return {"ls": _ls, "verify": _verify, "prune": _prune}[words.plain[0]](store)
 
 
 def _ls(store: Store) -> int:

@@ -76,7 +76,7 @@ def test_an_experiment_alone_runs_at_the_papers_size():
 
 
 def test_only_takes_single_experiments_and_whole_papers():
-    chosen = paper.plan(["only=[p23b,p23a/fig9]", "seed=3"], config_folder())
+    chosen = paper.plan(paper.COMMAND.parse(["only=[p23b,p23a/fig9]", "seed=3"]), config_folder())
     assert chosen.names == ["p23a/fig9", *(n for n in paper.experiments(config_folder()) if n.startswith("p23b/"))]
     assert chosen.overrides == ["seed=3"]
     assert chosen.scale == "small"
@@ -87,7 +87,7 @@ def test_only_takes_single_experiments_and_whole_papers():
 )
 def test_a_wrong_word_is_refused_with_what_is_meant(word, hint):
     with pytest.raises(ConfigError, match=hint):
-        paper.plan([word], config_folder())
+        paper.plan(paper.COMMAND.parse([word]), config_folder())
 
 
 def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):

@@ -138,4 +138,4 @@ def test_the_same_run_counts_once(runs):
 
 
 def test_help(capsys):
-    assert "Usage: diffgeo-report" in says(capsys, "--help")[1]
+    assert "diffgeo-report FOLDER" in says(capsys, "--help")[1]

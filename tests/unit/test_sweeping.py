@@ -42,7 +42,7 @@ def test_a_child_that_always_dies_is_given_up(tmp_path):
     with pytest.raises(WorkerError, match=r"SIGKILL .* at each of 2 tries; if memory ran out"):
         isolated(exec, DIES.format(file=str(calls)) + "os.kill(os.getpid(), signal.SIGKILL)", retries=1)
     assert calls.read_text() == "xx"
-    assert WorkerError.exit_code == 8
+    assert WorkerError.exit_code == 9
 
 
 def test_the_worker_itself_does_not_load_torch():

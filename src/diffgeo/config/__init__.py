@@ -6,9 +6,11 @@ torch is even imported. ``check`` then looks at what no single field can know. T
 
 from diffgeo.config.checks import check
 from diffgeo.config.composition import (
+    GROUP_SCHEMAS,
     config_folder,
     leaf_keys,
     nearest,
+    raw,
     register,
     typed,
 )
@@ -76,6 +78,7 @@ __all__ = [
     "FrequencyConfig",
     "GlobalConsistencyConfig",
     "GolubKahanConfig",
+    "GROUP_SCHEMAS",
     "GuidanceConfig",
     "METHODS",
     "MODEL_SCHEMAS",
@@ -106,6 +109,7 @@ __all__ = [
     "config_folder",
     "leaf_keys",
     "nearest",
+    "raw",
     "register",
     "typed",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -25,33 +27,31 @@ from diffgeo.config.schemas import (
 from diffgeo.config.studies import STUDY_SCHEMAS
 from diffgeo.errors import ConfigError
 
-__all__ = ["config_folder", "leaf_keys", "nearest", "register", "typed"]
+__all__ = ["GROUP_SCHEMAS", "config_folder", "leaf_keys", "nearest", "raw", "register", "typed"]
+
+GROUP_SCHEMAS: dict[str, Mapping[str, type]] = {
+    "model": MODEL_SCHEMAS,
+    "data": {"data": DataConfig},
+    "schedule": {"schedule": ScheduleConfig},
+    "feature": {"feature": FeatureConfig},
+    "svd": SVD_SCHEMAS,
+    "edit": EDIT_SCHEMAS,
+    "predictor": PREDICTOR_SCHEMAS,
+    "metric": {"metric": MetricConfig},
+    "study": STUDY_SCHEMAS,
+    "scale": {"scale": ScaleConfig},
+    "tracking": {"tracking": TrackingConfig},
+}
+"""Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives."""
 
 
 def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
-    groups: dict[str, type] = {
-        "data": DataConfig,
-        "schedule": ScheduleConfig,
-        "feature": FeatureConfig,
-        "metric": MetricConfig,
-        "scale": ScaleConfig,
-        "tracking": TrackingConfig,
-    }
-    for group, schema in groups.items():
-        store.store(group=f"schema/{group}", name=group, node=schema)
-    for name, schema in MODEL_SCHEMAS.items():
-        store.store(group="schema/model", name=name, node=schema)
-    for name, schema in SVD_SCHEMAS.items():
-        store.store(group="schema/svd", name=name, node=schema)
-    for name, schema in EDIT_SCHEMAS.items():
-        store.store(group="schema/edit", name=name, node=schema)
-    for name, schema in PREDICTOR_SCHEMAS.items():
-        store.store(group="schema/predictor", name=name, node=schema)
-    for name, schema in STUDY_SCHEMAS.items():
-        store.store(group="schema/study", name=name, node=schema)
+    for group, schemas in GROUP_SCHEMAS.items():
+        for name, schema in schemas.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
 
 
 def config_folder() -> Path:
@@ -65,6 +65,12 @@ def config_folder() -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError("diffgeo's conf/ folder is missing; reinstall the package")
+
+
+def raw(path: Path) -> dict[str, Any]:
+    """A file of ``conf/`` as it is written, references unresolved."""
+    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def typed(cfg: DictConfig) -> Config:

@@ -380,13 +380,14 @@ class Context:
         where = {"model": self.model.editor.fingerprint, "f": {k: v for k, v in name.items() if k != "t"}}
 
         def measure() -> int:
-            found = probe_block_size(JacobianOperator(f, x, chunk_size=chunk), rank)
+            found = probe_block_size(JacobianOperator(f, x, chunk_size=chunk), rank, tol=settings["tol"])
             log.info("svd.probe: blocks of %d columns", found)
             return found
 
-        key = ("block", rank, *(str(value) for value in where["f"].values()))
+        key = ("block", rank, settings["tol"], *(str(value) for value in where["f"].values()))
         if key not in self._fitting:
-            self._fitting[key] = kept_block_size(self.store, where | place | {"rank": rank, "chunk": chunk}, measure)
+            asked = {"rank": rank, "tol": settings["tol"], "chunk": chunk}
+            self._fitting[key] = kept_block_size(self.store, where | place | asked, measure)
         return self._fitting[key]
 
     @property

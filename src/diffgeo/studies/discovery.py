@@ -23,9 +23,10 @@ from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.work import Work, basis_work, picture_work, total, traversal_work
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
+__all__ = ["run", "work"]
 
 Row = dict[str, Any]
 
@@ -63,6 +64,17 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         tensors["frames"] = torch.cat(frames)
         frame_table.insert(0, "frame", range(len(frame_table)))
     return Result("discovery", table, _scalars(table), tensors, {"traversals": frame_table})
+
+
+def work(context: Context, cfg: DiscoveryConfig) -> Work:
+    """What :func:`run` computes: the samples' bases, and the pictures of the traversals."""
+    parts, k = [], min(cfg.directions, context.cfg.svd.rank)
+    for sample in context.samples:
+        for _, t in context.edit_times:
+            key = ("discovery", sample.index, t)
+            pictures = picture_work(context, key, t, k * context.cfg.edit.frames)
+            parts += [basis_work(context, sample, t), traversal_work(context, key, t, k), pictures]
+    return total(parts)
 
 
 def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None]:

@@ -35,9 +35,10 @@ from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.statistics import monte_carlo_p
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.work import Work, basis_work, move_work, picture_work, total
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
+__all__ = ["run", "work"]
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,21 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
     return Result("global_consistency", table, _scalars(table, more), tensors, more)
+
+
+def work(context: Context, cfg: GlobalConsistencyConfig) -> Work:
+    """What :func:`run` computes: the samples' bases, and three pictures a direction of every held-out sample."""
+    samples = context.first_samples(max(3, context.cfg.data.samples))
+    if len(samples) < 3:
+        return Work()
+    parts, k = [], min(cfg.directions, context.cfg.svd.rank)
+    for _, t in context.edit_times:
+        parts += [basis_work(context, sample, t) for sample in samples]
+        for sample in samples[_first_held_out(samples) :] if cfg.edit and context.predictor is not None else []:
+            key = ("global_consistency", sample.index, t)
+            parts += [move_work(context, (key, i), 3) for i in range(k)]
+            parts.append(picture_work(context, key, t, 3 * k))
+    return total(parts)
 
 
 def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:

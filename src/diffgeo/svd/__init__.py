@@ -20,6 +20,7 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import finish, thin_svd
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.conversation import stacked, together
+from diffgeo.svd.cost import Passes, expected_passes, forms_whole
 from diffgeo.svd.dense import dense
 from diffgeo.svd.golub_kahan import (
     default_block_size,
@@ -36,9 +37,11 @@ __all__ = [
     "SOLVERS",
     "Certificate",
     "LocalBasis",
+    "Passes",
     "decompose",
     "default_block_size",
     "energy",
+    "expected_passes",
     "local_bases",
     "local_basis",
     "probe_block_size",
@@ -52,10 +55,6 @@ SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "dense": dense,
 }
 """Solvers by the name that ``svd=`` takes."""
-
-SMALL = 256
-"""Smaller side of J up to which all of J is formed in place of ``golub_kahan``: so many vjps take about a second less
-than the jvps of a few directions."""
 
 _SETTING_TO_RAISE = {"randomized": "svd.power_steps", "dense": "svd.tol (J's own precision is the limit)"}
 
@@ -156,7 +155,7 @@ def local_bases(
         raise ShapeError(f"xs has shape {tuple(xs.shape)}; expected a batch (B, C, H, W)")
     first = JacobianOperator(f, xs[:1], chunk_size=chunk_size)
     _check(first, rank, None, solver, tol, options)
-    if solver != "golub_kahan" or _is_cheaper_dense(first, rank):
+    if solver != "golub_kahan" or forms_whole(first.shape, rank, solver):
         common: dict[str, Any] = {"solver": solver, "tol": tol, "seed": seed, "chunk_size": chunk_size}
         return [local_basis(f, x, rank, on_pass=on_pass, **common, **options) for x in xs]
     width = options.get("block_size") or default_block_size(xs.device)
@@ -295,14 +294,9 @@ def _warn(basis: LocalBasis, *, rough: bool = False) -> LocalBasis:
 def _solve(
     jacobian: JacobianOperator, rank: int, solver: str, tol: float, seed: int, options: dict[str, Any]
 ) -> LocalBasis:
-    if solver == "dense" or (solver == "golub_kahan" and _is_cheaper_dense(jacobian, rank)):
+    if forms_whole(jacobian.shape, rank, solver):
         return dense(jacobian, rank, tol=tol)
     return SOLVERS[solver](jacobian, rank, tol=tol, seed=seed, **options)
-
-
-def _is_cheaper_dense(jacobian: JacobianOperator, rank: int) -> bool:
-    """Whether all of J costs no more than its leading directions by ``golub_kahan``."""
-    return 4 * rank >= min(jacobian.shape) or min(jacobian.shape) <= SMALL
 
 
 def _solve_share(

@@ -29,12 +29,12 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import Columns, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
+from diffgeo.svd.cost import expected_passes
 from diffgeo.svd.dense import dense
 
 __all__ = [
     "default_block_size",
     "default_budget",
-    "expected_passes",
     "golub_kahan",
     "golub_kahan_routine",
     "probe_block_size",
@@ -83,22 +83,19 @@ def default_budget(rank: int) -> int:
     return max(40 * rank, 400)
 
 
-def expected_passes(rank: int, block_size: int) -> float:
-    """About how many passes it takes: 6 a direction for the Krylov space, and some 8 steps to settle.
-
-    Fitted to the shipped model at T (docs/performance.md); spectra that fall more slowly take more.
-    """
-    return 6 * rank + 16 * block_size
-
-
 def probe_block_size(
-    jacobian: JacobianOperator, rank: int, candidates: Sequence[int] = (2, 3, 4, 6, 8, 12, 16, 24)
+    jacobian: JacobianOperator,
+    rank: int,
+    *,
+    tol: float = 1e-4,
+    candidates: Sequence[int] = (2, 3, 4, 6, 8, 12, 16, 24),
 ) -> int:
     """The block size that should be quickest here: measured time a step, times the steps that it will take.
 
     Args:
         jacobian: J; some 200 passes are spent on it.
         rank: n.
+        tol: as for :func:`golub_kahan`.
         candidates: block sizes to try.
 
     Returns:
@@ -114,7 +111,8 @@ def probe_block_size(
             began = perf_counter()
             jacobian.rmv(u).sum().item(), jacobian.mv(v).sum().item()  # .item() waits for the device
             times.append(perf_counter() - began)
-        return min(times) * expected_passes(rank, width) / (2 * width)
+        passes = expected_passes(jacobian.shape, rank, solver="golub_kahan", tol=tol, block_size=width, max_passes=None)
+        return min(times) * passes.about / (2 * width)
 
     fitting = [width for width in candidates if 4 * width <= min(m, d)] or [1]
     return min(fitting, key=seconds)
