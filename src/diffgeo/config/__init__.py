@@ -12,6 +12,7 @@ from diffgeo.config.composition import (
     register,
     typed,
 )
+from diffgeo.config.instances import instance, source_files
 from diffgeo.config.schemas import (
     EDIT_SCHEMAS,
     MODEL_SCHEMAS,
@@ -104,8 +105,10 @@ __all__ = [
     "VARIANTS",
     "check",
     "config_folder",
+    "instance",
     "leaf_keys",
     "nearest",
     "register",
+    "source_files",
     "typed",
 ]

@@ -36,12 +36,14 @@ def register() -> None:
         "data": DataConfig,
         "schedule": ScheduleConfig,
         "feature": FeatureConfig,
-        "metric": MetricConfig,
         "scale": ScaleConfig,
         "tracking": TrackingConfig,
     }
     for group, schema in groups.items():
         store.store(group=f"schema/{group}", name=group, node=schema)
+    metric = OmegaConf.structured(MetricConfig)
+    OmegaConf.set_struct(metric.extra, False)  # its keys are names of the user's: metric.extra.NAME=… needs no +
+    store.store(group="schema/metric", name="metric", node=metric)
     for name, schema in MODEL_SCHEMAS.items():
         store.store(group="schema/model", name=name, node=schema)
     for name, schema in SVD_SCHEMAS.items():
