@@ -167,7 +167,12 @@ class GolubKahanConfig(SvdConfig):
 
 @dataclass
 class SubspaceConfig(SvdConfig):
-    """Subspace iteration. oversample: extra columns; max_passes: budget, null is 100 a direction."""
+    """Subspace iteration, the papers' algorithm.
+
+    Attributes:
+        oversample: extra columns.
+        max_passes: budget; null is 100 a direction.
+    """
 
     solver: str = "subspace"
     oversample: int = 10
@@ -176,7 +181,12 @@ class SubspaceConfig(SvdConfig):
 
 @dataclass
 class RandomizedConfig(SvdConfig):
-    """Randomised SVD. oversample: extra columns; power_steps: each costs two passes a column."""
+    """Randomised SVD (Halko et al.), of fixed cost.
+
+    Attributes:
+        oversample: extra columns.
+        power_steps: each costs two passes a column.
+    """
 
     solver: str = "randomized"
     oversample: int = 10
@@ -218,7 +228,12 @@ class SingleConfig(EditConfig):
 
 @dataclass
 class ShootingConfig(EditConfig):
-    """Geodesic shooting. steps: pieces of the curve, a side; transport: ``isometric`` (as released) or ``pullback``."""
+    """Geodesic shooting.
+
+    Attributes:
+        steps: pieces of the curve, a side; a multiple of half of ``edit.frames``.
+        transport: ``isometric`` (as released) or ``pullback``.
+    """
 
     method: str = "shooting"
     steps: int = 6
@@ -227,7 +242,12 @@ class ShootingConfig(EditConfig):
 
 @dataclass
 class GuidanceConfig(EditConfig):
-    """x-space guidance (P23b). ``steps`` times, x moves by ``guidance_scale`` times the change of ε that γv makes."""
+    """x-space guidance (P23b): step by step, x moves by a multiple of the change of ε that γv makes.
+
+    Attributes:
+        steps: how often x moves.
+        guidance_scale: multiple of the change of ε.
+    """
 
     method: str = "guidance"
     normalise: bool = False
@@ -237,7 +257,11 @@ class GuidanceConfig(EditConfig):
 
 @dataclass
 class PredictorConfig:
-    """What reads attributes off pictures. kind: set by the choice ``predictor=…``."""
+    """What reads attributes off pictures.
+
+    Attributes:
+        kind: set by the choice ``predictor=…``.
+    """
 
     kind: str = MISSING
 
@@ -395,8 +419,22 @@ class StoreConfig:
 class Config:
     """A run.
 
-    ``study`` maps the name of every study to execute to its settings, in order; ``prompt`` is what a text-to-image
-    model shows.
+    Attributes:
+        model: which diffusion model.
+        data: what is edited.
+        schedule: DDIM schedule and edit timesteps.
+        feature: the feature map f: x → h.
+        svd: how bases are computed.
+        edit: how a latent is moved.
+        predictor: what reads attributes off pictures.
+        metric: how edits are judged.
+        study: the studies to execute, in order, each with its settings.
+        scale: how much is computed.
+        tracking: experiment tracking.
+        store: results that are kept from run to run.
+        prompt: what a text-to-image model shows; null for the others.
+        seed: seeds samples and solvers.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
