@@ -11,8 +11,15 @@ from diffgeo.errors import ConfigError, ShapeError, ValueRangeError
 
 GUIDE = Path(__file__).parents[2] / "docs" / "examples" / "metric"
 STUDIES = "study=[discovery,ablation,disentanglement]"
-SMALL = ["study.ablation.variants=[local,random]", "study.disentanglement.codes=12"]
-SMALL += ["study.disentanglement.draws=5", "study.disentanglement.subspace=0", "study.disentanglement.levels=[]"]
+SMALL = [
+    "study.ablation.variants=[local,random]",
+    "scale.directions=1",
+    "svd.rank=3",
+    *(
+        f"study.disentanglement.{setting}"
+        for setting in ("samples=4", "methods=[local,random]", "codes=12", "draws=5", "subspace=0", "levels=[]")
+    ),
+]
 SHARPNESS = "metric.extra.sharpness._target_=my_metric.Sharpness"
 
 
@@ -28,7 +35,7 @@ def own(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def faces():
     """Settings of a small run of the shipped model, whose predictor the scorecard needs."""
-    return ["model=factor_faces", "model.path=factor_faces", "scale=smoke", "schedule.steps=4", "data.samples=3"]
+    return ["model=factor_faces", "model.path=factor_faces", "scale=smoke", "schedule.steps=4", "data.samples=1"]
 
 
 def test_the_guides_metric_reaches_every_table_the_scorecard_and_the_manifest(own, faces, tiny_run):
@@ -60,10 +67,8 @@ def test_the_guides_metric_reaches_every_table_the_scorecard_and_the_manifest(ow
     columns = {column for name in ("discovery", "discovery_traversals", "ablation") for column in tables[name]}
     columns |= set(edits) | set(card["metric"])
     predicted = {column.removeprefix("delta_") for column in columns if column.startswith("delta_")}
-    assert {c for c in columns if not c.startswith(("delta_", "dependency"))} - predicted - {
-        "sharpness",
-        "variation",
-    } <= (TAKEN), "a metric could be called like a column"
+    free = {c for c in columns if not c.startswith(("delta_", "dependency"))} - predicted - TAKEN
+    assert free == {"sharpness", "variation"}, "a metric could be called like a column"
 
 
 def test_a_plus_before_the_key_does_no_harm(own, tiny_run):
@@ -79,7 +84,7 @@ def test_a_plus_before_the_key_does_no_harm(own, tiny_run):
         (["metric.extra.sharpness=3"], ConfigError, ["metric.extra.sharpness=3", "_target_"]),
         (["metric.extra.psnr._target_=my_metric.Sharpness"], ConfigError, ["metric.extra.psnr", "do not use yet"]),
         (["metric.extra.m._target_=nowhere.Sharpness"], ConfigError, ["metric.extra.m._target_", "PYTHONPATH"]),
-        (["metric.extra.m._target_=my_metric.Sharp"], ConfigError, ["metric.extra.m._target_=my_metric.Sharp", "Name"]),
+        (["metric.extra.m._target_=my_metric.Sharp"], ConfigError, ["my_metric.Sharp", "package.module.Name"]),
         ([SHARPNESS, "metric.extra.sharpness.flor=1"], ConfigError, ["flor", "give the arguments"]),
         (
             ["metric.extra.m={_target_: my_metric.Sharpness, _partial_: true}"],
@@ -90,7 +95,7 @@ def test_a_plus_before_the_key_does_no_harm(own, tiny_run):
         (
             ["metric.extra.m={_target_: torch.add, _partial_: true}"],
             ShapeError,
-            ["metric.extra.m returned (2, 3, 16, 16)"],
+            ["metric.extra.m returned (2, 3,"],
         ),
         (["metric.extra.m={_target_: bad.nothing, _partial_: true}"], ValueRangeError, ["metric.extra.m", "2 of 2"]),
     ],
