@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def _present(entry: Any) -> Any:
     (title, value), *_ = entry.items()
+    if value == "cards.md":
+        return {title: [value, *({folder.name: f"cards/{folder.name}.md"} for folder in _cards())]}
     if isinstance(value, list):
         left = [part for part in map(_present, value) if part]
         return {title: left} if left else None
@@ -59,8 +61,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """The order of modules as a picture; links that leave ``docs/`` as what they name."""
     if page.file.src_uri == "architecture.md":
         markdown = re.sub(r"```\nerrors ─▶.*?```", lambda _: _order(), markdown, flags=re.DOTALL)
-    if page.file.src_uri == "configuration.md":
-        markdown = markdown.replace("<!-- every setting -->", _settings())
+    for marker, make in MARKERS.items():
+        if marker in markdown:
+            markdown = markdown.replace(marker, make())
     return re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?!#)([^)#\s]+)(#[^)]*)?\)", _outside, markdown)
 
 
@@ -163,14 +166,15 @@ def _settings() -> str:
             own = {field.name for field in fields(variant)} - inherited
             name = _choice_of(variant)
             if own:
-                lines += ["", f"### {group}={name}", "", _sentence(variant), "", *_table(variant, f"{group}.", only=own)]
+                lines += ["", f"### {group}={name}", "", _sentence(variant), ""]
+                lines += _table(variant, f"{group}.", only=own)
     lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
     lines += _choices("study")
     for name, schema in studies.STUDY_SCHEMAS.items():
         lines += ["", f"### study.{name}", "", _sentence(schema), ""]
         if fields(schema):
             lines += _table(schema, f"study.{name}.", folder=f"study/{name}.yaml")
-    lines += ["", "## experiment", "", "A table or figure of the papers as one choice: see [the papers](papers.md).", ""]
+    lines += ["", "## experiment", "", "A table or figure of a paper as one choice: see [the papers](papers.md).", ""]
     lines += _choices("experiment")
     return "\n".join(lines) + "\n"
 
@@ -232,6 +236,27 @@ def _table(schema: type, prefix: str, only: set[str] | None = None, folder: str 
             yield f"| `{prefix}{name}` | {schemas_say.kind_of(schema, name)} | {_value(default)} | {meaning} |"
 
 
+def _scales() -> str:
+    """The sizes of a run, a row each."""
+    rows = []
+    for name in ("smoke", "default", "small", "paper"):
+        size = yaml.safe_load((ROOT / "conf" / "scale" / f"{name}.yaml").read_text())
+        cells = [str(size[key]) for key in ("samples", "steps", "rank", "pairs", "segments")]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _claims() -> str:
+    """Every claim with the experiment that answers it."""
+    from diffgeo.claims import CLAIMS
+
+    lines = ["| source | experiment | what is measured | published |", "|---|---|---|---|"]
+    for claim in CLAIMS:
+        cells = (claim.source, f"`{claim.experiment}`", claim.quantity, claim.published)
+        lines.append(f"| {' | '.join(map(_escaped, cells))} |")
+    return "\n".join(lines)
+
+
 def _value(value: object) -> str:
     if value == "???":
         return "set by the choice"
@@ -246,7 +271,13 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-MADE = {
+MARKERS: dict[str, Callable[[], str]] = {
+    "<!-- every setting -->": _settings,
+    "<!-- scales -->": _scales,
+    "<!-- claims -->": _claims,
+}
+"""Comments in pages that stand for what is made."""
+MADE: dict[str, Callable[[], str]] = {
     "cards.md": _card_list,
     "contributing.md": _contributing,
     "changelog.md": _changelog,

@@ -43,7 +43,7 @@ _COLUMNS = """
     pixel_change variant attribute on_target off_target off_target_max off_target_distance precision
     method local_success ssim psnr identity s_dir target target_held_out dependency_mean dependency_max precision_own
     precision_gain precision_gain_matched transfer_success dci_d dci_c dci_i mig sap factor_vae effect_vote
-    effect_disentanglement effect_completeness
+    effect_gap effect_disentanglement effect_completeness
 """
 TAKEN = frozenset(_COLUMNS.split())
 """Columns of the tables of edits and lines of the scorecard, which a metric of the user's own cannot be called."""
