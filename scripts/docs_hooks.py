@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -77,6 +78,7 @@ def _outside(link: re.Match[str]) -> str:
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """TeX to MathML, which browsers draw without a line of JavaScript."""
+    content = re.sub(r":(?:func|class|meth|mod|data|attr):(?=<code>)", "", content)  # Sphinx's roles in docstrings
     content = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda m: _math(m[1], "inline"), content)
     return re.sub(
         r'<div class="arithmatex">\\\[(.*?)\\\]</div>',
@@ -87,7 +89,11 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
 
 
 def _math(tex: str, display: str) -> str:
-    return convert(html.unescape(tex).strip(), display=display)
+    made = convert(html.unescape(tex).strip(), display=display)
+    if "\\" in made:
+        raise PluginError(f"TeX that is not understood, in: {tex}")
+    # bars that stretch grow taller than what they enclose
+    return re.sub(r"<mo>(&#x02016;|&#x0007C;|\|)</mo>", r'<mo stretchy="false">\1</mo>', made)
 
 
 # Pages made from other files ----------------------------------------------------------------------------------------
@@ -148,7 +154,8 @@ def _order() -> str:
             layer = next(layers)
             boxes.append(f'<span class="layer">{layer[1]}</span>')
         boxes.append(f'<span class="module {layer[0]}">{name}</span><span class="arrow">→</span>')
-    return f'<div class="order" markdown="0">{"".join(boxes)}</div>\n'
+    drawn = "".join(boxes).removesuffix('<span class="arrow">→</span>')
+    return f'<div class="order" markdown="0">{drawn}</div>\n'
 
 
 # Every setting ------------------------------------------------------------------------------------------------------
@@ -197,8 +204,10 @@ GROUPS: dict[str, list[type]] = {
 
 def _choice_of(schema: type) -> str:
     registries = (schemas.SVD_SCHEMAS, schemas.EDIT_SCHEMAS, schemas.PREDICTOR_SCHEMAS)
+    if schema is schemas.TextToImageConfig:
+        return "factor_faces_t2i, sd15, …"
     found = (name for registry in registries for name, one in registry.items() if one is schema)
-    return next(found, "… of text-to-image models")
+    return next(found)
 
 
 def _sentence(schema: type) -> str:
