@@ -235,14 +235,15 @@ def _table(schema: type, prefix: str, only: set[str] | None = None, folder: str 
     """Every field of a schema: key, type, default, meaning."""
     said = schemas_say.documented(schema)
     given = yaml.safe_load((ROOT / "conf" / folder).read_text()) if folder else {}
-    yield "| key | type | default | |"
-    yield "|---|---|---|---|"
+    yield "| key | |"
+    yield "|---|---|"
     for field in fields(schema):
         name = field.name
         if only is None or name in only:
             default = given.get(name, schemas_say.default_of(schema, name))
             meaning = _escaped(said.get(name, "").replace("``", "`"))
-            yield f"| `{prefix}{name}` | {schemas_say.kind_of(schema, name)} | {_value(default)} | {meaning} |"
+            about = f"<small>{schemas_say.kind_of(schema, name)}; {_value(default)}</small>"
+            yield f"| `{prefix}{name}`<br>{about} | {meaning[:1].upper()}{meaning[1:]} |"
 
 
 def _scales() -> str:
@@ -268,9 +269,7 @@ def _claims() -> str:
 
 def _value(value: object) -> str:
     if value == "???":
-        return "set by the choice"
-    if value == {} or value == []:
-        return "`{}`" if value == {} else "`[]`"
+        return "no default"
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).strip().removesuffix("...")
     text = text.strip()
     return f"`{text}`" if len(text) < 90 else f"{len(value)} entries" if isinstance(value, list) else f"`{text[:80]}…`"
