@@ -89,7 +89,9 @@ def place(tmp_path, monkeypatch):
                 block = (ROOT / snippet).read_text()
             (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / title).write_text(block)
+            monkeypatch.delitem(sys.modules, Path(title).stem, raising=False)
         monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)  # what PYTHONPATH=. says
         return tmp_path
 
     yield make
@@ -121,7 +123,7 @@ def check_diffgeo(one, words, place, command, tiny_settings):
         small = [word for word in tiny_settings if word.split("=")[0] not in names]
         small += ["svd.rank=3", f"hydra.run.dir={folder / 'run'}", "study.discovery.directions=1"]
         flags = {"--help", "--cfg"} & set(words)
-        with mock.patch("diffgeo.finishing.draw", return_value={}), mock.patch.object(sys, "path", [".", *sys.path]):
+        with mock.patch("diffgeo.finishing.draw", return_value={}):
             outcome = command(*words, *([] if flags else small), folder=folder / "run")
         assert outcome.code == 0, outcome.err
         assert outcome.out.strip()

@@ -1,6 +1,7 @@
 """``metric.extra``: a metric of the user's own, from the command line to the scorecard, by the guide's own file."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,8 @@ def own(tmp_path, monkeypatch):
     folder = tmp_path / "own"
     shutil.copytree(GUIDE, folder)
     monkeypatch.syspath_prepend(folder)
+    for file in folder.glob("*.py"):
+        monkeypatch.delitem(sys.modules, file.stem, raising=False)
     return folder
 
 
@@ -107,8 +110,6 @@ def test_what_cannot_be_a_metric_fails_at_once_and_in_two_lines(own, tiny_run, o
 
 
 def test_an_edited_metric_is_computed_again(own, tiny_run, tmp_path, monkeypatch):
-    import sys
-
     store = [f"store.path={tmp_path / 'store'}", SHARPNESS, "study=[discovery]"]
 
     def values(*more):
