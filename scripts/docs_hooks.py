@@ -153,8 +153,9 @@ def _order() -> str:
         if layer is None or (layer[0] != "commands" and order.index(name) > max(map(order.index, layer[2]))):
             layer = next(layers)
             boxes.append(f'<span class="layer">{layer[1]}</span>')
-        boxes.append(f'<span class="module {layer[0]}">{name}</span><span class="arrow">→</span>')
-    drawn = "".join(boxes).removesuffix('<span class="arrow">→</span>')
+        arrow = "" if name == order[-1] else '<span class="arrow">→</span>'
+        boxes.append(f'<span class="step"><span class="module {layer[0]}">{name}</span>{arrow}</span>')
+    drawn = "".join(boxes)
     return f'<div class="order" markdown="0">{drawn}</div>\n'
 
 
@@ -163,24 +164,30 @@ def _order() -> str:
 
 def _settings() -> str:
     """Every group, its choices, and every key with type, default and meaning."""
-    lines = ["## The run", "", *_table(schemas.Config, "", only={"prompt", "seed", "device", "study"})]
+    run = _yaml("config.yaml")
+    lines = ["## The run", "", *_table(schemas.Config, "", only={"prompt", "seed", "device"})]
+    chosen = {group: choice for entry in run["defaults"] if isinstance(entry, dict) for group, choice in entry.items()}
     for group, variants in GROUPS.items():
         lines += ["", f"## {group}", "", *_choices(group)]
-        base = variants[0]
-        lines += [_sentence(base), "", *_table(base, f"{group}.")]
+        base, choice = variants[0], chosen.get(group)
+        given = _yaml(f"{group}/{choice}.yaml") if choice else run[group]
+        default = next((one for one in variants[1:] if choice and _choice_of(one) == choice), base)
+        lines += [_sentence(base), "", *_table(base, f"{group}.", given=given, default=default)]
         inherited = {field.name for field in fields(base)}
         for variant in variants[1:]:
             own = {field.name for field in fields(variant)} - inherited
             name = _choice_of(variant)
             if own:
                 lines += ["", f"### {group}={name}", "", _sentence(variant), ""]
-                lines += _table(variant, f"{group}.", only=own)
+                file = ROOT / "conf" / group / f"{name}.yaml"
+                given = _yaml(f"{group}/{name}.yaml") if file.is_file() else {}
+                lines += _table(variant, f"{group}.", only=own, given=given)
     lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
     lines += _choices("study")
     for name, schema in studies.STUDY_SCHEMAS.items():
         lines += ["", f"### study.{name}", "", _sentence(schema), ""]
         if fields(schema):
-            lines += _table(schema, f"study.{name}.", folder=f"study/{name}.yaml")
+            lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
     lines += ["", "## experiment", "", "A table or figure of a paper as one choice: see [the papers](papers.md).", ""]
     lines += _choices("experiment")
     return "\n".join(lines) + "\n"
@@ -231,19 +238,32 @@ def _choices(group: str) -> Iterator[str]:
     yield ""
 
 
-def _table(schema: type, prefix: str, only: set[str] | None = None, folder: str | None = None) -> Iterator[str]:
-    """Every field of a schema: key, type, default, meaning."""
+def _yaml(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((ROOT / "conf" / name).read_text())
+    return read
+
+
+def _table(
+    schema: type,
+    prefix: str,
+    *,
+    only: set[str] | None = None,
+    given: dict[str, Any] | None = None,
+    default: type | None = None,
+) -> Iterator[str]:
+    """Every field of a schema: key, type, default (as ``given``, else that of the default choice), meaning."""
     said = schemas_say.documented(schema)
-    given = yaml.safe_load((ROOT / "conf" / folder).read_text()) if folder else {}
     yield "| key | |"
     yield "|---|---|"
     for field in fields(schema):
         name = field.name
         if only is None or name in only:
-            default = given.get(name, schemas_say.default_of(schema, name))
+            value = (given or {}).get(name, schemas_say.default_of(default or schema, name))
             meaning = _escaped(said.get(name, "").replace("``", "`"))
-            about = f"<small>{schemas_say.kind_of(schema, name)}; {_value(default)}</small>"
-            yield f"| `{prefix}{name}`<br>{about} | {meaning[:1].upper()}{meaning[1:]} |"
+            about = f"<small>{schemas_say.kind_of(schema, name)}; {_value(value)}</small>"
+            if meaning[1:2].islower():  # a word, not a symbol
+                meaning = meaning[0].upper() + meaning[1:]
+            yield f"| `{prefix}{name}`<br>{about} | {meaning} |"
 
 
 def _scales() -> str:
