@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint typecheck check format bench wheel clean
+.PHONY: help setup run test test-slow lint typecheck docs docs-serve check format bench wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -35,6 +35,12 @@ lint: $(READY) ## style and docstrings
 
 typecheck: $(READY) ## static types, strict
 	$(BIN)/mypy
+
+docs: $(READY) ## build the documentation into build/docs, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(READY) ## show the documentation at localhost:8000, rebuilt as you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dirtyreload $(ARGS)
 
 check: lint typecheck test ## everything that CI checks
 

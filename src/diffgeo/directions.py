@@ -86,6 +86,18 @@ class Directions:
     ) -> Directions:
         """Directions of a model at t, with the model's identity filled in.
 
+        Args:
+            found: the directions, unit columns (m, k), with their scores.
+            model: that they were found on.
+            t: timestep of the latents.
+            block: of the feature map.
+            pool: of the feature map, ``"sum"`` or None.
+            labels: what each does, k of them, or None.
+            provenance: anything that plain JSON can hold.
+
+        Returns:
+            The set, its tensors on the CPU.
+
         Raises:
             DirectionsError: a label for each direction is missing.
         """
@@ -107,6 +119,12 @@ class Directions:
 
     def check(self, model: DiffusionModel, *, t: int, block: str, pool: str | None) -> None:
         """Whether the directions mean anything for this model, timestep and feature map.
+
+        Args:
+            model: that they shall be used on; compared by its weights.
+            t: timestep of the latents there.
+            block: of the feature map there.
+            pool: of the feature map there, ``"sum"`` or None.
 
         Raises:
             DirectionsError: they do not; the message says what differs.
@@ -130,6 +148,9 @@ def save_directions(path: str | Path, directions: Directions) -> Path:
     Args:
         path: of the file, ending in ``.safetensors``.
         directions: what to write.
+
+    Returns:
+        The file, ``~`` expanded.
 
     Raises:
         DirectionsError: the suffix is another one, or the columns are not unit vectors.
@@ -158,6 +179,12 @@ def save_directions(path: str | Path, directions: Directions) -> Path:
 
 def load_directions(path: str | Path) -> Directions:
     """Read a direction set; :meth:`Directions.check` then says whether it fits a model.
+
+    Args:
+        path: a file that :func:`save_directions` wrote.
+
+    Returns:
+        The set, its tensors on the CPU.
 
     Raises:
         DirectionsError: the file is missing, damaged, no direction set, or of a later format.

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from diffgeo.config import source_files
 from diffgeo.data.images import list_images
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.models import shipped_folder
@@ -157,6 +158,7 @@ def _determinants(name: str, context: Context, settings: Any) -> dict[str, Any]:
         "perceptual": context.perceptual.name,
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
+        "own metrics": [file_digest(path) for path in source_files(cfg.metric.extra)],
     }
 
 

@@ -129,7 +129,11 @@ class JacobianOperator:
         return self._columnwise(product, u, self.h.shape, "J^T U")
 
     def dense(self) -> Tensor:
-        """J as a matrix (m, d), by the cheaper side: min(m, d) passes."""
+        """J as a matrix, by the cheaper side: min(m, d) passes.
+
+        Returns:
+            Shape (m, d), in the dtype of x.
+        """
         m, d = self.shape
         if m <= d:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T

@@ -13,19 +13,31 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffgeo.config import ClassifierConfig, ClipConfig, Config, ModelConfig, StoreConfig, TextToImageConfig, check
+from diffgeo.config import (
+    ClassifierConfig,
+    ClipConfig,
+    Config,
+    MetricConfig,
+    ModelConfig,
+    StoreConfig,
+    TextToImageConfig,
+    check,
+    instance,
+)
+from diffgeo.errors import ConfigError
 from diffgeo.finishing import assist, finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.perceptual import lpips_weights
+from diffgeo.metrics.pictures import PictureMetric, try_out
 from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
 from diffgeo.results import atomic, clear_temporary
@@ -124,8 +136,9 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     """
     interruption = Interruption() if interruption is None else interruption
     torch.manual_seed(cfg.seed)
+    extra = _extra_metrics(cfg.metric)
     if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
-        return earlier.with_settings(cfg, interruption)
+        return _checked(replace(earlier.with_settings(cfg, interruption), extra_metrics=extra))
     store = _store(cfg.store)
     own_team = team(None if store is None else store.folder, cpu=cfg.device == "cpu")
     device = resolve_device(own_team.device if own_team.device and cfg.device in ("auto", "cuda") else cfg.device)
@@ -142,13 +155,36 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     )
     own = None if m.predictor is None else load_predictor(m.predictor, device=device)
     reader = _predictor(cfg, own, device)
-    context = Context(model, cfg, reader, interruption, own, store=store, team=own_team)
+    context = Context(model, cfg, reader, interruption, own, store=store, team=own_team, extra_metrics=extra)
     # what can be wrong with the settings on this model shows now, not after minutes
     model.feature_map(model.schedule.T, cfg.feature.block)
+    _checked(context)
     measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
     if measure != "lpips" and not file.is_file():
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
+    return context
+
+
+def _extra_metrics(cfg: MetricConfig) -> dict[str, PictureMetric]:
+    """The user's own metrics, by name."""
+    found = {name: instance(f"metric.extra.{name}", node) for name, node in cfg.extra.items()}
+    for name, metric in found.items():
+        if not callable(metric) or isinstance(metric, type):
+            raise ConfigError(
+                f"metric.extra.{name} is a {type(metric).__name__}, which cannot be called with pictures; name a class "
+                f"with __call__, or a function and say metric.extra.{name}._partial_=true"
+            )
+    return found
+
+
+def _checked(context: Context) -> Context:
+    """The same context, after its own metrics were tried out on noise of the pictures' size."""
+    taken = set() if context.predictor is None else set(context.predictor.names) & set(context.extra_metrics)
+    if taken:
+        name = sorted(taken)[0]
+        raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor; choose another name")
+    try_out(context.extra_metrics, context.model.picture_size, context.model.device)
     return context
 
 

@@ -156,7 +156,15 @@ def ddim_invert(
 
 
 def initial_noise(model: DiffusionModel, seeds: list[int]) -> Tensor:
-    """x_T for each seed, shape (len(seeds), C, H, W); a sample does not depend on its neighbours in the batch."""
+    """x_T for each seed: standard normal noise, drawn on the CPU so that devices agree.
+
+    Args:
+        model: whose latents they are.
+        seeds: one a sample; a sample does not depend on its neighbours.
+
+    Returns:
+        Shape (len(seeds), C, H, W), on the model's device, in its dtype.
+    """
     draws = [torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(draws).to(model.device, model.dtype)
 

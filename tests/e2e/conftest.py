@@ -12,7 +12,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
+from torch import nn
 
 from diffgeo import cli
 from diffgeo.errors import ConvergenceWarning
@@ -116,6 +118,21 @@ def tiny_run(tiny_settings, tmp_path_factory):
             return run_cli(*settings, f"hydra.run.dir={folder}", *overrides, folder=folder)
 
     return run
+
+
+class Colours(nn.Module):
+    """Logits: each channel's mean, ten times."""
+
+    def forward(self, x):
+        return 10 * x.mean(dim=(2, 3))
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    """File of a network that reads three attributes off a picture, its colours."""
+    path = tmp_path_factory.mktemp("network") / "colours.pt"
+    torch.jit.save(torch.jit.trace(Colours(), torch.zeros(2, 3, 16, 16)), path)
+    return path
 
 
 @pytest.fixture(scope="session")

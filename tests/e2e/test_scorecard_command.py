@@ -2,8 +2,6 @@
 
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 
 from diffgeo.errors import ConfigError
 
@@ -18,20 +16,6 @@ SETTINGS = [
     "svd.rank=3",
     "schedule.edit=[1.0]",
 ]
-
-
-class Colours(nn.Module):
-    """Logits: each channel's mean, ten times."""
-
-    def forward(self, x):
-        return 10 * x.mean(dim=(2, 3))
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory):
-    path = tmp_path_factory.mktemp("network") / "colours.pt"
-    torch.jit.save(torch.jit.trace(Colours(), torch.zeros(2, 3, 16, 16)), path)
-    return path
 
 
 def tables(outcome):

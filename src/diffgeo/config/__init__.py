@@ -14,6 +14,7 @@ from diffgeo.config.composition import (
     register,
     typed,
 )
+from diffgeo.config.instances import instance, source_files
 from diffgeo.config.schemas import (
     EDIT_SCHEMAS,
     MODEL_SCHEMAS,
@@ -107,9 +108,11 @@ __all__ = [
     "VARIANTS",
     "check",
     "config_folder",
+    "instance",
     "leaf_keys",
     "nearest",
     "raw",
     "register",
+    "source_files",
     "typed",
 ]

@@ -35,7 +35,19 @@ from diffgeo.config.studies import (
 )
 from diffgeo.errors import ConfigError, UnsuitableModelError
 
-__all__ = ["check"]
+__all__ = ["TAKEN", "check"]
+
+_COLUMNS = """
+    sample name t t_frac direction frame gamma change change_wanted matched perceptual_measure clipped_change
+    chroma_change label model block pool solver svd_tol steps edit_method edit_normalise seed rank
+    singular_value residual_left residual_right passes converged gap change_low_share path_length largest_step
+    pixel_change variant attribute on_target off_target off_target_max off_target_distance precision
+    method local_success ssim psnr identity s_dir target target_held_out dependency_mean dependency_max precision_own
+    precision_gain precision_gain_matched transfer_success dci_d dci_c dci_i mig sap factor_vae effect_vote
+    effect_gap effect_disentanglement effect_completeness
+"""
+TAKEN = frozenset(_COLUMNS.split())
+"""Columns of the tables of edits and lines of the scorecard, which a metric of the user's own cannot be called."""
 
 
 def check(cfg: Config) -> None:
@@ -75,6 +87,8 @@ def check(cfg: Config) -> None:
     require(right, "edit.method", e.method, f"what edit=… sets; choose edit={e.method} instead")
     choose("metric.perceptual", cfg.metric.perceptual, "auto", "lpips", "factor_features", "rmse")
     require(cfg.metric.identity_size >= 8, "metric.identity_size", cfg.metric.identity_size, "8 or more")
+    for name, node in cfg.metric.extra.items():
+        _check_metric(str(name), node, require)
     p = cfg.predictor
     choose("predictor.kind", p.kind, *PREDICTOR_SCHEMAS)
     right = isinstance(p, PREDICTOR_SCHEMAS[p.kind])
@@ -145,6 +159,16 @@ def _check_objective(cfg: Config, require: Any) -> None:
     for one in wanted:
         study = one.partition("/")[0]
         require(study in cfg.study, "objective", one, f"scalars of the studies that are run ({', '.join(cfg.study)})")
+
+
+def _check_metric(name: str, node: object, require: Any) -> None:
+    """One of the user's own metrics; arguments as in :func:`check`."""
+    key = f"metric.extra.{name}"
+    free = name.isidentifier() and name not in TAKEN and not name.startswith("delta_")
+    require(free, key, "…", "a name of letters, digits and _ that the tables of edits do not use yet")
+    target = node.get("_target_") if isinstance(node, dict) else None
+    named = isinstance(target, str) and all(part.isidentifier() for part in target.split(".")) and "." in target
+    require(named, key, node, f"{key}._target_=package.module.Name, and its arguments as {key}.NAME=VALUE")
 
 
 def _check_study(name: str, study: Any, require: Any, choose: Any) -> None:

@@ -52,6 +52,9 @@ def register() -> None:
     for group, schemas in GROUP_SCHEMAS.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+    metric = OmegaConf.structured(MetricConfig)
+    OmegaConf.set_struct(metric.extra, False)  # its keys are names of the user's: metric.extra.NAME=… needs no +
+    store.store(group="schema/metric", name="metric", node=metric)
 
 
 def config_folder() -> Path:

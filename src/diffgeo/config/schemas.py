@@ -345,12 +345,16 @@ class MetricConfig:
         lpips_weights: torchvision's AlexNet weights, ``alexnet-owt-7be5be79.pth``; torch hub's cache when null.
         identity: a network (TorchScript, ONNX, exported) whose embedding tells people apart; null leaves it out.
         identity_size: side of its pictures in pixels.
+        extra: metrics of your own, name → ``{_target_: package.module.Name, argument: value}``: a callable of edited
+            pictures (B, 3, H, W) and the original (1, 3, H, W), both in [−1, 1], that returns (B,). Every name is a
+            column of the tables of edits and a line of the scorecard.
     """
 
     perceptual: str = "auto"
     lpips_weights: str | None = None
     identity: str | None = None
     identity_size: int = 112
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -43,7 +43,16 @@ __all__ = [
 
 
 def lerp(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
-    """(1 − w) a + w b for each w, shape (len(weights), *a.shape)."""
+    """Along the chord: (1 − w) a + w b for each w.
+
+    Args:
+        a: start, any shape.
+        b: end, same shape.
+        weights: w in [0, 1], shape (k,).
+
+    Returns:
+        shape (k, *a.shape).
+    """
     w = weights.to(a).reshape(-1, *[1] * a.ndim)
     return (1 - w) * a + w * b
 
@@ -285,5 +294,16 @@ def curvedness(bases: Sequence[LocalBasis], *, soft: bool = False) -> Tensor:
 
 
 def semantic_path_length(bases: Sequence[LocalBasis], *, soft: bool = False) -> float:
-    """Σ_l D_geo(T_h⁽ˡ⁾, T_h⁽ˡ⁺¹⁾) (P23a, Table 1); arguments and errors as :func:`curvedness`."""
+    """Σ_l D_geo(T_h⁽ˡ⁾, T_h⁽ˡ⁺¹⁾) (P23a, Table 1).
+
+    Args:
+        bases: at the path's points, in order, at least two, of one shape.
+        soft: with the soft cut.
+
+    Returns:
+        The length, in radians.
+
+    Raises:
+        ShapeError: as :func:`curvedness`.
+    """
     return curvedness(bases, soft=soft).sum().item()

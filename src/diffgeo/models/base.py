@@ -96,11 +96,26 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, t: int) -> Tensor:
-        """The network's raw output at (x, t), its conditioning bound; x (B, C, H, W)."""
+        """The network's raw output at (x, t), its conditioning bound.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            Shape (B, C, H, W), in the network's own parametrisation, or (B, 2C, H, W) with a learned variance.
+        """
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
-        """Pictures (B, 3, H', W') in [−1, 1] from clean latents (B, C, H, W)."""
+        """Pictures from clean latents.
+
+        Args:
+            x0: clean latents, shape (B, C, H, W).
+
+        Returns:
+            Shape (B, 3, H', W'), in [−1, 1].
+        """
 
     @property
     def picture_size(self) -> int:
@@ -109,7 +124,14 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Clean latents (B, C, H, W) from pictures (B, 3, H', W') in [−1, 1]."""
+        """Clean latents from pictures.
+
+        Args:
+            images: shape (B, 3, H', W'), in [−1, 1].
+
+        Returns:
+            Shape (B, C, H, W), on the model's device, in its dtype.
+        """
 
     def predict_noise(self, x: Tensor, t: int) -> Tensor:
         """ε(x, t), whatever the network's own parametrisation.
@@ -146,6 +168,9 @@ class DiffusionModel(ABC):
             block: ``mid``, ``down.i`` or ``up.i``.
             pool: ``"sum"`` over space (P23a) or None (P23b).
             precision: what the network computes in, such as ``torch.bfloat16``; that of its weights where None.
+
+        Returns:
+            A callable: (B, C, H, W) → (B, C', H', W') or, pooled, (B, C').
 
         Raises:
             ValueRangeError: t is outside the schedule.

@@ -72,7 +72,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
         frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
-    return Result("ablation", table, {} if table.empty else _scalars(table), tensors)
+    return Result("ablation", table, {} if table.empty else _scalars(table, list(context.extra_metrics)), tensors)
 
 
 def work(context: Context, cfg: AblationConfig) -> Work:
@@ -197,6 +197,7 @@ def _rows(
     if change is not None and predictor is not None and predictor.names == FACTOR_NAMES:
         targets, size = change.abs().argmax(dim=1), context.model.picture_size
         unseen = off_target_distance(predictor(before), predictor(after), targets, context.perceptual, size=size)
+    own = context.measured(after, before)
     for i, edit in enumerate(edits):
         row: dict[str, Any] = {
             "sample": sample.index,
@@ -213,6 +214,7 @@ def _rows(
             "perceptual_measure": context.perceptual.name,
             "clipped_change": clipped[i].item(),
             "chroma_change": colour[i].item(),
+            **{name: values[i] for name, values in own.items()},
         }
         if change is not None and predictor is not None:
             moved = change[i].abs()
@@ -230,12 +232,13 @@ def _rows(
         yield row
 
 
-def _scalars(table: pd.DataFrame) -> dict[str, float]:
+def _scalars(table: pd.DataFrame, own: list[str]) -> dict[str, float]:
     scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
     for variant, part in table.groupby("variant", sort=False):
         key = str(variant).replace(", ", "_").replace(" ", "_")
         scalars[f"gamma/{key}"] = float(part["gamma"].mean())
         scalars[f"clipped_change/{key}"] = float(part["clipped_change"].mean())
+        scalars |= {f"{name}/{key}": float(part[name].mean()) for name in own}
         if "precision" in part and not math.isnan(part["precision"].mean()):
             scalars[f"precision/{key}"] = float(part["precision"].mean())
             # those that the search for γ brought to the common change; NaN where it brought none

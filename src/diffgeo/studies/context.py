@@ -24,6 +24,7 @@ from diffgeo.memory import device_name, most_that_fits
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
+from diffgeo.metrics.pictures import PictureMetric, measured
 from diffgeo.models import DiffusionModel
 from diffgeo.noise_schedule import CLEAN
 from diffgeo.progress import Display, Interruption
@@ -83,6 +84,7 @@ class Context:
         display: progress bars.
         store: keeps latents, bases and pictures from run to run, or None.
         team: the processes that work at this run.
+        extra_metrics: the user's own, by name; every table of edits has a column of each.
     """
 
     model: DiffusionModel
@@ -93,6 +95,7 @@ class Context:
     display: Display = field(default_factory=Display)
     store: Store | None = None
     team: Team = field(default_factory=Team)
+    extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
@@ -162,6 +165,19 @@ class Context:
         if metric.identity is None:
             return None
         return Identity(load_network(metric.identity, device=self.model.device), size=metric.identity_size)
+
+    def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
+        """Values of the user's own metrics, by name.
+
+        Args:
+            edited: pictures, shape (B, 3, H, W).
+            original: shape (1, 3, H, W).
+
+        Raises:
+            ShapeError: a metric returned anything but (B,).
+            ValueRangeError: it returned NaN or infinity.
+        """
+        return {name: values.tolist() for name, values in measured(self.extra_metrics, edited, original).items()}
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:

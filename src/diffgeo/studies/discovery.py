@@ -4,7 +4,7 @@ Main table ``discovery``, one row per (sample, timestep, direction): singular va
 directions that are traversed, the low-frequency share of the picture's change from −γ to +γ (below a quarter of
 Nyquist), the perceptual length of the traversal (the sum of distances between neighbouring frames) and the share of it
 that its largest step makes (P23b notes that some directions change abruptly; 1 / (frames − 1) is even), and the change
-of every predicted attribute, with a label. Second table
+of every predicted attribute, with a label; metrics of the user's own, the mean over both ends. Second table
 ``discovery_traversals``, one row per frame. Tensors: the frames and the bases.
 """
 
@@ -56,14 +56,16 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         for part in ("U", "s", "V"):
             tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part).cpu()
         pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
-        rows += [{**where, **row} for row in _direction_rows(context, basis, pictures, predicted)]
-        frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted)]
+        own = _own(context, pictures)
+        rows += [{**where, **row} for row in _direction_rows(context, basis, pictures, predicted, own)]
+        frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted, own)]
         frames.append(_to_bytes(pictures.flatten(0, 1)))
     table, frame_table = pd.DataFrame(rows), pd.DataFrame(frame_rows)
     if frames:
         tensors["frames"] = torch.cat(frames)
         frame_table.insert(0, "frame", range(len(frame_table)))
-    return Result("discovery", table, _scalars(table), tensors, {"traversals": frame_table})
+    scalars = _scalars(table, list(context.extra_metrics))
+    return Result("discovery", table, scalars, tensors, {"traversals": frame_table})
 
 
 def work(context: Context, cfg: DiscoveryConfig) -> Work:
@@ -88,7 +90,19 @@ def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tupl
     return pictures.unflatten(0, shape), None if predicted is None else predicted.unflatten(0, shape)
 
 
-def _direction_rows(context: Context, basis: LocalBasis, pictures: Tensor, predicted: Tensor | None) -> list[Row]:
+def _own(context: Context, pictures: Tensor) -> list[dict[str, list[float]]]:
+    """Metrics of the user's own for every frame of each traversal (k, frames, 3, H, W), against its middle frame."""
+    middle = pictures.shape[1] // 2
+    return [context.measured(frames, frames[middle : middle + 1]) for frames in pictures]
+
+
+def _direction_rows(
+    context: Context,
+    basis: LocalBasis,
+    pictures: Tensor,
+    predicted: Tensor | None,
+    own: list[dict[str, list[float]]],
+) -> list[Row]:
     certificate = basis.certificate
     low_shares = _low_shares(pictures[:, -1] - pictures[:, 0])
     lengths, jumps = _paths(context, pictures)
@@ -109,6 +123,8 @@ def _direction_rows(context: Context, basis: LocalBasis, pictures: Tensor, predi
             "largest_step": jumps[i] if i < len(jumps) else float("nan"),
             "perceptual_measure": context.perceptual.name,
         }
+        for name in context.extra_metrics:
+            row[name] = (own[i][name][0] + own[i][name][-1]) / 2 if i < len(own) else float("nan")
         if predicted is not None and context.predictor is not None and i < len(predicted):
             change = predicted[i, -1] - predicted[i, 0]
             row["label"] = label_change(context.predictor.names, change)
@@ -133,13 +149,16 @@ def _low_shares(changes: Tensor) -> list[float]:
     return shares.tolist()
 
 
-def _frame_rows(context: Context, pictures: Tensor, predicted: Tensor | None) -> list[Row]:
+def _frame_rows(
+    context: Context, pictures: Tensor, predicted: Tensor | None, own: list[dict[str, list[float]]]
+) -> list[Row]:
     gammas, middle = context.gammas.tolist(), len(context.gammas) // 2
     rows: list[Row] = []
     for i, frames in enumerate(pictures):
         change = (frames - frames[middle]).square().mean(dim=(1, 2, 3)).sqrt()
         for j, gamma in enumerate(gammas):
             row: Row = {"direction": i, "gamma": gamma, "pixel_change": change[j].item()}
+            row |= {name: values[j] for name, values in own[i].items()}
             if predicted is not None and context.predictor is not None:
                 row |= {name: predicted[i, j, k].item() for k, name in enumerate(context.predictor.names)}
             rows.append(row)
@@ -150,8 +169,8 @@ def _to_bytes(pictures: Tensor) -> Tensor:
     return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
-def _scalars(table: pd.DataFrame) -> dict[str, float]:
-    """Headline numbers; empty when nothing was finished."""
+def _scalars(table: pd.DataFrame, own: list[str]) -> dict[str, float]:
+    """Headline numbers, the user's own metrics among them; empty when nothing was finished."""
     if table.empty:
         return {}
     once = table[table["direction"] == 0]
@@ -163,6 +182,7 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     }
     for t_frac, part in table.groupby("t_frac", sort=False):
         scalars[f"s_first/t_{t_frac:g}"] = float(part.loc[part["direction"] == 0, "singular_value"].mean())
+        scalars |= {f"{name}/t_{t_frac:g}": float(part[name].mean()) for name in own}
         steps = part["largest_step"].dropna()
         if len(steps):
             scalars[f"largest_step/t_{t_frac:g}"] = float(steps.mean())

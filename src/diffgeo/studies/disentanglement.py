@@ -123,7 +123,8 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
         rows += [{**where, **row, "frame": row["frame"] + sum(map(len, frames))} for row in edited.finish()]
         frames += edited.frames
         codes = _codes(context, cfg, found, reference, t)
-        more["scorecard"] += [{**where, **row} for row in scorecard(edited.table(), codes, reference.factors, cfg)]
+        card = scorecard(edited.table(), codes, reference.factors, cfg, own=tuple(context.extra_metrics))
+        more["scorecard"] += [{**where, **row} for row in card]
         labels = edited.labels()
         more["rescoring"] += [{**where, **row} for row in edited.rescoring(labels)]
         more["dependency"] += [{**where, **row} for row in edited.dependency()]
@@ -154,7 +155,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
             )
     table = pd.DataFrame(rows)
     tables = {name: pd.DataFrame(part) for name, part in more.items() if part}
-    scalars = {} if table.empty else _scalars(table, tables)
+    scalars = {} if table.empty else _scalars(table, tables, (*_HEADLINE, *context.extra_metrics))
     if "scorecard" in tables:
         _say(tables["scorecard"])
     if "timing" in tables:
@@ -273,6 +274,7 @@ def _edit(
     clipped, colour = clipped_share(edited) - clipped_share(original), chroma(edited) - chroma(original)
     same = None if context.identity is None else context.identity(edited, original)
     local = scores.local_success(changes, moved=cfg.moved, still=cfg.still)
+    own = context.measured(edited, original)
     frame = sum(map(len, out.frames))
     for i, edit in enumerate(edits):
         row: Row = {
@@ -293,6 +295,7 @@ def _edit(
             "chroma_change": colour[i].item(),
             "identity": math.nan if same is None else same[i].item(),
             "s_dir": math.nan,  # needs the other samples, see finish
+            **{name: values[i] for name, values in own.items()},
         }
         row |= {f"delta_{name}": changes[i, j].item() for j, name in enumerate(reference.names)}
         out.rows.append(row)
@@ -390,11 +393,13 @@ def _say(card: pd.DataFrame) -> None:
         )
 
 
-def _scalars(table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+def _scalars(
+    table: pd.DataFrame, tables: Mapping[str, pd.DataFrame], headline: tuple[str, ...] = _HEADLINE
+) -> dict[str, float]:
     scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
     card = tables["scorecard"]
-    headline = card[card["metric"].isin(_HEADLINE)]
-    for row in headline.dropna(subset=["value"]).to_dict("records"):
+    shown = card[card["metric"].isin(headline)]
+    for row in shown.dropna(subset=["value"]).to_dict("records"):
         key = f"{row['metric']}/{row['method']}/t_{row['t_frac']:g}"
         scalars[key] = float(row["value"])
         if row["metric"].startswith("precision_gain") and not math.isnan(row["low"]):

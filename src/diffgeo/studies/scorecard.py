@@ -48,6 +48,8 @@ def scorecard(
     codes: Mapping[str, Tensor],
     factors: Tensor,
     cfg: DisentanglementConfig,
+    *,
+    own: tuple[str, ...] = (),
 ) -> list[Row]:
     """Rows of the scorecard of one timestep.
 
@@ -56,12 +58,13 @@ def scorecard(
         codes: shape (N', K) by method.
         factors: shape (N', A').
         cfg: of the study.
+        own: columns of the edits' table that hold metrics of the user's own.
     """
     table, changes = edited
     baseline = changes.get("random")
     rows: list[Row] = []
     for method, delta in changes.items():
-        found = dict(_effects(delta, cfg)) | dict(_means(table[table["method"] == method], cfg))
+        found = dict(_effects(delta, cfg)) | dict(_means(table[table["method"] == method], (*OF_EDITS, *own), cfg))
         rows += [_row(method, name, estimate) for name, estimate in found.items()]
         if baseline is not None and method != "random":
             everything = torch.ones(delta.shape[:2], dtype=torch.bool), torch.ones(baseline.shape[:2], dtype=torch.bool)
@@ -103,9 +106,9 @@ def _effects(changes: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str,
     yield from ((f"effect_{name}", found) for name, found in effects.compute().items())
 
 
-def _means(table: pd.DataFrame, cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
+def _means(table: pd.DataFrame, columns: tuple[str, ...], cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
     """Plain columns: a mean over directions a sample, then over samples; infinite and missing values are left out."""
-    for column in OF_EDITS:
+    for column in columns:
         finite = table[column].astype(float)
         finite = finite.where(finite.abs() < math.inf)
         values = finite.groupby(table["sample"], sort=False).mean().dropna()

@@ -71,6 +71,12 @@ class LocalBasis:
     def truncated(self, n: int) -> LocalBasis:
         """The leading n directions; the certificate keeps the cost and tells the gap behind the new last one.
 
+        Args:
+            n: how many, 1 … rank.
+
+        Returns:
+            U of shape (m, n), s of shape (n,), V of shape (d, n); the same object where n is the rank.
+
         Raises:
             ValueRangeError: n is not 1 … rank.
         """

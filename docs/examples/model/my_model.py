@@ -1,0 +1,44 @@
+"""A class-conditional U-Net of pixels, its class bound to the object."""
+
+from torch import Tensor, nn, tensor
+
+from diffgeo.errors import ConfigError
+from diffgeo.models import PixelDiffusion
+from diffgeo.noise_schedule import NoiseSchedule
+
+
+class ClassConditional(PixelDiffusion):
+    """One class of a class-conditional model.
+
+    Args:
+        unet: a diffusers ``UNet2DModel`` with ``num_class_embeds``.
+        schedule: its noise process.
+        label: the class that it shows, 0 … number of classes − 1.
+        name: what the user asked for.
+        source: where the weights came from.
+
+    Raises:
+        ConfigError: the network has no such class.
+    """
+
+    def __init__(self, unet: nn.Module, schedule: NoiseSchedule, label: int, *, name: str, source: str) -> None:
+        classes = unet.config.num_class_embeds or 0
+        if not 0 <= label < classes:
+            raise ConfigError(f"label={label} is not possible; {source} has {classes} classes, counted from 0")
+        super().__init__(unet, schedule, name=name, source=source)
+        self.label = label
+
+    def forward(self, x: Tensor, t: int) -> Tensor:
+        """The network's output for this class."""
+        labels = tensor([self.label], device=x.device).expand(len(x))
+        return self.unet(x, t, class_labels=labels, return_dict=False)[0]
+
+    @property
+    def conditioning(self) -> dict[str, str | float]:
+        """For the record in ``run.json``."""
+        return {"label": self.label}
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What the store tells models apart by: the class belongs to it."""
+        return super().fingerprint | {"label": self.label}

@@ -1,0 +1,313 @@
+"""What MkDocs cannot do by itself: equations as MathML, pages made from the code, links to files of the repository.
+
+Pages are made at build time from what they describe, so that they cannot fall behind: every setting from the schemas
+and ``conf/``, the order of modules from the test that holds it, model cards from beside the weights.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from diffgeo.config import documentation as schemas_say
+from diffgeo.config import schemas, studies
+
+ROOT = Path(__file__).resolve().parent.parent
+ASSETS = ROOT / "src" / "diffgeo" / "assets"
+
+# Pages and equations ------------------------------------------------------------------------------------------------
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Leave pages out of the navigation that are not there."""
+    config.nav = [entry for entry in map(_present, config.nav or []) if entry]
+    return config
+
+
+def _present(entry: Any) -> Any:
+    (title, value), *_ = entry.items()
+    if value == "cards.md":
+        return {title: [value, *({folder.name: f"cards/{folder.name}.md"} for folder in _cards())]}
+    if isinstance(value, list):
+        left = [part for part in map(_present, value) if part]
+        return {title: left} if left else None
+    return entry if value in MADE or (ROOT / "docs" / value).is_file() else None
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made from other files, and the model cards with their pictures."""
+    for name, make in MADE.items():
+        files.append(File.generated(config, name, content=make()))
+    for folder in _cards():
+        card = (folder / "README.md").read_text()
+        files.append(File.generated(config, f"cards/{folder.name}.md", content=_relinked(card, folder)))
+        for picture in folder.glob("*.png"):
+            files.append(File.generated(config, f"cards/{folder.name}/{picture.name}", abs_src_path=str(picture)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """The order of modules as a picture; links that leave ``docs/`` as what they name."""
+    if page.file.src_uri == "architecture.md":
+        markdown = re.sub(r"```\nerrors ─▶.*?```", lambda _: _order(), markdown, flags=re.DOTALL)
+    for marker, make in MARKERS.items():
+        if marker in markdown:
+            markdown = markdown.replace(marker, make())
+    return re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?!#)([^)#\s]+)(#[^)]*)?\)", _outside, markdown)
+
+
+def _outside(link: re.Match[str]) -> str:
+    text, target = link[1], link[2]
+    if not (ROOT / target).exists():
+        return link[0]  # MkDocs says that it is broken
+    inside = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+    return f"[{text}]({inside[target]})" if target in inside else f"`{target}`"
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """TeX to MathML, which browsers draw without a line of JavaScript."""
+    content = re.sub(r":(?:func|class|meth|mod|data|attr):(?=<code>)", "", content)  # Sphinx's roles in docstrings
+    content = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda m: _math(m[1], "inline"), content)
+    return re.sub(
+        r'<div class="arithmatex">\\\[(.*?)\\\]</div>',
+        lambda m: f'<div class="equation">{_math(m[1], "block")}</div>',
+        content,
+        flags=re.DOTALL,
+    )
+
+
+def _math(tex: str, display: str) -> str:
+    made = convert(html.unescape(tex).strip(), display=display)
+    if "\\" in made:
+        raise PluginError(f"TeX that is not understood, in: {tex}")
+    # bars that stretch grow taller than what they enclose
+    return re.sub(r"<mo>(&#x02016;|&#x0007C;|\|)</mo>", r'<mo stretchy="false">\1</mo>', made)
+
+
+# Pages made from other files ----------------------------------------------------------------------------------------
+
+
+def _cards() -> list[Path]:
+    return sorted(path.parent for path in ASSETS.glob("*/README.md"))
+
+
+def _relinked(card: str, folder: Path) -> str:
+    """A card whose pictures lie in a folder of its name, and whose links to other cards lead to their pages."""
+    for picture in folder.glob("*.png"):
+        card = card.replace(f"]({picture.name})", f"]({folder.name}/{picture.name})")
+    card = re.sub(r"\]\(\.\./(\w+)/README\.md\)", r"](\1.md)", card)
+    return re.sub(r"\[([^\]]+)\]\((?!\w+/|\w+\.md|https?:|#)([^)]+)\)", r"`\2`", card)
+
+
+def _card_list() -> str:
+    lines = ["# Model cards", "", "What ships, how it was made, and what was measured on it.", ""]
+    for folder in _cards():
+        text = (folder / "README.md").read_text()
+        title = next((x.removeprefix("# ") for x in text.splitlines() if x.startswith("# ")), folder.name)
+        lines.append(f"- [{title}](cards/{folder.name}.md)")
+    return "\n".join(lines) + "\n"
+
+
+def _contributing() -> str:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    return text.replace("](docs/", "](")
+
+
+def _changelog() -> str:
+    return (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "](")
+
+
+# The order of modules -----------------------------------------------------------------------------------------------
+
+LAYERS = (
+    ("settings", "settings", {"errors", "config"}),
+    ("numbers", "numbers: tensors in, tensors out", {"noise_schedule", "metrics", "claims"}),
+    ("results", "files, processes, studies and their figures", {"results", "finishing"}),
+    ("commands", "runs and commands", {"runner", "__init__"}),
+)
+"""(class, caption, first and last module of it)."""
+
+
+def _order() -> str:
+    """The order that ``tests/unit/test_architecture.py`` holds, as a row of boxes."""
+    tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text())
+    (order,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ORDER"
+    )
+    boxes, layer, layers = [], None, iter(LAYERS)
+    for name in order:
+        if layer is None or (layer[0] != "commands" and order.index(name) > max(map(order.index, layer[2]))):
+            layer = next(layers)
+            boxes.append(f'<span class="layer">{layer[1]}</span>')
+        arrow = "" if name == order[-1] else '<span class="arrow">→</span>'
+        boxes.append(f'<span class="step"><span class="module {layer[0]}">{name}</span>{arrow}</span>')
+    drawn = "".join(boxes)
+    return f'<div class="order" markdown="0">{drawn}</div>\n'
+
+
+# Every setting ------------------------------------------------------------------------------------------------------
+
+
+def _settings() -> str:
+    """Every group, its choices, and every key with type, default and meaning."""
+    run = _yaml("config.yaml")
+    lines = ["## The run", "", *_table(schemas.Config, "", only={"prompt", "seed", "device"})]
+    chosen = {group: choice for entry in run["defaults"] if isinstance(entry, dict) for group, choice in entry.items()}
+    for group, variants in GROUPS.items():
+        lines += ["", f"## {group}", "", *_choices(group)]
+        base, choice = variants[0], chosen.get(group)
+        given = _yaml(f"{group}/{choice}.yaml") if choice else run[group]
+        default = next((one for one in variants[1:] if choice and _choice_of(one) == choice), base)
+        lines += [_sentence(base), "", *_table(base, f"{group}.", given=given, default=default)]
+        inherited = {field.name for field in fields(base)}
+        for variant in variants[1:]:
+            own = {field.name for field in fields(variant)} - inherited
+            name = _choice_of(variant)
+            if own:
+                lines += ["", f"### {group}={name}", "", _sentence(variant), ""]
+                file = ROOT / "conf" / group / f"{name}.yaml"
+                given = _yaml(f"{group}/{name}.yaml") if file.is_file() else {}
+                lines += _table(variant, f"{group}.", only=own, given=given)
+    lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
+    lines += _choices("study")
+    for name, schema in studies.STUDY_SCHEMAS.items():
+        lines += ["", f"### study.{name}", "", _sentence(schema), ""]
+        if fields(schema):
+            lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
+    lines += ["", "## experiment", "", "A table or figure of a paper as one choice: see [the papers](papers.md).", ""]
+    lines += _choices("experiment")
+    return "\n".join(lines) + "\n"
+
+
+GROUPS: dict[str, list[type]] = {
+    "model": [schemas.ModelConfig, schemas.TextToImageConfig],
+    "data": [schemas.DataConfig],
+    "schedule": [schemas.ScheduleConfig],
+    "feature": [schemas.FeatureConfig],
+    "svd": [schemas.SvdConfig, *schemas.SVD_SCHEMAS.values()],
+    "edit": [schemas.EditConfig, *schemas.EDIT_SCHEMAS.values()],
+    "predictor": [schemas.PredictorConfig, *schemas.PREDICTOR_SCHEMAS.values()],
+    "metric": [schemas.MetricConfig],
+    "scale": [schemas.ScaleConfig],
+    "tracking": [schemas.TrackingConfig],
+    "store": [schemas.StoreConfig],
+}
+"""Group → its schema, then those of choices that have keys of their own."""
+
+
+def _choice_of(schema: type) -> str:
+    registries = (schemas.SVD_SCHEMAS, schemas.EDIT_SCHEMAS, schemas.PREDICTOR_SCHEMAS)
+    if schema is schemas.TextToImageConfig:
+        return "factor_faces_t2i, sd15, …"
+    found = (name for registry in registries for name, one in registry.items() if one is schema)
+    return next(found)
+
+
+def _sentence(schema: type) -> str:
+    return _escaped(schemas_say.headline(schema).replace("``", "`"))
+
+
+def _choices(group: str) -> Iterator[str]:
+    """A table of a group's choices, each with the comment that heads its file."""
+    files = sorted((ROOT / "conf" / group).rglob("*.yaml"))
+    if not files:
+        return
+    config = (ROOT / "conf" / "config.yaml").read_text()
+    yield "| choice | |"
+    yield "|---|---|"
+    for file in files:
+        name = file.relative_to(ROOT / "conf" / group).with_suffix("").as_posix()
+        comments = [x.lstrip("# ") for x in file.read_text().splitlines() if x.startswith("#") and "@package" not in x]
+        chosen = re.search(rf"^  - {group}: (\[.*\b)?{file.stem}\b", config, re.MULTILINE)
+        word = f"{group}=[{name}]" if group == "study" else f"{group}={name}"
+        yield f"| `{word}`{' (default)' if chosen else ''} | {_escaped(comments[0] if comments else '')} |"
+    yield ""
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((ROOT / "conf" / name).read_text())
+    return read
+
+
+def _table(
+    schema: type,
+    prefix: str,
+    *,
+    only: set[str] | None = None,
+    given: dict[str, Any] | None = None,
+    default: type | None = None,
+) -> Iterator[str]:
+    """Every field of a schema: key, type, default (as ``given``, else that of the default choice), meaning."""
+    said = schemas_say.documented(schema)
+    yield "| key | |"
+    yield "|---|---|"
+    for field in fields(schema):
+        name = field.name
+        if only is None or name in only:
+            value = (given or {}).get(name, schemas_say.default_of(default or schema, name))
+            meaning = _escaped(said.get(name, "").replace("``", "`"))
+            about = f"<small>{schemas_say.kind_of(schema, name)}; {_value(value)}</small>"
+            if meaning[1:2].islower():  # a word, not a symbol
+                meaning = meaning[0].upper() + meaning[1:]
+            yield f"| `{prefix}{name}`<br>{about} | {meaning} |"
+
+
+def _scales() -> str:
+    """The sizes of a run, a row each."""
+    rows = []
+    for name in ("smoke", "default", "small", "paper"):
+        size = yaml.safe_load((ROOT / "conf" / "scale" / f"{name}.yaml").read_text())
+        cells = [str(size[key]) for key in ("samples", "steps", "rank", "pairs", "segments")]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _claims() -> str:
+    """Every claim with the experiment that answers it."""
+    from diffgeo.claims import CLAIMS
+
+    lines = ["| source | experiment | what is measured | published |", "|---|---|---|---|"]
+    for claim in CLAIMS:
+        cells = (claim.source, f"`{claim.experiment}`", claim.quantity, claim.published)
+        lines.append(f"| {' | '.join(map(_escaped, cells))} |")
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    if value == "???":
+        return "no default"
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).strip().removesuffix("...")
+    text = text.strip()
+    return f"`{text}`" if len(text) < 90 else f"{len(value)} entries" if isinstance(value, list) else f"`{text[:80]}…`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+MARKERS: dict[str, Callable[[], str]] = {
+    "<!-- every setting -->": _settings,
+    "<!-- scales -->": _scales,
+    "<!-- claims -->": _claims,
+}
+"""Comments in pages that stand for what is made."""
+MADE: dict[str, Callable[[], str]] = {
+    "cards.md": _card_list,
+    "contributing.md": _contributing,
+    "changelog.md": _changelog,
+}
+"""Pages that are made: name → what makes it."""

@@ -1,0 +1,92 @@
+"""Metrics of anybody's own: one number for every edited picture, beside the picture that it was made from.
+
+A run builds them from ``metric.extra``; their values become columns of the tables of edits. Nothing here knows which
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffgeo.errors import ConfigError, DiffgeoError, ShapeError, ValueRangeError
+
+__all__ = ["PictureMetric", "measured", "try_out"]
+
+
+class PictureMetric(Protocol):
+    """What a metric of one's own looks like: a function, or an object with ``__call__``."""
+
+    def __call__(self, edited: Tensor, original: Tensor) -> Tensor:
+        """One number a picture.
+
+        Args:
+            edited: pictures, shape (B, 3, H, W), in [−1, 1], on the model's device.
+            original: the picture that they were made from, shape (1, 3, H, W).
+
+        Returns:
+            Finite numbers, shape (B,).
+        """
+
+
+def measured(metrics: Mapping[str, PictureMetric], edited: Tensor, original: Tensor) -> dict[str, Tensor]:
+    """Every metric's values.
+
+    Args:
+        metrics: by name.
+        edited: pictures, shape (B, 3, H, W); clipped to [−1, 1], as pictures are stored.
+        original: shape (1, 3, H, W), likewise.
+
+    Returns:
+        Shape (B,) on the CPU, by name.
+
+    Raises:
+        ShapeError: a metric returned anything but a tensor of shape (B,).
+        ValueRangeError: it returned NaN or infinity.
+    """
+    edited, original = edited.clamp(-1, 1), original.clamp(-1, 1)
+    found = {}
+    for name, metric in metrics.items():
+        with torch.no_grad():
+            values = metric(edited, original)
+        shape = tuple(values.shape) if isinstance(values, Tensor) else f"no tensor but a {type(values).__name__}"
+        if shape != (len(edited),):
+            raise ShapeError(f"metric.extra.{name} returned {shape}; return one number a picture, ({len(edited)},)")
+        if not bool(values.isfinite().all()):
+            bad = int((~values.isfinite()).sum())
+            raise ValueRangeError(
+                f"metric.extra.{name} returned NaN or infinity for {bad} of {len(edited)} pictures; "
+                "return a finite number for every picture"
+            )
+        found[name] = values.detach().cpu()
+    return found
+
+
+def try_out(metrics: Mapping[str, PictureMetric], size: int, device: torch.device) -> None:
+    """Call every metric on noise, so that one which cannot work fails before the run has computed anything.
+
+    Args:
+        metrics: by name.
+        size: side of the model's pictures in pixels.
+        device: where they will be.
+
+    Raises:
+        ConfigError: a metric failed; the message names it and repeats its error.
+        ShapeError: as :func:`measured`.
+        ValueRangeError: as :func:`measured`.
+    """
+    noise = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+    for name, metric in metrics.items():
+        try:
+            measured({name: metric}, noise[1:], noise[:1])
+        except DiffgeoError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).replace(";", ",").split())[:200]
+            raise ConfigError(
+                f"metric.extra.{name} failed on two pictures ({type(error).__name__}: {reason}); it is called with "
+                f"edited (B, 3, {size}, {size}) and original (1, 3, {size}, {size}), and returns (B,)"
+            ) from error

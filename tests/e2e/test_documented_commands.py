@@ -1,0 +1,281 @@
+"""Every command of README, CONTRIBUTING and docs/ can be typed as it stands.
+
+A command is composed and checked, parsed, or run at a tiny scale; which, says ``CHECKS``. One that needs a GPU or a
+download says so beside it. An unknown command fails: teach this file how to check it.
+"""
+
+import argparse
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from diffgeo import paper
+from diffgeo.cli import quoted_prompts
+from diffgeo.config import check, config_folder, register, typed
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+STARTS = ("diffgeo", "make ", "python ", "torchrun ", "accelerate ", "pre-commit ", "pip ", "PYTHONPATH=")
+
+RUN = {
+    "diffgeo --help",
+    "diffgeo --cfg job",
+    "diffgeo seed=7",
+    "diffgeo svd=dense svd.rank=10",
+    "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
+    "diffgeo store.enabled=false",
+    "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
+    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
+}
+"""Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
+FOREIGN = {"pip", "pre-commit", "wandb", "git"}
+"""Commands of others, whose arguments are not ours to check."""
+
+
+@dataclass(frozen=True)
+class Documented:
+    """A command with the page that it stands on, and what is said beside it."""
+
+    page: Path
+    command: str
+    beside: str
+
+    def __str__(self):
+        return f"{self.page.name}: {self.command}"
+
+
+def documented(page):
+    """Every line of the page's shell blocks, and every command within its text."""
+    text = re.sub(r"\\\n\s*", "", page.read_text())
+    for block in re.findall(r"^ *```(?:sh|bash)\b[^\n]*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
+        for line in filter(str.strip, block.splitlines()):
+            command = shlex.join(shlex.split(line, comments=True))
+            if command:
+                yield Documented(page, line.split("  #")[0].strip(), line)
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n", prose):
+        for command in re.findall(r"`([^`\n]+)`", paragraph):
+            if command.startswith(STARTS) and " " in command and not re.search(r"…(?!\")| \| ", command):
+                yield Documented(page, command, paragraph)
+
+
+ALL = list({(one.page, one.command): one for page in PAGES for one in documented(page)}.values())
+ONCE = list({one.command: one for one in ALL}.values())
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """``place(page)``: an empty working folder, with the files that the page says to save."""
+
+    def make(page):
+        for title, block in re.findall(r'^ *```\w+ title="([^"]+)"\n(.*?)^ *```', page.read_text(), re.S | re.M):
+            for snippet in re.findall(r'--8<-- "([^"]+)"', block):
+                block = (ROOT / snippet).read_text()
+            (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / title).write_text(block)
+            monkeypatch.delitem(sys.modules, Path(title).stem, raising=False)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)  # what PYTHONPATH=. says
+        return tmp_path
+
+    yield make
+    GlobalHydra.instance().clear()
+
+
+def settings_of(words):
+    """The configurations that a command line composes: one, or the first and last of a sweep."""
+    sweep = bool({"-m", "--multirun"} & set(words))
+    words = [word for word in words if word not in ("-m", "--multirun")]
+    ends = [[], []]
+    for override in OverridesParser.create().parse_overrides(words):
+        ours = override.input_line
+        choices = [ours, ours]
+        if sweep and override.is_discrete_sweep():
+            values = list(override.sweep_string_iterator())
+            choices = [f"{override.get_key_element()}={value}" for value in (values[0], values[-1])]
+        elif sweep and override.is_sweep_override():
+            choices = [f"{override.get_key_element()}={override.value().start}"] * 2
+        for end, choice in zip(ends, choices, strict=True):
+            end.append(choice)
+    return ends if sweep and ends[0] != ends[1] else ends[:1]
+
+
+def check_diffgeo(one, words, place, command, tiny_settings):
+    folder = place(one.page)
+    if one.command in RUN:
+        names = {word.split("=")[0] for word in words}
+        small = [word for word in tiny_settings if word.split("=")[0] not in names]
+        small += ["svd.rank=3", f"hydra.run.dir={folder / 'run'}", "study.discovery.directions=1"]
+        flags = {"--help", "--cfg"} & set(words)
+        with mock.patch("diffgeo.finishing.draw", return_value={}):
+            outcome = command(*words, *([] if flags else small), folder=folder / "run")
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.strip()
+        return
+    if "--cfg" in words:  # with --package: what it prints is Hydra's
+        package = words[words.index("--package") + 1]
+        assert (config_folder() / package).is_dir()
+        words = []
+    for overrides in settings_of(quoted_prompts(words)):
+        compose_and_check(overrides)
+
+
+def compose_and_check(overrides):
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        check(typed(compose("config", overrides)))
+
+
+def check_paper(one, words, place, command, tiny_settings):
+    place(one.page)
+    if "--help" in words:
+        assert "experiments" in says("diffgeo-paper", *words)
+        return
+    work = paper.plan(words, config_folder())
+    compose_and_check([f"experiment={work.names[0]}", f"scale={work.scale}", *work.overrides])
+
+
+def check_store(one, words, place, command, tiny_settings):
+    folder = place(one.page)
+    (folder / "store").mkdir()
+    with mock.patch.dict(os.environ, DIFFGEO_STORE=str(folder / "store")):
+        assert says("diffgeo-store", *words)
+
+
+def check_report(one, words, place, command, tiny_settings):
+    pytest.importorskip("duckdb")
+    folder = place(one.page)
+    for rank in (3, 4):
+        run = folder / "outputs" / f"rank_{rank}"
+        (run / "tables").mkdir(parents=True)
+        facts = '{"status": "completed", "settings": {"svd": {"rank": %d}, "feature": {"pool": null}, "seed": 0}, '
+        (run / "run.json").write_text(facts % rank + '"scalars": {"discovery": {"samples": 1.0}}, "model": {}}')
+    assert says("diffgeo-report", *words)
+
+
+def check_other_script(one, words, place, command, tiny_settings):
+    """A command that this file does not know: what it is told must be in its help."""
+    said = says(one.command.split()[0], "--help")
+    assert said
+    for word in words:
+        assert re.split(r"[=\s]", word)[0] in said, f"{word} is not in the help of {one.command}"
+
+
+def says(name, *words):
+    """What a console command of the package prints, run in this process."""
+    module, _, function = SCRIPTS[name].partition(":")
+    printed, code = [], 0
+    with (
+        mock.patch.object(sys, "argv", [name, *words]),
+        mock.patch("builtins.print", lambda *a, **_: printed.append(" ".join(map(str, a)))),
+    ):
+        try:
+            getattr(import_module(module), function)()
+        except SystemExit as stop:
+            code = stop.code or 0
+    said = "\n".join(printed)
+    assert code == 0, said
+    return said or "nothing"
+
+
+def check_make(one, words, place, command, tiny_settings):
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    plan = subprocess.run(["make", "--dry-run", "--old-file=.venv/.ready", *words], cwd=ROOT, capture_output=True)
+    assert plan.returncode == 0, plan.stderr.decode()
+
+
+def check_launcher(one, words, place, command, tiny_settings):
+    if one.command.startswith("torchrun"):
+        from torch.distributed.run import get_args_parser as parser
+    else:
+        from accelerate.commands.launch import launch_command_parser as parser
+
+        assert words.pop(0) == "launch"
+    given = parser().parse_args(words)
+    assert given.module
+    assert given.training_script == "diffgeo"
+    check_diffgeo(one, list(given.training_script_args), place, command, tiny_settings)
+
+
+class _ParsedError(Exception):
+    """The script has read its arguments, and would begin."""
+
+
+def check_python(one, words, place, command, tiny_settings):
+    script, *arguments = words
+    if script == "-m":
+        assert arguments[0] == "diffgeo"
+        check_diffgeo(one, arguments[1:], place, command, tiny_settings)
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser, args=None, namespace=None):
+        raise _ParsedError(parse(parser, args, namespace))
+
+    with (
+        mock.patch.object(sys, "argv", [script, *arguments]),
+        mock.patch.object(sys, "path", [str((ROOT / script).parent), *sys.path]),
+        mock.patch.object(argparse.ArgumentParser, "parse_args", stop),
+        pytest.raises(_ParsedError),
+    ):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def check_foreign(one, words, place, command, tiny_settings):
+    if one.command.startswith("pre-commit"):
+        hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+        assert {hook["entry"].split()[0] for hook in hooks} == {".venv/bin/ruff", ".venv/bin/mypy"}
+
+
+CHECKS = {
+    "diffgeo": check_diffgeo,
+    "diffgeo-paper": check_paper,
+    "diffgeo-store": check_store,
+    "diffgeo-report": check_report,
+    "make": check_make,
+    "torchrun": check_launcher,
+    "accelerate": check_launcher,
+    "python": check_python,
+    **dict.fromkeys(FOREIGN, check_foreign),
+}
+"""First word → how it is checked; see :func:`check_other_script` for further console commands of the package."""
+
+
+@pytest.mark.parametrize("one", ONCE, ids=str)
+def test_the_command_can_be_typed(one, place, command, tiny_settings):
+    words = shlex.split(one.command, comments=True)
+    while re.match(r"[A-Z_]+=", words[0]):
+        words.pop(0)
+    name, *rest = words
+    assert name in CHECKS or name in SCRIPTS, f"{name}: nobody knows how to check it"
+    CHECKS.get(name, check_other_script)(one, rest, place, command, tiny_settings)
+
+
+@pytest.mark.parametrize("one", ALL, ids=str)
+def test_what_needs_a_download_or_a_gpu_says_so(one):
+    if re.search(r"model=(ddpm_|sd\d)", one.command):
+        assert "download" in one.beside, "say '# needs a download' beside it"
+    if re.search(r"\bcuda\b", one.command):
+        assert re.search(r"\bGPU\b", one.beside), "say '# needs a GPU' beside it"
+
+
+def test_every_command_that_is_run_is_documented():
+    assert {one.command for one in ALL} >= RUN

@@ -1,0 +1,82 @@
+"""What the documentation makes of the code: every setting, the order of modules, equations."""
+
+import importlib.util
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mkdocs")
+pytest.importorskip("latex2mathml")
+
+from mkdocs.exceptions import PluginError
+from test_architecture import ORDER
+
+from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, STUDY_SCHEMAS, SVD_SCHEMAS, Config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "docs_hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def keys():
+    for field in fields(Config):
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if is_dataclass(default):
+            yield from (f"{field.name}.{inner.name}" for inner in fields(default))
+        elif field.name != "study":
+            yield field.name
+    for group, registry in (
+        ("model", MODEL_SCHEMAS),
+        ("svd", SVD_SCHEMAS),
+        ("edit", EDIT_SCHEMAS),
+        ("predictor", PREDICTOR_SCHEMAS),
+    ):
+        yield from (f"{group}.{field.name}" for schema in registry.values() for field in fields(schema))
+    yield from (f"study.{name}.{field.name}" for name, schema in STUDY_SCHEMAS.items() for field in fields(schema))
+
+
+def test_every_setting_stands_on_the_page_with_type_default_and_meaning(hooks):
+    rows = re.findall(r"^\| `([^`]+)`<br><small>([^;]+); (.*?)</small> \| (.*) \|$", hooks._settings(), re.MULTILINE)
+    assert {key for key, *_ in rows} == set(keys())
+    assert all(kind and default and len(meaning) > 3 for _, kind, default, meaning in rows)
+    said = {key: default for key, _, default, _ in rows}
+    assert said["svd.rank"] == "`${scale.rank}`", "what conf/ says, not the schema"
+    assert said["model.path"] == "`factor_faces`"
+
+
+def test_every_choice_stands_on_the_page(hooks):
+    page = hooks._settings()
+    for file in (ROOT / "conf").rglob("*.yaml"):
+        group, *rest = file.relative_to(ROOT / "conf").with_suffix("").parts
+        if rest and group in [*hooks.GROUPS, "study", "experiment"]:
+            name = "/".join(rest)
+            assert f"`{group}={name}`" in page or f"`{group}=[{name}]`" in page, file
+
+
+def test_the_order_of_modules_is_the_tests(hooks):
+    assert re.findall(r'class="module \w+">(\w+)<', hooks._order()) == ORDER
+    assert "errors ─▶" in (ROOT / "docs" / "architecture.md").read_text(), "what the picture stands in for"
+
+
+def test_equations_become_mathml_or_an_error(hooks):
+    page = r'<p><span class="arithmatex">\(\lVert v \rVert\)</span></p><div class="arithmatex">\[ a &lt; b \]</div>'
+    made = hooks.on_page_content(page, None, None, None)
+    assert made.count("<math") == 2
+    assert "arithmatex" not in made
+    with pytest.raises(PluginError, match="arg"):
+        hooks.on_page_content(r'<span class="arithmatex">\(\arg x\)</span>', None, None, None)
+
+
+def test_pages_that_are_not_there_leave_the_navigation(hooks):
+    assert hooks._present({"Start": [{"None": "no_such_page.md"}, {"Models": "models.md"}]}) == {
+        "Start": [{"Models": "models.md"}]
+    }
+    assert hooks._present({"None": [{"None": "no_such_page.md"}]}) is None
