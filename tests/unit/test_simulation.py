@@ -1,4 +1,4 @@
-"""The simulation of docs/scaling.md against cases that can be worked out by hand."""
+"""The simulation of docs/scaling.md against cases that can be worked out by hand, and the count of what a run costs."""
 
 import importlib
 import math
@@ -7,18 +7,25 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+
+from diffgeo import JacobianOperator
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def simulate():
-    """The module of benchmarks/, which is no package."""
+def benchmark(name):
+    """A module of benchmarks/, which is no package."""
     sys.path.insert(0, str(FOLDER))
     try:
-        return importlib.import_module("simulate")
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def simulate():
+    return benchmark("simulate")
 
 
 FREE = {"size": 1.0, "rate": math.inf}
@@ -82,3 +89,21 @@ def test_the_command_writes_a_table_and_a_figure(simulate, tmp_path, capsys):
     pd.testing.assert_frame_equal(written, rows)
     assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
     assert "efficiency" in capsys.readouterr().out
+
+
+def test_passes_and_evaluations_are_counted_apart(tiny_model):
+    costs, cost = benchmark("cost"), benchmark("cost").Cost()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 8, 8, generator=generator)
+    with costs.counting(cost):
+        jacobian = JacobianOperator(lambda y: tiny_model.predict_noise(y[None], 500)[0], x)
+        jacobian.mv(torch.randn(192, 5, generator=generator))
+        jacobian.rmv(torch.randn(192, 2, generator=generator))
+        tiny_model.predict_noise(x.expand(3, -1, -1, -1), 10)
+    assert cost.passes == jacobian.passes == 7
+    assert cost.evaluations == 1 + 3  # the graph of the Jacobian is one
+    assert cost.seconds >= cost.passes_seconds + cost.evaluations_seconds > 0
+    assert "| passes | 7 |" in "\n".join(cost.lines())
+    before = cost.passes
+    jacobian.mv(torch.randn(192, 1, generator=generator))
+    assert cost.passes == before  # nothing is counted outside
