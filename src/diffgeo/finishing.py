@@ -35,7 +35,7 @@ SILENT = ("study", "scale", "tracking", "store", "device")
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
     *("noise_schedule", "feature_map", "jacobian", "svd", "geometry", "editing", "data", "models", "sampling"),
-    *("directions", "metrics", "results", "report", "studies", "finishing"),
+    *("directions", "metrics", "results", "report/figures", "report/palette", "studies", "finishing"),
 )
 """Code that a study's files depend on."""
 
