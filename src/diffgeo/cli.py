@@ -59,7 +59,8 @@ def _job(cfg: DictConfig) -> None:
 
         execute(settings, folder)
         if is_first():
-            print(folder)
+            page = folder / "report.html"
+            print(page if page.is_file() else folder)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command ``diffgeo-report``: any number of runs in one table, grouped, compared and drawn."""
+"""The command ``diffgeo-report``: any number of runs in one table, grouped, compared and drawn; pages made anew."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ diffgeo-report: any number of runs in one table.
 
 Usage: diffgeo-report FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]] [show=[SCALAR,...]] [table=NAME]
                       [sql="..."] [out=FOLDER]
+       diffgeo-report page FOLDER [FOLDER ...]
 
   FOLDER     a run folder, or one that holds some: outputs, a sweep
   by         settings to group by; those in which the runs differ, if left out (seed is averaged over)
@@ -27,6 +28,7 @@ Usage: diffgeo-report FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]]
 
 Writes runs.csv (a row a run), groups.csv (mean and 95 % interval over the runs of a group), TABLE.csv, each as Parquet
 too, and a figure per scalar, and prints the groups.
+With `page` first, it writes report.html of every run in these folders again, without computing anything.
 """
 WORDS = ("by", "where", "show", "table", "sql", "out")
 
@@ -38,7 +40,22 @@ def main() -> None:
         print(_HELP, end="")
         return
     with worded_errors():
-        _execute(words)
+        if words[0] == "page":
+            _write_pages(words[1:])
+        else:
+            _execute(words)
+
+
+def _write_pages(words: list[str]) -> None:
+    """Write the page of every run under the given folders, and print the paths."""
+    if not words:
+        raise ConfigError("no folder is given to diffgeo-report page; see diffgeo-report --help")
+
+    from diffgeo import gathering
+    from diffgeo.report.page import write_page
+
+    for folder in gathering.find_runs([Path(word) for word in words]):
+        print(write_page(folder), flush=True)
 
 
 def _execute(words: list[str]) -> None:

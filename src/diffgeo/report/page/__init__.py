@@ -8,6 +8,7 @@ The page is made from the run folder alone, without the model, so that the page 
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from diffgeo.report.page.findings import findings
+from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
 from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import Run, read_run
 from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
@@ -54,10 +55,11 @@ def write_page(folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """The page of a run as HTML."""
-    shown = sections(run)
+    found = findings(run)
+    shown = sections(run, found)
     template = _environment().get_template("page.html.j2")
     return template.render(
-        page=_page(run, shown),
+        page=_page(run, found, shown),
         css=_asset("page.css"),
         js=_asset("page.js"),
         plotly=_plotly() if any(section.charts for section in shown) else None,
@@ -76,17 +78,17 @@ def _environment() -> jinja2.Environment:
 
 
 def _asset(file: str) -> Markup:
-    return Markup((_ASSETS / file).read_text(encoding="utf-8"))  # noqa: S704 (ours)
+    return Markup((_ASSETS / file).read_text(encoding="utf-8"))
 
 
 @cache
 def _plotly() -> Markup:
     from plotly.offline import get_plotlyjs
 
-    return Markup(get_plotlyjs())  # noqa: S704 (the library's own source)
+    return Markup(get_plotlyjs())
 
 
-def _page(run: Run, shown: list[Section]) -> dict[str, Any]:
+def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
     """What the template prints outside the sections."""
     claims = claims_table(run)
     return {
@@ -94,7 +96,7 @@ def _page(run: Run, shown: list[Section]) -> dict[str, Any]:
         "what": _what(run),
         "banner": _banner(run),
         "hero": _hero(run),
-        "findings": findings(run),
+        "findings": found,
         "titles": {study: title for study, (title, _) in TITLES.items()},
         "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; with two or three values they "
         "only say how far these lie apart. p is of the one-sided sign test unless said otherwise.",
@@ -156,13 +158,14 @@ def _hero(run: Run) -> list[dict[str, Any]]:
         return []
     labels = directions.set_index(["sample", "t", "direction"])["label"]
     shown = []
-    for key, part in list(table.groupby(["sample", "t", "direction"], sort=False))[:2]:
-        label = labels.get(key)
+    for _, part in list(table.groupby(["sample", "t", "direction"], sort=False))[:2]:
+        sample, t, direction = part[["sample", "t", "direction"]].iloc[0]
+        label = labels.get((sample, t, direction))
         words = "" if label is None or pd.isna(label) else f": {name(label)}"
         low, high = (f"{abs(g):.1f}" for g in (part["gamma"].iloc[0], part["gamma"].iloc[-1]))
         caption = (
-            f"{part['name'].iloc[0]}, moved at {timestep(float(part['t_frac'].iloc[0]))} along its direction "
-            f"{int(key[2]) + 1} from γ = −{low} to +{high}{words}"
+            f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
+            f"γ from −{low} to +{high}{words}"
         )
         encoded = strip(pictures[part["frame"]])
         shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= 64})
@@ -171,9 +174,15 @@ def _hero(run: Run) -> list[dict[str, Any]]:
 
 def _claims_said(run: Run) -> str:
     """How many claims hold, in a sentence."""
-    counts = pd.Series([row["verdict"] for row in run.verdicts]).value_counts()
-    parts = [f"{counts[v]} {v if v != 'not comparable' else 'cannot be compared on this model'}" for v in counts.index]
-    return f"Of {counted(len(run.verdicts), 'claim')} that this run can speak to, {', '.join(parts)}."
+    count = Counter(reading_of(row).split(":")[0] for row in run.verdicts)
+    parts = {
+        "holds": f"{count['holds']} hold",
+        "fails": f"{count['fails']} fail",
+        "fails (too few": f"{count['fails (too few']} had fewer than {FEWEST} values, with which none can hold",
+        "not comparable": f"{count['not comparable']} are about another model",
+    }
+    said = [text for key, text in parts.items() if count[key]]
+    return f"Of {counted(len(run.verdicts), 'claim')} that this run can speak to, {', '.join(said)}."
 
 
 def _settings(run: Run) -> list[Table]:

@@ -60,9 +60,9 @@ def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
 
 
 def reading_of(row: dict[str, Any]) -> str:
-    """A claim's verdict with what limits it: ``holds``, ``fails``, ``fails (4 values are too few)``, …."""
+    """A claim's verdict with what limits it: ``holds``, ``fails``, ``fails (too few: 4)``, ``not comparable``."""
     few = row["verdict"] == "fails" and row["n"] < FEWEST and not math.isnan(row["p"])
-    return f"fails ({counted(row['n'], 'value')}, too few for the test)" if few else str(row["verdict"])
+    return f"fails (too few: {row['n']})" if few else str(row["verdict"])
 
 
 def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] | None:
@@ -71,11 +71,10 @@ def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] 
     return next(rows, None)
 
 
-def _test(row: dict[str, Any]) -> str:
-    """``0.47 [0.44, 0.50], n = 4, p = 0.062``."""
-    said = f"{interval(row['ours'], row['low'], row['high'])}, n = {row['n']}"
-    said += "" if math.isnan(row["p"]) else f", {p_value(row['p'])}"
-    return said
+def _test(row: dict[str, Any], unit: str = "") -> str:
+    """``0.47 [0.44, 0.50] (n = 4, p = 0.062)``."""
+    p = "" if math.isnan(row["p"]) else f", {p_value(row['p'])}"
+    return f"{interval(row['ours'], row['low'], row['high'])}{unit} (n = {row['n']}{p})"
 
 
 def _mean(values: Any) -> str:
@@ -83,11 +82,20 @@ def _mean(values: Any) -> str:
     return interval(*mean_interval(np.asarray(values, dtype=float)))
 
 
-def _words(row: dict[str, Any], yes: str, opposite: str, few: str, unclear: str) -> str:
-    chosen = lean(row["low"], row["high"], row["n"], row["p"])
-    if chosen == "opposite" and row["n"] < FEWEST:
-        opposite = f"{opposite.removesuffix('.')} in these samples."
-    return {"yes": yes, "opposite": opposite, "few": few, "open": unclear}[chosen]
+def _headline(row: dict[str, Any], yes: str, opposite: str, whether: str) -> str:
+    """The words that a test's outcome allows.
+
+    Args:
+        row: of the claim.
+        yes: said where it holds; with a proviso where it points that way but the values are too few for a test.
+        opposite: said where the interval lies below 0.
+        whether: what stays open elsewhere, as a clause.
+    """
+    outcome, few = lean(row["low"], row["high"], row["n"], row["p"]), row["n"] < FEWEST
+    if outcome == "open":
+        return f"Whether {whether} stays open."
+    said = opposite if outcome == "opposite" else yes
+    return f"{said} in these {row['n']} samples, too few for a test." if few else f"{said}."
 
 
 def _ends(table: pd.DataFrame, column: str = "t_frac") -> tuple[float, float]:
@@ -111,17 +119,15 @@ def _discovery(run: Run) -> Iterator[Finding]:
         )
         return
     moved = table.dropna(subset=deltas)
-    named = moved["label"] != "no attribute"
+    named = int((moved["label"] != "no attribute").sum())
     first = _ends(moved)[0]
     top = moved[moved["t_frac"] == first]
     per_sample = top[deltas].abs().max(axis=1).groupby(top["sample"]).mean()
-    leading = moved[deltas].abs().idxmax(axis=1).nunique()
-    count = counted(len(moved), "direction")
     yield Finding(
         "discovery",
-        f"{int(named.sum())} of {count} that were followed change an attribute which the predictor can name.",
-        f"At {timestep(first)} the attribute that moves most changes by {_mean(per_sample)} from −γ to +γ, where "
-        f"scores run from −1 to 1 (mean over {samples}); {leading} of {len(deltas)} attributes come first for some direction.",
+        f"{named} of {counted(len(moved), 'unlabelled direction')} change an attribute that can be named.",
+        f"At {timestep(first)} the strongest moves by {_mean(per_sample)} from −γ to +γ, on a scale from −1 to 1 "
+        f"(n = {len(per_sample)}).",
     )
 
 
@@ -139,17 +145,16 @@ def _spectrum(run: Run) -> Iterator[Finding]:
             f"at {timestep(first)} (mean over {counted(table['sample'].nunique(), 'sample')}).",
         )
         return
+    span = f"from {timestep(first)} to {timestep(last)}"
     yield Finding(
         "spectrum",
-        _words(
+        _headline(
             row,
-            f"The spectrum flattens from {timestep(first)} to {timestep(last)}.",
-            f"The spectrum does not flatten from {timestep(first)} to {timestep(last)}: it grows steeper.",
-            f"The spectrum flattens from {timestep(first)} to {timestep(last)} in these samples, too few for a test.",
-            f"Whether the spectrum flattens from {timestep(first)} to {timestep(last)} stays open.",
+            f"The spectrum flattens {span}",
+            f"The spectrum does not flatten {span}: it grows steeper",
+            f"the spectrum flattens {span}",
         ),
-        f"The effective dimension of the leading {rank} is {at[first]} at {timestep(first)} and {at[last]} at "
-        f"{timestep(last)}, a change of {_test(row)}.",
+        f"The effective dimension of the leading {rank} goes from {at[first]} to {at[last]}, a change of {_test(row)}.",
     )
 
 
@@ -167,16 +172,16 @@ def _frequency(run: Run) -> Iterator[Finding]:
             f"at {timestep(first)} (mean over {counted(once['sample'].nunique(), 'sample')}).",
         )
         return
+    span = f"from {timestep(first)} to {timestep(last)}"
     yield Finding(
         "frequency",
-        _words(
+        _headline(
             row,
-            f"Directions grow finer from {timestep(first)} to {timestep(last)}.",
-            f"Directions do not grow finer from {timestep(first)} to {timestep(last)}: they grow coarser.",
-            f"Directions grow finer from {timestep(first)} to {timestep(last)} in these samples, too few for a test.",
-            f"Whether directions grow finer from {timestep(first)} to {timestep(last)} stays open.",
+            f"Directions grow finer {span}",
+            f"Directions do not grow finer {span}: they grow coarser",
+            f"directions grow finer {span}",
         ),
-        f"The share of their power at low frequencies falls from {at[first]} to {at[last]}, by {_test(row)}.",
+        f"Their share of low frequencies goes from {at[first]} to {at[last]}, a fall of {_test(row)}.",
     )
 
 
@@ -189,13 +194,12 @@ def _global_consistency(run: Run) -> Iterator[Finding]:
     at = dict(iter(leading.groupby("t_frac")))
     p, limit = at[first]["p_best_match"].iloc[0], at[first]["null_best_match_95"].iloc[0]
     shared = "Samples share directions" if p <= SIGNIFICANT else "No direction is shown to be shared by the samples"
-    held_out = counted(leading["held_out"].nunique(), "held-out sample")
     detail = (
-        f"The first global direction meets one of a held-out sample's own with |cos| {_mean(at[first]['best_match'])} "
-        f"(mean over {held_out}; chance stays below {number(limit, 2)} in 95 % of cases, {p_value(p)})"
+        f"The first global direction meets a held-out sample's own with |cos| {_mean(at[first]['best_match'])} "
+        f"(n = {len(at[first])}, {p_value(p)}; 95 % of chance: {number(limit, 2)})"
     )
     if last < first:
-        detail += f"; at {timestep(last)} it is {_mean(at[last]['best_match'])}"
+        detail += f", at {timestep(last)} with {_mean(at[last]['best_match'])}"
     yield Finding("global_consistency", f"{shared} at {timestep(first)}.", f"{detail}.")
 
 
@@ -214,7 +218,7 @@ def _disentanglement(run: Run) -> Iterator[Finding]:
             f"At {when}, {_joined([r['method'] for r in beyond])} directions edit more precisely than random ones."
         )
     elif int(top["n"].max()) < FEWEST:
-        headline = f"Too few samples to tell whether edits at {when} are more precise than along random directions."
+        headline = f"Too few samples to tell whether edits at {when} are more precise than random ones."
     else:
         headline = f"At {when}, no method edits more precisely than random directions do."
     parts = [
@@ -224,7 +228,7 @@ def _disentanglement(run: Run) -> Iterator[Finding]:
     yield Finding(
         "disentanglement",
         headline,
-        f"Edit precision above that of random directions at equal change of the picture: {'; '.join(parts)}.",
+        f"Edit precision above random directions at equal change: {'; '.join(parts)}.",
     )
 
 
@@ -236,13 +240,12 @@ def _curvedness(run: Run) -> Iterator[Finding]:
     rows = table[table["pool"] == pool]
     means = rows.groupby("path", sort=False)["length"].mean().sort_values()
     parts = [f"{name(path)} {_mean(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
-    pairs = counted(rows["pair"].nunique(), "pair")
-    limit = " One pair has no interval." if rows["pair"].nunique() == 1 else ""
+    pairs = rows["pair"].nunique()
+    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', no interval' * (pairs == 1)}"
     yield Finding(
         "curvedness",
-        f"The tangent space turns least along {name(means.index[0])} and most along {name(means.index[-1])}.",
-        f"Semantic path lengths in rad (mean over {pairs}, {'whole' if pool == 'none' else 'pooled'} h): "
-        f"{', '.join(parts)}.{limit}",
+        f"The tangent space turns least along {name(means.index[0])}, most along {name(means.index[-1])}.",
+        f"Semantic length in rad: {', '.join(parts)} ({where}).",
     )
 
 
@@ -255,17 +258,17 @@ def _tangent_distance(run: Run) -> Iterator[Finding]:
         return
     first, last = _ends(between, "t_frac_a")
     at = between.groupby("t_frac_a")["distance_normalized"].mean()
+    span = f"from {timestep(first)} to {timestep(last)}"
     yield Finding(
         "tangent_distance",
-        _words(
+        _headline(
             row,
-            f"Samples part on the way from {timestep(first)} to {timestep(last)}.",
-            f"Samples do not part from {timestep(first)} to {timestep(last)}: their tangent spaces draw nearer.",
-            f"Samples part from {timestep(first)} to {timestep(last)} here; they are too few for a test.",
-            f"Whether samples part from {timestep(first)} to {timestep(last)} stays open.",
+            f"Samples part {span}",
+            f"Samples do not part {span}: their tangent spaces draw nearer",
+            f"samples part {span}",
         ),
-        f"Two samples' tangent spaces are {number(at[first], 2)} of the largest possible distance apart at "
-        f"{timestep(first)} and {number(at[last], 2)} at {timestep(last)}; the distance grows by {_test(row)} (rad).",
+        f"Their tangent spaces' distance goes from {number(at[first], 2)} to {number(at[last], 2)} of the largest "
+        f"possible, by {_test(row, ' rad')}.",
     )
 
 
@@ -274,20 +277,17 @@ def _ablation(run: Run) -> Iterator[Finding]:
     if table is None or row is None:
         return
     ratio = [math.exp(row[end]) for end in ("ours", "low", "high")]
-    samples = counted(row["n"], "sample")
-    headline = _words(
-        row,
-        "Local directions change less beside their target than random ones.",
-        "Local directions change more beside their target than random ones.",
-        "Local directions change less beside their target than random ones here; the samples are too few for a test.",
-        "Whether local directions change less beside their target than random ones stays open.",
-    )
-    limit = ", without an interval" if row["n"] < 2 else f", {p_value(row['p'])}"
+    limit = ", no interval" if row["n"] < 2 else f", {p_value(row['p'])}"
     yield Finding(
         "ablation",
-        headline,
-        f"At equal change of the picture, their edit precision is {interval(*ratio)} times that of random "
-        f"directions ({samples}{limit}).",
+        _headline(
+            row,
+            "Local directions change less beside their target than random ones",
+            "Local directions change more beside their target than random ones",
+            "local directions change less beside their target than random ones",
+        ),
+        f"At equal change, their edit precision is {interval(*ratio)} times that of random directions "
+        f"(n = {row['n']}{limit}).",
     )
 
 
@@ -298,26 +298,24 @@ def _prompts(run: Run) -> Iterator[Finding]:
     if near is not None:
         yield Finding(
             "prompts",
-            _words(
+            _headline(
                 near,
-                "Similar prompts have near tangent spaces.",
-                "Similar prompts have no nearer tangent spaces: they lie further apart.",
-                "Similar prompts have near tangent spaces in these samples, too few for a test.",
-                "Whether similar prompts have near tangent spaces stays open.",
+                "Similar prompts have near tangent spaces",
+                "Similar prompts have no nearer tangent spaces: they lie further apart",
+                "similar prompts have near tangent spaces",
             ),
-            f"Rank correlation of similarity and nearness, mean over timesteps: {_test(near)}.",
+            f"The rank correlation of similarity and nearness is {_test(near)}.",
         )
     if fades is not None:
         yield Finding(
             "prompts",
-            _words(
+            _headline(
                 fades,
-                "The prompt matters less towards t = 0.",
-                "The prompt does not matter less towards t = 0: it matters more.",
-                "The prompt matters less towards t = 0 in these samples, too few for a test.",
-                "Whether the prompt matters less towards t = 0 stays open.",
+                "The prompt matters less towards t = 0",
+                "The prompt does not matter less towards t = 0: it matters more",
+                "the prompt matters less towards t = 0",
             ),
-            f"The distance between prompts on their own paths falls by {_test(fades)} (rad).",
+            f"The distance between prompts on their own paths falls by {_test(fades, ' rad')}.",
         )
 
 
@@ -325,18 +323,17 @@ def _dataset_complexity(run: Run) -> Iterator[Finding]:
     table, row = run.table("dataset_complexity"), claim_of(run, "p23b/datasets")
     if table is None or row is None:
         return
-    first, *_, last = [*table["data_model"].unique(), table["data_model"].iloc[-1]]
+    models = list(table["data_model"].unique())
     yield Finding(
         "dataset_complexity",
-        _words(
+        _headline(
             row,
-            "Simpler data have more consistent tangent spaces.",
-            "Simpler data do not have more consistent tangent spaces: theirs lie further apart.",
-            "Simpler data have more consistent tangent spaces in these samples, too few for a test.",
-            "Whether simpler data have more consistent tangent spaces stays open.",
+            "Simpler data have more consistent tangent spaces",
+            "Simpler data do not have more consistent tangent spaces: theirs lie further apart",
+            "simpler data have more consistent tangent spaces",
         ),
-        f"The distance between samples of {name(last)} exceeds that of {name(first)} by {_test(row)} (share of the "
-        "largest possible).",
+        f"Samples of {name(models[-1])} lie further apart than those of {name(models[0])} by {_test(row)}, as a share "
+        "of the largest possible distance.",
     )
 
 

@@ -23,9 +23,15 @@ def number(value: Any, digits: int = 3) -> str:
         return f"{value:.0f}".replace("-", MINUS)
     if size < 1e-3 or size >= 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", MINUS)
+        times = "" if mantissa == "1" else f"{mantissa} × "
+        return f"{times}10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", MINUS)
     decimals = max(0, digits - 1 - math.floor(math.log10(size)))
-    return f"{value:.{decimals}f}".replace("-", MINUS)
+    return _fixed(value, decimals)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    rounded = round(value, decimals) + 0.0  # no −0.00
+    return f"{rounded:.{decimals}f}".replace("-", MINUS)
 
 
 def interval(value: float, low: float, high: float) -> str:
@@ -36,14 +42,14 @@ def interval(value: float, low: float, high: float) -> str:
     if width > 0:
         decimals = 1 - math.floor(math.log10(width))
         if decimals <= _MOST_DECIMALS:
-            a, b, c = (f"{x:.{max(0, decimals)}f}".replace("-", MINUS) for x in (value, low, high))
+            a, b, c = (_fixed(x, max(0, decimals)) for x in (value, low, high))
             return f"{a} [{b}, {c}]"
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def p_value(p: float) -> str:
     """``p = 0.031``, or ``p < 0.001``."""
-    return "p < 0.001" if p < 0.001 else f"p = {number(p, 2)}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
+import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError, safe_open
 
 from diffgeo.claims import CLAIMS, judge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,8 @@ import pandas as pd
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.page.charts import CHARTS, Chart, Tabs
 from diffgeo.report.page.charts.geometry import PATHS
-from diffgeo.report.page.findings import Finding, findings, reading_of
-from diffgeo.report.page.formatting import counted, name, number, timestep
+from diffgeo.report.page.findings import Finding, reading_of
+from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import PROVENANCE, Run
 from diffgeo.report.page.tables import Column, Table, as_table
 from diffgeo.report.page.traversals import global_edits, picture_uri, traversals
@@ -84,9 +85,8 @@ class Section:
     raw: Sequence[Raw] = ()
 
 
-def sections(run: Run) -> list[Section]:
-    """A section for every study that the run was asked for; one without rows says so."""
-    found = findings(run)
+def sections(run: Run, found: Sequence[Finding]) -> list[Section]:
+    """A section for every study that the run was asked for, with its findings; one without rows says so."""
     known = [study for study in TITLES if study in run.studies]
     return [_section(run, study, [f for f in found if f.study == study]) for study in known]
 
@@ -153,48 +153,54 @@ def _global_viewer(run: Run) -> Viewer | None:
 
 
 def _ablation_pictures(run: Run) -> list[Pictures]:
-    """The first sample: rows are variants, columns the original and every direction, all changed equally."""
+    """The first sample, edited by every variant, all changed equally."""
     table, frames = run.table("ablation"), run.pictures("ablation")
     if table is None or frames is None:
         return []
     mine = table[table["sample"] == table["sample"].iloc[0]]
-    rows = []
-    for variant, part in mine.groupby("variant", sort=False):
-        pictures = [_picture(frames[0], f"{part['name'].iloc[0]}, unedited")]
-        for row in part.to_dict("records"):
-            label = str(row.get("label") or "").split(", ")[0]
-            alt = f"{name(variant)}, direction {row['direction'] + 1}{f': {name(label)}' if label else ''}"
-            pictures.append(_picture(frames[1 + row["frame"]], alt, name(label)))
-        rows.append({"name": name(variant), "pictures": pictures})
-    columns = ["unedited", *(f"direction {k + 1}" for k in sorted(mine["direction"].unique()))]
     caption = f"{mine['name'].iloc[0]}: edits of equal change, at {timestep(float(mine['t_frac'].iloc[0]))}"
-    return [Pictures("pictures-ablation", caption, columns, rows, frames.shape[2] <= 64)]
+    edits = mine.assign(method=mine["variant"], frame=mine["frame"] + 1, said=mine.get("attribute"))
+    return [_grid("pictures-ablation", caption, edits, frames, original=0)]
 
 
 def _scorecard_pictures(run: Run) -> list[Pictures]:
-    """The first scored sample at the first timestep: rows are methods, columns directions."""
+    """The first scored sample at the first timestep, edited by every method."""
     table, frames = run.table("disentanglement"), run.pictures("disentanglement")
     if table is None or frames is None:
         return []
     mine = table[(table["t"] == table["t"].iloc[0]) & (table["sample"] == table["sample"].iloc[0])]
     mine = mine[mine["direction"] < 6]
-    original = frames[int(mine["frame"].min()) - 1]
-    rows = []
-    for method, part in mine.groupby("method", sort=False):
-        pictures = [_picture(original, f"{part['name'].iloc[0]}, unedited")]
-        for row in part.to_dict("records"):
-            target = name(row["target"])
-            alt = f"{name(method)}, direction {row['direction'] + 1}, its target is {target}"
-            pictures.append(_picture(frames[row["frame"]], alt, target))
-        rows.append({"name": name(method), "pictures": pictures})
-    columns = ["unedited", *(f"direction {k + 1}" for k in sorted(mine["direction"].unique()))]
     when = timestep(float(mine["t_frac"].iloc[0]))
     caption = f"{mine['name'].iloc[0]}: edits of equal change at {when}, each with its target"
-    return [Pictures("pictures-scorecard", caption, columns, rows, frames.shape[2] <= 64)]
+    edits = mine.assign(said=mine["target"])
+    return [_grid("pictures-scorecard", caption, edits, frames, original=int(mine["frame"].min()) - 1)]
 
 
-def _picture(picture: Any, alt: str, caption: str = "") -> dict[str, str]:
-    return {"uri": picture_uri(picture), "alt": alt, "caption": caption}
+def _grid(identifier: str, caption: str, edits: pd.DataFrame, frames: Any, original: int) -> Pictures:
+    """One sample's edits: rows are directions, columns methods, the unedited picture first.
+
+    Args:
+        identifier: unique in the page.
+        caption: what is shown.
+        edits: columns ``method``, ``direction``, ``frame`` and ``said`` (an attribute, or missing).
+        frames: (N, H, W, 3), uint8.
+        original: number of the unedited picture.
+    """
+    methods = list(edits["method"].unique())
+    at = edits.set_index(["direction", "method"])[["frame", "said"]].to_dict("index")
+    rows = []
+    for k in sorted(edits["direction"].unique()):
+        pictures = [{"uri": picture_uri(frames[original]), "alt": "unedited", "caption": ""}]
+        for method in methods:
+            found = at.get((k, method))
+            if found is None:
+                pictures.append({"uri": "", "alt": "", "caption": "–"})
+                continue
+            said = "" if found["said"] is None or pd.isna(found["said"]) else name(found["said"])
+            alt = f"{name(method)}, direction {k + 1}{f', moves {said} most' if said else ''}"
+            pictures.append({"uri": picture_uri(frames[int(found["frame"])]), "alt": alt, "caption": said})
+        rows.append({"name": f"direction {k + 1}", "pictures": pictures})
+    return Pictures(identifier, caption, ["unedited", *map(name, methods)], rows, frames.shape[2] <= 64)
 
 
 def _means(table: pd.DataFrame, keys: list[str], values: Sequence[str], unit: str = "n") -> pd.DataFrame:
@@ -211,6 +217,10 @@ def _means(table: pd.DataFrame, keys: list[str], values: Sequence[str], unit: st
 
 def _mean(heading: str, value: str) -> Column:
     return Column(heading, (value, f"{value}_low", f"{value}_high"))
+
+
+def _p(heading: str, source: str) -> Column:
+    return Column(heading, source, lambda p: "–" if math.isnan(p) else f"{p:.2g}", style=lambda _: "num")
 
 
 _T = Column("t", "t_frac", timestep)
@@ -277,9 +287,9 @@ def _global_consistency(run: Run) -> list[Table]:
         Column("direction", "direction"),
         _mean("best |cos|", "best_match"),
         Column("chance", "null_best_match"),
-        Column("p", "p_best_match"),
+        _p("p", "p_best_match"),
         _mean("share in the tangent space", "share"),
-        Column("p of the share", "p_share"),
+        _p("p of the share", "p_share"),
         _N,
     ]
     return [
@@ -381,7 +391,7 @@ def _disentanglement(run: Run) -> list[Table]:
             Column("metric", "metric", name),
             Column("value", ("value", "low", "high")),
             Column("null", "null"),
-            Column("p", "p"),
+            _p("p", "p"),
             Column("n", "n"),
         ]
         note = (
@@ -405,7 +415,7 @@ def _prompts(run: Run) -> list[Table]:
         Column("guidance", "guidance"),
         Column("mean distance / largest", ("distance_normalized", "low", "high")),
         Column("rank correlation with similarity", "rho"),
-        Column("p (Mantel)", "p"),
+        _p("p (Mantel)", "p"),
         Column("prompts", "prompts"),
     ]
     return [as_table("table-prompts-means", "Prompts by timestep", rows, columns, note=_INTERVALS)]
@@ -452,7 +462,7 @@ def claims_table(run: Run) -> Table | None:
         Column("published", "published"),
         Column("this run", ("ours", "low", "high")),
         Column("n", "n"),
-        Column("p", "p", lambda p: number(p, 2)),
+        _p("p", "p"),
         Column("verdict", "said", style=lambda verdict: f"verdict-{str(verdict).split()[0]}"),
     ]
     note = (

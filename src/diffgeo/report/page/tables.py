@@ -57,7 +57,8 @@ class Column:
         if len(values) == 3:
             return Cell(interval(*values), float(value), csv, number=True)
         if self.show is not None:
-            return Cell(self.show(value), float(value) if is_number else str(value), csv, number=is_number)
+            order = float(value) if is_number else str(value)
+            return Cell(self.show(value), order, csv, number=False, style=self.style(value) if self.style else "")
         if is_number:
             return Cell(number(value), float(value), csv, number=True)
         return Cell(_text(value), str(value), csv, number=False, style=self.style(value) if self.style else "")

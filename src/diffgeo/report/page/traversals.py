@@ -130,12 +130,13 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
     attributes = [c.removeprefix("delta_") for c in directions.columns if c.startswith("delta_")]
     cards: dict[str, list[dict[str, Any]]] = {}
     first: Strip | None = None
-    for (sample, t, direction), part in groups.items():
+    for key, part in groups.items():
+        sample, t, direction = part[["sample", "t", "direction"]].iloc[0]
         if sample not in shown:
             continue
         encoded = strip(pictures[part["frame"]], quality)
         first = first or encoded
-        row = facts.loc[(sample, t, direction)]
+        row = facts.loc[key]
         card = {
             "direction": int(direction) + 1,
             "gammas": [round(g, 4) for g in part["gamma"]],

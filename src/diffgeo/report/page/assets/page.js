@@ -312,7 +312,7 @@
       slider.input.value = String(Math.round((state.at[one.direction] ?? 1) * (one.gammas.length - 1)));
       slider.update();
       return el("article", { class: "card", "data-direction": one.direction, "aria-label": `Direction ${one.direction}` },
-        el("div", { class: "card-head" }, el("h3", {}, letter("v", one.direction), one.label ? ` ${one.label}` : ""),
+        el("div", { class: "card-head" }, el("h3", {}, letter("v", one.direction), one.label ? el("span", { class: "label" }, ` ${one.label}`) : ""),
           el("span", { class: "sigma" }, letter("σ", one.direction), ` ${one.sigma.toPrecision(3)}`)),
         el("div", { class: bars ? "stage" : "stage alone" }, canvas, bars?.node),
         slider.node,
@@ -354,7 +354,7 @@
       slider.update();
       return el("article", { class: "card", "data-direction": one.direction, "aria-label": `Global direction ${one.direction}` },
         el("div", { class: "card-head" }, el("h3", {}, letter("ū", one.direction), ` on ${faces.length === 1 ? "one sample" : `${faces.length} samples`} unseen`)),
-        el("div", { class: "faces" }, ...faces.map((face) => face.node)), slider.node);
+        el("div", { class: faces.length > 4 ? "faces many" : "faces" }, ...faces.map((face) => face.node)), slider.node);
     };
     pickers.append(radios("Edited at t =", `${viewer.id}-time`, all.times.map((t) => ({ value: String(t.t), label: t.label })), 0, (value) => { state.t = value; render(); }));
     render();

@@ -6,6 +6,7 @@ Colours that depend on light or dark are CSS variables (``var(--ink)``), which t
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "colour",
     "level",
     "line",
+    "log_ticks",
     "means_by",
     "safe",
     "series_text",
@@ -128,19 +130,6 @@ def chart(
         wide: over the page's whole width.
         layout: further settings.
     """
-    figure = go.Figure(data=list(traces))
-    figure.update_layout(
-        template=None,
-        autosize=True,
-        height=height,
-        margin={"l": 56, "r": 12, "t": 8, "b": 48},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "var(--ink)", "size": 12.5},
-        hoverlabel={"bgcolor": "var(--raised)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}},
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "xanchor": "left"},
-        **layout,
-    )
     axis = {
         "showgrid": True,
         "gridcolor": "var(--rule)",
@@ -152,15 +141,27 @@ def chart(
         "tickcolor": "var(--muted)",
         "automargin": True,
     }
-    figure.update_xaxes(**axis | {"showgrid": False} | _titled(x))
-    figure.update_yaxes(**axis | _titled(y))
+    settings = {
+        "template": None,
+        "autosize": True,
+        "height": height,
+        "margin": {"l": 56, "r": 12, "t": 8, "b": 48},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "var(--ink)", "size": 12.5},
+        "hoverlabel": {"bgcolor": "var(--raised)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}},
+        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "xanchor": "left"},
+        "xaxis": axis | {"showgrid": False} | _titled(x),
+        "yaxis": axis | _titled(y),
+    }
+    figure = go.Figure(data=list(traces), layout=settings | layout)  # which refuses what Plotly does not know
     return Chart(identifier, title, reading, alt, _plain(figure.to_dict()), height, wide)
 
 
 def _titled(axis: dict[str, Any] | None) -> dict[str, Any]:
     given = dict(axis or {})
     if "title" in given:
-        given["title"] = {"text": given["title"], "standoff": 8}
+        given["title"] = {"text": given["title"], "standoff": 8, "font": {"size": 12.5}}
     return given
 
 
@@ -343,24 +344,34 @@ def strips(
         reading,
         f"{label}: mean (count) by row. {'; '.join(said)}.",
         traces,
-        x={"title": label, "showgrid": True, "zeroline": True, "zerolinecolor": "var(--muted)"},
+        x={"title": label, "showgrid": True, "rangemode": "tozero", "zeroline": True, "zerolinecolor": "var(--muted)"},
         y={"autorange": "reversed", "showgrid": False, "type": "category", "ticklabelstandoff": 4},
         height=96 + 26 * len(groups),
     )
 
 
 def line(mean: pd.Series, label: str, i: int, hover: str) -> Any:
-    """A series by its index, with a marker on every eighth of it."""
-    every = max(1, len(mean) // 8)
+    """A series by its index, with a few markers."""
     return go.Scatter(
         x=list(mean.index),
         y=list(mean),
         mode="lines+markers",
         name=safe(label),
         line={"color": colour(i), "width": 2},
-        marker={"symbol": symbol(i), "size": [7 if j % every == 0 else 0 for j in range(len(mean))]},
+        marker={"symbol": symbol(i), "size": 7, "maxdisplayed": 8},
         hovertemplate=f"{hover}<extra>{safe(label)}</extra>",
     )
+
+
+def log_ticks(values: Iterable[float]) -> dict[str, Any]:
+    """A logarithmic axis with ticks at 1, 2 and 5 times powers of ten, where the values reach."""
+    positive = [v for v in values if v > 0]
+    if not positive:
+        return {"type": "log"}
+    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    return {"type": "log", "tickvals": ticks, "ticktext": [number(t, 1) for t in ticks]}
 
 
 def series_text(means: pd.Series, digits: int = 3) -> str:

@@ -13,6 +13,7 @@ from diffgeo.report.page.charts.base import (
     by_time,
     chart,
     line,
+    log_ticks,
     means_by,
     series_text,
     t_name,
@@ -47,8 +48,8 @@ def _attributes(table: pd.DataFrame, deltas: list[str]) -> Chart:
     return chart(
         "chart-discovery-attributes",
         "What the directions change",
-        "Each cell is how far an attribute moves from −γ to +γ, on average over samples and without its sign; the "
-        "predictor's whole range is 2.",
+        "Each cell is how far an attribute moves from −γ to +γ, on average over samples and without its sign; its "
+        "scores run from −1 to 1.",
         f"Strongest attribute by timestep and direction. {'; '.join(strongest)}.",
         [
             go.Heatmap(
@@ -64,7 +65,7 @@ def _attributes(table: pd.DataFrame, deltas: list[str]) -> Chart:
                 colorbar=bar("mean |Δ|"),
                 hovertemplate="%{y}, %{x}: %{z:.2f}<extra></extra>",
             )
-        ],  # fmt: skip
+        ],
         x={"tickangle": -45, "showline": False, "ticks": ""},
         y={"autorange": "reversed", "showgrid": False, "showline": False, "ticks": "", "type": "category"},
         height=130 + 26 * len(rows),
@@ -108,7 +109,7 @@ def _singular_values(table: pd.DataFrame) -> Chart:
         f"Mean singular value by direction. {'. '.join(said)}.",
         traces,
         x={"title": "direction i"},
-        y={"title": "σᵢ", "type": "log", "dtick": "D2"},
+        y={"title": "σᵢ"} | log_ticks(table["singular_value"]),
     )
 
 
@@ -133,7 +134,7 @@ def frequency(run: Run) -> list[Chart]:
         f"Mean share of power by radial frequency over Nyquist. {'. '.join(said)}.",
         traces,
         x={"title": "radial frequency / Nyquist"},
-        y={"title": "share of power", "type": "log", "exponentformat": "power", "dtick": 1},
+        y={"title": "share of power"} | log_ticks(table["power"]),
     )
     once = table[table["radius"] == 0]
     single = once.rename(columns={"t_frac": "x", "low_share": "y"})[["x", "y"]]

@@ -34,7 +34,7 @@ CARD = {
 }
 """Metrics of the scorecard that are drawn, with their labels."""
 _DAMAGE = {
-    "precision": ("Edit precision", "change of the target over the mean change of the other attributes"),
+    "precision": ("Edit precision", "target change / mean other change"),
     "clipped_change": ("Colours at their limits", "more colours at their limits (share)"),
     "chroma_change": ("Chroma", "more chroma"),
 }
@@ -87,11 +87,11 @@ def _rescoring(table: pd.DataFrame, t_frac: float) -> Chart:
         matrix = block.pivot_table(index="direction", columns="attribute", values="score")[attributes]
         labels = block.drop_duplicates("direction").set_index("direction")["label"]
         for k, scores in matrix.iterrows():
-            label = safe(str(labels[k]).split(", ")[0])
+            label = safe(str(labels.loc[str(k) if isinstance(k, str) else k]).split(", ")[0])
             rows.append(f"{safe(method)} {int(str(k)) + 1} · {label}")
             values.append(list(scores))
-            most = scores.abs().idxmax()
-            said.append(f"{name(method)} {int(str(k)) + 1}: {name(most)} {number(scores[most])}")
+            most = int(scores.abs().argmax())
+            said.append(f"{name(method)} {int(str(k)) + 1}: {name(attributes[most])} {number(scores.iloc[most])}")
     limit = max(abs(v) for row in values for v in row) or 1.0
     return chart(
         f"chart-rescoring-{t_frac:g}",
@@ -171,7 +171,8 @@ def _metric(card: pd.DataFrame, metric: str) -> Chart:
         "directions give.",
         f"{CARD[metric]} with 95 % intervals. {'. '.join(said)}.",
         traces,
-        x={"title": CARD[metric], "showgrid": True, "zeroline": True, "zerolinecolor": "var(--muted)"},
+        x={"title": CARD[metric], "showgrid": True, "zeroline": True, "zerolinecolor": "var(--muted)"}
+        | ({"range": [-0.04, 1.04]} if metric.endswith("success") else {}),
         y={
             "tickvals": list(range(len(methods))),
             "ticktext": [safe(m) for m in methods],
@@ -225,7 +226,7 @@ def _timing(table: pd.DataFrame) -> Chart:
     matrix = matrix[sorted(matrix.columns, reverse=True)]
     scale = rows.groupby("attribute")["scale"].first().reindex(matrix.index)
     matrix = matrix.loc[scale.sort_values(ascending=False).index]
-    best = [f"{name(a)} at {timestep(float(values.idxmax()))}" for a, values in matrix.iterrows()]
+    best = [f"{name(a)} at {timestep(float(str(values.idxmax())))}" for a, values in matrix.iterrows()]
     return chart(
         "chart-timing",
         f"When each attribute is decided ({name(method)} directions)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -230,7 +232,7 @@ def prompts(run: Run) -> list[Chart]:
         lines = []
         for (kind, guidance), rows in summary.groupby(["kind", "guidance"], sort=False):
             means = rows.set_index("t_frac").rename(columns={"distance_normalized": "mean"})
-            lines.append((_prompt_line(str(kind), float(guidance)), means[["mean", "low", "high"]], None))
+            lines.append((_prompt_line(str(kind), guidance), means[["mean", "low", "high"]], None))
         charts.append(
             by_time(
                 "chart-prompts-time",
@@ -245,7 +247,7 @@ def prompts(run: Run) -> list[Chart]:
     return charts
 
 
-def _prompt_line(kind: str, guidance: float) -> str:
+def _prompt_line(kind: str, guidance: Any) -> str:
     return "one x_t, prompts differ" if kind == "fixed" else f"own paths, guidance {guidance:g}"
 
 
