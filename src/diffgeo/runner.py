@@ -208,16 +208,21 @@ class _Manifest:
         if error is not None:
             self.facts["error"] = None if stopped else str(error)
         self._write()
-        try:
-            page = write_page(self._folder)
-            if tracker is not None:
-                tracker.log_page(page)
-        except Exception:  # whatever is wrong with the page, the run is done
-            log.warning("%s could not be made; try `diffgeo-report page %s`", PAGE, self._folder, exc_info=True)
+        _draw_page(self._folder, tracker)
 
     def _write(self) -> None:
         with atomic(self._folder / "run.json") as temporary:
             temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n")
+
+
+def _draw_page(folder: Path, tracker: Tracker | None) -> None:
+    """Write ``report.html`` and mirror it; whatever is wrong with it, the run is done, and the log says so."""
+    try:
+        page = write_page(folder)
+        if tracker is not None:
+            tracker.log_page(page)
+    except Exception:
+        log.warning("%s could not be made; try `diffgeo-report page %s`", PAGE, folder, exc_info=True)
 
 
 @contextmanager

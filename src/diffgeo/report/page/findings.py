@@ -6,6 +6,7 @@ What a sentence claims follows from its numbers: where a claim of the papers is 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from diffgeo.report.page.formatting import counted, interval, name, number, p_va
 from diffgeo.report.page.reading import Run
 
 __all__ = ["FEWEST", "Finding", "claim_of", "findings", "lean", "reading_of"]
+
+log = logging.getLogger(__name__)
 
 FEWEST = 5
 """Values with which the sign test can reach p ≤ 0.05 at all: 0.5⁵ = 0.031."""
@@ -42,7 +45,13 @@ class Finding:
 
 def findings(run: Run) -> list[Finding]:
     """All findings of a run, in the order of their importance to a reader; none where nothing was measured."""
-    return [found for study in _FINDERS for found in _FINDERS[study](run)]
+    found: list[Finding] = []
+    for study, finder in _FINDERS.items():
+        try:
+            found += finder(run)
+        except Exception:  # one study's tables must not cost the others their findings
+            log.warning("%s: the findings of %s could not be told", run.folder, study, exc_info=True)
+    return found
 
 
 def lean(low: float, high: float, n: int, p: float = math.nan) -> str:

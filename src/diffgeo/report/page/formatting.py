@@ -58,8 +58,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def timestep(fraction: float) -> str:
-    """A fraction of T: ``T``, ``0.25 T``."""
-    return "T" if fraction == 1 else f"{fraction:g} T"
+    """A fraction of T: ``T``, ``0.25 T`` (with a space that does not break)."""
+    return "T" if fraction == 1 else f"{fraction:g}\N{NO-BREAK SPACE}T"
 
 
 def name(identifier: Any) -> str:

@@ -91,12 +91,13 @@ class Run:
     @cached_property
     def verdicts(self) -> list[dict[str, Any]]:
         """The claims that this run can speak to, as rows of :func:`diffgeo.claims.judge`, with their experiment."""
-        source = str(self.model.get("source", ""))
-        rows = [judge(claim, self.tables, source) | {"experiment": claim.experiment} for claim in self._judged()]
+        source, rows = str(self.model.get("source", "")), []
+        for claim in CLAIMS if self.tables else ():
+            try:
+                rows.append(judge(claim, self.tables, source) | {"experiment": claim.experiment})
+            except (IndexError, TypeError, ValueError) as error:  # tables cut short, or of another version
+                log.debug("%s: %s cannot be judged (%s)", self.folder, claim.quantity, error)
         return [row for row in rows if row["n"] > 0]
-
-    def _judged(self) -> list[Any]:
-        return list(CLAIMS) if self.tables else []
 
     @property
     def command(self) -> str | None:

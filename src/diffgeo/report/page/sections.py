@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import PROVENANCE, Run
 from diffgeo.report.page.tables import Column, Table, as_table
 from diffgeo.report.page.traversals import global_edits, picture_uri, traversals
+
+log = logging.getLogger(__name__)
 
 __all__ = ["TITLES", "Section", "claims_table", "sections"]
 
@@ -88,7 +91,17 @@ class Section:
 def sections(run: Run, found: Sequence[Finding]) -> list[Section]:
     """A section for every study that the run was asked for, with its findings; one without rows says so."""
     known = [study for study in TITLES if study in run.studies]
-    return [_section(run, study, [f for f in found if f.study == study]) for study in known]
+    return [_drawn(run, study, [f for f in found if f.study == study]) for study in known]
+
+
+def _drawn(run: Run, study: str, found: list[Finding]) -> Section:
+    """A section; what stands in its place where its tables are not what this version writes."""
+    try:
+        return _section(run, study, found)
+    except Exception as error:  # one study's tables must not cost the others their page
+        log.warning("%s: the section %s could not be drawn", run.folder, study, exc_info=True)
+        note = f"This section could not be drawn from tables/{study}.parquet ({type(error).__name__}: {error})."
+        return Section(study, *TITLES[study], found, note)
 
 
 def _section(run: Run, study: str, found: list[Finding]) -> Section:

@@ -38,6 +38,7 @@
   showTheme();
 
   /* charts: drawn when they come near, in the colours of the theme */
+  const NBSP = "\u00a0";
   const BRIGHTER = { "#0072B2": "#3d9ad6", "#009E73": "#2bb48b", "#D55E00": "#e57a2b" };
   const figureOf = (id) => {
     const style = getComputedStyle(root);
@@ -122,7 +123,7 @@
       .replace(/[₀-₉]+/g, (run) => `$_{${[...run].map((c) => LOW[c]).join("")}}$`)
       .replace(/x̂|ū|[−±×γσρΔ∂≤≥∞πε→τₙᵢ]/g, (c) => `$${MATH[c].trim()}$`);
     return math.replaceAll("–", "--").replaceAll("·", "$\\cdot$").replaceAll("…", "\\dots{}").replaceAll("|", "$|$")
-      .replaceAll("✓", "").replaceAll("✗", "").replaceAll("$$", "").replaceAll("<", "$<$").replaceAll(">", "$>$").trim();
+      .replaceAll(NBSP, "~").replaceAll("$$", "").replaceAll("<", "$<$").replaceAll(">", "$>$").trim();
   };
   const toLaTeX = (table) => {
     const columns = heads(table);
@@ -269,7 +270,7 @@
     const most = Math.max(1e-9, ...order.map(reach));
     const rows = order.map((k) => ({ k, fill: el("i"), value: el("span", { class: "value" }) }));
     const node = el("div", { class: "bars", "aria-hidden": "true" });
-    for (const row of rows) node.append(el("span", { class: "name" }, names[row.k]), el("span", { class: "track" }, row.fill), row.value);
+    for (const row of rows) node.append(el("div", { class: "bar" }, el("span", {}, names[row.k]), el("span", { class: "track" }, row.fill), row.value));
     const show = (frame) => {
       for (const { k, fill, value } of rows) {
         const change = values[frame][k] - values[middle][k], width = (Math.abs(change) / most) * 50;

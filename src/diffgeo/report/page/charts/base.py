@@ -43,8 +43,8 @@ __all__ = [
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "triangle-left", "triangle-right")
 _SHOWN = 6
 """Points of a long series that its text alternative names."""
-DIVERGING = [[0, COLOURS[0]], [0.5, "var(--paper)"], [1, COLOURS[1]]]
-SEQUENTIAL = [[0, "var(--paper)"], [1, COLOURS[0]]]
+DIVERGING = [[0, "var(--low)"], [0.5, "var(--paper)"], [1, "var(--high)"]]
+SEQUENTIAL = [[0, "var(--paper)"], [1, "var(--low)"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def chart(
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "var(--ink)", "size": 12.5},
         "hoverlabel": {"bgcolor": "var(--raised)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}},
-        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "xanchor": "left"},
+        "legend": {"orientation": "h", "x": 0, "y": -56 / (height - 90), "yanchor": "top", "xanchor": "left"},
         "xaxis": axis | {"showgrid": False} | _titled(x),
         "yaxis": axis | _titled(y),
     }

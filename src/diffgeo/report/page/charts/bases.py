@@ -61,7 +61,7 @@ def _attributes(table: pd.DataFrame, deltas: list[str]) -> Chart:
                 xgap=2,
                 ygap=2,
                 texttemplate="%{z:.1f}",
-                textfont={"size": 10.5},
+                textfont={"size": 10.5, "color": "var(--ink)"},
                 colorbar=bar("mean |Δ|"),
                 hovertemplate="%{y}, %{x}: %{z:.2f}<extra></extra>",
             )

@@ -110,7 +110,7 @@ def _rescoring(table: pd.DataFrame, t_frac: float) -> Chart:
                 xgap=2,
                 ygap=2,
                 texttemplate="%{z:.1f}" if len(rows) <= 40 else None,
-                textfont={"size": 10.5},
+                textfont={"size": 10.5, "color": "var(--ink)"},
                 colorbar=bar("mean change / sd"),
                 hovertemplate="%{y}<br>%{x}: %{z:.2f} sd<extra></extra>",
             )
@@ -243,7 +243,7 @@ def _timing(table: pd.DataFrame) -> Chart:
                 xgap=2,
                 ygap=2,
                 texttemplate="%{z:.2f}",
-                textfont={"size": 10.5},
+                textfont={"size": 10.5, "color": "var(--ink)"},
                 colorbar=bar("share of the effect"),
                 hovertemplate="%{y} at %{x}: %{z:.3f}<extra></extra>",
             )
