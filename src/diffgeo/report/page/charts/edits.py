@@ -79,6 +79,11 @@ def disentanglement(run: Run) -> list[Chart | Tabs]:
     return charts
 
 
+def _id(stem: str, t_frac: float) -> str:
+    """``chart-pareto-0-25``: CSS reads a dot as a class."""
+    return f"{stem}-{t_frac:g}".replace(".", "-")
+
+
 def _rescoring(table: pd.DataFrame, t_frac: float) -> Chart:
     """Rows are directions with their labels, columns attributes."""
     attributes = list(table["attribute"].unique())
@@ -94,7 +99,7 @@ def _rescoring(table: pd.DataFrame, t_frac: float) -> Chart:
             said.append(f"{name(method)} {int(str(k)) + 1}: {name(attributes[most])} {number(scores.iloc[most])}")
     limit = max(abs(v) for row in values for v in row) or 1.0
     return chart(
-        f"chart-rescoring-{t_frac:g}",
+        _id("chart-rescoring", t_frac),
         f"Re-scoring matrix at {timestep(t_frac)}",
         "Each row is a direction with its automatic label (and the share of samples on which it comes true), each cell "
         "the mean change of an attribute in standard deviations; a good direction colours one cell.",
@@ -208,7 +213,7 @@ def _pareto(table: pd.DataFrame, t_frac: float) -> Chart:
         points = "; ".join(f"{number(r['on_target'])} for {number(r['collateral'])}" for _, r in mean.iterrows())
         said.append(f"{name(method)} {points}")
     return chart(
-        f"chart-pareto-{t_frac:g}",
+        _id("chart-pareto", t_frac),
         f"What an edit wins against what it costs at {timestep(t_frac)}",
         "Each line follows a method as its edits grow stronger; higher and further left is better. Dots are edits.",
         f"Mean change of the target for mean collateral, both in standard deviations. {'. '.join(said)}.",
