@@ -101,7 +101,7 @@ def show(chromium):
 
 
 @pytest.fixture(scope="module")
-def desk(desk, run):
+def desk(show, run):
     """The page on a desk, in daylight; tests leave it open, as a reader does."""
     return show(run.folder / "report.html")
 

@@ -341,7 +341,7 @@ def _dataset_complexity(run: Run) -> Iterator[Finding]:
             "Simpler data do not have more consistent tangent spaces: theirs lie further apart",
             "simpler data have more consistent tangent spaces",
         ),
-        f"Samples of {name(models[-1])} lie further apart than those of {name(models[0])} by {_test(row)}, as a share "
+        f"Samples of {models[-1]} lie further apart than those of {models[0]} by {_test(row)}, as a share "
         "of the largest possible distance.",
     )
 

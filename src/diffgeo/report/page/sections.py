@@ -420,7 +420,7 @@ def _prompts(run: Run) -> list[Table]:
     summary = run.table("prompts_similarity")
     if summary is None:
         return []
-    kinds = {"fixed": "one x_t, prompts differ", "path": "own paths"}
+    kinds = {"fixed": "the same latent", "path": "own paths"}
     rows = summary.assign(what=summary["kind"].map(lambda k: kinds.get(k, k)))
     columns = [
         _T,
@@ -439,7 +439,7 @@ def _dataset_complexity(run: Run) -> list[Table]:
     assert table is not None
     means = _means(table, ["data_model", "t_frac"], ["distance_normalized", "distance"])
     columns = [
-        Column("model", "data_model", name),
+        Column("model", "data_model"),
         _T,
         _mean("distance / largest", "distance_normalized"),
         _mean("distance / rad", "distance"),

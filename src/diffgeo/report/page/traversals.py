@@ -126,7 +126,7 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
     quality, fit = choose_quality([pictures[part["frame"]] for part in groups.values()], budget)
     per_sample = len(groups) / len(samples)
     shown = samples[: max(1, int(fit / per_sample))]
-    facts = directions.set_index(["sample", "t", "direction"])
+    facts: dict[Any, Any] = directions.set_index(["sample", "t", "direction"]).to_dict("index")
     attributes = [c.removeprefix("delta_") for c in directions.columns if c.startswith("delta_")]
     cards: dict[str, list[dict[str, Any]]] = {}
     first: Strip | None = None
@@ -136,7 +136,7 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
             continue
         encoded = strip(pictures[part["frame"]], quality)
         first = first or encoded
-        row = facts.loc[key]
+        row = facts[key]
         card = {
             "direction": int(direction) + 1,
             "gammas": [round(g, 4) for g in part["gamma"]],

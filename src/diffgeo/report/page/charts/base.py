@@ -16,7 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page.formatting import interval, name, number, timestep
+from diffgeo.report.page.formatting import interval, number, timestep
 from diffgeo.report.palette import COLOURS
 
 __all__ = [
@@ -100,7 +100,7 @@ def symbol(i: int) -> str:
 
 def safe(text: Any) -> str:
     """A name as Plotly should print it, whose texts may hold markup."""
-    return html.escape(name(text), quote=False)
+    return html.escape(str(text), quote=False)
 
 
 def chart(
@@ -285,7 +285,7 @@ def by_time(
             )
         )
         points = [f"{at:g}: {interval(r['mean'], r['low'], r['high'])}" for at, r in ordered.iterrows()]
-        said.append(f"{name(line)}, at {x} = {'; '.join(points)}")
+        said.append(f"{line}, at {x} = {'; '.join(points)}")
     marks = list(shapes)
     axis: dict[str, Any] = {"title": x, "tickvals": sorted(ticks)}
     return chart(
@@ -337,7 +337,7 @@ def strips(
                 hovertemplate="mean %{x:.3g}<extra>" + safe(group) + "</extra>",
             ),
         ]  # fmt: skip
-        said.append(f"{name(group)} {number(kept.mean())} ({len(kept)})")
+        said.append(f"{group} {number(kept.mean())} ({len(kept)})")
     return chart(
         identifier,
         title,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -90,10 +92,10 @@ def _rescoring(table: pd.DataFrame, t_frac: float) -> Chart:
     values, rows, said = [], [], []
     for method, block in table.groupby("method", sort=False):
         matrix = block.pivot_table(index="direction", columns="attribute", values="score")[attributes]
-        labels = block.drop_duplicates("direction").set_index("direction")["label"]
+        labels: dict[Any, Any] = dict(zip(block["direction"], block["label"], strict=True))
         for k, scores in matrix.iterrows():
-            label = safe(str(labels.loc[str(k) if isinstance(k, str) else k]).split(", ")[0])
-            rows.append(f"{safe(method)} {int(str(k)) + 1} · {label}")
+            label = safe(name(labels[k]).split(", ")[0])
+            rows.append(f"{safe(name(method))} {int(str(k)) + 1} · {label}")
             values.append(list(scores))
             most = int(scores.abs().argmax())
             said.append(f"{name(method)} {int(str(k)) + 1}: {name(attributes[most])} {number(scores.iloc[most])}")
@@ -150,7 +152,7 @@ def _metric(card: pd.DataFrame, metric: str) -> Chart:
                     "width": 3,
                 },
                 marker={"color": colour(i), "symbol": symbol(i), "size": 8},
-                customdata=[safe(m) for m in rows["method"]],
+                customdata=[safe(name(m)) for m in rows["method"]],
                 hovertemplate="%{customdata}: %{x:.3g}<extra>" + t_name(t_frac) + "</extra>",
             )
         )
@@ -180,7 +182,7 @@ def _metric(card: pd.DataFrame, metric: str) -> Chart:
         | ({"range": [-0.04, 1.04]} if metric.endswith("success") else {}),
         y={
             "tickvals": list(range(len(methods))),
-            "ticktext": [safe(m) for m in methods],
+            "ticktext": [safe(name(m)) for m in methods],
             "range": [len(methods) - 0.5, -0.5],
             "showgrid": False,
         },
@@ -204,10 +206,10 @@ def _pareto(table: pd.DataFrame, t_frac: float) -> Chart:
                 x=[0, *mean["collateral"]],
                 y=[0, *mean["on_target"]],
                 mode="lines+markers",
-                name=safe(method),
+                name=safe(name(method)),
                 line={"color": colour(i), "width": 2},
                 marker={"symbol": symbol(i), "size": 8},
-                hovertemplate="collateral %{x:.2f}, target %{y:.2f}<extra>" + safe(method) + "</extra>",
+                hovertemplate="collateral %{x:.2f}, target %{y:.2f}<extra>" + safe(name(method)) + "</extra>",
             )
         )
         points = "; ".join(f"{number(r['on_target'])} for {number(r['collateral'])}" for _, r in mean.iterrows())

@@ -56,7 +56,7 @@ def global_consistency(run: Run) -> list[Chart]:
     lines = []
     for method, rows in first.groupby("method", sort=False):
         single = rows.rename(columns={"t_frac": "x", "best_match": "y"})[["x", "y"]]
-        lines.append((str(method), means_by(rows["best_match"], rows["t_frac"]), single))
+        lines.append((name(method), means_by(rows["best_match"], rows["t_frac"]), single))
     charts.append(
         by_time(
             "chart-consistency-held-out",
@@ -248,7 +248,7 @@ def prompts(run: Run) -> list[Chart]:
 
 
 def _prompt_line(kind: str, guidance: Any) -> str:
-    return "one x_t, prompts differ" if kind == "fixed" else f"own paths, guidance {guidance:g}"
+    return "the same latent, prompts differ" if kind == "fixed" else f"own paths, guidance {guidance:g}"
 
 
 def _similarity(table: pd.DataFrame) -> Chart:
