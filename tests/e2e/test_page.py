@@ -1,5 +1,6 @@
 """The page of a real run in a real browser: from disk, without network, by mouse and by keyboard."""
 
+import base64
 import csv
 import io
 import re
@@ -40,8 +41,9 @@ def run(tiny_run, tmp_path_factory):
         *(f"study=[{STUDIES}]", "scale=smoke", "data.samples=4", "schedule.edit=[1.0,0.5]", "svd.rank=6"),
         *("predictor=classifier", f"predictor.path={network}", "predictor.names=[red,green,dark_blue]"),
         *("predictor.size=16", "study.disentanglement.min_spread=1e-4", "study.disentanglement.draws=5"),
-        *("study.curvedness.paths=[lerp,slerp,shooting]", "study.ablation.variants=[local,random,x0]"),
-        "study.disentanglement.samples=4",
+        *("study.curvedness.paths=[lerp,slerp]", "study.curvedness.pairs=1", "study.ablation.variants=[local,random]"),
+        *("study.disentanglement.samples=4", "study.disentanglement.methods=[local,random]"),
+        *("study.disentanglement.codes=12", "study.global_consistency.methods=[nearest]"),
         folder=folder,
     )
     assert outcome.code == 0, outcome.err
@@ -119,9 +121,8 @@ def scroll(page):
 
 def pixels(canvas):
     """What a canvas shows, (H, W, 3)."""
-    shape = canvas.evaluate("c => [c.height, c.width]")
-    data = canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
-    return np.array(data, np.uint8).reshape(*shape, 4)[..., :3]
+    data = canvas.evaluate("c => c.toDataURL('image/png')").partition(",")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
 def screenshot(element):
