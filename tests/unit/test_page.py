@@ -452,7 +452,7 @@ def test_names_cannot_break_the_page(tmp_path):
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
-        ("failed", "the U-Net has no block mid", "This run failed: the U-Net has no block mid. Finished: Spectrum."),
+        ("failed", "the U-Net has no block mid", "This run failed: the U-Net has no block mid. Measured: Spectrum."),
         ("interrupted", None, "This run was interrupted"),
         ("running", None, "still going on, or was killed"),
     ],

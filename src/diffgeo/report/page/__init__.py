@@ -141,7 +141,7 @@ def _banner(run: Run) -> str:
     """What to say of a run that did not end well; nothing of one that did."""
     done = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is not None]
     missing = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is None]
-    rest = f" Finished: {', '.join(done) or 'nothing'}." + (f" Missing: {', '.join(missing)}." if missing else "")
+    rest = f" Measured: {', '.join(done) or 'nothing'}." + (f" Missing: {', '.join(missing)}." if missing else "")
     if run.status == "failed":
         return f"This run failed: {run.facts.get('error') or 'the log says why'}.{rest}"
     if run.status == "interrupted":

@@ -135,8 +135,8 @@ def _discovery(run: Run) -> Iterator[Finding]:
     yield Finding(
         "discovery",
         f"{named} of {counted(len(moved), 'unlabelled direction')} change an attribute that can be named.",
-        f"At {timestep(first)} the strongest moves by {_mean(per_sample)} from −γ to +γ, on a scale from −1 to 1 "
-        f"(n = {len(per_sample)}).",
+        f"At {timestep(first)} the one that moves most changes by {_mean(per_sample)} from −γ to +γ; unedited pictures "
+        f"score about −1 to 1 (n = {len(per_sample)}).",
     )
 
 

@@ -409,7 +409,7 @@ def _disentanglement(run: Run) -> list[Table]:
         ]
         note = (
             "Brackets hold 95 % bootstrap intervals over samples. The null is what shuffled factors give (codes), or "
-            "random directions (gains)."
+            "the precision of random directions (beside a gain over them)."
         )
         known = card[card["value"].notna()]
         tables.insert(0, as_table("table-scorecard", "Scorecard", known, columns, note=note))

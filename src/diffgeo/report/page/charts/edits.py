@@ -133,6 +133,8 @@ def _metric(card: pd.DataFrame, metric: str) -> Chart:
     """One metric: methods in rows, a point with its interval for every timestep."""
     table = card[(card["metric"] == metric) & card["value"].notna()]
     methods, times = list(table["method"].unique()), list(table["t_frac"].unique())
+    gain = metric.startswith("precision_gain")  # whose null is 0; its column holds the precision of random directions
+    compared = "0 is no gain over random directions" if gain else "a grey tick is what chance gives"
     traces, said = [], []
     for i, t_frac in enumerate(times):
         rows = table[table["t_frac"] == t_frac]
@@ -157,13 +159,13 @@ def _metric(card: pd.DataFrame, metric: str) -> Chart:
             )
         )
         null = rows["null"].notna()
-        if null.any():
+        if null.any() and not gain:
             traces.append(
                 go.Scatter(
                     x=list(rows.loc[null, "null"]),
                     y=[at for at, known in zip(y, null, strict=True) if known],
                     mode="markers",
-                    name="null (chance, or random)",
+                    name="chance",
                     showlegend=i == 0,
                     marker={"color": "var(--muted)", "symbol": "line-ns-open", "size": 9, "line": {"width": 2}},
                     hovertemplate="null %{x:.3g}<extra>" + t_name(t_frac) + "</extra>",
@@ -174,8 +176,7 @@ def _metric(card: pd.DataFrame, metric: str) -> Chart:
     return chart(
         f"chart-scorecard-{metric}",
         CARD[metric].capitalize() if not CARD[metric].startswith("DCI") else CARD[metric],
-        "Points are methods by timestep, bars 95 % intervals over samples; a grey tick is what chance or random "
-        "directions give.",
+        f"Points are methods by timestep, bars 95 % intervals over samples; {compared}.",
         f"{CARD[metric]} with 95 % intervals. {'. '.join(said)}.",
         traces,
         x={"title": CARD[metric], "showgrid": True, "zeroline": True, "zerolinecolor": "var(--muted)"}
