@@ -211,6 +211,16 @@ def test_samples_that_do_not_fit_are_counted(folder):
     assert found["left_out"] == 1
 
 
+def test_many_large_pictures_still_make_one_file_below_15_mb(tmp_path):
+    tables = discovery_tables(samples=6, directions=3, rank=40, frames=9)
+    frames = noise(len(tables["discovery_traversals"]), 96, 96, 3)
+    folder = write_folder(tmp_path / "run", tables, frames=frames)
+    assert sum(len(strip(frames[i : i + 9]).data) for i in range(0, 27, 9)) * len(frames) / 27 > 5e6, "exact: too large"
+    path = write_page(folder)
+    assert path.stat().st_size < 15e6
+    assert "Pictures are compressed here" in path.read_text()
+
+
 def test_grey_pictures_become_rgb(tmp_path):
     folder = write_folder(tmp_path / "run", discovery_tables(), frames=noise(24, 8, 6, 1))
     assert read_run(folder).pictures("discovery").shape == (24, 8, 6, 3)

@@ -23,7 +23,7 @@ from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import Run, read_run
 from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
 from diffgeo.report.page.tables import Column, Table, as_table
-from diffgeo.report.page.traversals import strip
+from diffgeo.report.page.traversals import SMALL, small_strip
 from diffgeo.results import atomic
 
 __all__ = ["PAGE", "render", "write_page"]
@@ -167,8 +167,8 @@ def _hero(run: Run) -> list[dict[str, Any]]:
             f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
             f"γ from −{low} to +{high}{words}"
         )
-        encoded = strip(pictures[part["frame"]])
-        shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= 64})
+        encoded = small_strip(pictures[part["frame"]])
+        shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})
     return shown
 
 

@@ -38,7 +38,7 @@ TITLES = {
 }
 """Study → title and question, in the order of the page."""
 
-_RAW_CELLS = 12_000
+_RAW_CELLS = 6_000
 """Cells of a table that the page holds beside its summary; the file has all."""
 
 

@@ -19,12 +19,27 @@ from PIL import Image
 from diffgeo.report.page.formatting import name, timestep
 from diffgeo.report.page.reading import Run
 
-__all__ = ["BUDGET", "Quality", "Strip", "choose_quality", "global_edits", "picture_uri", "strip", "traversals"]
+__all__ = [
+    "BUDGET",
+    "SMALL",
+    "Quality",
+    "Strip",
+    "choose_quality",
+    "global_edits",
+    "picture_uri",
+    "small_strip",
+    "strip",
+    "traversals",
+]
 
 Pictures = np.ndarray[Any, Any]
 
-BUDGET = 7_000_000
-"""Bytes of all embedded pictures of traversals, before base64 adds a third."""
+BUDGET = 4_000_000
+"""Bytes of all embedded pictures of traversals, before base64 adds a third: with Plotly's 5 MB below 15 MB in all."""
+SMALL = 64
+"""Longest side in pixels of pictures that are kept exactly where there are few, and shown with sharp pixels."""
+_DIRECTIONS = 240
+"""Directions that are shown as pictures; beyond that none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,12 @@ class Quality:
     side: int | None = None
 
 
-_QUALITIES = (Quality(), Quality(lossless=False), Quality(lossless=False, side=128), Quality(lossless=False, side=64))
+_QUALITIES = (
+    Quality(),
+    Quality(lossless=False),
+    Quality(lossless=False, side=128),
+    Quality(lossless=False, side=SMALL),
+)
 _TRIED = 6
 """Strips that are encoded to foresee the size of all."""
 
@@ -84,9 +104,14 @@ def strip(frames: Pictures, quality: Quality = _QUALITIES[0]) -> Strip:
     return Strip(data.getvalue(), count, width, height)
 
 
+def small_strip(frames: Pictures, side: int = 128) -> Strip:
+    """Frames no longer than ``side``: exact up to 64 pixels, compressed beyond."""
+    return strip(frames, Quality(lossless=max(frames.shape[1:3]) <= SMALL, side=side))
+
+
 def picture_uri(picture: Pictures, side: int = 128) -> str:
     """One picture (H, W, 3) as a data URL, no longer than ``side``."""
-    return strip(picture[None], Quality(lossless=max(picture.shape[:2]) <= side, side=side)).uri
+    return small_strip(picture[None], side).uri
 
 
 def choose_quality(strips: Sequence[Pictures], budget: int = BUDGET) -> tuple[Quality, int]:
@@ -153,7 +178,7 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
     return {
         "width": first.width,
         "height": first.height,
-        "pixelated": first.width <= 64,
+        "pixelated": first.width <= SMALL,
         "lossless": quality.lossless and first.width == pictures.shape[2],
         "times": [{"t": int(t), "label": timestep(f)} for f, t in times.itertuples(index=False)],
         "samples": [{"key": str(s), "name": str(named[s])} for s in shown],
@@ -164,14 +189,16 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
 
 
 def _add_directions(run: Run, cards: dict[str, list[dict[str, Any]]]) -> None:
-    """The latent directions themselves, as small pictures, where the run kept its bases."""
+    """The latent directions themselves, as small pictures, where the run kept its bases and they are not too many."""
+    if sum(map(len, cards.values())) > _DIRECTIONS:
+        return
     for place, of in cards.items():
         sample, t = map(int, place.split("/"))
         found = run.directions(sample, t, max(card["direction"] for card in of))
         for card in of if found is not None else ():
             assert found is not None
             if card["direction"] <= len(found):
-                card["itself"] = picture_uri(found[card["direction"] - 1], side=64)
+                card["itself"] = picture_uri(found[card["direction"] - 1], side=SMALL)
 
 
 def global_edits(run: Run, budget: int = BUDGET // 4) -> dict[str, Any] | None:
@@ -200,7 +227,7 @@ def global_edits(run: Run, budget: int = BUDGET // 4) -> dict[str, Any] | None:
     return {
         "width": first.width,
         "height": first.height,
-        "pixelated": first.width <= 64,
+        "pixelated": first.width <= SMALL,
         "times": [{"t": int(t), "label": timestep(f)} for f, t in times.itertuples(index=False)],
         "left_out": held_out - most,
         "cards": cards,
