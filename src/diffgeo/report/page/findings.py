@@ -248,12 +248,13 @@ def _curvedness(run: Run) -> Iterator[Finding]:
     pool = "none" if "none" in set(table["pool"]) else table["pool"].iloc[0]
     rows = table[table["pool"] == pool]
     means = rows.groupby("path", sort=False)["length"].mean().sort_values()
-    parts = [f"{name(path)} {_mean(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
+    named = {path: name(path).replace("shooting x", "shooting at equal steps in X") for path in means.index}
+    parts = [f"{named[path]} {_mean(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
     pairs = rows["pair"].nunique()
     where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', no interval' * (pairs == 1)}"
     yield Finding(
         "curvedness",
-        f"The tangent space turns least along {name(means.index[0])}, most along {name(means.index[-1])}.",
+        f"The tangent space turns least along {named[means.index[0]]}, most along {named[means.index[-1]]}.",
         f"Semantic length in rad: {', '.join(parts)} ({where}).",
     )
 

@@ -48,8 +48,8 @@ def _attributes(table: pd.DataFrame, deltas: list[str]) -> Chart:
     return chart(
         "chart-discovery-attributes",
         "What the directions change",
-        "Each cell is how far an attribute moves from −γ to +γ, on average over samples and without its sign; its "
-        "scores run from −1 to 1.",
+        "Each cell is how far an attribute moves from −γ to +γ, on average over samples and without its sign; "
+        "unedited pictures score about −1 to 1.",
         f"Strongest attribute by timestep and direction. {'; '.join(strongest)}.",
         [
             go.Heatmap(
