@@ -130,7 +130,8 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         scalars = _scalars(settings, folder, hydra_cfg, swept)
         if not is_first():
             return None
-        print(folder)
+        page = folder / "report.html"
+        print(page if page.is_file() else folder)
         if settings.objective is None:
             return None
         from diffgeo.sweeping import objective

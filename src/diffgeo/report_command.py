@@ -1,4 +1,4 @@
-"""The command ``diffgeo-report``: any number of runs in one table, grouped, compared and drawn."""
+"""The command ``diffgeo-report``: any number of runs in one table, grouped, compared and drawn; pages made anew."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ __all__ = ["COMMAND", "main"]
 COMMAND = Command(
     "diffgeo-report",
     "any number of runs in one table.",
-    ("FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]] [show=[SCALAR,...]] [table=NAME]", "FOLDER sql=QUERY"),
+    (
+        "FOLDER [FOLDER ...] [by=[KEY,...]] [where=[KEY=VALUE,...]] [show=[SCALAR,...]] [table=NAME]",
+        "FOLDER sql=QUERY",
+        "page FOLDER [FOLDER ...]",
+    ),
     {
         "FOLDER": "a run folder, or one that holds some: outputs, a sweep",
+        "page": "write report.html of every run there again, without computing anything",
         "by=[KEY,...]": "settings to group by; the fewest that tell the runs apart if left out (seed is averaged over)",
         "where=[KEY=VALUE,...]": "only runs with these settings: where=[svd.rank=50,feature.pool=sum]",
         "show=[SCALAR,...]": "scalars as in run.json: show=[discovery/residual_max]; all that differ, if left out",
@@ -40,8 +45,23 @@ def main() -> None:
     COMMAND.main(_execute)
 
 
+def _write_pages(folders: list[Path]) -> None:
+    """Write the page of every run under the given folders, and print the paths."""
+    if not folders:
+        raise ConfigError("no folder is given to diffgeo-report page; see diffgeo-report --help")
+
+    from diffgeo import gathering
+    from diffgeo.report.page import write_page
+
+    for folder in gathering.find_runs(folders):
+        print(write_page(folder), flush=True)
+
+
 def _execute(words: Words) -> None:
     folders, given = [Path(word) for word in words.plain], words.given
+    if words.plain[:1] == ["page"]:
+        _write_pages(folders[1:])
+        return
     if not folders:
         raise ConfigError("no folder is given to diffgeo-report; see diffgeo-report --help")
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}

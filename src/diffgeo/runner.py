@@ -1,7 +1,8 @@
 """One run: load, execute every study of the list, write, mirror.
 
 The run folder holds ``tables/`` (Parquet and CSV), ``figures/`` (PNG and SVG), ``tensors/`` (safetensors),
-``run.json`` (versions, seed, model, outcome), Hydra's ``.hydra/config.yaml`` and the log.
+``run.json`` (versions, seed, model, outcome), Hydra's ``.hydra/config.yaml``, the log, and ``report.html``, a page made
+of all that however the run ended.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,11 +42,12 @@ from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.metrics.pictures import PictureMetric, try_out
 from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
+from diffgeo.report.page import PAGE, write_page
 from diffgeo.results import atomic, clear_temporary
 from diffgeo.store import Store, store_folder
 from diffgeo.studies import Context, shareable
 from diffgeo.team import is_first, team
-from diffgeo.tracking import tracking
+from diffgeo.tracking import Tracker, tracking
 
 __all__ = ["execute", "prepare", "quiet", "versions"]
 
@@ -73,7 +76,8 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
     interruption = Interruption()
     if not is_first():
         return scalars, _help(cfg, interruption, earlier)
-    with quiet(), _manifest(cfg, folder, scalars) as facts:
+    with quiet(), _manifest(cfg, folder, scalars) as manifest:
+        facts = manifest.facts
         check(cfg)
         clear_temporary(folder)
         context = prepare(cfg, interruption, earlier)
@@ -85,7 +89,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["device"] = str(context.model.device)
         facts["processes"] = context.team.size
         facts["samples"] = [sample.name for sample in context.samples]
-        with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, interruption.listening():
+        with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
             for name, study_cfg in cfg.study.items():
                 result, pictures = finish(name, context, study_cfg, folder)
                 tracker.log_result(result, pictures)
@@ -212,32 +216,85 @@ def _predictor(cfg: Config, own: AttributePredictor | None, device: torch.device
     return None if p.kind == "none" else own
 
 
-@contextmanager
-def _manifest(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
-    """Write ``run.json`` however the run ends."""
-    facts: dict[str, Any] = {
-        "status": "running",
-        "seed": cfg.seed,
-        "settings": asdict(cfg),
-        "versions": versions(),
-        "threads": torch.get_num_threads(),
-    }
-    path = folder / "run.json"
+class _Manifest:
+    """``run.json``, and the page that tells of it, written however the run ends.
 
-    def write() -> None:
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps(facts | {"scalars": scalars}, indent=2) + "\n")
+    Attributes:
+        facts: what ``run.json`` holds beside the scalars.
+    """
 
-    write()
-    try:
-        yield facts
-    except BaseException as error:
+    def __init__(self, cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> None:
+        self.facts: dict[str, Any] = {
+            "status": "running",
+            "seed": cfg.seed,
+            "settings": asdict(cfg),
+            "versions": versions(),
+            "commit": commit(),
+            "threads": torch.get_num_threads(),
+        }
+        self._folder, self._scalars = folder, scalars
+        self._write()
+
+    @contextmanager
+    def ending(self, tracker: Tracker | None = None) -> Iterator[None]:
+        """Say how what follows ended, draw the page and mirror it, unless an inner one did."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(error, tracker)
+            raise
+        self._end(None, tracker)
+
+    def _end(self, error: BaseException | None, tracker: Tracker | None) -> None:
+        if self.facts["status"] != "running":
+            return
         stopped = isinstance(error, KeyboardInterrupt)
-        facts |= {"status": "interrupted" if stopped else "failed", "error": None if stopped else str(error)}
-        write()
-        raise
-    facts["status"] = "completed"
-    write()
+        self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
+        if error is not None:
+            self.facts["error"] = None if stopped else str(error)
+        self._write()
+        _draw_page(self._folder, tracker)
+
+    def _write(self) -> None:
+        with atomic(self._folder / "run.json") as temporary:
+            temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n")
+
+
+def _draw_page(folder: Path, tracker: Tracker | None) -> None:
+    """Write ``report.html`` and mirror it; whatever is wrong with it, the run is done, and the log says so."""
+    try:
+        page = write_page(folder)
+        if tracker is not None:
+            tracker.log_page(page)
+    except Exception:
+        log.warning("%s could not be made; try `diffgeo-report page %s`", PAGE, folder, exc_info=True)
+
+
+@contextmanager
+def _manifest(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[_Manifest]:
+    """The run's manifest, which ends with the run."""
+    manifest = _Manifest(cfg, folder, scalars)
+    with suppress(OSError):
+        (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
+    with manifest.ending():
+        yield manifest
+
+
+def commit() -> str | None:
+    """The commit of the sources, with ``+`` where they were changed since; None unless they are a git checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or not (root / "src" / "diffgeo").is_dir():
+        return None  # installed, perhaps into an environment inside somebody's repository
+    try:
+        head, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "src", "conf"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+" if changes else head
 
 
 def versions() -> dict[str, str]:

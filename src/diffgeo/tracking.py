@@ -5,6 +5,7 @@ The run folder is the record, W&B a mirror of it: offline unless told otherwise.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,15 @@ class Tracker(Protocol):
     def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
         """Mirror a study: scalars as ``STUDY/NAME``, tables, and figures (name → PNG)."""
 
+    def log_page(self, page: Path) -> None:
+        """Keep the run's page beside its other files."""
+
 
 class _NoTracker:
     def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
+        pass
+
+    def log_page(self, page: Path) -> None:
         pass
 
 
@@ -42,6 +49,10 @@ class _WandbTracker:
         self._run.log(entries)
         for name, value in result.scalars.items():
             self._run.summary[f"{result.study}/{name}"] = value
+
+    def log_page(self, page: Path) -> None:
+        # as a file of the run, which an offline run links to: wandb.Html and artifacts would copy megabytes
+        self._run.save(glob.escape(str(page)), base_path=glob.escape(str(page.parent)), policy="now")
 
 
 @contextmanager
@@ -73,7 +84,8 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
             mode="online" if cfg.mode == "online" else "offline",
             config=config,
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
+            # files are linked hard, so that a run folder can be moved
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True, symlink=False),
         )
     except wandb.Error as error:
         raise ConfigError(

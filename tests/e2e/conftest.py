@@ -112,9 +112,10 @@ def tiny_run(tiny_settings, tmp_path_factory):
         settings = [word for word in tiny_settings if not (chosen and word.startswith("study="))]
         if not chosen:
             settings.append("study.discovery.directions=2")
-        # drawing takes most of a tiny run's time
-        drawing = contextlib.nullcontext() if figures else mock.patch("diffgeo.finishing.draw", return_value={})
-        with drawing:
+        with contextlib.ExitStack() as stack:
+            if not figures:  # drawing takes most of a tiny run's time
+                stack.enter_context(mock.patch("diffgeo.finishing.draw", return_value={}))
+                stack.enter_context(mock.patch("diffgeo.runner._draw_page"))
             return run_cli(*settings, f"hydra.run.dir={folder}", *overrides, folder=folder)
 
     return run

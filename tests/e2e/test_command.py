@@ -164,9 +164,10 @@ def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch, request):
     monkeypatch.setattr("diffgeo.studies.context.local_basis", endless)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
-    outcome = tiny_run()
+    outcome = tiny_run(figures=True)
     assert outcome.code == 130
     assert heard == ["first"]
+    assert "This run was interrupted" in (outcome.folder / "report.html").read_text()
     assert outcome.manifest["status"] == "interrupted"
     assert outcome.files("tables/*") == []
     assert "Interrupted" in outcome.err

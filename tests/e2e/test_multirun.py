@@ -101,6 +101,14 @@ def test_wandb_holds_the_tables_and_the_figures_as_files(wandb_runs):
             assert (run_folder / "files" / entry["path"]).read_bytes()[:4] == b"\x89PNG"
 
 
+def test_wandb_holds_the_page_without_storing_it_twice(wandb_runs):
+    for folder, run_folder, records in wandb_runs:
+        page, kept = folder / "report.html", run_folder / "files" / "report.html"
+        assert "report.html" in [f.path for r in records if r.HasField("files") for f in r.files.files]
+        assert kept.samefile(page), "one file with two names"
+        assert not kept.is_symlink(), "the folder can be moved"
+
+
 def test_a_failure_within_a_sweep_ends_with_its_exit_code(command, tiny_settings, tmp_path):
     outcome = command("-m", *tiny_settings, "svd.rank=-1,0", f"hydra.sweep.dir={tmp_path}/out", folder=tmp_path / "out")
     outcome.assert_failed(ConfigError.exit_code, "svd.rank=-1")

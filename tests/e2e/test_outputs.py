@@ -1,6 +1,7 @@
 """What a good run leaves, that it is the same every time, and that every variant of the method runs."""
 
 import xml.etree.ElementTree as ET
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -24,15 +25,24 @@ def table(outcome, stem="discovery"):
 
 def test_a_run_folder_holds_settings_manifest_log_tables_tensors_and_figures(good):
     assert good.files() == sorted(
-        [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "diffgeo.log", "run.json"]
+        [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "diffgeo.log", "report.html", "run.json"]
         + [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "parquet")]
         + [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")]
         + ["tensors/discovery.safetensors"]
     )
 
 
-def test_the_command_prints_the_run_folder_last(good):
-    assert good.out.splitlines()[-1] == str(good.folder)
+def test_the_command_prints_the_path_of_the_page_last(good):
+    assert good.out.splitlines()[-1] == str(good.folder / "report.html")
+
+
+def test_a_page_that_cannot_be_drawn_does_not_lose_the_run(tiny_run, tmp_path):
+    with mock.patch("diffgeo.runner.write_page", side_effect=RuntimeError("no ink")):
+        outcome = tiny_run("study=[spectrum]", folder=tmp_path / "run", figures=True)
+    assert outcome.code == 0, outcome.err
+    assert outcome.manifest["status"] == "completed"
+    assert outcome.out.splitlines()[-1] == str(outcome.folder)
+    assert "no ink" in (outcome.folder / "diffgeo.log").read_text()
 
 
 def test_the_manifest_names_versions_seed_model_and_outcome(good, tiny_pipeline):

@@ -137,5 +137,19 @@ def test_the_same_run_counts_once(runs):
     assert len(gathering.find_runs([runs, runs / "10_0", runs])) == 7
 
 
+def test_pages_are_made_anew_of_every_run(capsys, runs):
+    code, said, err = says(capsys, "page", runs / "deep", runs / "10_0")
+    assert code == 0, err
+    pages = [runs / "deep" / "pooled" / "report.html", runs / "10_0" / "report.html"]
+    assert said.splitlines() == [str(page) for page in pages]
+    assert all("</html>" in page.read_text() for page in pages)
+    assert not (runs / "20_0" / "report.html").exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [(["page"], 2), (["page", "{runs}/none"], 4)])
+def test_pages_need_a_folder_with_runs(capsys, runs, words, code):
+    assert says(capsys, *(word.format(runs=runs) for word in words))[0] == code
+
+
 def test_help(capsys):
     assert "diffgeo-report FOLDER" in says(capsys, "--help")[1]

@@ -157,6 +157,18 @@ def test_the_settings_import_nothing_heavy():
         assert at_top.isdisjoint({"torch", "diffusers", "matplotlib", "pandas", "wandb"}), path
 
 
+def test_stored_studies_depend_on_the_code_of_figures_and_not_on_that_of_pages():
+    from diffgeo.finishing import CODE
+
+    named = [ROOT / part if (ROOT / part).is_dir() else (ROOT / part).with_suffix(".py") for part in CODE]
+    assert all(path.exists() for path in named)
+    covered = {file for path in named for file in ([path] if path.is_file() else path.rglob("*.py"))}
+    drawing = {path for path in FILES if path.is_relative_to(ROOT / "report")} - {ROOT / "report" / "__init__.py"}
+    pages = {path for path in drawing if path.is_relative_to(ROOT / "report" / "page")}
+    assert pages
+    assert drawing - covered == pages
+
+
 def test_every_public_name_can_be_imported():
     for name in diffgeo.__all__:
         assert getattr(diffgeo, name).__name__ == name

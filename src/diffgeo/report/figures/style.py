@@ -1,7 +1,6 @@
 """The look of all figures, and the parts that they share; the only modules that import matplotlib are in this package.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers and in print; every line also differs in its
-marker.
+Every line differs from the others in its colour and in its marker.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from diffgeo.report.palette import COLOURS
 from diffgeo.results import Result
 
 __all__ = ["COLOURS", "MARKERS", "STYLE", "by_time", "latent_shape", "picture_grid", "plain"]
@@ -25,7 +25,6 @@ __all__ = ["COLOURS", "MARKERS", "STYLE", "by_time", "latent_shape", "picture_gr
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>"
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,

@@ -1,0 +1,226 @@
+"""``report.html``: everything that a run found, in one file that needs no network.
+
+The page is made from the run folder alone, without the model, so that the page of any run can be made again
+(``diffgeo-report page FOLDER``). Data flows one way:
+
+    reading ─▶ findings ─▶ charts, tables, traversals ─▶ sections ─▶ the template in assets/
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
+from diffgeo.report.page.formatting import counted, name, timestep
+from diffgeo.report.page.reading import Run, read_run
+from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
+from diffgeo.report.page.tables import Column, Table, as_table
+from diffgeo.report.page.traversals import SMALL, small_strip
+from diffgeo.results import atomic
+
+__all__ = ["PAGE", "render", "write_page"]
+
+PAGE = "report.html"
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def write_page(folder: Path) -> Path:
+    """Write the page of a run into its folder.
+
+    Args:
+        folder: of a run that ended in any way: ``run.json``, and what there is of ``tables/``, ``tensors/`` and
+            ``.hydra/``.
+
+    Returns:
+        The page, ``folder/report.html``.
+
+    Raises:
+        DataError: the folder holds no run.
+        OutputError: the page cannot be written.
+    """
+    text = render(read_run(folder))
+    path = folder / PAGE
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def render(run: Run) -> str:
+    """The page of a run as HTML."""
+    found = findings(run)
+    shown = sections(run, found)
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        page=_page(run, found, shown),
+        css=_asset("page.css"),
+        js=_asset("page.js"),
+        plotly=_plotly() if any(section.charts for section in shown) else None,
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(file: str) -> Markup:
+    return Markup((_ASSETS / file).read_text(encoding="utf-8"))
+
+
+@cache
+def _plotly() -> Markup:
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs())
+
+
+def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
+    """What the template prints outside the sections."""
+    claims = claims_table(run)
+    return {
+        "title": _title(run),
+        "what": _what(run),
+        "banner": _banner(run),
+        "hero": _hero(run),
+        "findings": found,
+        "titles": {study: title for study, (title, _) in TITLES.items()},
+        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; with two or three values they "
+        "only say how far these lie apart. p is of the one-sided sign test unless said otherwise.",
+        "sections": shown,
+        "claims": claims,
+        "claims_said": _claims_said(run) if claims else "",
+        "command": run.command,
+        "settings": _settings(run),
+        "version": _version(),
+        "folder": run.folder.name,
+    }
+
+
+def _title(run: Run) -> str:
+    model = run.model.get("name") or (run.settings.get("model") or {}).get("path") or "a model"
+    what = "Directions in the latent space of" if "discovery" in run.studies else "The geometry of the latent space of"
+    return f"{what} {model}"
+
+
+def _what(run: Run) -> str:
+    """What was run, in a sentence or two."""
+    settings, model = run.settings, run.model
+    samples, schedule, svd = (settings.get(key) or {} for key in ("data", "schedule", "svd"))
+    feature = settings.get("feature") or {}
+    said = []
+    if model.get("prompt"):
+        said.append(f"Prompt “{model['prompt']}”.")
+    names = run.facts.get("samples")
+    count = len(names) if names else samples.get("samples", 0)
+    kind = "own picture" if samples.get("images") else "sample"
+    times = ", ".join(timestep(float(f)) for f in schedule.get("edit") or [])
+    pool = f"pooled h ({feature['pool']})" if feature.get("pool") else "whole h"
+    said.append(
+        f"{counted(count, kind)}, edited at t = {times}; the leading {counted(svd.get('rank', 0), 'direction')} of "
+        f"∂h/∂x at block {feature.get('block', '?')}, {pool}. {counted(schedule.get('steps', 0), 'sampling step')}, "
+        f"seed {run.facts.get('seed', '?')}."
+    )
+    return " ".join(said)
+
+
+def _banner(run: Run) -> str:
+    """What to say of a run that did not end well; nothing of one that did."""
+    done = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is not None]
+    missing = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is None]
+    rest = f" Measured: {', '.join(done) or 'nothing'}." + (f" Missing: {', '.join(missing)}." if missing else "")
+    if run.status == "failed":
+        return f"This run failed: {run.facts.get('error') or 'the log says why'}.{rest}"
+    if run.status == "interrupted":
+        return f"This run was interrupted; the last study may hold only the samples that were finished.{rest}"
+    if run.status == "running":
+        return f"This run was still going on, or was killed, when this page was made.{rest}"
+    return ""
+
+
+def _hero(run: Run) -> list[dict[str, Any]]:
+    """The first sample's leading traversals, as strips."""
+    table, directions, pictures = run.table("discovery_traversals"), run.table("discovery"), run.pictures("discovery")
+    if table is None or directions is None or pictures is None or len(pictures) < len(table):
+        return []
+    labels = directions.set_index(["sample", "t", "direction"])["label"]
+    shown = []
+    for _, part in list(table.groupby(["sample", "t", "direction"], sort=False))[:2]:
+        sample, t, direction = part[["sample", "t", "direction"]].iloc[0]
+        label = labels.get((sample, t, direction))
+        words = "" if label is None or pd.isna(label) else f": {name(label)}"
+        low, high = (f"{abs(g):.1f}" for g in (part["gamma"].iloc[0], part["gamma"].iloc[-1]))
+        caption = (
+            f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
+            f"γ from −{low} to +{high}{words}"
+        )
+        encoded = small_strip(pictures[part["frame"]])
+        shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})
+    return shown
+
+
+def _claims_said(run: Run) -> str:
+    """How many claims hold, in a sentence."""
+    count = Counter(reading_of(row).split(":")[0] for row in run.verdicts)
+    parts = {
+        "holds": f"{count['holds']} hold",
+        "fails": f"{count['fails']} fail",
+        "fails (too few": f"{count['fails (too few']} had fewer than {FEWEST} values, with which none can hold",
+        "not comparable": f"{count['not comparable']} are about another model",
+    }
+    said = [text for key, text in parts.items() if count[key]]
+    return f"Of {counted(len(run.verdicts), 'claim')} that this run can speak to, {', '.join(said)}."
+
+
+def _settings(run: Run) -> list[Table]:
+    """Versions and seeds, then all settings."""
+    facts = run.facts
+    plain = {
+        "status": run.status,
+        "model": run.model.get("source"),
+        "seed": facts.get("seed"),
+        "samples": ", ".join(map(str, facts.get("samples") or [])) or None,
+        "device": facts.get("device"),
+        "threads": facts.get("threads"),
+        "processes": facts.get("processes"),
+        "git commit": facts.get("commit"),
+        **{f"{package}": found for package, found in (facts.get("versions") or {}).items()},
+    }
+    rows = pd.DataFrame([{"key": k, "value": str(v)} for k, v in plain.items() if v is not None])
+    columns = [Column("what", "key"), Column("value", "value")]
+    flat = pd.DataFrame([{"key": k, "value": v} for k, v in _flat(run.settings)])
+    tables = [as_table("table-versions", "Versions and seed", rows, columns)]
+    if len(flat):
+        given = [Column("setting", "key"), Column("value", "value")]
+        tables.append(as_table("table-settings", "All settings", flat, given, folded=True))
+    return tables
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", "null" if value is None else str(value)))
+    return rows
+
+
+def _version() -> str:
+    try:
+        return version("diffgeo")
+    except PackageNotFoundError:
+        return "?"

@@ -1,0 +1,502 @@
+"""The page of a run: its numbers against the tables, its pictures against the frames, and what it makes of bad runs."""
+
+import base64
+import io
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+from diffgeo.errors import DataError
+from diffgeo.metrics.statistics import mean_interval
+from diffgeo.report.page import render, write_page
+from diffgeo.report.page.charts import CHARTS, Tabs
+from diffgeo.report.page.findings import findings, lean
+from diffgeo.report.page.formatting import interval, number, p_value, timestep
+from diffgeo.report.page.reading import Run, read_run
+from diffgeo.report.page.sections import claims_table, sections
+from diffgeo.report.page.tables import Column, as_table
+from diffgeo.report.page.traversals import Quality, choose_quality, global_edits, strip, traversals
+
+TIMES = ((1.0, 999), (0.25, 249))
+
+
+def decoded(uri, count):
+    """The frames (count, H, W, 3) of a data URL."""
+    head, data = uri.split(",")
+    assert head == "data:image/webp;base64"
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+    return np.stack(np.split(picture, count, axis=1))
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+def discovery_tables(samples=2, directions=2, rank=3, frames=3):
+    random = np.random.default_rng(0)
+    rows, traversals = [], []
+    for sample in range(samples):
+        for t_frac, t in TIMES:
+            for i in range(rank):
+                followed = i < directions
+                rows.append(
+                    {
+                        "sample": sample, "name": f"seed {sample}", "t_frac": t_frac, "t": t, "direction": i,
+                        "singular_value": 5.0 - i + 0.1 * sample, "residual_left": 1e-9, "residual_right": 1e-8,
+                        "rank": rank, "passes": 9, "converged": True,
+                        "label": "smile +, hair_hue −" if followed else None,
+                        "change_low_share": 0.5 if followed else np.nan,
+                        "path_length": 1.0 if followed else np.nan, "largest_step": 0.6 if followed else np.nan,
+                        "delta_smile": 0.5 + 0.1 * sample if followed else np.nan,
+                        "delta_hair_hue": -0.25 if followed else np.nan, "model": "m", "seed": 0,
+                    }
+                )  # fmt: skip
+                for j in range(frames if followed else 0):
+                    gamma = 2.0 * (j - (frames - 1) / 2)
+                    traversals.append(
+                        {
+                            "frame": len(traversals), "sample": sample, "name": f"seed {sample}", "t_frac": t_frac,
+                            "t": t, "direction": i, "gamma": gamma, "smile": random.uniform(-1, 1),
+                            "hair_hue": 0.1 * j, "edit_method": "single", "seed": 0,
+                        }
+                    )  # fmt: skip
+    return {"discovery": pd.DataFrame(rows), "discovery_traversals": pd.DataFrame(traversals)}
+
+
+def spectra(first, last):
+    """Table ``spectrum`` of samples whose effective dimension goes from ``first`` at T to ``last`` at 0.25 T."""
+    rows = []
+    for (t_frac, t), values in zip(TIMES, (first, last), strict=True):
+        rows += [
+            {
+                "sample": i, "name": f"seed {i}", "t_frac": t_frac, "t": t, "rank": 50, "effective_dimension": value,
+                "flatness": 0.4, "half_energy_rank": 9, "singular_value_first": 6.0, "gap": 0.1,
+            }
+            for i, value in enumerate(values)
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def frequencies(first, last):
+    rows = []
+    for (t_frac, t), shares in zip(TIMES, (first, last), strict=True):
+        for i, share in enumerate(shares):
+            for radius, power in enumerate((share, 1 - share)):
+                rows.append(
+                    {
+                        "sample": i, "name": f"seed {i}", "t_frac": t_frac, "t": t, "radius": radius,
+                        "nyquist_fraction": 0.5 * radius, "power": power, "low_share": share, "high_share": 1 - share,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def write_folder(folder, tables, *, status="completed", frames=None, studies=None, overrides=(), **facts):
+    """A run folder with these tables."""
+    (folder / "tables").mkdir(parents=True)
+    (folder / "tensors").mkdir()
+    (folder / ".hydra").mkdir()
+    studies = studies or [stem for stem in tables if "_traversals" not in stem]
+    settings = {
+        "study": {name: {} for name in studies}, "data": {"samples": 2, "images": None}, "seed": 3,
+        "schedule": {"edit": [1.0, 0.25], "steps": 16}, "svd": {"rank": 3}, "feature": {"block": "mid", "pool": None},
+        "model": {"path": "toy"},
+    }  # fmt: skip
+    manifest = {"status": status, "seed": 3, "settings": settings, "versions": {"torch": "9.9"}}
+    manifest |= {"model": {"name": "toy", "source": "shipped:toy"}, "samples": ["seed 0", "seed 1"]} | facts
+    (folder / "run.json").write_text(json.dumps(manifest))
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+    for stem, table in tables.items():
+        table.to_parquet(folder / "tables" / f"{stem}.parquet")
+    if frames is not None:
+        bases = {f"V/{s}/{t}": torch.eye(48)[:, :3].contiguous() for s in range(2) for _, t in TIMES}
+        chw = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+        shape = torch.tensor([3, 4, 4])
+        save_file({"frames": chw, "latent_shape": shape} | bases, folder / "tensors" / "discovery.safetensors")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tables = discovery_tables() | {"spectrum": spectra([30, 31], [20, 22])}
+    return write_folder(tmp_path / "run", tables, frames=noise(24, 8, 6, 3), overrides=["svd.rank=3"])
+
+
+# numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.85, "0.850"), (-12.44, "−12.4"), (1234.4, "1234"), (2.54e-7, "2.54 × 10⁻⁷"), (0.0, "0"), (4.0, "4"),
+        (float("nan"), "–"), (float("inf"), "∞"), (-1e-9, "−1.00 × 10⁻⁹"), (99.96, "100.0"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_significant_digits(value, said):
+    assert number(value) == said
+
+
+def test_an_interval_sets_the_digits_of_all_three_numbers():
+    assert interval(0.4682, 0.4551, 0.4883) == "0.468 [0.455, 0.488]"
+    assert interval(-12.66, -18.2, -8.1) == "−13 [−18, −8]"
+    assert interval(-0.001, -0.06, 0.05) == "0.00 [−0.06, 0.05]"
+    assert interval(2.0, float("nan"), float("nan")) == "2"
+    assert interval(1.5, 1.5, 1.5) == "1.50 [1.50, 1.50]"
+
+
+def test_p_values_and_timesteps_read_as_in_a_paper():
+    assert (p_value(0.0625), p_value(0.0004)) == ("p = 0.062", "p < 0.001")
+    assert (timestep(1.0), timestep(0.25)) == ("T", "0.25\u00a0T")
+
+
+# pictures
+
+
+def test_a_strip_holds_exactly_the_frames():
+    frames = noise(5, 32, 24, 3)
+    found = strip(frames)
+    assert (found.count, found.height, found.width) == (5, 32, 24)
+    np.testing.assert_array_equal(decoded(found.uri, 5), frames)
+
+
+def test_smaller_strips_keep_neighbours_apart():
+    frames = np.stack([np.full((64, 64, 3), value, np.uint8) for value in (0, 255, 0)])
+    small = decoded(strip(frames, Quality(lossless=True, side=16)).uri, 3)
+    assert small.shape == (3, 16, 16, 3)
+    assert (small[0] == 0).all()
+    assert (small[1] == 255).all()
+
+
+def test_quality_falls_only_as_far_as_the_budget_asks():
+    strips = [noise(3, 96, 96, 3, seed=i) for i in range(8)]
+    exact = sum(len(strip(s).data) for s in strips)
+    assert choose_quality(strips, exact * 2) == (Quality(), 8)
+    lossy, count = choose_quality(strips, exact // 2)
+    assert (lossy.lossless, count) == (False, 8)
+    smallest, count = choose_quality(strips, 2500)
+    assert smallest.side == 64
+    assert 1 <= count < 8
+    assert choose_quality([], 100) == (Quality(), 0)
+
+
+def test_the_page_shows_the_frames_of_every_traversal(folder):
+    frames, run = noise(24, 8, 6, 3), read_run(folder)
+    found, table = traversals(run), run.tables["discovery_traversals"]
+    assert [s["name"] for s in found["samples"]] == ["seed 0", "seed 1"]
+    assert (found["width"], found["height"], found["lossless"]) == (6, 8, True)
+    assert found["attributes"] == ["smile", "hair hue"]
+    for (sample, t, direction), part in table.groupby(["sample", "t", "direction"]):
+        card = found["cards"][f"{sample}/{t}"][direction]
+        np.testing.assert_array_equal(decoded(card["strip"], 3), frames[part["frame"]])
+        assert card["gammas"] == list(part["gamma"])
+        assert card["label"] == "smile +, hair hue −"
+        np.testing.assert_allclose(card["values"], part[["smile", "hair_hue"]], atol=5e-4)
+        itself = decoded(card["itself"], 1)[0]  # v_i is the i-th unit vector
+        grey, peak = itself.reshape(-1), np.unravel_index(itself.argmax(), itself.shape)
+        assert (peak, sorted(set(grey.tolist()))) == ((0, direction, 0), [128, 255])
+
+
+def test_samples_that_do_not_fit_are_counted(folder):
+    found = traversals(read_run(folder), budget=1)
+    assert [s["name"] for s in found["samples"]] == ["seed 0"]
+    assert found["left_out"] == 1
+
+
+def test_many_large_pictures_still_make_one_file_below_15_mb(tmp_path):
+    tables = discovery_tables(samples=6, directions=3, rank=40, frames=9)
+    frames = noise(len(tables["discovery_traversals"]), 96, 96, 3)
+    folder = write_folder(tmp_path / "run", tables, frames=frames)
+    assert sum(len(strip(frames[i : i + 9]).data) for i in range(0, 27, 9)) * len(frames) / 27 > 5e6, "exact: too large"
+    path = write_page(folder)
+    assert path.stat().st_size < 15e6
+    assert "Pictures are compressed here" in path.read_text()
+
+
+def test_grey_pictures_become_rgb(tmp_path):
+    folder = write_folder(tmp_path / "run", discovery_tables(), frames=noise(24, 8, 6, 1))
+    assert read_run(folder).pictures("discovery").shape == (24, 8, 6, 3)
+
+
+def test_global_edits_show_each_held_out_sample_by_its_three_frames(tmp_path):
+    rows = [
+        {
+            "t_frac": 1.0, "t": 999, "direction": k, "held_out": s, "name": f"seed {s}", "frame": 3 * i,
+            "gamma": 2.0, "label": "smile +",
+        }
+        for i, (s, k) in enumerate([(4, 0), (4, 1), (5, 0), (5, 1)])
+    ]  # fmt: skip
+    frames = noise(12, 8, 8, 3)
+    folder = write_folder(tmp_path / "run", {"global_consistency_edits": pd.DataFrame(rows)})
+    chw = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+    save_file({"frames": chw}, folder / "tensors" / "global_consistency.safetensors")
+    found = global_edits(read_run(folder))
+    first, second = found["cards"]["999"]
+    assert [item["name"] for item in second["items"]] == ["seed 4", "seed 5"]
+    assert first["gammas"] == [-2, 0, 2]
+    np.testing.assert_array_equal(decoded(second["items"][1]["strip"], 3), frames[9:12])
+
+
+# findings
+
+
+def told(tables, **facts):
+    run = Run(None, {"settings": {}, "model": {"source": "m"}} | facts, tables)
+    return {f.study: f for f in findings(run)}
+
+
+def test_a_finding_states_the_numbers_of_its_table():
+    first, last = np.array([30.0, 31, 32, 33, 30, 31]), np.array([40.0, 42, 41, 45, 39, 44])
+    found = told({"spectrum": spectra(first, last)})["spectrum"]
+    assert found.headline == "The spectrum flattens from T to 0.25\u00a0T."
+    change = interval(*mean_interval(last - first))
+    for said in (interval(*mean_interval(first)), interval(*mean_interval(last)), change, "n = 6", "p = 0.016"):
+        assert said in found.detail
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "words"),
+    [
+        ([30] * 6, [20, 21, 22, 20, 19, 22], "does not flatten from T to 0.25\u00a0T: it grows steeper."),
+        ([30] * 6, [29, 31, 30.5, 29.5, 31, 29], "Whether the spectrum flattens"),
+        ([30] * 3, [40, 41, 42], "flattens from T to 0.25\u00a0T in these 3 samples, too few for a test."),
+        ([30] * 3, [20, 21, 22], "grows steeper in these 3 samples, too few for a test."),
+        ([30], [40], "Whether the spectrum flattens"),
+    ],
+)
+def test_the_words_follow_from_the_numbers(first, last, words):
+    assert words in told({"spectrum": spectra(first, last)})["spectrum"].headline
+
+
+def test_frequencies_are_told_as_a_fall():
+    found = told({"frequency": frequencies([0.8, 0.82, 0.81, 0.8, 0.83], [0.4, 0.41, 0.4, 0.42, 0.4])})["frequency"]
+    assert found.headline == "Directions grow finer from T to 0.25\u00a0T."
+    fall = np.array([0.4, 0.41, 0.41, 0.38, 0.43])
+    assert f"a fall of {interval(*mean_interval(fall))} (n = 5, p = 0.031)" in found.detail
+
+
+def test_discovery_counts_labels_and_averages_samples():
+    tables = discovery_tables()
+    tables["discovery"].loc[0, "label"] = "no attribute"
+    found = told(tables)["discovery"]
+    assert found.headline == "7 of 8 unlabelled directions change an attribute that can be named."
+    assert interval(*mean_interval([0.5, 0.6])) in found.detail
+    assert "n = 2" in found.detail
+
+
+def test_without_a_predictor_discovery_tells_of_the_bases():
+    table = discovery_tables()["discovery"].drop(columns=["delta_smile", "delta_hair_hue"])
+    found = told({"discovery": table})["discovery"]
+    assert found.headline == "4 of 4 bases converged."
+    assert number(1e-8) in found.detail
+
+
+def test_gains_beyond_chance_need_an_interval_a_test_and_five_samples():
+    def card(low, n, p):
+        row = {"t_frac": 1.0, "t": 999, "method": "local", "metric": "precision_gain", "value": 2.0, "low": low}
+        return pd.DataFrame([row | {"high": 3.0, "n": n, "null": 1.0, "p": p}])
+
+    def headline(*row):
+        return told({"disentanglement_scorecard": card(*row)})["disentanglement"].headline
+
+    assert headline(1.0, 8, 0.01) == "At T, local directions edit more precisely than random ones."
+    assert headline(-1.0, 8, 0.3) == "At T, no method edits more precisely than random directions do."
+    assert headline(1.0, 2, 0.25).startswith("Too few samples")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "p", "outcome"),
+    [
+        (0.1, 0.3, 5, 0.03, "yes"), (0.1, 0.3, 6, 0.3, "open"), (0.1, 0.3, 4, 0.06, "few"),
+        (-0.1, 0.3, 9, 0.01, "open"), (-0.3, -0.1, 9, 1.0, "opposite"), (np.nan, np.nan, 1, 0.5, "open"),
+    ],
+)  # fmt: skip
+def test_a_difference_is_established_by_interval_test_and_count(low, high, n, p, outcome):
+    assert lean(low, high, n, p) == outcome
+
+
+# charts and tables
+
+
+def charts(run):
+    for study in CHARTS:
+        for one in CHARTS[study](run):
+            yield from one.charts.values() if isinstance(one, Tabs) else [one]
+
+
+def comparisons():
+    """Tables of the studies that no other test here draws."""
+    prompts = [
+        {
+            "sample": s, "t_frac": t_frac, "kind": "path", "guidance": 2.0, "prompt_a": a, "prompt_b": b, "rank": 4,
+            "text_a": f"text {a}", "text_b": f"text {b}", "similarity": 0.1 * (a + b), "similarity_measure": "clip",
+            "distance_normalized": 0.9 - 0.1 * (a + b), "distance": 2.0,
+        }
+        for s in range(2) for t_frac, _ in TIMES for a, b in ((0, 1), (0, 2), (1, 2))
+    ]  # fmt: skip
+    summary = [
+        {
+            "t_frac": t_frac, "kind": "path", "guidance": 2.0, "prompts": 3, "distance_normalized": 0.7, "low": 0.6,
+            "high": 0.8, "rho": -1.0, "p": 0.2, "similarity_measure": "clip",
+        }
+        for t_frac, _ in TIMES
+    ]  # fmt: skip
+    data = [
+        {
+            "data_model": m, "t_frac": t_frac, "sample_a": 0, "sample_b": b, "rank": 4, "distance": 1.0 + b,
+            "distance_normalized": 0.25 * b + (0.125 if m == "many" else 0),
+        }
+        for m in ("few", "many") for t_frac, _ in TIMES for b in (1, 2)
+    ]  # fmt: skip
+    tables = {"prompts": prompts, "prompts_similarity": summary, "dataset_complexity": data}
+    return {stem: pd.DataFrame(rows) for stem, rows in tables.items()}
+
+
+def test_charts_hold_the_means_and_say_them_in_words():
+    tables = {"spectrum": spectra([30, 31, 35], [20, 22, 21]), **comparisons()}
+    found = {c.id: c for c in charts(Run(None, {}, tables))}
+    line = next(d for d in found["chart-spectrum-effective_dimension"].figure["data"] if "lines" in d["mode"])
+    assert line["x"] == [1.0, 0.25]
+    np.testing.assert_allclose(line["y"], [32, 21], rtol=1e-4)
+    assert f"1: {interval(*mean_interval([30, 31, 35]))}" in found["chart-spectrum-effective_dimension"].alt
+    few, many = (d for d in found["chart-complexity"].figure["data"] if "lines" in d["mode"])
+    assert (few["y"], many["y"]) == ([0.375, 0.375], [0.5, 0.5])
+    assert "few, at t / T = 1: 0.38 [0.25, 0.50]" in found["chart-complexity"].alt
+    points = found["chart-prompts-similarity"].figure["data"][0]
+    np.testing.assert_allclose(points["y"], [0.8, 0.7, 0.6])
+
+
+def test_every_chart_is_described_and_plain_json():
+    tables = discovery_tables() | {"frequency": frequencies([0.8, 0.9], [0.4, 0.5])} | comparisons()
+    for one in charts(Run(None, {}, tables)):
+        assert re.search(r"\d", one.alt), one.id
+        assert one.reading.endswith(".")
+        json.loads(json.dumps(one.figure, allow_nan=False))
+
+
+def test_cells_print_sort_and_copy_what_the_table_holds():
+    frame = pd.DataFrame(
+        {"t": [1.0, 0.25], "m": [0.5, np.nan], "l": [0.4, np.nan], "h": [0.6, np.nan], "ok": [True, False]}
+    )
+    columns = [Column("t", "t", timestep), Column("mean", ("m", "l", "h")), Column("ok", "ok"), Column("gone", "gone")]
+    table = as_table("one", "One", frame, columns)
+    assert [c.heading for c in table.columns] == ["t", "mean", "ok"]
+    first, second = table.rows
+    assert [cell.text for cell in first] == ["T", "0.50 [0.40, 0.60]", "yes"]
+    assert first[1].csv == ["0.5", "0.4", "0.6"]
+    assert (second[0].sort, second[1].text, second[1].csv) == (0.25, "–", ["", "", ""])
+
+
+def test_claims_are_shown_where_the_tables_tell(folder):
+    table = claims_table(read_run(folder))
+    claims = {row[1].text: row[-1] for row in table.rows}
+    verdict = claims["effective dimension rises from T to the lowest t by"]
+    assert (verdict.text, verdict.style) == ("fails (too few: 2)", "verdict-fails")
+    assert not any("prompts" in claim for claim in claims)
+    assert claims_table(Run(None, {}, {})) is None
+
+
+# whole pages
+
+
+class Checker(HTMLParser):
+    """Collects ids, headings and what has to be named."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.levels, self.unnamed, self.urls = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids += [given["id"]] if "id" in given else []
+        self.levels += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        if (tag == "img" and "alt" not in given) or (given.get("role") in ("img", "region") and not any(
+            key in given for key in ("aria-label", "aria-labelledby"))):  # fmt: skip
+            self.unnamed.append((tag, given))
+        self.urls += [given[key] for key in ("src", "href") if key in given]
+
+
+def test_the_page_is_whole_named_and_needs_no_network(folder):
+    path = write_page(folder)
+    text = path.read_text()
+    assert path == folder / "report.html"
+    assert path.stat().st_size < 15e6
+    found = Checker(text)
+    assert len(found.ids) == len(set(found.ids))
+    assert found.unnamed == []
+    assert found.levels[0] == 1
+    assert found.levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(found.levels, found.levels[1:], strict=False)), "no level is jumped over"
+    assert all(url.startswith(("data:", "#")) for url in found.urls)
+    assert "default-src 'none'" in text
+
+
+def test_the_command_survives_a_shell(tmp_path):
+    words = ["prompt='she's here; rm -rf $HOME'", "svd.rank=3"]
+    folder = write_folder(tmp_path / "run", discovery_tables(), overrides=words)
+    assert shlex.split(read_run(folder).command) == ["diffgeo", *words, "seed=3"]
+    (folder / ".hydra" / "overrides.yaml").unlink()
+    assert read_run(folder).command is None
+    assert "not started by the command line" in render(read_run(folder))
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    tables = discovery_tables()
+    for table in tables.values():
+        table["name"] = evil
+    folder = write_folder(tmp_path / "run", tables, frames=noise(24, 8, 6, 3), model={"name": evil, "source": evil})
+    text = render(read_run(folder))
+    assert "<script>alert" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        ("failed", "the U-Net has no block mid", "This run failed: the U-Net has no block mid. Measured: Spectrum."),
+        ("interrupted", None, "This run was interrupted"),
+        ("running", None, "still going on, or was killed"),
+    ],
+)
+def test_a_run_that_did_not_end_well_says_so(tmp_path, status, error, words):
+    tables = {"spectrum": spectra([30, 31], [20, 22])}
+    folder = write_folder(tmp_path / "run", tables, status=status, studies=["spectrum", "frequency"], error=error)
+    text = render(read_run(folder))
+    assert words in text
+    assert "Missing: Frequencies." in text
+    assert "This study left no rows" in text
+
+
+def test_a_run_that_failed_before_any_table_has_a_small_page(tmp_path):
+    folder = write_folder(
+        tmp_path / "run", {}, status="failed", studies=["discovery"], error="no such model", model=None
+    )
+    path = write_page(folder)
+    assert path.stat().st_size < 100_000, "no charts, no Plotly"
+    assert "This run failed: no such model." in path.read_text()
+
+
+def test_tables_of_another_version_cost_their_own_section_only(tmp_path, caplog):
+    tables = {"spectrum": spectra([30, 31], [20, 22]), "curvedness": pd.DataFrame({"what": [1]})}
+    run = read_run(write_folder(tmp_path / "run", tables))
+    good, bad = sections(run, findings(run))
+    assert (good.title, len(good.charts), len(good.tables)) == ("Spectrum", 2, 1)
+    assert "could not be drawn from tables/curvedness.parquet" in bad.note
+    assert "curvedness" in caplog.text
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(DataError, match="give a run folder"):
+        write_page(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(DataError, match="not the manifest"):
+        write_page(tmp_path)
