@@ -156,7 +156,7 @@ def _answered(words: Sequence[str]) -> bool:
             return True
         if {"--shell-completion", "-sc"} & set(words):
             asked = next((word for word in words if not word.startswith("-")), "")
-            line = os.environ.get("COMP_LINE", "")
+            line = os.environ.setdefault("COMP_LINE", "diffgeo ")
             if not asked.startswith("query="):
                 print(script("diffgeo", asked.removeprefix("install=")), end="")
                 return True
@@ -228,7 +228,7 @@ def worded_errors() -> Iterator[None]:
         if known is None or _traceback:
             raise
         what, _, advice = str(known).replace("\n", "; ", 1).partition("; ")
-        what, advice = (" ".join(part.split("\n")) for part in (what, advice or "see diffgeo --help"))
+        what, advice = (" ".join(part.split("\n")) for part in (what, advice or "see --help"))
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code) from None
 
@@ -244,9 +244,12 @@ def explain(error: Exception) -> DiffgeoError | None:
             return None
         where = f" {error.filename}" if error.filename else ""
         return OutputError(
-            f"cannot write{where} ({error.strerror or error}); choose another folder with hydra.run.dir="
+            f"cannot write{where} ({error.strerror or error}); make room there, or choose another folder: "
+            "hydra.run.dir= of diffgeo, out= or path= of the others"
         )
     if isinstance(error, ValueError) and not isinstance(error, OmegaConfBaseException):
+        if str(error).startswith("Only one of --run"):
+            return ConfigError(f"these flags exclude each other; {str(error)[0].lower()}{str(error)[1:]}")
         if "Config group override" not in str(error):
             return None
         return ConfigError(f"a group takes the name of a choice ({error})\nSee `diffgeo --help` for all choices.")
