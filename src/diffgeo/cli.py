@@ -121,7 +121,10 @@ def _dry_run(words: list[str]) -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console command."""
-    if _answered(sys.argv[1:]):
+    with worded_errors():
+        answered = _answered(sys.argv[1:])
+        sys.stdout.flush()  # a reader that went away shows here, not when Python ends
+    if answered:
         return
     sys.argv[1:] = quoted_prompts(sys.argv[1:])
     if not is_first():
@@ -146,24 +149,23 @@ def main() -> None:
 def _answered(words: Sequence[str]) -> bool:
     """Answer what needs no Hydra: help, the version, most of shell completion."""
     topics = [word for word in words if word not in ("--help", "-h")]
-    with worded_errors():
-        if len(topics) < len(words):
-            conf = config_folder()
-            print("\n".join(topic_text(conf, topic) for topic in topics) if topics else help_text(conf), end="")
-            return True
-        if "--version" in words:
-            print(version_text("diffgeo"))
-            return True
-        if {"--shell-completion", "-sc"} & set(words):
-            asked = next((word for word in words if not word.startswith("-")), "")
-            line = os.environ.setdefault("COMP_LINE", "diffgeo ")
-            if not asked.startswith("query="):
-                print(script("diffgeo", asked.removeprefix("install=")), end="")
-                return True
-            if found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
-                print(" ".join(found))
-                return True
-    return False
+    if len(topics) < len(words):
+        conf = config_folder()
+        print("\n".join(topic_text(conf, topic) for topic in topics) if topics else help_text(conf), end="")
+    elif "--version" in words:
+        print(version_text("diffgeo"))
+    elif {"--shell-completion", "-sc"} & set(words):
+        asked = next((word for word in words if not word.startswith("-")), "")
+        line = os.environ.setdefault("COMP_LINE", "diffgeo ")
+        if not asked.startswith("query="):
+            print(script("diffgeo", asked.removeprefix("install=")), end="")
+        elif found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
+            print(" ".join(found))
+        else:
+            return False
+    else:
+        return False
+    return True
 
 
 def _ordered(words: Sequence[str]) -> list[str]:
