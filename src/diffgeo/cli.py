@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -40,7 +40,7 @@ INTERRUPTED = 130
 PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 UNWRITABLE = {
     getattr(errno, name)
-    for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+    for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOENT", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
     if hasattr(errno, name)
 }
 """What the system says when a run folder cannot be written."""
@@ -51,6 +51,12 @@ HYDRA_FLAGS = (
     *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i", "-h"),
 )
 """Flags of ours and of Hydra 1.3."""
+FLAG_VALUES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"), ()),
+    "--experimental-rerun": (),
+}
+"""Flags that a value follows, with the possible ones."""
 _SILENT = [
     *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),
     "hydra/job_logging=none",
@@ -190,7 +196,10 @@ def _dry_run(words: list[str]) -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console command."""
-    if _answered(sys.argv[1:]):
+    with worded_errors():
+        answered = _answered(sys.argv[1:])
+        sys.stdout.flush()  # a reader that went away shows here, not when Python ends
+    if answered:
         return
     sys.argv[1:] = quoted_prompts(sys.argv[1:])
     if not is_first():
@@ -216,39 +225,49 @@ def main() -> None:
 def _answered(words: Sequence[str]) -> bool:
     """Answer what needs no Hydra: help, the version, most of shell completion."""
     topics = [word for word in words if word not in ("--help", "-h")]
-    with worded_errors():
-        if len(topics) < len(words):
-            conf = config_folder()
-            print("\n".join(topic_text(conf, topic) for topic in topics) if topics else help_text(conf), end="")
-            return True
-        if "--version" in words:
-            print(version_text("diffgeo"))
-            return True
-        if {"--shell-completion", "-sc"} & set(words):
-            asked = next((word for word in words if not word.startswith("-")), "")
-            line = os.environ.get("COMP_LINE", "")
-            if not asked.startswith("query="):
-                print(script("diffgeo", asked.removeprefix("install=")), end="")
-                return True
-            if found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
-                print(" ".join(found))
-                return True
-    return False
+    if len(topics) < len(words):
+        conf = config_folder()
+        print("\n".join(topic_text(conf, topic) for topic in topics) if topics else help_text(conf), end="")
+    elif "--version" in words:
+        print(version_text("diffgeo"))
+    elif {"--shell-completion", "-sc"} & set(words):
+        asked = next((word for word in words if not word.startswith("-")), "")
+        line = os.environ.setdefault("COMP_LINE", "diffgeo ")
+        if not asked.startswith("query="):
+            print(script("diffgeo", asked.removeprefix("install=")), end="")
+        elif found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
+            print(" ".join(found))
+        else:
+            return False
+    else:
+        return False
+    return True
 
 
 def _ordered(words: Sequence[str]) -> list[str]:
     """The command line with ``-m`` first, as Hydra's parser reads no words on both sides of it.
 
     Raises:
-        ConfigError: a flag that does not exist, which that parser would answer with a page of its own.
+        ConfigError: a flag that does not exist or lacks its value, or a word that is no ``key=value``; that parser
+            would answer with a page of its own.
     """
-    for word in words:
+    before = ""
+    for word in [*words, ""]:
         flag = word.partition("=")[0]
-        if flag.startswith("-") and flag not in HYDRA_FLAGS:
+        if before in FLAG_VALUES:
+            allowed = FLAG_VALUES[before]
+            if not word or word.startswith("-") or (allowed and word not in allowed):
+                raise ConfigError(f"{before} {word} is not possible; say {before} {'|'.join(allowed) or 'VALUE'}")
+        elif flag.startswith("-") and flag not in HYDRA_FLAGS:
             guess = nearest(flag, list(HYDRA_FLAGS))
             raise ConfigError(
                 f"there is no flag {flag}; " + (f"did you mean {guess}?" if guess else "see diffgeo --help")
             )
+        elif word and not word.startswith(("-", "~")) and "=" not in word and before not in ("--info", "-i"):
+            group = (config_folder() / word).is_dir()
+            how = f"{word}=CHOICE, see diffgeo --help {word}" if group else f"{word}=VALUE, see diffgeo --help"
+            raise ConfigError(f"{word} has no value; say {how}")
+        before = word
     many = ("-m", "--multirun")
     return [*(word for word in words if word in many), *(word for word in words if word not in many)]
 
@@ -290,6 +309,7 @@ def worded_errors(expected: tuple[type[Exception], ...] = EXPECTED) -> Iterator[
         if known is None or _traceback:
             raise
         what, _, advice = str(known).replace("\n", "; ", 1).partition("; ")
+        what, advice = (" ".join(part.split("\n")) for part in (what, advice or "see --help"))
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code) from None
 
@@ -305,9 +325,12 @@ def explain(error: Exception) -> DiffgeoError | None:
             return None
         where = f" {error.filename}" if error.filename else ""
         return OutputError(
-            f"cannot write{where} ({error.strerror or error}); choose another folder with hydra.run.dir="
+            f"cannot write{where} ({error.strerror or error}); make room there, or choose another folder: "
+            "hydra.run.dir= of diffgeo, out= or path= of the others"
         )
     if isinstance(error, ValueError) and not isinstance(error, OmegaConfBaseException):
+        if str(error).startswith("Only one of --run"):
+            return ConfigError(f"these flags exclude each other; {str(error)[0].lower()}{str(error)[1:]}")
         if "Config group override" not in str(error):
             return None
         return ConfigError(f"a group takes the name of a choice ({error})\nSee `diffgeo --help` for all choices.")
@@ -315,6 +338,11 @@ def explain(error: Exception) -> DiffgeoError | None:
     unknown = re.search(r"Could not override '([^']+)'", str(error)) or re.search(r"full_key: (\S+)", str(cause))
     if unknown and "not in" in str(cause):
         return _unknown_key(unknown.group(1))
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            f"cannot read {error.override}\nWrite key=value, and quote what holds spaces, commas or brackets of its "
+            "own: prompt=\"'a, b'\"."
+        )
     first, *rest = str(cause).splitlines()
     name = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")
     return ConfigError(f"{name}: {first}\nSee `diffgeo --help` for keys and values." if name else str(error))

@@ -213,5 +213,7 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
         try:
             answer: pd.DataFrame = connection.execute(sql).df()
         except duckdb.Error as error:
-            raise ConfigError(f"sql={sql} is not understood ({' '.join(str(error).split())[:200]})") from error
+            raise ConfigError(
+                f"sql={sql} is not understood ({' '.join(str(error).split())[:200]}); see diffgeo-report --help"
+            ) from error
     return answer

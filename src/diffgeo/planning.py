@@ -304,7 +304,7 @@ def show(plans: Sequence[tuple[str, Plan]]) -> None:
         memory = f"at least {(resident + kept) / 1e9:.1f} GB of {'GPU ' if 'cuda' in one.device else ''}memory"
         console.print(f"{one.model} on {one.device}, {one.samples} samples; {memory} (measured, and the bases kept)")
     if len(plans) > 1:
-        console.print(f"all {len(plans)} runs: {_span((low, high))}")
+        console.print(f"all {len(plans)} runs: {_span((low, high))}, each counted alone; a store shares what is alike")
     console.print(
         "Time is that of passes, of the network's evaluations (latents through it, in batches) and of decoding; "
         "reading attributes, scores, tables and figures come on top. ~: depends on what is found.",

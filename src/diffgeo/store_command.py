@@ -61,6 +61,8 @@ def _execute(words: Words) -> int:
     folder = words.path("path", Path()) if "path" in words.given else store_folder()
     if folder is None:
         raise ConfigError("DIFFGEO_STORE is empty, so there is no store; name one with path=FOLDER")
+    if folder.is_file():
+        raise ConfigError(f"path={folder} is a file; give a folder")
     store = Store(folder, max_bytes=int(most * 1e9))
     return {"ls": _ls, "verify": _verify, "prune": _prune}[words.plain[0]](store)
 

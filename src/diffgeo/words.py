@@ -144,17 +144,17 @@ class Command:
             SystemExit: with an exit code that is not 0.
         """
         words = sys.argv[1:] if words is None else words
-        if {"--help", "-h"} & set(words) or not (words or self.bare):
-            print(self.help(), end="")
-            return
-        if "--version" in words:
-            print(version_text(self.name))
-            return
+        code = None
         with cli.worded_errors():
-            if {"--shell-completion", "-sc"} & set(words):
+            if {"--help", "-h"} & set(words) or not (words or self.bare):
+                print(self.help(), end="")
+            elif "--version" in words:
+                print(version_text(self.name))
+            elif {"--shell-completion", "-sc"} & set(words):
                 self.complete(words)
-                return
-            code = execute(self.parse(words))
+            else:
+                code = execute(self.parse(words))
+            sys.stdout.flush()  # a reader that went away shows here, not when Python ends
         if code:
             assert code in EXIT_CODES
             raise SystemExit(code)

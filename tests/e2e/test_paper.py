@@ -93,7 +93,10 @@ def test_a_wrong_word_is_refused_with_what_is_meant(word, hint):
 def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):
     code, out, err = run(capsys, *tiny, "only=[p23b]", "--dry-run")
     assert code == 0
-    assert len(out.splitlines()) == 4
+    assert len([line for line in out.splitlines() if line.startswith("p23b/")]) == 4
+    assert "tangent_distance" in out
+    assert "dataset_complexity" in out
+    assert "at least" in out
     assert "p23b/prompts is left out" in err
     assert "the same run" in out
     assert not (tmp_path / "out").exists()

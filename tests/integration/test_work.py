@@ -30,7 +30,7 @@ EVERYTHING = {
     "global_consistency": ["edit=guidance", "edit.steps=2"],
     "curvedness": ["study.curvedness.pairs=1", "study.curvedness.paths=[lerp,shooting,pursuit,shooting_x]"],
     "disentanglement": [
-        *("study.disentanglement.methods=[local,nearest,pca_h,random,x0]", "study.disentanglement.codes=20"),
+        *("study.disentanglement.methods=[local,pca_h,x0]", "study.disentanglement.codes=20"),
         *("study.disentanglement.draws=2", "schedule.edit=[0.5]"),
     ],
     "ablation": ["study.ablation.t_frac=0.5", "study.ablation.directions=1", "study.ablation.pca_samples=20"],
