@@ -36,7 +36,8 @@ lint: $(READY) ## style and docstrings
 typecheck: $(READY) ## static types, strict
 	$(BIN)/mypy
 
-docs: $(READY) ## build the documentation into build/docs, warnings as errors (which --quiet would hide from --strict)
+# under --quiet, --strict would see no warning
+docs: $(READY) ## build the documentation into build/docs, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-serve: $(READY) ## show the documentation at localhost:8000, rebuilt as you write
