@@ -36,8 +36,9 @@ lint: $(READY) ## style and docstrings
 typecheck: $(READY) ## static types, strict
 	$(BIN)/mypy
 
+# under --quiet, --strict would see no warning
 docs: $(READY) ## build the documentation into build/docs, warnings as errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-serve: $(READY) ## show the documentation at localhost:8000, rebuilt as you write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dirtyreload $(ARGS)

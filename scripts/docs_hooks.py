@@ -7,7 +7,9 @@ and ``conf/``, the order of modules from the test that holds it, model cards fro
 from __future__ import annotations
 
 import ast
+import base64
 import html
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -25,6 +27,7 @@ from diffgeo.config import documentation as schemas_say
 from diffgeo.config import schemas, studies
 
 ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 ASSETS = ROOT / "src" / "diffgeo" / "assets"
 
 # Pages and equations ------------------------------------------------------------------------------------------------
@@ -43,13 +46,19 @@ def _present(entry: Any) -> Any:
     if isinstance(value, list):
         left = [part for part in map(_present, value) if part]
         return {title: left} if left else None
-    return entry if value in MADE or (ROOT / "docs" / value).is_file() else None
+    there = value in MADE or (ROOT / "docs" / value).is_file() or (value == "tutorial.md" and NOTEBOOK.is_file())
+    return entry if there else None
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from other files, and the model cards with their pictures."""
     for name, make in MADE.items():
         files.append(File.generated(config, name, content=make()))
+    if NOTEBOOK.is_file():
+        text, pictures = _notebook()
+        files.append(File.generated(config, "tutorial.md", content=text))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, name, content=picture))
     for folder in _cards():
         card = (folder / "README.md").read_text()
         files.append(File.generated(config, f"cards/{folder.name}.md", content=_relinked(card, folder)))
@@ -118,6 +127,24 @@ def _card_list() -> str:
         title = next((x.removeprefix("# ") for x in text.splitlines() if x.startswith("# ")), folder.name)
         lines.append(f"- [{title}](cards/{folder.name}.md)")
     return "\n".join(lines) + "\n"
+
+
+def _notebook() -> tuple[str, dict[str, bytes]]:
+    """The executed tutorial as a page, and its pictures by file name."""
+    parts, pictures = [], {}
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            kind = next((kind for kind in ("png", "jpeg") if f"image/{kind}" in data), None)
+            if kind:
+                name = f"images/tutorial_{len(pictures) + 1}.{kind}"
+                pictures[name] = base64.b64decode("".join(data[f"image/{kind}"]))
+                parts.append(f"![What the cell shows]({name})")
+            elif text := "".join(output.get("text", data.get("text/plain", ""))).strip():
+                parts.append(f"```text\n{text}\n```")
+    return "\n\n".join(parts) + "\n", pictures
 
 
 def _contributing() -> str:

@@ -16,6 +16,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -33,9 +34,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 STARTS = ("diffgeo", "make ", "python ", "torchrun ", "accelerate ", "pre-commit ", "pip ", "PYTHONPATH=")
 
+PLACEHOLDER = re.compile(r"""…(?!["'])| \\?\| | \.\.\.|<\w+>|(?<![\w=])[A-Z]{3,}(?![\w=])""")
+"""In a command within text: something to be filled in, so that it cannot be typed as it stands."""
+
 RUN = {
-    "diffgeo --help",
-    "diffgeo --cfg job",
     "diffgeo seed=7",
     "diffgeo svd=dense svd.rank=10",
     "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
@@ -44,7 +46,7 @@ RUN = {
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
 }
 """Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
-FOREIGN = {"pip", "pre-commit", "wandb", "git"}
+FOREIGN = {"pip", "pre-commit", "wandb", "git", "ssh"}
 """Commands of others, whose arguments are not ours to check."""
 
 
@@ -71,7 +73,7 @@ def documented(page):
     prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     for paragraph in re.split(r"\n\s*\n", prose):
         for command in re.findall(r"`([^`\n]+)`", paragraph):
-            if command.startswith(STARTS) and " " in command and not re.search(r"…(?!\")| \| ", command):
+            if command.startswith(STARTS) and " " in command and not PLACEHOLDER.search(command):
                 yield Documented(page, command, paragraph)
 
 
@@ -98,6 +100,13 @@ def place(tmp_path, monkeypatch):
     GlobalHydra.instance().clear()
 
 
+@pytest.fixture
+def tools(request, place, command, tiny_settings):
+    """What the checks work with: ``place``, ``command``, ``tiny_settings``, and the folder of a ``finished()`` run."""
+    finished = lambda: request.getfixturevalue("good").folder  # noqa: E731
+    return SimpleNamespace(place=place, command=command, tiny_settings=tiny_settings, finished=finished)
+
+
 def settings_of(words):
     """The configurations that a command line composes: one, or the first and last of a sweep."""
     sweep = bool({"-m", "--multirun"} & set(words))
@@ -116,22 +125,23 @@ def settings_of(words):
     return ends if sweep and ends[0] != ends[1] else ends[:1]
 
 
-def check_diffgeo(one, words, place, command, tiny_settings):
-    folder = place(one.page)
+def check_diffgeo(one, words, tools):
+    folder = tools.place(one.page)
     if one.command in RUN:
         names = {word.split("=")[0] for word in words}
-        small = [word for word in tiny_settings if word.split("=")[0] not in names]
+        small = [word for word in tools.tiny_settings if word.split("=")[0] not in names]
         small += ["svd.rank=3", f"hydra.run.dir={folder / 'run'}", "study.discovery.directions=1"]
-        flags = {"--help", "--cfg"} & set(words)
         with mock.patch("diffgeo.finishing.draw", return_value={}):
-            outcome = command(*words, *([] if flags else small), folder=folder / "run")
+            outcome = tools.command(*words, *small, folder=folder / "run")
         assert outcome.code == 0, outcome.err
         assert outcome.out.strip()
         return
-    if "--cfg" in words:  # with --package: what it prints is Hydra's
-        package = words[words.index("--package") + 1]
-        assert (config_folder() / package).is_dir()
-        words = []
+    if {"--help", "--version", "--shell-completion", "--cfg"} & set(words):
+        outcome = tools.command(*words)
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.strip()
+        return
+    words = [word for word in words if word != "--dry-run"]  # composes what the run without it would
     for overrides in settings_of(quoted_prompts(words)):
         compose_and_check(overrides)
 
@@ -143,8 +153,8 @@ def compose_and_check(overrides):
         check(typed(compose("config", overrides)))
 
 
-def check_paper(one, words, place, command, tiny_settings):
-    place(one.page)
+def check_paper(one, words, tools):
+    tools.place(one.page)
     if "--help" in words:
         assert "experiments" in says("diffgeo-paper", *words)
         return
@@ -152,25 +162,23 @@ def check_paper(one, words, place, command, tiny_settings):
     compose_and_check([f"experiment={work.names[0]}", f"scale={work.scale}", *work.overrides])
 
 
-def check_store(one, words, place, command, tiny_settings):
-    folder = place(one.page)
+def check_store(one, words, tools):
+    folder = tools.place(one.page)
     (folder / "store").mkdir()
     with mock.patch.dict(os.environ, DIFFGEO_STORE=str(folder / "store")):
         assert says("diffgeo-store", *words)
 
 
-def check_report(one, words, place, command, tiny_settings):
+def check_report(one, words, tools):
     pytest.importorskip("duckdb")
-    folder = place(one.page)
-    for rank in (3, 4):
-        run = folder / "outputs" / f"rank_{rank}"
-        (run / "tables").mkdir(parents=True)
-        facts = '{"status": "completed", "settings": {"svd": {"rank": %d}, "feature": {"pool": null}, "seed": 0}, '
-        (run / "run.json").write_text(facts % rank + '"scalars": {"discovery": {"samples": 1.0}}, "model": {}}')
+    folder = tools.place(one.page)
+    for name in [word for word in words if word.startswith("outputs")]:
+        for run in ("a", "b"):
+            shutil.copytree(tools.finished(), folder / name / run, ignore=shutil.ignore_patterns("*.safetensors"))
     assert says("diffgeo-report", *words)
 
 
-def check_other_script(one, words, place, command, tiny_settings):
+def check_other_script(one, words, tools):
     """A command that this file does not know: what it is told must be in its help."""
     said = says(one.command.split()[0], "--help")
     assert said
@@ -195,14 +203,14 @@ def says(name, *words):
     return said or "nothing"
 
 
-def check_make(one, words, place, command, tiny_settings):
+def check_make(one, words, tools):
     if shutil.which("make") is None:
         pytest.skip("no make here")
     plan = subprocess.run(["make", "--dry-run", "--old-file=.venv/.ready", *words], cwd=ROOT, capture_output=True)
     assert plan.returncode == 0, plan.stderr.decode()
 
 
-def check_launcher(one, words, place, command, tiny_settings):
+def check_launcher(one, words, tools):
     if one.command.startswith("torchrun"):
         from torch.distributed.run import get_args_parser as parser
     else:
@@ -212,18 +220,18 @@ def check_launcher(one, words, place, command, tiny_settings):
     given = parser().parse_args(words)
     assert given.module
     assert given.training_script == "diffgeo"
-    check_diffgeo(one, list(given.training_script_args), place, command, tiny_settings)
+    check_diffgeo(one, list(given.training_script_args), tools)
 
 
 class _ParsedError(Exception):
     """The script has read its arguments, and would begin."""
 
 
-def check_python(one, words, place, command, tiny_settings):
+def check_python(one, words, tools):
     script, *arguments = words
     if script == "-m":
         assert arguments[0] == "diffgeo"
-        check_diffgeo(one, arguments[1:], place, command, tiny_settings)
+        check_diffgeo(one, arguments[1:], tools)
         return
     parse = argparse.ArgumentParser.parse_args
 
@@ -239,7 +247,7 @@ def check_python(one, words, place, command, tiny_settings):
         runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
-def check_foreign(one, words, place, command, tiny_settings):
+def check_foreign(one, words, tools):
     if one.command.startswith("pre-commit"):
         hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
         assert {hook["entry"].split()[0] for hook in hooks} == {".venv/bin/ruff", ".venv/bin/mypy"}
@@ -260,13 +268,14 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("one", ONCE, ids=str)
-def test_the_command_can_be_typed(one, place, command, tiny_settings):
-    words = shlex.split(one.command, comments=True)
+def test_the_command_can_be_typed(one, tools):
+    typed_in = re.sub(r'^eval "\$\((.*)\)"$', r"\1", one.command).split(" | ")[0]
+    words = shlex.split(typed_in, comments=True)
     while re.match(r"[A-Z_]+=", words[0]):
         words.pop(0)
     name, *rest = words
     assert name in CHECKS or name in SCRIPTS, f"{name}: nobody knows how to check it"
-    CHECKS.get(name, check_other_script)(one, rest, place, command, tiny_settings)
+    CHECKS.get(name, check_other_script)(one, rest, tools)
 
 
 @pytest.mark.parametrize("one", ALL, ids=str)
