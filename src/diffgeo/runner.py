@@ -34,7 +34,7 @@ from diffgeo.studies import Context, run_study, shareable
 from diffgeo.team import is_first, team
 from diffgeo.tracking import tracking
 
-__all__ = ["execute", "versions"]
+__all__ = ["execute", "prepare", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
     with _quiet(), _manifest(cfg, folder, scalars) as facts:
         check(cfg)
         clear_temporary(folder)
-        context = _prepare(cfg, interruption, earlier)
+        context = prepare(cfg, interruption, earlier)
         facts["model"] = {
             "name": context.model.name,
             "source": context.model.source,
@@ -89,7 +89,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
     """Work through the studies beside the first process, which finds in the store what was computed here."""
     with _quiet():
         check(cfg)
-        context = _prepare(cfg, interruption, earlier)
+        context = prepare(cfg, interruption, earlier)
         with interruption.listening():
             for name, study_cfg in cfg.study.items():
                 with context.team.helping(finished(name, context, study_cfg)):
@@ -113,7 +113,17 @@ def _quiet() -> Iterator[None]:
             logging.captureWarnings(False)
 
 
-def _prepare(cfg: Config, interruption: Interruption, earlier: Context | None) -> Context:
+def prepare(cfg: Config, interruption: Interruption, earlier: Context | None = None) -> Context:
+    """Load what the settings name: model, attribute predictor, store; or take it from an earlier context.
+
+    Args:
+        cfg: typed settings, checked.
+        interruption: tells loops to stop early.
+        earlier: as in :func:`execute`.
+
+    Raises:
+        DiffgeoError: anything a user can mend.
+    """
     torch.manual_seed(cfg.seed)
     if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
         return earlier.with_settings(cfg, interruption)

@@ -6,6 +6,7 @@ torch is even imported. ``check`` then looks at what no single field can know. T
 
 from diffgeo.config.checks import check
 from diffgeo.config.composition import (
+    composed,
     config_folder,
     leaf_keys,
     nearest,
@@ -103,6 +104,7 @@ __all__ = [
     "TrackingConfig",
     "VARIANTS",
     "check",
+    "composed",
     "config_folder",
     "leaf_keys",
     "nearest",
