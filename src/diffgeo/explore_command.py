@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -162,6 +163,8 @@ def _serve(wanted: Wanted) -> None:
             f"Warning: host={wanted.host} lets others in, without a password; an SSH tunnel to {LOCAL} does not.",
             file=sys.stderr,
         )
+    # ended by a service manager, it cleans up as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with serving(explorer, wanted.host, port) as url:
             print(f"{url}  (Ctrl-C ends it)", flush=True)

@@ -115,6 +115,7 @@ def build(explorer: Explorer) -> gr.Blocks:
             with gr.Column(scale=1, min_width=280):
                 gallery = gr.Gallery(
                     label="Pick a picture",
+                    show_label=False,
                     columns=4,
                     height="auto",
                     allow_preview=False,
@@ -124,75 +125,79 @@ def build(explorer: Explorer) -> gr.Blocks:
                     elem_id="dg-samples",
                     elem_classes="dg-pixels" if model.picture_size < 128 else None,
                 )
-                sample = gr.Number(
-                    start.sample,
-                    label="Seed",
-                    info="Or any other picture of the model: each number gives one.",
-                    precision=0,
-                    minimum=0,
-                    maximum=2**31,
-                    visible=seeds,
-                )
-                upload = gr.UploadButton(
-                    "Upload a picture",
-                    file_types=[".png", ".jpg", ".jpeg", ".webp"],
-                    type="filepath",
-                    size="sm",
-                    elem_id="dg-upload",
-                )
-                t_frac = gr.Slider(
-                    times[0],
-                    1,
-                    start.t_frac,
-                    step=times[0],
-                    label="t, as a share of T",
-                    info="When the picture is edited on its way from noise: near 1 the composition moves, lower only "
-                    "details.",
-                    buttons=[],
-                    interactive=explorer.directions is None,
-                )
-                block = gr.Dropdown(
-                    model.blocks,
-                    value=start.block,
-                    label="Block",
-                    info="Whose output is h: directions are those that change it most.",
-                )
-                pool = gr.Radio(
-                    [_WHOLE, _SUMMED],
-                    value=_SUMMED if start.pool else _WHOLE,
-                    label="Pooling of h",
-                    info="Summed, a direction may change what is shown but not where.",
-                )
-                rank = gr.Slider(
-                    1,
-                    max(32, start.rank),
-                    start.rank,
-                    step=1,
-                    label="Rank",
-                    info="How many directions to find, strongest first.",
-                    buttons=[],
-                )
-                source = gr.Radio(
-                    [_SOURCES[key] for key in explorer.sources],
-                    value=_SOURCES[start.source],
-                    label="Directions",
-                    info="Its own, or averages over other pictures carried to this one.",
-                )
+                with gr.Row(elem_id="dg-seed"):
+                    sample = gr.Number(
+                        start.sample,
+                        label="or a seed",
+                        precision=0,
+                        minimum=0,
+                        maximum=2**31,
+                        min_width=80,
+                        visible=seeds,
+                    )
+                    upload = gr.UploadButton(
+                        "or upload a picture",
+                        file_types=[".png", ".jpg", ".jpeg", ".webp"],
+                        type="filepath",
+                        size="sm",
+                        elem_id="dg-upload",
+                    )
+                with gr.Group():
+                    t_frac = gr.Slider(
+                        times[0],
+                        1,
+                        start.t_frac,
+                        step=times[0],
+                        label="t / T",
+                        info="Where on the way from noise to edit: near 1 is coarse (what is shown), lower is fine.",
+                        buttons=[],
+                    )
+                    block = gr.Dropdown(
+                        model.blocks,
+                        value=start.block,
+                        label="Block",
+                        info="Its output is h; directions are those that change h most.",
+                    )
+                    pool = gr.Radio(
+                        [_WHOLE, _SUMMED],
+                        value=_SUMMED if start.pool else _WHOLE,
+                        label="Pooling of h",
+                        info="Summed over space, h says what there is and not where.",
+                    )
+                    rank = gr.Slider(
+                        1,
+                        max(32, start.rank),
+                        start.rank,
+                        step=1,
+                        label="Rank",
+                        info="How many directions to find, strongest first.",
+                        buttons=[],
+                    )
+                    source = gr.Radio(
+                        [_SOURCES[key] for key in explorer.sources],
+                        value=_SOURCES[start.source],
+                        label="Directions",
+                        info="This picture's own, or ones that several pictures share, carried to it.",
+                    )
                 find = gr.Button("Find directions", variant="primary", elem_id="dg-find")
                 note = gr.HTML(elem_id="dg-note")
-            with gr.Column(scale=3, min_width=320):
-                result = gr.HTML(elem_id="dg-result", min_height=300)
+            with gr.Column(scale=3, min_width=320, elem_id="dg-right"):
+                with gr.Row(elem_id="dg-result"):
+                    with gr.Column(scale=5, min_width=320, elem_id="dg-figures"):
+                        figures = gr.HTML(elem_id="dg-picture", min_height=220)
+                    with gr.Column(scale=2, min_width=260):
+                        bars = gr.HTML()
                 with gr.Row():
-                    reset = gr.Button("Reset sliders", size="sm", elem_id="dg-reset")
-                    save_picture = gr.Button("Save picture", size="sm", elem_id="dg-save-picture")
-                    save_direction = gr.Button("Save direction", size="sm", elem_id="dg-save-direction")
+                    reset = gr.Button("Reset sliders", size="sm", min_width=90, elem_id="dg-reset")
+                    save_picture = gr.Button("Save picture", size="sm", min_width=90, elem_id="dg-save-picture")
+                    save_direction = gr.Button("Save direction", size="sm", min_width=90, elem_id="dg-save-direction")
                 gr.HTML(
-                    "<p class='dg-quiet'>Each direction at −1 and at +1. Its slider goes from "
-                    f"−{LIMIT:g} to {LIMIT:g}; several add up.</p>"
+                    "<p class='dg-quiet'>Every direction at −1 and at +1, and what changes from one to the other. "
+                    f"Sliders go from −{LIMIT:g} to {LIMIT:g} and add up.</p>"
                 )
                 pages = gr.Radio([], label="Directions", show_label=False, container=False, visible=False)
                 columns, cards, sliders = _direction_cards()
-                with gr.Accordion("The command line that does the same", open=False):
+                with gr.Accordion("The command line that does the same", open=False, elem_id="dg-again"):
                     command = gr.Code(
                         language="shell",
                         interactive=False,
@@ -203,9 +208,9 @@ def build(explorer: Explorer) -> gr.Blocks:
                         buttons=["copy"],
                     )
         controls = [sample, t_frac, block, pool, rank, source]
-        shown = [visitor, result, pages, *columns, *cards, *sliders, command, note]
-        looking: dict[str, Any] = {"outputs": shown, "show_progress_on": result, **_QUEUED}
-        moving: dict[str, Any] = {"outputs": [visitor, result, command], "show_progress": "hidden", **_QUEUED}
+        shown = [visitor, figures, bars, pages, *columns, *cards, *sliders, command, note]
+        looking: dict[str, Any] = {"outputs": shown, "show_progress_on": figures, **_QUEUED}
+        moving: dict[str, Any] = {"outputs": [visitor, figures, bars, command], "show_progress": "hidden", **_QUEUED}
 
         demo.load(actions.samples, None, gallery, show_progress="hidden", **_QUEUED)
         demo.load(actions.find, [visitor, *controls], **looking)
@@ -233,7 +238,7 @@ def build(explorer: Explorer) -> gr.Blocks:
         reset.click(lambda: [0.0] * SHOWN, None, sliders, **_AT_ONCE).then(actions.reset, [visitor], **moving)
         pages.input(actions.turn, [visitor, pages], **looking)
         for button, action in ((save_picture, actions.save_picture), (save_direction, actions.save_direction)):
-            button.click(action, [visitor], payload, show_progress_on=result, **_QUEUED).success(
+            button.click(action, [visitor], payload, show_progress_on=figures, **_QUEUED).success(
                 None, payload, None, js=_DOWNLOAD, api_visibility="private"
             )
     return demo.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
@@ -241,25 +246,24 @@ def build(explorer: Explorer) -> gr.Blocks:
 
 def _direction_cards() -> tuple[list[Any], list[Any], list[Any]]:
     columns, cards, sliders = [], [], []
-    for start in range(0, SHOWN, 4):
-        with gr.Row(elem_classes="dg-directions"):
-            for i in range(start, start + 4):
-                with gr.Column(min_width=150, visible=False, elem_classes="dg-direction") as column:
-                    cards.append(gr.HTML())
-                    sliders.append(
-                        gr.Slider(
-                            -LIMIT,
-                            LIMIT,
-                            0,
-                            step=0.05,
-                            label=f"Weight of direction {i + 1}",
-                            show_label=False,
-                            container=False,
-                            buttons=[],
-                            elem_id=f"dg-slider-{i + 1}",
-                        )
+    with gr.Row(elem_classes="dg-directions"):
+        for i in range(SHOWN):
+            with gr.Column(min_width=120, visible=False, elem_classes="dg-direction") as column:
+                cards.append(gr.HTML())
+                sliders.append(
+                    gr.Slider(
+                        -LIMIT,
+                        LIMIT,
+                        0,
+                        step=0.05,
+                        label=f"Weight of direction {i + 1}",
+                        show_label=False,
+                        container=False,
+                        buttons=[],
+                        elem_id=f"dg-slider-{i + 1}",
                     )
-                columns.append(column)
+                )
+            columns.append(column)
     return columns, cards, sliders
 
 
@@ -359,21 +363,22 @@ class _Actions:
     def _edited(self, visitor: Visitor) -> tuple[Any, ...]:
         assert visitor.place is not None
         edited = self.explorer.edit(visitor.place, visitor.weights)
-        shown = page.result(edited, visitor.place, self.explorer.context.cfg.schedule.steps)
-        return visitor, shown, self.explorer.command(visitor.place, visitor.weights)
+        figures = page.figures(edited, visitor.place, self.explorer.context.cfg.schedule.steps)
+        return visitor, figures, page.bars(edited), self.explorer.command(visitor.place, visitor.weights)
 
     def _shown(self, visitor: Visitor, report: Report) -> list[Any]:
         """Everything that depends on the place."""
         place = visitor.place
         assert place is not None
         found = self.explorer.cards(place, visitor.first, SHOWN, report)
-        _, result, command = self._edited(visitor)
+        _, figures, bars, command = self._edited(visitor)
         missing = SHOWN - len(found)
         starts = range(0, place.rank, SHOWN)
         choices = [(f"{i + 1}–{min(i + SHOWN, place.rank)}", i) for i in starts]
         return [
             visitor,
-            result,
+            figures,
+            bars,
             gr.Radio(choices=choices, value=visitor.first, visible=len(choices) > 1),
             *[gr.Column(visible=i < len(found)) for i in range(SHOWN)],
             *[page.card(one, place.fit is not None) for one in found],
@@ -494,7 +499,7 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
 def _theme() -> Any:
     """Quiet colours, and the fonts of the visitor's own system: nothing is fetched."""
     return gr.themes.Base(
-        primary_hue="slate",
+        primary_hue="blue",
         neutral_hue="slate",
         radius_size="md",
         font=["system-ui", "sans-serif"],

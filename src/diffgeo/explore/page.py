@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from diffgeo.explore.session import Card, EditedPicture, Place
 
-__all__ = ["as_image", "card", "head", "heat_map", "png", "readable", "result"]
+__all__ = ["as_image", "bars", "card", "figures", "head", "heat_map", "png", "readable"]
 
 FULL = 0.5
 """Share of the whole range at which the difference map is at its brightest."""
@@ -46,8 +45,8 @@ def png(image: Image.Image, comment: str | None = None) -> bytes:
 
 
 def readable(label: str) -> str:
-    """``hair_lightness +`` without its underscores."""
-    return label.replace("_", " ")
+    """``hair_lightness +`` without its underscores, and the sign on the name's line."""
+    return label.replace(" +", "\N{NO-BREAK SPACE}+").replace(" −", "\N{NO-BREAK SPACE}−").replace("_", " ")
 
 
 def head(source: str, size: int, prompt: str | None) -> str:
@@ -61,19 +60,29 @@ def head(source: str, size: int, prompt: str | None) -> str:
     )
 
 
-def result(edited: EditedPicture, place: Place, full_steps: int) -> str:
-    """Before, after, difference, and the bars of what the predictor sees change."""
-    most = edited.difference.max().item()
-    before = "reconstructed from its inversion" if place.sample.x0 is not None else place.sample.name
-    figures = [
+def figures(edited: EditedPicture, place: Place, full_steps: int) -> str:
+    """Before, after and difference, and how they were made."""
+    most = f"up to {100 * edited.difference.max().item():.0f} % of the range"
+    before = place.sample.name if place.sample.x0 is None else f"{place.sample.name}, reconstructed"
+    parts = [
         _figure(as_image(edited.before), "Before", before),
         _figure(as_image(edited.after), "After", f"edited at t = {place.t}"),
-        _figure(heat_map(edited.difference), "Difference", f"largest {100 * most:.0f} % of the range"),
+        _figure(heat_map(edited.difference), "Difference", most),
     ]
-    note = f"Previews take {edited.steps} DDIM steps from T to the picture; a saved picture takes {full_steps}."
     return (
-        f'<section class="dg-result" data-steps="{edited.steps}"><div class="dg-figures">{"".join(figures)}</div>'
-        f'{_bars(edited)}<p class="dg-quiet">{note}</p></section>'
+        f'<div class="dg-figures">{"".join(parts)}</div>'
+        f'<p class="dg-quiet">Shown in {edited.steps} DDIM steps; a saved picture takes {full_steps}.</p>'
+    )
+
+
+def bars(edited: EditedPicture) -> str:
+    """What the attribute predictor sees change."""
+    if not edited.attributes:
+        return "<p class='dg-quiet'>This model has no attribute predictor: see predictor=… of diffgeo --help.</p>"
+    rows = [_bar(name, value) for name, value in zip(edited.attributes, edited.changes.tolist(), strict=True)]
+    return (
+        '<div class="dg-bars"><p><b>Predicted change</b> <span class="dg-quiet">range −1 to 1</span></p>'
+        f'<div role="table" aria-label="predicted attribute changes">{"".join(rows)}</div></div>'
     )
 
 
@@ -104,17 +113,6 @@ def _image(image: Image.Image, alt: str) -> str:
     return f'<img{kind} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
-def _bars(edited: EditedPicture) -> str:
-    if not edited.attributes:
-        return ""
-    rows = [_bar(name, value) for name, value in zip(edited.attributes, edited.changes.tolist(), strict=True)]
-    return (
-        '<div class="dg-bars" role="table" aria-label="predicted attribute changes">'
-        f"<p><b>Predicted change</b><span class='dg-quiet'>of attributes that span −1 to 1</span></p>"
-        f"<div>{''.join(rows)}</div></div>"
-    )
-
-
 def _bar(name: str, value: float) -> str:
     width = 50 * min(abs(value), 1)
     side = f"left:50%;width:{width:.1f}%" if value >= 0 else f"left:{50 - width:.1f}%;width:{width:.1f}%"
@@ -125,8 +123,3 @@ def _bar(name: str, value: float) -> str:
         f'<i><u class="{"dg-up" if value >= 0 else "dg-down"}" style="{side}"></u></i>'
         f'<span role="cell">{shown}</span></div>'
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

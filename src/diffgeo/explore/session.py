@@ -190,6 +190,7 @@ class Explorer:
         self._files = None if images is None else list_images(images)
         self._places: OrderedDict[Choice, Place] = OrderedDict()
         self._shared: OrderedDict[Choice, GlobalDirections] = OrderedDict()
+        self._cards: OrderedDict[tuple[Choice, int, int], list[Card]] = OrderedDict()
         if directions is not None:
             directions.check(context.model, t=directions.t, block=directions.block, pool=directions.pool)
 
@@ -275,9 +276,12 @@ class Explorer:
 
     def cards(self, place: Place, first: int = 0, count: int = 8, report: Report | None = None) -> list[Card]:
         """Directions ``first`` … with their pictures at weights ∓1 and what changes in between, in one batch."""
+        key = (place.choice, first, count)
+        if place.picture is None and key in self._cards:
+            return self._cards[key]
         chosen = range(first, min(first + count, place.rank))
         unit = torch.eye(place.rank)[list(chosen)]
-        moved = self._moved(place, torch.cat([-unit, unit]))
+        moved = self.moved(place, torch.cat([-unit, unit]))
         context = replace(self._view(place.context), display=_Reporting(report))
         minus, plus = context.decode(moved, place.t, place.sample).chunk(2)
         changes = self._scores(plus) - self._scores(minus)
@@ -286,6 +290,8 @@ class Explorer:
             label = place.names[i] if place.names else label_change(self.attributes, changes[k])
             value = (place.basis.s if place.fit is None else place.fit)[i].item()
             cards.append(Card(i, minus[k], plus[k], label if self.attributes or place.names else "", value))
+        if place.picture is None:
+            _remember(self._cards, key, cards)
         return cards
 
     @property
@@ -293,8 +299,22 @@ class Explorer:
         """What the predictor reads off pictures; none where there is no predictor."""
         return () if self.context.predictor is None else self.context.predictor.names
 
+    def moved(self, place: Place, weights: Tensor) -> Tensor:
+        """Latents x + Σ wᵢ γ vᵢ, γ = ``edit.strength`` · √d, then as ``edit`` says.
+
+        Args:
+            place: where.
+            weights: one mixture a row, shape (B, k).
+
+        Returns:
+            shape (B, C, H, W).
+        """
+        gamma = self.context.cfg.edit.strength * math.sqrt(place.x.numel())
+        offsets = gamma * weights.to(place.V) @ place.V.T
+        return place.context.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
+
     def edit(self, place: Place, weights: Sequence[float], *, full: bool = False) -> EditedPicture:
-        """Move x along several directions at once: x + Σ wᵢ γ vᵢ, γ = ``edit.strength`` · √d, then as ``edit`` says.
+        """Move x along several directions at once, and compare the pictures.
 
         Args:
             place: where.
@@ -309,7 +329,7 @@ class Explorer:
         before = context.decode(place.x[None], place.t, place.sample)[0] if full else place.original
         after = before
         if any(weights):
-            moved = self._moved(place, self._padded(place, weights)[None])
+            moved = self.moved(place, self._padded(place, weights)[None])
             after = context.decode(moved, place.t, place.sample)[0]
             if not bool(after.isfinite().all()):
                 raise ValueRangeError("the edited picture holds NaN; move the sliders back or lower edit.strength")
@@ -424,12 +444,6 @@ class Explorer:
         cfg = context.cfg
         return replace(context, cfg=replace(cfg, schedule=replace(cfg.schedule, steps=self.preview)), store=None)
 
-    def _moved(self, place: Place, weights: Tensor) -> Tensor:
-        """Latents (B, C, H, W) for weights (B, k)."""
-        gamma = self.context.cfg.edit.strength * math.sqrt(place.x.numel())
-        offsets = gamma * weights.to(place.V) @ place.V.T
-        return place.context.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
-
     @staticmethod
     def _padded(place: Place, weights: Sequence[float]) -> Tensor:
         if len(weights) > place.rank:
@@ -468,7 +482,7 @@ def preview_steps(steps: int, most: int) -> int:
     return found if found >= min(4, steps) else steps
 
 
-def _remember(kept: OrderedDict[Choice, Any], key: Choice, value: Any) -> None:
+def _remember(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:
     kept[key] = value
     while len(kept) > REMEMBERED:
         kept.popitem(last=False)
