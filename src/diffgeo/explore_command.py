@@ -20,7 +20,7 @@ from diffgeo.errors import ConfigError
 if TYPE_CHECKING:
     from diffgeo.explore import Explorer
 
-__all__ = ["Wanted", "main", "read"]
+__all__ = ["Wanted", "free_port", "main", "read", "settings"]
 
 _HELP = """\
 diffgeo-explore: pick a picture, move its directions, see what they mean. A page on this machine.
@@ -147,7 +147,7 @@ def _explorer(wanted: Wanted) -> Explorer:
 
 
 def _serve(wanted: Wanted) -> None:
-    port = _free(wanted.host, wanted.port)
+    port = free_port(wanted.host, wanted.port)
     try:
         from diffgeo.explore.app import serving
     except ModuleNotFoundError as error:
@@ -174,7 +174,7 @@ def _serve(wanted: Wanted) -> None:
         print("Ended.", file=sys.stderr)
 
 
-def _free(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """The port, if it can be had; any free one for 0.
 
     Raises:

@@ -468,8 +468,7 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
     middleware = [Middleware(_Headers)]
     if host == LOCAL:  # another name in the request's Host is a page elsewhere that points its own name at us
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[LOCAL, "localhost"]))
-    with tempfile.TemporaryDirectory(prefix="diffgeo-explore-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    with tempfile.TemporaryDirectory(prefix="diffgeo-explore-") as folder, _environment("GRADIO_TEMP_DIR", folder):
         demo = build(explorer)
         try:
             _, url, _ = demo.launch(
@@ -494,6 +493,19 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
             yield url
         finally:
             demo.close(verbose=False)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable while the block runs."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _theme() -> Any:

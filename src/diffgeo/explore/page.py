@@ -81,7 +81,7 @@ def bars(edited: EditedPicture) -> str:
         return "<p class='dg-quiet'>This model has no attribute predictor: see predictor=… of diffgeo --help.</p>"
     rows = [_bar(name, value) for name, value in zip(edited.attributes, edited.changes.tolist(), strict=True)]
     return (
-        '<div class="dg-bars"><p><b>Predicted change</b> <span class="dg-quiet">range −1 to 1</span></p>'
+        '<div class="dg-bars"><p><b>Predicted change</b> <span class="dg-quiet">(−1 to 1)</span></p>'
         f'<div role="table" aria-label="predicted attribute changes">{"".join(rows)}</div></div>'
     )
 
