@@ -154,8 +154,8 @@ def _serve(wanted: Wanted) -> None:
         if error.name not in ("gradio", "starlette"):
             raise
         raise ConfigError(
-            "the page needs Gradio, which is not installed; pip install 'diffgeo[explore]', or say weights=… out=… "
-            "for one edit without it"
+            "the page needs Gradio, which is not installed; install it with pip install 'diffgeo[explore]', or say "
+            "weights=… out=… for one edit without the page"
         ) from None
     explorer = _explorer(wanted)
     if wanted.host != LOCAL:

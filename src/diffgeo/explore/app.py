@@ -184,7 +184,7 @@ def build(explorer: Explorer) -> gr.Blocks:
             with gr.Column(scale=3, min_width=320, elem_id="dg-right"):
                 with gr.Row(elem_id="dg-result"):
                     with gr.Column(scale=5, min_width=320, elem_id="dg-figures"):
-                        figures = gr.HTML(elem_id="dg-picture", min_height=220)
+                        figures = gr.HTML(elem_id="dg-picture")
                     with gr.Column(scale=2, min_width=260):
                         bars = gr.HTML()
                 with gr.Row():
