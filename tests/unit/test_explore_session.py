@@ -179,7 +179,7 @@ def test_progress_is_told(explorer):
 # the same again
 
 
-ELSEWHERE = {"t_frac": 0.5, "block": "down.1", "pool": "sum", "rank": 2}
+ELSEWHERE = {"t_frac": 0.5, "block": "down.1", "pool": "sum", "rank": 2, "strength": 0.025}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,12 @@ def test_an_uploaded_picture_is_inverted_and_nothing_of_it_is_kept(tiny_model, t
     lower = explorer.place(replace(explorer.start, t_frac=0.5), picture, earlier=place)
     assert lower.context._latents is place.context._latents, "it is inverted once"
     assert "data.images=['my _face\\'s.png']" in shlex.split(explorer.command(place, [1.0]))
+    weaker = explorer.place(replace(explorer.start, strength=0.01), picture, earlier=place)
+    assert weaker.basis is place.basis, "another strength needs no other directions"
+    ratio = (explorer.moved(weaker, torch.eye(3)) - place.x).norm() / (
+        explorer.moved(place, torch.eye(3)) - place.x
+    ).norm()
+    torch.testing.assert_close(ratio, torch.tensor(1 / 6), atol=1e-3, rtol=0)
     assert place not in explorer._places.values()
     own = explorer.place(explorer.start, earlier=place)
     assert not torch.equal(own.x, place.x)

@@ -173,6 +173,15 @@ def build(explorer: Explorer) -> gr.Blocks:
                         info="How many directions to find, strongest first.",
                         buttons=[],
                     )
+                    strength = gr.Slider(
+                        0.005,
+                        max(0.15, start.strength),
+                        start.strength,
+                        step=0.005,
+                        label="Strength",
+                        info="How far weight 1 moves x, as a share of the length of pure noise.",
+                        buttons=[],
+                    )
                     source = gr.Radio(
                         [_SOURCES[key] for key in explorer.sources],
                         value=_SOURCES[start.source],
@@ -207,7 +216,7 @@ def build(explorer: Explorer) -> gr.Blocks:
                         elem_id="dg-command",
                         buttons=["copy"],
                     )
-        controls = [sample, t_frac, block, pool, rank, source]
+        controls = [sample, t_frac, block, pool, rank, source, strength]
         shown = [visitor, figures, bars, pages, *columns, *cards, *sliders, command, note]
         looking: dict[str, Any] = {"outputs": shown, "show_progress_on": figures, **_QUEUED}
         moving: dict[str, Any] = {"outputs": [visitor, figures, bars, command], "show_progress": "hidden", **_QUEUED}
@@ -390,9 +399,10 @@ class _Actions:
         ]
 
 
-def _choice(sample: float, t_frac: float, block: str, pool: str, rank: float, source: str) -> Choice:
+def _choice(sample: float, t_frac: float, block: str, pool: str, rank: float, source: str, strength: float) -> Choice:
     known = {text: key for key, text in _SOURCES.items()}
-    return Choice(int(sample or 0), float(t_frac), block, "sum" if pool == _SUMMED else None, int(rank), known[source])
+    summed = "sum" if pool == _SUMMED else None
+    return Choice(int(sample or 0), float(t_frac), block, summed, int(rank), known[source], float(strength))
 
 
 def _here(visitor: Visitor | None) -> tuple[Visitor, Place]:

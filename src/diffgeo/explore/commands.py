@@ -15,6 +15,7 @@ _OF_THE_PAGE = (
     "data",
     "data.images",
     "data.samples",
+    "edit.strength",
     "feature.block",
     "feature.pool",
     "schedule.edit",
@@ -58,6 +59,7 @@ def settings_of(cfg: Config, overrides: Sequence[str], uploaded: str | None) -> 
         f"feature.block={cfg.feature.block}",
         f"feature.pool={cfg.feature.pool or 'null'}",
         f"svd.rank={cfg.svd.rank}",
+        f"edit.strength={cfg.edit.strength:g}",
     ]
 
 

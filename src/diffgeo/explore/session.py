@@ -57,6 +57,7 @@ class Choice:
         pool: of the feature map, ``"sum"`` or None.
         rank: directions to find.
         source: whose they are.
+        strength: the length that weight 1 stands for, as a share of √d (``edit.strength``).
     """
 
     sample: int
@@ -65,6 +66,7 @@ class Choice:
     pool: str | None
     rank: int
     source: Source = "local"
+    strength: float = 0.06
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,9 +213,11 @@ class Explorer:
         sample = cfg.seed if self._files is None else 0
         if found is None:
             at = min(self.times, key=lambda frac: abs(frac - cfg.schedule.edit[0]))
-            return Choice(sample, at, cfg.feature.block, cfg.feature.pool, cfg.svd.rank)
+            source: Source = "local"
+            block, pool = cfg.feature.block, cfg.feature.pool
+            return Choice(sample, at, block, pool, cfg.svd.rank, source, cfg.edit.strength)
         at = min(self.times, key=lambda frac: abs(frac * found.T - found.t))
-        return Choice(sample, at, found.block, found.pool, cfg.svd.rank, "file")
+        return Choice(sample, at, found.block, found.pool, cfg.svd.rank, "file", cfg.edit.strength)
 
     def samples(self, most: int = 24) -> list[tuple[str, Tensor]]:
         """What can be picked: (name, picture (3, H, W)) of the first seeds, or of ``data.images``."""
@@ -309,7 +313,7 @@ class Explorer:
         Returns:
             shape (B, C, H, W).
         """
-        gamma = self.context.cfg.edit.strength * math.sqrt(place.x.numel())
+        gamma = place.choice.strength * math.sqrt(place.x.numel())
         offsets = gamma * weights.to(place.V) @ place.V.T
         return place.context.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
 
@@ -360,6 +364,7 @@ class Explorer:
             "sample": place.sample.name,
             "source": choice.source,
             "weights": [float(w) for w in weights],
+            "strength": choice.strength,
             "rank": place.rank,
             "steps": cfg.schedule.steps,
         }
@@ -408,6 +413,7 @@ class Explorer:
             schedule=replace(cfg.schedule, edit=[choice.t_frac]),
             feature=replace(cfg.feature, block=choice.block, pool=choice.pool),
             svd=replace(cfg.svd, rank=choice.rank),
+            edit=replace(cfg.edit, strength=choice.strength),
         )
 
     def _directions(self, choice: Choice, basis: LocalBasis, t: int, display: Display) -> tuple[Tensor, Tensor | None]:
@@ -426,7 +432,7 @@ class Explorer:
     def _global(self, choice: Choice, t: int, display: Display) -> GlobalDirections:
         """Directions that the first samples share, whatever picture they are for."""
         first = self.context.cfg.seed if self._files is None else 0
-        key = replace(choice, sample=first)
+        key = replace(choice, sample=first, strength=0.06)
         if key not in self._shared:
             own = self.context
             cfg = replace(self._settings(key, None), seed=own.cfg.seed, data=own.cfg.data)

@@ -94,8 +94,9 @@ class Context:
         return replace(self, cfg=cfg, interruption=interruption, display=Display())
 
     def with_directions(self, cfg: Config, display: Display) -> Context:
-        """The same model, samples and latents, with bases by other ``feature`` and ``svd``; all else agrees."""
-        return replace(self, cfg=cfg, display=display, _bases={})
+        """The same model, samples and latents under other ``feature``, ``svd``, ``edit`` and edit timesteps."""
+        same = (cfg.feature, cfg.svd) == (self.cfg.feature, self.cfg.svd)
+        return replace(self, cfg=cfg, display=display, _bases=self._bases if same else {})
 
     @property
     def samples(self) -> list[Sample]:
