@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -32,13 +33,15 @@ from diffgeo.explore.session import LIMIT, Choice, Explorer, Picture, Place, Rep
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
 
-__all__ = ["LOCAL", "build", "serving"]
+__all__ = ["LOCAL", "serving"]
 
 LOCAL = "127.0.0.1"
 SHOWN = 8
 """Directions on the page at a time."""
 KEPT = 3600
 """Seconds for which what a visitor has is kept after the last move."""
+LEAVE = 60
+"""Seconds that a computation in hand is waited for at the end."""
 VISITORS = 32
 WAITING = 32
 
@@ -86,12 +89,13 @@ class Visitor:
 
 
 def _worded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Show what a user can mend as a message on the page."""
+    """Show what a user can mend as a message on the page; the model is in one visitor's hands meanwhile."""
 
     @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(actions: _Actions, *args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with actions.busy:
+                return function(actions, *args, **kwargs)
         except DiffgeoError as error:
             what, _, advice = str(error).replace("\n", "; ", 1).partition("; ")
             sentences = [text[:1].upper() + text[1:].rstrip(".") + "." for text in (what, advice) if text]
@@ -100,9 +104,9 @@ def _worded(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def build(explorer: Explorer) -> gr.Blocks:
+def build(actions: _Actions) -> gr.Blocks:
     """The page for one model."""
-    actions = _Actions(explorer)
+    explorer = actions.explorer
     model, start, times = explorer.context.model, explorer.start, explorer.times
     seeds = explorer.context.cfg.data.images is None
     prompt = model.conditioning.get("prompt")
@@ -277,10 +281,15 @@ def _direction_cards() -> tuple[list[Any], list[Any], list[Any]]:
 
 
 class _Actions:
-    """What the components call; each method returns values for the components that it is wired to."""
+    """What the components call; each method returns values for the components that it is wired to.
+
+    Attributes:
+        explorer: the model.
+        busy: held while something is computed.
+    """
 
     def __init__(self, explorer: Explorer) -> None:
-        self.explorer = explorer
+        self.explorer, self.busy = explorer, threading.RLock()
         self._samples: list[tuple[Any, str]] | None = None
 
     @_worded
@@ -479,7 +488,8 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
     if host == LOCAL:  # another name in the request's Host is a page elsewhere that points its own name at us
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[LOCAL, "localhost"]))
     with tempfile.TemporaryDirectory(prefix="diffgeo-explore-") as folder, _environment("GRADIO_TEMP_DIR", folder):
-        demo = build(explorer)
+        actions = _Actions(explorer)
+        demo = build(actions)
         try:
             _, url, _ = demo.launch(
                 server_name=host,
@@ -502,7 +512,9 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
             )
             yield url
         finally:
+            explorer.context.interruption.requested = True
             demo.close(verbose=False)
+            actions.busy.acquire(timeout=LEAVE)  # torch does not bear the end of the process in mid-computation
 
 
 @contextmanager

@@ -23,12 +23,12 @@ from torch import Tensor
 from diffgeo.config import Config, DataConfig, ShootingConfig
 from diffgeo.data.images import list_images
 from diffgeo.directions import Directions
-from diffgeo.errors import ConfigError, ValueRangeError
+from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
 from diffgeo.explore.commands import again, settings_of
 from diffgeo.explore.uploads import picture_of
 from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
 from diffgeo.metrics.attributes import label_change
-from diffgeo.progress import Display
+from diffgeo.progress import Display, Interruption
 from diffgeo.studies import Context, Sample
 from diffgeo.svd import LocalBasis
 
@@ -265,12 +265,12 @@ class Explorer:
         if picture is None and choice in self._places:
             self._places.move_to_end(choice)
             return self._places[choice]
-        display = _Reporting(report)
+        display = self._display(report)
         context, sample = self._at(choice, picture, earlier, display)
         t = context.edit_times[0][1]
         x, basis = context.latent(sample, t), context.basis(sample, t)
         V, fit = self._directions(choice, basis, t, display)
-        silent = replace(context, display=_Reporting(None))
+        silent = replace(context, display=self._display(None))
         original = self._view(silent).decode(x[None], t, sample)[0]
         names = self.directions.labels if choice.source == "file" and self.directions is not None else None
         place = Place(choice, picture, silent, sample, t, x, basis, V, fit, original, names)
@@ -286,7 +286,7 @@ class Explorer:
         chosen = range(first, min(first + count, place.rank))
         unit = torch.eye(place.rank)[list(chosen)]
         moved = self.moved(place, torch.cat([-unit, unit]))
-        context = replace(self._view(place.context), display=_Reporting(report))
+        context = replace(self._view(place.context), display=self._display(report))
         minus, plus = context.decode(moved, place.t, place.sample).chunk(2)
         changes = self._scores(plus) - self._scores(minus)
         cards = []
@@ -403,6 +403,9 @@ class Explorer:
             return context, Sample(0, picture.name, picture.x0, None)
         return context, context.first_samples(1)[0]
 
+    def _display(self, report: Report | None) -> Display:
+        return _Reporting(report, self.context.interruption)
+
     def _settings(self, choice: Choice, picture: Picture | None) -> Config:
         cfg, files = self.context.cfg, self._files
         listed = None if files is None or picture is not None else [str(files[choice.sample])]
@@ -462,11 +465,11 @@ class Explorer:
 
 
 class _Reporting(Display):
-    """Tells a function of progress instead of drawing bars."""
+    """Tells a function of progress instead of drawing bars, and leaves when the page ends."""
 
-    def __init__(self, report: Report | None) -> None:
+    def __init__(self, report: Report | None, interruption: Interruption) -> None:
         super().__init__()
-        self._report = report
+        self._report, self._interruption = report, interruption
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -476,6 +479,8 @@ class _Reporting(Display):
         def advance(steps: int = 1) -> None:
             nonlocal done
             done += steps
+            if self._interruption.requested:
+                raise DiffgeoError("the explorer is being ended; start it again")
             if self._report is not None:
                 self._report(description, done, total)
 
