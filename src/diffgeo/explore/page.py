@@ -81,7 +81,7 @@ def bars(edited: EditedPicture) -> str:
         return "<p class='dg-quiet'>This model has no attribute predictor: see predictor=… of diffgeo --help.</p>"
     rows = [_bar(name, value) for name, value in zip(edited.attributes, edited.changes.tolist(), strict=True)]
     return (
-        '<div class="dg-bars"><p><b>Predicted change</b> <span class="dg-quiet">(−1 to 1)</span></p>'
+        '<div class="dg-bars"><p><b>Predicted change</b> <span class="dg-quiet">(−2 to 2)</span></p>'
         f'<div role="table" aria-label="predicted attribute changes">{"".join(rows)}</div></div>'
     )
 
@@ -114,7 +114,7 @@ def _image(image: Image.Image, alt: str) -> str:
 
 
 def _bar(name: str, value: float) -> str:
-    width = 50 * min(abs(value), 1)
+    width = 50 * min(abs(value) / 2, 1)  # attributes span −1 to 1
     side = f"left:50%;width:{width:.1f}%" if value >= 0 else f"left:{50 - width:.1f}%;width:{width:.1f}%"
     shown = f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0"
     quiet = "" if abs(value) >= 0.05 else " dg-still"
