@@ -180,7 +180,7 @@ def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_pa
     before = shown(page)
     page.set_input_files("#dg-upload ~ input, input[type=file]", tmp_path / "grey.png")
     another(page, before)
-    assert "grey.png, reconstructed" in page.locator(".dg-figures").inner_text()
+    assert "grey.png, reconstructed" in page.locator(".dg-figures").text_content()
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / "explorer_phone.png", full_page=True)
     page.set_input_files("#dg-upload ~ input, input[type=file]", tmp_path / "fake.png")

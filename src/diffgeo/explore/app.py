@@ -411,7 +411,8 @@ class _Actions:
 def _choice(sample: float, t_frac: float, block: str, pool: str, rank: float, source: str, strength: float) -> Choice:
     known = {text: key for key, text in _SOURCES.items()}
     summed = "sum" if pool == _SUMMED else None
-    return Choice(int(sample or 0), float(t_frac), block, summed, int(rank), known[source], float(strength))
+    # a slider's steps add up to 0.15000000000000002, which the command line would not say
+    return Choice(int(sample or 0), round(t_frac, 6), block, summed, int(rank), known[source], round(strength, 6))
 
 
 def _here(visitor: Visitor | None) -> tuple[Visitor, Place]:
