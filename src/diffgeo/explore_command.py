@@ -168,10 +168,15 @@ def _serve(wanted: Wanted) -> None:
     try:
         with serving(explorer, wanted.host, port) as url:
             print(f"{url}  (Ctrl-C ends it)", flush=True)
-            while True:
-                time.sleep(3600)
+            _wait()
     except KeyboardInterrupt:
         print("Ended.", file=sys.stderr)
+
+
+def _wait() -> None:
+    """Until Ctrl-C."""
+    while True:
+        time.sleep(3600)
 
 
 def free_port(host: str, port: int) -> int:

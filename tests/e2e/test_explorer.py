@@ -218,6 +218,19 @@ def test_no_file_of_the_machine_is_served(address, path):
     assert httpx.get(address.rstrip("/") + path).status_code in (403, 404)
 
 
+@pytest.mark.parametrize("path", ["/etc/hostname", "https://example.com/a.png"])
+def test_a_crafted_request_reads_no_file_and_no_address(address, path):
+    wired = httpx.get(f"{address}config").json()["dependencies"]
+    (event,) = [d for d in wired if any(kind == "upload" for _, kind in d["targets"])]
+    given = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [given, *[None] * (len(event["inputs"]) - 1)], "fn_index": event["id"], "session_hash": "crafted"}
+    httpx.post(f"{address}gradio_api/queue/join", json=body).raise_for_status()
+    with httpx.stream("GET", f"{address}gradio_api/queue/data?session_hash=crafted", timeout=WAIT / 1000) as answer:
+        done = json.loads(next(line for line in answer.iter_lines() if "process_completed" in line)[len("data: ") :])
+    assert not done["success"]
+    assert "uploaded" in done["output"]["error"]
+
+
 def test_the_page_lets_nothing_in_or_out(address):
     answer = httpx.get(address)
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
@@ -307,7 +320,7 @@ def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
 
 def test_help_and_the_end(capsys, tiny, monkeypatch):
     assert "host=127.0.0.1" in says(capsys, "--help")[1]
-    monkeypatch.setattr(time, "sleep", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(explore_command, "_wait", mock.Mock(side_effect=KeyboardInterrupt))
     code, out, err = says(capsys, *tiny, "port=0", "host=127.0.0.2")
     assert code == 0
     assert out.startswith("http://127.0.0.2:")

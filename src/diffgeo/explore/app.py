@@ -146,6 +146,7 @@ def build(actions: _Actions) -> gr.Blocks:
                         size="sm",
                         elem_id="dg-upload",
                     )
+                _files_only(upload)
                 with gr.Group():
                     t_frac = gr.Slider(
                         times[0],
@@ -255,6 +256,19 @@ def build(actions: _Actions) -> gr.Blocks:
                 None, payload, None, js=_DOWNLOAD, api_visibility="private"
             )
     return demo.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
+
+
+def _files_only(component: Any) -> None:
+    """Take what was uploaded, and no address: Gradio would fetch one that a crafted request names."""
+    move = component.async_move_resource_to_block_cache
+
+    async def checked(resource: str | Path | None) -> str | None:
+        if "://" in str(resource):
+            raise gr.Error("Only uploaded files are read.", print_exception=False)
+        found: str | None = await move(resource)
+        return found
+
+    component.async_move_resource_to_block_cache = checked
 
 
 def _direction_cards() -> tuple[list[Any], list[Any], list[Any]]:
