@@ -75,6 +75,8 @@ def main() -> None:
     if {"--help", "-h"} & set(words):
         print(_HELP, end="")
         return
+    # threads that spin while they wait starve the browser, and each other where the cores are busy; read by torch's import
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with worded_errors():
         wanted = read(words)
         _write(wanted) if wanted.out is not None else _serve(wanted)
