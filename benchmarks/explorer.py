@@ -23,6 +23,7 @@ REPETITIONS = 12
 
 
 def main() -> None:
+    """Measure and print."""
     wanted = read(sys.argv[1:])
     explorer = Explorer(prepare(settings(wanted), Interruption()), overrides=wanted.overrides, preview=wanted.preview)
     for t_frac in (1.0, 0.5):

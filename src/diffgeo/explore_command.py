@@ -75,7 +75,7 @@ def main() -> None:
     if {"--help", "-h"} & set(words):
         print(_HELP, end="")
         return
-    # threads that spin while they wait starve the browser, and each other where the cores are busy; read by torch's import
+    # threads that spin while they wait starve one another where the cores are busy; read on torch's import
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with worded_errors():
         wanted = read(words)
