@@ -47,6 +47,8 @@ ORDER = [
     "gathering",
     "store_command",
     "report_command",
+    "explore",
+    "explore_command",
     "__main__",
     "__init__",  # imports lazily, for type checkers only
 ]
@@ -125,6 +127,13 @@ def test_no_module_imports_itself_by_a_detour():
 
 def test_only_tracking_imports_wandb():
     assert users_of("wandb") == {"tracking.py"}
+
+
+def test_only_the_page_imports_gradio():
+    for package in ("gradio", "starlette"):
+        assert users_of(package) == {"explore/app.py"}
+    users = {path.relative_to(ROOT).as_posix() for path in FILES if "diffgeo.explore.app" in imported(path)}
+    assert users == {"explore_command.py"}
 
 
 def test_only_figures_and_training_import_matplotlib():

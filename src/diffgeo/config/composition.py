@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,7 +28,7 @@ from diffgeo.config.schemas import (
 from diffgeo.config.studies import STUDY_SCHEMAS
 from diffgeo.errors import ConfigError
 
-__all__ = ["GROUP_SCHEMAS", "config_folder", "leaf_keys", "nearest", "raw", "register", "typed"]
+__all__ = ["GROUP_SCHEMAS", "composed", "config_folder", "leaf_keys", "nearest", "raw", "register", "typed"]
 
 GROUP_SCHEMAS: dict[str, Mapping[str, type]] = {
     "model": MODEL_SCHEMAS,
@@ -91,6 +92,21 @@ def typed(cfg: DictConfig) -> Config:
         for name in set(vars(part)) - {f.name for f in fields(part)}:
             raise ConfigError(f"there is no setting {where}{name}; remove +{where}{name}, diffgeo takes no extra keys")
     return config
+
+
+def composed(overrides: Sequence[str]) -> Config:
+    """The settings of a command line, outside of Hydra's own main function.
+
+    Args:
+        overrides: its words, such as ``svd.rank=25``.
+
+    Raises:
+        ConfigError: as :func:`typed`.
+        HydraException, OmegaConfBaseException: an override that does not fit, as Hydra words it.
+    """
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return typed(compose("config", overrides=list(overrides)))
 
 
 def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:

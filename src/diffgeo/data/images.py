@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from diffgeo.errors import DataError
 
-__all__ = ["SUFFIXES", "list_images", "load_image", "picture_names"]
+__all__ = ["SUFFIXES", "as_tensor", "list_images", "load_image", "picture_names"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Files that count as pictures, by suffix, in lower case."""
@@ -83,18 +83,27 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
     """
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            elif image.mode.startswith(("I", "F")):
-                # convert("RGB") would clip 16-bit greyscale to white; floating point is in [0, 1] or in [0, 255]
-                grey = torch.from_numpy(np.array(image, dtype=np.float32))
-                top = 65535.0 if image.mode.startswith("I") else (1.0 if grey.max() <= 1 else 255.0)
-                image = F.to_pil_image((grey / top).clamp(0, 1)[None])
-            rgb = image.convert("RGB")
+            return as_tensor(opened, height, width)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as a picture ({error}); remove or replace it") from error
+
+
+def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:
+    """An open picture as :func:`load_image` returns it; arguments likewise.
+
+    Raises:
+        OSError, ValueError, SyntaxError: its data are broken, as Pillow finds on decoding them.
+    """
+    image = ImageOps.exif_transpose(opened)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode.startswith(("I", "F")):
+        # convert("RGB") would clip 16-bit greyscale to white; floating point is in [0, 1] or in [0, 255]
+        grey = torch.from_numpy(np.array(image, dtype=np.float32))
+        top = 65535.0 if image.mode.startswith("I") else (1.0 if grey.max() <= 1 else 255.0)
+        image = F.to_pil_image((grey / top).clamp(0, 1)[None])
+    rgb = image.convert("RGB")
     scale = max(height / rgb.height, width / rgb.width)
     size = [max(height, round(rgb.height * scale)), max(width, round(rgb.width * scale))]
     tensor = F.to_dtype(F.pil_to_tensor(rgb), torch.float32, scale=True)

@@ -106,6 +106,11 @@ class Context:
         """The same model, samples, latents and bases under settings that agree in :func:`shareable`."""
         return replace(self, cfg=cfg, interruption=interruption, display=Display())
 
+    def with_directions(self, cfg: Config, display: Display) -> Context:
+        """The same model, samples and latents under other ``feature``, ``svd``, ``edit`` and edit timesteps."""
+        same = (cfg.feature, cfg.svd) == (self.cfg.feature, self.cfg.svd)
+        return replace(self, cfg=cfg, display=display, _bases=self._bases if same else {})
+
     @property
     def samples(self) -> list[Sample]:
         """The samples that ``data`` chooses; a list of pictures whole.
@@ -142,9 +147,13 @@ class Context:
         return None if self.cfg.data.images is None else list_images(self.cfg.data.images)
 
     def _load_image(self, path: Path) -> Tensor:
+        return self.model.encode(load_image(path, *self.picture_shape)[None])[0]
+
+    @property
+    def picture_shape(self) -> tuple[int, int]:
+        """Height and width of the model's pictures in pixels."""
         side = self.model.picture_size
-        _, height, width = self.model.latent_shape if self.model.bounded else (3, side, side)
-        return self.model.encode(load_image(path, height, width)[None])[0]
+        return self.model.latent_shape[1:] if self.model.bounded else (side, side)
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:

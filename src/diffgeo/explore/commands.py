@@ -1,0 +1,92 @@
+"""From the page back to the command line: settings as Hydra's words, and lines that a shell takes as they are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from diffgeo.config import Config
+
+__all__ = ["DEFAULTS", "again", "settings_of", "with_defaults"]
+
+DEFAULTS = {"svd.rank": "8", "schedule.steps": "40", "tracking": "none", "study": "[discovery]"}
+"""What the explorer sets unless its command line says otherwise: fewer directions than a run, and finer steps."""
+_OF_THE_PAGE = (
+    "data",
+    "data.images",
+    "data.samples",
+    "edit.strength",
+    "feature.block",
+    "feature.pool",
+    "schedule.edit",
+    "schedule.steps",
+    "seed",
+    "svd.rank",
+)
+_OF_A_RUN = ("tracking", "study")
+
+
+def key_of(word: str) -> str:
+    """``svd.rank`` of ``svd.rank=8``."""
+    return word.partition("=")[0]
+
+
+def with_defaults(words: Sequence[str]) -> list[str]:
+    """The words, after the explorer's own defaults for what they leave open."""
+    given = {key_of(word) for word in words}
+    if given & {"scale", "scale.steps", "schedule"}:
+        given.add("schedule.steps")
+    return [*(f"{key}={value}" for key, value in DEFAULTS.items() if key not in given), *words]
+
+
+def settings_of(cfg: Config, overrides: Sequence[str], uploaded: str | None) -> list[str]:
+    """Settings as words that Hydra composes to them again.
+
+    Args:
+        cfg: what the page has set.
+        overrides: the explorer's own words for Hydra; those that the page does not set are repeated.
+        uploaded: file name of the uploaded picture, or None.
+    """
+    images = cfg.data.images if uploaded is None else [uploaded]
+    data = [] if images is None else ["data=images", f"data.images=[{','.join(map(_quoted, images))}]"]
+    return [
+        *(word for word in overrides if key_of(word) not in (*_OF_THE_PAGE, *_OF_A_RUN)),
+        *data,
+        f"data.samples={cfg.data.samples}",
+        f"seed={cfg.seed}",
+        f"schedule.steps={cfg.schedule.steps}",
+        f"schedule.edit=[{','.join(f'{frac:g}' for frac in cfg.schedule.edit)}]",
+        f"feature.block={cfg.feature.block}",
+        f"feature.pool={cfg.feature.pool or 'null'}",
+        f"svd.rank={cfg.svd.rank}",
+        f"edit.strength={cfg.edit.strength:g}",
+    ]
+
+
+def again(words: Sequence[str], source: str, weights: Sequence[float], *, uploaded: bool) -> str:
+    """Lines for a shell: this edit, and a run that finds these directions and tables what they do.
+
+    Args:
+        words: of :func:`settings_of`.
+        source: whose directions, as ``diffgeo-explore directions=…`` takes it.
+        weights: of the mixture.
+        uploaded: whether the picture's path has to be put in by its owner.
+    """
+    used = list(weights)
+    while used and not used[-1]:
+        used.pop()
+    mixture = [] if source == "local" else [f"directions={source}"]
+    mixture += [f"weights=[{','.join(f'{w:g}' for w in used or [0.0])}]", "out=edit"]
+    lines = ["# put the path of your picture where its name is"] if uploaded else []
+    lines += ["# this edit", shlex.join(["diffgeo-explore", *words, *mixture])]
+    if source == "local":
+        shown = max(1, len(used))
+        run = [*words, "study=[discovery]", f"study.discovery.directions={shown}"]
+        lines += ["# the same directions in a run, with tables and figures", shlex.join(["diffgeo", *run])]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A string of Hydra's grammar; a name that would be an interpolation loses its dollar sign."""
+    escaped = text.replace("$", "_").replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

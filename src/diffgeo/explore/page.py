@@ -1,0 +1,125 @@
+"""The page's pictures and words as HTML. Pictures are PNG data inside it, so that none ever lies in a file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from diffgeo.explore.session import Card, EditedPicture, Place
+
+__all__ = ["as_image", "bars", "card", "figures", "head", "heat_map", "png", "readable"]
+
+FULL = 0.5
+"""Share of the whole range at which the difference map is at its brightest."""
+_HEAT = np.array([[10, 8, 24], [74, 20, 92], [164, 44, 96], [229, 92, 48], [250, 178, 64], [252, 252, 196]])
+"""Dark to bright, evenly in lightness."""
+
+
+def as_image(picture: Tensor) -> Image.Image:
+    """A picture (3, H, W) in [−1, 1]."""
+    pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(pixels)
+
+
+def heat_map(difference: Tensor) -> Image.Image:
+    """A map (H, W) of shares in [0, 1], brightest from :data:`FULL`."""
+    place = (difference.double().cpu().numpy() / FULL).clip(0, 1) * (len(_HEAT) - 1)
+    channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, c]) for c in range(3)]
+    return Image.fromarray(np.stack(channels, axis=-1).round().astype(np.uint8))
+
+
+def png(image: Image.Image, comment: str | None = None) -> bytes:
+    """The file's bytes, with a comment inside where there is one."""
+    info = PngInfo()
+    if comment is not None:
+        info.add_text("Comment", comment)
+    file = io.BytesIO()
+    image.save(file, "png", pnginfo=info)
+    return file.getvalue()
+
+
+def readable(label: str) -> str:
+    """``hair_lightness +`` without its underscores, and the sign on the name's line."""
+    return label.replace(" +", "\N{NO-BREAK SPACE}+").replace(" −", "\N{NO-BREAK SPACE}−").replace("_", " ")
+
+
+def head(source: str, size: int, prompt: str | None) -> str:
+    """The title, and which model this is."""
+    said = "" if prompt is None else f" · “{escape(prompt)}”"
+    return (
+        '<header class="dg-head"><h1>diffgeo explorer</h1>'
+        "<p>Directions in the latent space of a diffusion model, found without labels. "
+        f"Move one and see what it means.</p><p class='dg-quiet'>{escape(source)} · {size} × {size} pixels{said}</p>"
+        "</header>"
+    )
+
+
+def figures(edited: EditedPicture, place: Place, full_steps: int) -> str:
+    """Before, after and difference, and how they were made."""
+    most = f"up to {100 * edited.difference.max().item():.0f} % of the range"
+    before = place.sample.name if place.sample.x0 is None else f"{place.sample.name}, reconstructed"
+    parts = [
+        _figure(as_image(edited.before), "Before", before),
+        _figure(as_image(edited.after), "After", f"edited at t = {place.t}"),
+        _figure(heat_map(edited.difference), "Difference", most),
+    ]
+    return (
+        f'<div class="dg-figures">{"".join(parts)}</div>'
+        f'<p class="dg-quiet">Shown in {edited.steps} DDIM steps; a saved picture takes {full_steps}.</p>'
+    )
+
+
+def bars(edited: EditedPicture) -> str:
+    """What the attribute predictor sees change."""
+    if not edited.attributes:
+        return "<p class='dg-quiet'>This model has no attribute predictor: see predictor=… of diffgeo --help.</p>"
+    rows = [_bar(name, value) for name, value in zip(edited.attributes, edited.changes.tolist(), strict=True)]
+    return (
+        '<div class="dg-bars"><p><b>Predicted change</b> <span class="dg-quiet">(−2 to 2)</span></p>'
+        f'<div role="table" aria-label="predicted attribute changes">{"".join(rows)}</div></div>'
+    )
+
+
+def card(found: Card, shared: bool) -> str:
+    """One direction: the picture at −1 and at +1, and what changes."""
+    name = f"Direction {found.index + 1}"
+    number = f"fit {found.value:.2f}" if shared else f"s = {found.value:.3g}"
+    title = "share of this shared direction that the picture can follow" if shared else "singular value of ∂h/∂x"
+    label = escape(readable(found.label))
+    return (
+        f'<div class="dg-card"><div class="dg-pair">{_image(as_image(found.minus), f"{name} at −1: {label}")}'
+        f"{_image(as_image(found.plus), f'{name} at +1: {label}')}</div>"
+        f'<p class="dg-name"><b>{found.index + 1}</b><span class="dg-quiet" title="{title}">{number}</span></p>'
+        f'<p class="dg-label">{label}</p></div>'
+    )
+
+
+def _figure(image: Image.Image, name: str, about: str) -> str:
+    return (
+        f"<figure>{_image(image, name)}<figcaption><b>{name}</b>"
+        f'<span class="dg-quiet">{escape(about)}</span></figcaption></figure>'
+    )
+
+
+def _image(image: Image.Image, alt: str) -> str:
+    data = base64.b64encode(png(image)).decode()
+    kind = " class='dg-small'" if image.width < 128 else ""
+    return f'<img{kind} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _bar(name: str, value: float) -> str:
+    width = 50 * min(abs(value) / 2, 1)  # attributes span −1 to 1
+    side = f"left:50%;width:{width:.1f}%" if value >= 0 else f"left:{50 - width:.1f}%;width:{width:.1f}%"
+    shown = f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0"
+    quiet = "" if abs(value) >= 0.05 else " dg-still"
+    return (
+        f'<div class="dg-bar{quiet}" role="row"><span role="rowheader">{escape(readable(name))}</span>'
+        f'<i><u class="{"dg-up" if value >= 0 else "dg-down"}" style="{side}"></u></i>'
+        f'<span role="cell">{shown}</span></div>'
+    )

@@ -1,0 +1,499 @@
+"""What the explorer does, without the page: find directions at a picture's x_t, mix them, say how to do it again.
+
+An :class:`Explorer` is shared by all visitors and keeps nothing of them: what a visitor has is a :class:`Place` (and a
+:class:`Picture`, where it was uploaded), which the page holds for as long as the visitor stays. Latents and bases of
+seeds go through the run's store; nothing of an uploaded picture does.
+
+Previews walk the DDIM schedule in ``preview`` steps, a divisor of ``schedule.steps``, so that both schedules share the
+timesteps at which edits are made: the x_t of a preview is exactly that of the saved picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diffgeo.config import Config, DataConfig, ShootingConfig
+from diffgeo.data.images import list_images
+from diffgeo.directions import Directions
+from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
+from diffgeo.explore.commands import again, settings_of
+from diffgeo.explore.uploads import picture_of
+from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
+from diffgeo.metrics.attributes import label_change
+from diffgeo.progress import Display, Interruption
+from diffgeo.studies import Context, Sample
+from diffgeo.svd import LocalBasis
+
+__all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "Report", "Source", "preview_steps"]
+
+Report = Callable[[str, int, int | None], None]
+"""Told of progress: what is being done, steps done, steps in all (None where unknown)."""
+
+Source = Literal["local", "global", "file"]
+"""Whose directions: the picture's own, those that several samples share, or those of a file."""
+
+REMEMBERED = 16
+"""Places at seeds, and sets of global directions, that are kept for the next visitor."""
+LIMIT = 2.0
+"""Largest weight of a direction, in units of ``edit.strength``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which directions are wanted.
+
+    Attributes:
+        sample: the seed; where ``data.images`` is set, the place in that list.
+        t_frac: timestep of x, as a fraction of T.
+        block: of the feature map.
+        pool: of the feature map, ``"sum"`` or None.
+        rank: directions to find.
+        source: whose they are.
+        strength: the length that weight 1 stands for, as a share of √d (``edit.strength``).
+    """
+
+    sample: int
+    t_frac: float
+    block: str
+    pool: str | None
+    rank: int
+    source: Source = "local"
+    strength: float = 0.06
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An uploaded picture.
+
+    Attributes:
+        name: of the file, for the visitor's eyes and command line only.
+        x0: its clean latent, shape (C, H, W).
+    """
+
+    name: str
+    x0: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A latent with its directions.
+
+    Attributes:
+        choice: what was asked for.
+        picture: the uploaded one, or None.
+        context: model and settings, from which the same is computed again.
+        sample: whose latent it is.
+        t: its timestep.
+        x: x_t, shape (C, H, W).
+        basis: the local basis at x.
+        V: unit directions of X, shape (d, k).
+        fit: share of each direction's length within the picture's tangent space, (k,); None for its own.
+        original: the unedited picture in preview steps, shape (3, H, W) in [−1, 1].
+        names: labels that came with a file of directions, or None.
+    """
+
+    choice: Choice
+    picture: Picture | None
+    context: Context
+    sample: Sample
+    t: int
+    x: Tensor
+    basis: LocalBasis
+    V: Tensor
+    fit: Tensor | None
+    original: Tensor
+    names: tuple[str, ...] | None = None
+
+    @property
+    def rank(self) -> int:
+        """How many directions there are."""
+        return self.V.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Card:
+    """One direction as the page shows it.
+
+    Attributes:
+        index: from 0.
+        minus: the picture at weight −1, shape (3, H, W).
+        plus: at weight 1.
+        label: what changes from one to the other.
+        value: its singular value, or its fit where it is not the picture's own.
+    """
+
+    index: int
+    minus: Tensor
+    plus: Tensor
+    label: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EditedPicture:
+    """Before and after.
+
+    Attributes:
+        before: shape (3, H, W), in [−1, 1].
+        after: likewise.
+        difference: mean absolute difference over colours as a share of the whole range, shape (H, W), in [0, 1].
+        attributes: predicted ones, k names.
+        changes: of them, after less before, shape (k,).
+        steps: of the DDIM schedule that both were decoded with.
+    """
+
+    before: Tensor
+    after: Tensor
+    difference: Tensor
+    attributes: tuple[str, ...]
+    changes: Tensor
+    steps: int
+
+
+class Explorer:
+    """A model to explore.
+
+    Args:
+        context: the model with the command line's settings.
+        overrides: the command line's words for Hydra, which :meth:`command` repeats.
+        preview: at most so many DDIM steps in previews.
+        directions: of a file, offered beside the local and global ones.
+        file: that file's path, for :meth:`command`.
+
+    Raises:
+        ConfigError: ``edit=shooting``, whose curve belongs to one direction.
+        DirectionsError: the directions belong to another model.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        overrides: Sequence[str] = (),
+        preview: int = 20,
+        directions: Directions | None = None,
+        file: str | None = None,
+    ) -> None:
+        if isinstance(context.cfg.edit, ShootingConfig):
+            raise ConfigError(
+                "edit=shooting follows one direction and cannot mix several; take edit=single or guidance"
+            )
+        self.context, self.overrides, self.directions, self.file = context, tuple(overrides), directions, file
+        self.preview = preview_steps(context.cfg.schedule.steps, preview)
+        images = context.cfg.data.images
+        self._files = None if images is None else list_images(images)
+        self._places: OrderedDict[Choice, Place] = OrderedDict()
+        self._shared: OrderedDict[Choice, GlobalDirections] = OrderedDict()
+        self._cards: OrderedDict[tuple[Choice, int, int], list[Card]] = OrderedDict()
+        if directions is not None:
+            directions.check(context.model, t=directions.t, block=directions.block, pool=directions.pool)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What ``Choice.source`` may be."""
+        return get_args(Source) if self.directions is not None else ("local", "global")
+
+    @property
+    def times(self) -> list[float]:
+        """Fractions of T at which edits can be made, rising: those of the preview's schedule."""
+        return [i / self.preview for i in range(1, self.preview + 1)]
+
+    @property
+    def start(self) -> Choice:
+        """What the command line asks for."""
+        cfg, found = self.context.cfg, self.directions
+        sample = cfg.seed if self._files is None else 0
+        if found is None:
+            at = min(self.times, key=lambda frac: abs(frac - cfg.schedule.edit[0]))
+            source: Source = "local"
+            block, pool = cfg.feature.block, cfg.feature.pool
+            return Choice(sample, at, block, pool, cfg.svd.rank, source, cfg.edit.strength)
+        at = min(self.times, key=lambda frac: abs(frac * found.T - found.t))
+        return Choice(sample, at, found.block, found.pool, cfg.svd.rank, "file", cfg.edit.strength)
+
+    def samples(self, most: int = 24) -> list[tuple[str, Tensor]]:
+        """What can be picked: (name, picture (3, H, W)) of the first seeds, or of ``data.images``."""
+        context = self._view(self.context)
+        found = context.first_samples(min(most, context.cfg.data.samples if self._files is None else len(self._files)))
+        if self._files is None:
+            top = context.model.schedule.T
+            pictures = context.decode(torch.stack([context.latent(s, top) for s in found]), top, found[0])
+        else:
+            pictures = context.model.decode(torch.stack([s.x0 for s in found if s.x0 is not None]))
+        return [(s.name, picture) for s, picture in zip(found, pictures, strict=True)]
+
+    def upload(self, content: bytes, name: str) -> Picture:
+        """Check an uploaded file and encode its picture; the bytes are not kept.
+
+        Raises:
+            DataError: as :func:`diffgeo.explore.uploads.picture_of`.
+        """
+        pixels = picture_of(content, *self.context.picture_shape)
+        with torch.no_grad():
+            return Picture(name, self.context.model.encode(pixels[None])[0])
+
+    def place(
+        self,
+        choice: Choice,
+        picture: Picture | None = None,
+        *,
+        earlier: Place | None = None,
+        report: Report | None = None,
+    ) -> Place:
+        """Go to a picture's x_t and find directions there.
+
+        Args:
+            choice: which.
+            picture: the uploaded one; None takes ``choice.sample``.
+            earlier: where the visitor was; its latents are used again where they are of the same picture.
+            report: told of progress.
+
+        Raises:
+            ConfigError: no such block, rank or source.
+            DirectionsError: the file's directions belong elsewhere.
+        """
+        if choice.source not in self.sources:
+            raise ConfigError(f"there are no directions of a {choice.source}; start the explorer with directions=FILE")
+        if picture is None and choice in self._places:
+            self._places.move_to_end(choice)
+            return self._places[choice]
+        display = self._display(report)
+        context, sample = self._at(choice, picture, earlier, display)
+        t = context.edit_times[0][1]
+        x, basis = context.latent(sample, t), context.basis(sample, t)
+        V, fit = self._directions(choice, basis, t, display)
+        silent = replace(context, display=self._display(None))
+        original = self._view(silent).decode(x[None], t, sample)[0]
+        names = self.directions.labels if choice.source == "file" and self.directions is not None else None
+        place = Place(choice, picture, silent, sample, t, x, basis, V, fit, original, names)
+        if picture is None:
+            _remember(self._places, choice, place)
+        return place
+
+    def cards(self, place: Place, first: int = 0, count: int = 8, report: Report | None = None) -> list[Card]:
+        """Directions ``first`` … with their pictures at weights ∓1 and what changes in between, in one batch."""
+        key = (place.choice, first, count)
+        if place.picture is None and key in self._cards:
+            return self._cards[key]
+        chosen = range(first, min(first + count, place.rank))
+        unit = torch.eye(place.rank)[list(chosen)]
+        moved = self.moved(place, torch.cat([-unit, unit]))
+        context = replace(self._view(place.context), display=self._display(report))
+        minus, plus = context.decode(moved, place.t, place.sample).chunk(2)
+        changes = self._scores(plus) - self._scores(minus)
+        cards = []
+        for k, i in enumerate(chosen):
+            label = place.names[i] if place.names else label_change(self.attributes, changes[k])
+            value = (place.basis.s if place.fit is None else place.fit)[i].item()
+            cards.append(Card(i, minus[k], plus[k], label if self.attributes or place.names else "", value))
+        if place.picture is None:
+            _remember(self._cards, key, cards)
+        return cards
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What the predictor reads off pictures; none where there is no predictor."""
+        return () if self.context.predictor is None else self.context.predictor.names
+
+    def moved(self, place: Place, weights: Tensor) -> Tensor:
+        """Latents x + Σ wᵢ γ vᵢ, γ = ``edit.strength`` · √d, then as ``edit`` says.
+
+        Args:
+            place: where.
+            weights: one mixture a row, shape (B, k).
+
+        Returns:
+            shape (B, C, H, W).
+        """
+        gamma = place.choice.strength * math.sqrt(place.x.numel())
+        offsets = gamma * weights.to(place.V) @ place.V.T
+        return place.context.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
+
+    def edit(self, place: Place, weights: Sequence[float], *, full: bool = False) -> EditedPicture:
+        """Move x along several directions at once, and compare the pictures.
+
+        Args:
+            place: where.
+            weights: of the directions, at most as many as there are; without any the picture stays as it is, exactly.
+            full: decode with ``schedule.steps``, as a run does, instead of the preview's.
+
+        Raises:
+            ValueRangeError: more weights than directions, or the edit broke the picture.
+        """
+        context = place.context if full else self._view(place.context)
+        context = replace(context, store=None)
+        before = context.decode(place.x[None], place.t, place.sample)[0] if full else place.original
+        after = before
+        if any(weights):
+            moved = self.moved(place, self._padded(place, weights)[None])
+            after = context.decode(moved, place.t, place.sample)[0]
+            if not bool(after.isfinite().all()):
+                raise ValueRangeError("the edited picture holds NaN; move the sliders back or lower edit.strength")
+        changes = self._scores(after[None])[0] - self._scores(before[None])[0]
+        difference = (after - before).abs().mean(dim=0) / 2
+        steps = context.cfg.schedule.steps
+        return EditedPicture(before.cpu(), after.cpu(), difference.cpu(), self.attributes, changes, steps)
+
+    def direction(self, place: Place, weights: Sequence[float], label: str | None = None) -> Directions:
+        """The mixed direction, carried to H to be saved; pulled back at the same place it is the same mixture.
+
+        Args:
+            place: where.
+            weights: as in :meth:`edit`, not all 0.
+            label: what it does.
+
+        Raises:
+            ValueRangeError: all weights are 0.
+        """
+        if not any(weights):
+            raise ValueRangeError("all sliders are at 0, which is no direction; move one first")
+        v = place.V @ self._padded(place, weights).to(place.V)
+        # of the two conventions that `pull_back` knows, the isometric one: coordinates in V are those in U
+        u = place.basis.U @ (place.basis.V.T @ v)
+        found = GlobalDirections((u / u.norm())[:, None], torch.full((1,), float("nan")), "explored")
+        choice, cfg = place.choice, place.context.cfg
+        provenance: dict[str, Any] = {
+            "sample": place.sample.name,
+            "source": choice.source,
+            "weights": [float(w) for w in weights],
+            "strength": choice.strength,
+            "rank": place.rank,
+            "steps": cfg.schedule.steps,
+        }
+        return Directions.of(
+            found,
+            self.context.model,
+            t=place.t,
+            block=choice.block,
+            pool=choice.pool,
+            labels=None if label is None else [label],
+            provenance=provenance,
+        )
+
+    def words(self, place: Place) -> list[str]:
+        """The settings of a place as words of the command line: composed, they give ``place.context.cfg``."""
+        return settings_of(place.context.cfg, self.overrides, None if place.picture is None else place.picture.name)
+
+    def command(self, place: Place, weights: Sequence[float]) -> str:
+        """Command lines that do the same: the edit, and a run that finds and shows these directions."""
+        source = self.file if place.choice.source == "file" and self.file else place.choice.source
+        return again(self.words(place), source, weights, uploaded=place.picture is not None)
+
+    def _at(
+        self, choice: Choice, picture: Picture | None, earlier: Place | None, display: Display
+    ) -> tuple[Context, Sample]:
+        """The context and sample of a choice, with the latents that an earlier place of the same sample has."""
+        cfg = self._settings(choice, picture)
+        if earlier is not None and earlier.picture is picture and (picture or earlier.choice.sample == choice.sample):
+            return earlier.context.with_directions(cfg, display), earlier.sample
+        own = self.context
+        store = own.store if picture is None else None
+        context = Context(
+            own.model, cfg, own.predictor, own_predictor=own.own_predictor, display=display, store=store, team=own.team
+        )
+        if picture is not None:
+            return context, Sample(0, picture.name, picture.x0, None)
+        return context, context.first_samples(1)[0]
+
+    def _display(self, report: Report | None) -> Display:
+        return _Reporting(report, self.context.interruption)
+
+    def _settings(self, choice: Choice, picture: Picture | None) -> Config:
+        cfg, files = self.context.cfg, self._files
+        listed = None if files is None or picture is not None else [str(files[choice.sample])]
+        return replace(
+            cfg,
+            seed=choice.sample if files is None and picture is None else cfg.seed,
+            data=DataConfig(samples=1, images=listed),
+            schedule=replace(cfg.schedule, edit=[choice.t_frac]),
+            feature=replace(cfg.feature, block=choice.block, pool=choice.pool),
+            svd=replace(cfg.svd, rank=choice.rank),
+            edit=replace(cfg.edit, strength=choice.strength),
+        )
+
+    def _directions(self, choice: Choice, basis: LocalBasis, t: int, display: Display) -> tuple[Tensor, Tensor | None]:
+        """V (d, k) of a choice at a picture's local basis, and how well each fits the picture."""
+        if choice.source == "local":
+            return basis.V, None
+        if choice.source == "global":
+            u = self._global(choice, t, display).U
+        else:
+            assert self.directions is not None
+            self.directions.check(self.context.model, t=t, block=choice.block, pool=choice.pool)
+            u = self.directions.U
+        u, fit = project_to_tangent(u.to(basis.U), basis)
+        return torch.stack([pull_back(column, basis) for column in u.unbind(dim=1)], dim=1), fit
+
+    def _global(self, choice: Choice, t: int, display: Display) -> GlobalDirections:
+        """Directions that the first samples share, whatever picture they are for."""
+        first = self.context.cfg.seed if self._files is None else 0
+        key = replace(choice, sample=first, strength=0.06)
+        if key not in self._shared:
+            own = self.context
+            cfg = replace(self._settings(key, None), seed=own.cfg.seed, data=own.cfg.data)
+            context = Context(own.model, cfg, display=display, store=own.store, team=own.team)
+            samples = context.first_samples(max(2, cfg.data.samples))
+            if len(samples) < 2:
+                raise ConfigError("global directions need 2 pictures or more, data.images has 1; take local ones")
+            bases = [context.basis(sample, t) for sample in samples]
+            rank = min(basis.rank for basis in bases)
+            _remember(self._shared, key, global_directions([basis.truncated(rank) for basis in bases]))
+        return self._shared[key]
+
+    def _view(self, context: Context) -> Context:
+        """The same context with the preview's schedule, and without a store: pictures of previews are not kept."""
+        cfg = context.cfg
+        return replace(context, cfg=replace(cfg, schedule=replace(cfg.schedule, steps=self.preview)), store=None)
+
+    @staticmethod
+    def _padded(place: Place, weights: Sequence[float]) -> Tensor:
+        if len(weights) > place.rank:
+            raise ValueRangeError(f"{len(weights)} weights for {place.rank} directions; give at most one each")
+        return torch.tensor([*weights, *[0.0] * (place.rank - len(weights))])
+
+    def _scores(self, pictures: Tensor) -> Tensor:
+        predictor = self.context.predictor
+        return torch.zeros(len(pictures), 0) if predictor is None else predictor(pictures)
+
+
+class _Reporting(Display):
+    """Tells a function of progress instead of drawing bars, and leaves when the page ends."""
+
+    def __init__(self, report: Report | None, interruption: Interruption) -> None:
+        super().__init__()
+        self._report, self._interruption = report, interruption
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """See the base class."""
+        done = 0
+
+        def advance(steps: int = 1) -> None:
+            nonlocal done
+            done += steps
+            if self._interruption.requested:
+                raise DiffgeoError("the explorer is being ended; start it again")
+            if self._report is not None:
+                self._report(description, done, total)
+
+        yield advance
+
+
+def preview_steps(steps: int, most: int) -> int:
+    """The largest divisor of ``steps`` that is at most ``most``; ``steps`` itself where that would be under 4."""
+    found = max((n for n in range(1, min(steps, most) + 1) if steps % n == 0), default=steps)
+    return found if found >= min(4, steps) else steps
+
+
+def _remember(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    kept[key] = value
+    while len(kept) > REMEMBERED:
+        kept.popitem(last=False)
