@@ -13,37 +13,48 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffgeo.cli import quoted_prompts, worded_errors
+from diffgeo.cli import quoted_prompts
 from diffgeo.config import Config, check, composed
 from diffgeo.errors import ConfigError
+from diffgeo.words import Command, Words
 
 if TYPE_CHECKING:
     from diffgeo.explore import Explorer
 
-__all__ = ["Wanted", "free_port", "main", "read", "settings"]
+__all__ = ["COMMAND", "Wanted", "free_port", "main", "read", "settings"]
 
-_HELP = """\
-diffgeo-explore: pick a picture, move its directions, see what they mean. A page on this machine.
-
-Usage: diffgeo-explore [host=127.0.0.1] [port=7860] [preview=20] [directions=FILE] [group=choice ...] [key=value ...]
-       diffgeo-explore weights=[1,0,-0.5] out=FOLDER [directions=local|global|FILE] [group=choice ...] [key=value ...]
-
-  host        address to listen on; anything but 127.0.0.1 lets others in, and there is no password
-  port        0 takes a free one
-  preview     at most so many DDIM steps after a move; saved pictures take schedule.steps
-  directions  also offer the directions of this file (diffgeo.save_directions); without the page, whose to take:
-              the picture's own (local, the default), those that the first samples share (global), or a file's
-  weights     no page: mix the directions with these weights, 1 being edit.strength, and write what comes out
-  out         to this folder: before, after and difference as PNG, direction.safetensors, edit.json
-Everything else is as for diffgeo, where svd.rank=8 and schedule.steps=40 if left out:
-  diffgeo-explore model=ddpm_celebahq device=cuda svd.rank=20
-  diffgeo-explore model=factor_faces_t2i prompt="portrait of a smiling face with long red hair"
-  diffgeo-explore data=images data.images=faces/ schedule.edit=[0.5]
-
-The page needs diffgeo[explore]. Ctrl-C ends it. Uploaded pictures are checked, never run and never kept.
-"""
+COMMAND = Command(
+    "diffgeo-explore",
+    "pick a picture, move its directions, see what they mean, on a page of this machine.",
+    (
+        "[host=127.0.0.1] [port=7860] [preview=20] [directions=FILE] [group=choice ...] [key=value ...]",
+        "weights=[1,0,-0.5] out=FOLDER [directions=local|global|FILE] [group=choice ...] [key=value ...]",
+    ),
+    {
+        "host=ADDRESS": "to listen on, 127.0.0.1 if left out; any other lets others in, and there is no password",
+        "port=NUMBER": "7860 if left out; 0 takes a free one",
+        "preview=STEPS": "at most so many DDIM steps after a move; saved pictures take schedule.steps",
+        "directions=FILE": "also offer the directions of this file (diffgeo.save_directions); without the page, whose "
+        "to take: the picture's own (local, the default), those that the first samples share (global), or a file's",
+        "weights=[NUMBER,...]": "no page: mix the directions with these weights, 1 being edit.strength, and write what "
+        "comes out",
+        "out=FOLDER": "to this folder: before, after and difference as PNG, direction.safetensors, edit.json",
+        "key=value": "as for diffgeo, where svd.rank=8 and schedule.steps=40 if left out",
+    },
+    about=(
+        "The page needs diffgeo[explore], and Ctrl-C ends it. Uploaded pictures are checked, never run and never kept.",
+    ),
+    examples={
+        "diffgeo-explore": "the shipped model",
+        "diffgeo-explore model=ddpm_celebahq device=cuda svd.rank=20": "any model that diffgeo takes",
+        'diffgeo-explore model=factor_faces_t2i prompt="portrait of a face"': "with a prompt",
+        "diffgeo-explore data=images data.images=faces/ schedule.edit=[0.5]": "own pictures",
+    },
+    codes=(0, 1, 2, 3, 4, 5, 6, 7, 130),
+    passes=True,
+    bare=True,
+)
 LOCAL = "127.0.0.1"
-WORDS = ("host", "port", "preview", "directions", "weights", "out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +82,14 @@ class Wanted:
 
 def main() -> None:
     """Entry point of the console command."""
-    words = sys.argv[1:]
-    if {"--help", "-h"} & set(words):
-        print(_HELP, end="")
-        return
     # threads that spin while they wait starve one another where the cores are busy; read on torch's import
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with worded_errors():
-        wanted = read(words)
-        _write(wanted) if wanted.out is not None else _serve(wanted)
+    COMMAND.main(_execute)
+
+
+def _execute(words: Words) -> None:
+    wanted = _wanted(words)
+    _write(wanted) if wanted.out is not None else _serve(wanted)
 
 
 def read(words: Sequence[str]) -> Wanted:
@@ -88,11 +98,11 @@ def read(words: Sequence[str]) -> Wanted:
     Raises:
         ConfigError: a word that is no key=value, or a value out of range.
     """
-    strange = [word for word in words if "=" not in word]
-    if strange:
-        raise ConfigError(f"{strange[0]} is no argument of diffgeo-explore; see diffgeo-explore --help")
-    given = dict(word.split("=", 1) for word in words if word.partition("=")[0] in WORDS)
-    overrides = tuple(word for word in words if word.partition("=")[0] not in WORDS)
+    return _wanted(COMMAND.parse(list(words)))
+
+
+def _wanted(words: Words) -> Wanted:
+    given = words.given
     if ("weights" in given) != ("out" in given):
         raise ConfigError("weights=… and out=… belong together; give both for one edit without the page, or neither")
     return Wanted(
@@ -101,8 +111,8 @@ def read(words: Sequence[str]) -> Wanted:
         _whole("preview", given.get("preview", "20"), 1, 1000),
         given.get("directions", "local"),
         _weights(given["weights"]) if "weights" in given else None,
-        Path(given["out"]) if "out" in given else None,
-        overrides,
+        words.path("out", Path()) if "out" in given else None,
+        tuple(words.others),
     )
 
 

@@ -11,11 +11,17 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo import cli, errors, paper, report_command, store_command
+from diffgeo import cli, errors, explore_command, paper, report_command, store_command
 from diffgeo.config import config_folder, documentation, studies
 from diffgeo.help import EXIT_CODES, help_text
 
-COMMANDS = {"diffgeo": cli, "diffgeo-paper": paper, "diffgeo-report": report_command, "diffgeo-store": store_command}
+COMMANDS = {
+    "diffgeo": cli,
+    "diffgeo-paper": paper,
+    "diffgeo-report": report_command,
+    "diffgeo-store": store_command,
+    "diffgeo-explore": explore_command,
+}
 MANUAL = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
@@ -115,6 +121,7 @@ def test_every_key_of_every_choice_has_help(says):
         ("diffgeo-store max", {"max_gb="}),
         ("diffgeo-report t", {"table="}),
         ("diffgeo-paper on", {"only="}),
+        ("diffgeo-explore po", {"port="}),
         ("diffgeo-paper svd=su", {"svd=subspace"}),
     ],
 )
@@ -206,7 +213,7 @@ def test_exit_codes_are_documented():
     assert plain == EXIT_CODES
 
 
-@pytest.mark.parametrize("name", ["diffgeo-paper", "diffgeo-report", "diffgeo-store"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "diffgeo"])
 def test_the_manual_has_every_word(name):
     text = MANUAL.read_text()
     for word in COMMANDS[name].COMMAND.words:
@@ -214,5 +221,5 @@ def test_the_manual_has_every_word(name):
 
 
 def test_codes_of_a_command_are_those_that_exist():
-    for name in ("diffgeo-paper", "diffgeo-report", "diffgeo-store"):
+    for name in set(COMMANDS) - {"diffgeo"}:
         assert set(COMMANDS[name].COMMAND.codes) <= set(EXIT_CODES)
