@@ -27,7 +27,7 @@ test: $(READY) ## the tests (minutes), a worker a core; one thread each, or they
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the tests that take long
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow $(ARGS)
 
 lint: $(READY) ## style and docstrings
 	$(BIN)/ruff check .

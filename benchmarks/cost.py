@@ -10,7 +10,7 @@ machine disturbs them little; say OMP_NUM_THREADS=1 and they are the wall clock 
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -103,4 +103,6 @@ def main(words: Sequence[str] = ()) -> Cost:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="settings, as for diffgeo")
+    main(parser.parse_args().words)

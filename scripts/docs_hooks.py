@@ -192,7 +192,11 @@ def _order() -> str:
 def _settings() -> str:
     """Every group, its choices, and every key with type, default and meaning."""
     run = _yaml("config.yaml")
-    lines = ["## The run", "", *_table(schemas.Config, "", only={"prompt", "seed", "device"})]
+    lines = [
+        "## The run",
+        "",
+        *_table(schemas.Config, "", only={"prompt", "seed", "device", "max_memory", "objective", "retries"}),
+    ]
     chosen = {group: choice for entry in run["defaults"] if isinstance(entry, dict) for group, choice in entry.items()}
     for group, variants in GROUPS.items():
         lines += ["", f"## {group}", "", *_choices(group)]

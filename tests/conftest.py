@@ -1,6 +1,7 @@
 """Fixtures that several test folders share: tiny random-weight networks, and the shipped model."""
 
 import json
+import logging
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -39,6 +40,18 @@ def make_tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32):
 def linear_schedule(prediction="epsilon"):
     """DDPM's linear schedule of 1000 steps."""
     return NoiseSchedule.of(DDPMScheduler(num_train_timesteps=1000, prediction_type=prediction))
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_stay():
+    """Hydra's logging of a run in this process holds on to the output of that test."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def _explorer(wanted: Wanted) -> Explorer:
 def _serve(wanted: Wanted) -> None:
     port = free_port(wanted.host, wanted.port)
     try:
-        from diffgeo.explore.app import serving
+        from diffgeo.explore.app import is_local, serving
     except ModuleNotFoundError as error:
         if error.name not in ("gradio", "starlette"):
             raise
@@ -170,7 +170,7 @@ def _serve(wanted: Wanted) -> None:
             "weights=… out=… for one edit without the page"
         ) from None
     explorer = _explorer(wanted)
-    if wanted.host != LOCAL:
+    if not is_local(wanted.host):
         print(
             f"Warning: host={wanted.host} lets others in, without a password; an SSH tunnel to {LOCAL} does not.",
             file=sys.stderr,

@@ -43,7 +43,12 @@ FLAGS = {
 DRY_RUN = (
     "list what would be computed, how much of it the store holds, and about how long it would take here; write nothing"
 )
-EXPERIMENT = "a table or figure of the papers, with its settings."
+OTHER_GROUPS = {
+    "experiment": "a table or figure of the papers, with its settings.",
+    "grid": "a sweep of one setting: diffgeo -m grid=rank.",
+    "search": "a search by Optuna: diffgeo -m search=precision.",
+    "hydra/launcher": "what runs the jobs of a sweep; joblib, submitit_slurm and ray come with their extras.",
+}
 TYPED_MOST = {
     "model.path": "FOLDER|owner/name",
     "prompt": '"TEXT"',
@@ -192,11 +197,12 @@ def choices(conf: Path, group: str) -> list[str]:
 def _groups(conf: Path) -> tuple[str, ...]:
     """Groups in the order of the defaults list; ``training`` belongs to a script."""
     defaults = _yaml(conf / "config.yaml")["defaults"]
-    return tuple(name for item in defaults if isinstance(item, dict) for name in item if (conf / name).is_dir())
+    own = [name for item in defaults if isinstance(item, dict) for name in item if (conf / name).is_dir()]
+    return (*own, *(path.relative_to(conf).as_posix() for path in sorted(conf.glob("hydra/*"))))
 
 
 def _blurb(group: str) -> str:
-    return documented(Config).get(group, EXPERIMENT)
+    return documented(Config).get(group) or OTHER_GROUPS[group]
 
 
 def _choice_lines(conf: Path, group: str) -> dict[str, str]:

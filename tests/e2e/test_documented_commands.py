@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from diffgeo import paper
+from diffgeo import cli, explore_command, paper
 from diffgeo.cli import quoted_prompts
 from diffgeo.config import check, config_folder, register, typed
 
@@ -46,7 +46,7 @@ RUN = {
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
 }
 """Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
-FOREIGN = {"pip", "pre-commit", "wandb", "git", "ssh"}
+FOREIGN = {".", "pip", "pre-commit", "wandb", "git", "ssh"}
 """Commands of others, whose arguments are not ours to check."""
 
 
@@ -142,6 +142,10 @@ def check_diffgeo(one, words, tools):
         assert outcome.out.strip()
         return
     words = [word for word in words if word != "--dry-run"]  # composes what the run without it would
+    for engine in (word for word in words if word.startswith("hydra/")):
+        own = (config_folder() / engine.replace("=", "/")).with_suffix(".yaml")
+        assert own.is_file() or engine.replace("=", "/") in cli.PLUGINS, engine
+    words = [word for word in words if not word.startswith(("hydra/", "hydra."))]
     for overrides in settings_of(quoted_prompts(words)):
         compose_and_check(overrides)
 
@@ -158,7 +162,7 @@ def check_paper(one, words, tools):
     if "--help" in words:
         assert "experiments" in says("diffgeo-paper", *words)
         return
-    work = paper.plan(words, config_folder())
+    work = paper.plan(paper.COMMAND.parse(words), config_folder())
     compose_and_check([f"experiment={work.names[0]}", f"scale={work.scale}", *work.overrides])
 
 
@@ -176,6 +180,14 @@ def check_report(one, words, tools):
         for run in ("a", "b"):
             shutil.copytree(tools.finished(), folder / name / run, ignore=shutil.ignore_patterns("*.safetensors"))
     assert says("diffgeo-report", *words)
+
+
+def check_explore(one, words, tools):
+    tools.place(one.page)
+    if "--help" in words:
+        assert "port=" in says("diffgeo-explore", *words)
+        return
+    explore_command.settings(explore_command.read(words))
 
 
 def check_other_script(one, words, tools):
@@ -258,6 +270,7 @@ CHECKS = {
     "diffgeo-paper": check_paper,
     "diffgeo-store": check_store,
     "diffgeo-report": check_report,
+    "diffgeo-explore": check_explore,
     "make": check_make,
     "torchrun": check_launcher,
     "accelerate": check_launcher,

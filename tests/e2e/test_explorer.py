@@ -152,6 +152,7 @@ def test_a_slider_changes_the_picture_and_both_can_be_saved(visit, tmp_path, shi
     page.wait_for_function("([where, old]) => document.querySelector(where).src === old", arg=[AFTER, original])
 
 
+@pytest.mark.slow
 def test_another_picture_and_place_are_picked(visit):
     page = visit(color_scheme="dark")
     seed_0 = shown(page)
@@ -235,6 +236,9 @@ def test_the_page_lets_nothing_in_or_out(address):
     answer = httpx.get(address)
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
     assert httpx.get(address, headers={"Host": "elsewhere.example"}).status_code == 400, "DNS rebinding"
+    upload = f"{address.rstrip('/')}/gradio_api/upload"
+    sent = {"files": {"files": ("a.png", b"x", "image/png")}, "headers": {"Origin": "https://elsewhere.example"}}
+    assert httpx.post(upload, **sent).status_code == 403, "a page elsewhere may not send, either"
     assert httpx.get(f"{address}gradio_api/info").json()["named_endpoints"] == {}
 
 
@@ -324,5 +328,8 @@ def test_help_and_the_end(capsys, tiny, monkeypatch):
     code, out, err = says(capsys, *tiny, "port=0", "host=127.0.0.2")
     assert code == 0
     assert out.startswith("http://127.0.0.2:")
+    assert "lets others in" not in err, "all of 127.0.0.0/8 is this machine"
+    monkeypatch.setattr("diffgeo.explore.app.is_local", lambda _: False)
+    code, out, err = says(capsys, *tiny, "port=0", "host=127.0.0.2")
     assert "Warning: host=127.0.0.2 lets others in" in err
     assert "Ended." in err

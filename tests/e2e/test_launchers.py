@@ -93,6 +93,7 @@ def without_figures():
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_job_that_dies_twice_costs_only_itself(command, tiny_settings, serial, tmp_path, marked):
     with Killer(marked, times=2) as killer:

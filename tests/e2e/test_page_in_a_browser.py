@@ -328,6 +328,7 @@ def test_dark_follows_the_system_and_the_button(show, run):
     opened.check()
 
 
+@pytest.mark.slow
 def test_a_phone_never_scrolls_sideways(show, run):
     opened = show(run.folder / "report.html", width=390)
     page = opened.page

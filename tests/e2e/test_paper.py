@@ -121,6 +121,7 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     assert pd.read_csv(tmp_path / "out" / "claims.csv").equals(table)
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_path):
     from diffgeo import runner
 
@@ -146,6 +147,7 @@ def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_p
     assert len(pd.read_csv(tmp_path / "out" / "claims.csv")) == 2
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_is_not_kept(capsys, tiny, tmp_path):
     run(capsys, *tiny, "only=[p23a/fig3b]")
     run(capsys, *tiny, "only=[p23a/fig3b]", "seed=1")

@@ -67,10 +67,10 @@ def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
 @pytest.mark.parametrize(
     ("change", "bases", "pictures"),
     [
-        ("study.discovery.directions=1", False, True),
-        ("edit.strength=0.1", False, True),
+        pytest.param("study.discovery.directions=1", False, True, marks=pytest.mark.slow),
+        pytest.param("edit.strength=0.1", False, True, marks=pytest.mark.slow),
         ("svd.rank=5", True, True),
-        ("study.frequency.low=0.3", False, False),
+        pytest.param("study.frequency.low=0.3", False, False, marks=pytest.mark.slow),
     ],
 )
 def test_a_changed_setting_computes_only_what_depends_on_it(settings, tmp_path, change, bases, pictures):
@@ -88,6 +88,7 @@ def test_a_changed_setting_computes_only_what_depends_on_it(settings, tmp_path, 
     assert files(tmp_path / "b") == files(tmp_path / "c"), "the store changes no number"
 
 
+@pytest.mark.slow
 def test_other_weights_are_another_model(settings, tmp_path, tiny_unet, tiny_pipeline):
     import shutil
 
@@ -103,6 +104,7 @@ def test_other_weights_are_another_model(settings, tmp_path, tiny_unet, tiny_pip
     assert a["tables/discovery.csv"] != b["tables/discovery.csv"]
 
 
+@pytest.mark.slow
 def test_a_damaged_store_gives_the_same_tables(settings, tmp_path, caplog):
     execute(settings(), tmp_path / "a")
     for entry in Store(tmp_path / "store").entries():

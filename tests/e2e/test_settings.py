@@ -135,5 +135,5 @@ def test_an_empty_list_of_studies_runs_and_writes_no_table(tiny_run):
 def test_cfg_job_prints_all_keys_and_runs_nothing(command, tmp_path):
     outcome = command("--cfg", "job", f"hydra.run.dir={tmp_path}/r", folder=tmp_path / "r")
     assert outcome.code == 0
-    assert "block_size: 4" in outcome.out
+    assert "block_size: null" in outcome.out
     assert not outcome.folder.exists()

@@ -80,6 +80,7 @@ def test_points_together_give_the_tables_of_points_alone(run, monkeypatch, tmp_p
         pd.testing.assert_frame_equal(table, again[name])
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_numbers_stay(run, caplog, monkeypatch):
     chunks = []
     original = JacobianOperator.__init__

@@ -36,6 +36,8 @@ SETTINGS = [
     "study.prompts.samples=1",
 ]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -157,6 +157,7 @@ def test_the_search_for_equal_strength_takes_about_as_many_pictures_as_expected(
     compare(monkeypatch, context, "ablation", trained=True)
 
 
+@pytest.mark.slow
 def test_prompts_share_what_is_alike(composed, monkeypatch):
     prompts = "study.prompts.prompts=[face,smiling face]"
     small = ["study.prompts.samples=1", "study.prompts.draws=99", "study.prompts.rank=2", "scale.steps=4"]

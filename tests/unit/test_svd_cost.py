@@ -19,8 +19,12 @@ def linear():
     return lambda x: a @ x
 
 
+OTHERS = ("rank", "share", "precision", "compile", "points", "probe")
+"""Settings that are no argument of a solver, or that the test gives itself."""
+
+
 def passes(f, x, settings, rank):
-    options = {key: value for key, value in vars(settings).items() if key not in ("rank", "share")}
+    options = {key: value for key, value in vars(settings).items() if key not in OTHERS}
     expected = expected_passes((f(x).numel(), x.numel()), rank, **options)
     return expected, local_basis(f, x, rank, **options).certificate.passes
 

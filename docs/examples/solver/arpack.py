@@ -39,7 +39,7 @@ def arpack(jacobian: JacobianOperator, rank: int, *, tol: float = 1e-4, seed: in
     order = s.argsort(descending=True)
     u, s, v = u[:, order], s[order], vh[order].T
     return finish(
-        jacobian,
+        jacobian.x.dtype,
         u,
         s,
         v,

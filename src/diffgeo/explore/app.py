@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import ipaddress
 import os
 import re
 import tempfile
@@ -18,12 +19,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read on import
 
 import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diffgeo.directions import save_directions
@@ -33,12 +36,12 @@ from diffgeo.explore.session import LIMIT, Choice, Explorer, Picture, Place, Rep
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
 
-__all__ = ["LOCAL", "serving"]
+__all__ = ["LOCAL", "is_local", "serving"]
 
 LOCAL = "127.0.0.1"
 SHOWN = 8
 """Directions on the page at a time."""
-KEPT = 3600
+KEPT, LEFT = 3600, 300
 """Seconds for which what a visitor has is kept after the last move."""
 LEAVE = 60
 """Seconds that a computation in hand is waited for at the end."""
@@ -111,7 +114,7 @@ def build(actions: _Actions) -> gr.Blocks:
     seeds = explorer.context.cfg.data.images is None
     prompt = model.conditioning.get("prompt")
     with gr.Blocks(
-        title="diffgeo explorer", analytics_enabled=False, delete_cache=(600, KEPT), fill_width=False
+        title="diffgeo explorer", analytics_enabled=False, delete_cache=(60, LEFT), fill_width=False
     ) as demo:
         visitor, payload = gr.State(Visitor(), time_to_live=KEPT), gr.JSON(visible="hidden")
         gr.HTML(page.head(model.source, model.picture_size, None if prompt is None else str(prompt)))
@@ -489,6 +492,12 @@ class _Headers:
                 ]
             await send(message)
 
+        # a page elsewhere may not read what we answer, but without this it could send: to upload, say
+        headers = {key: value.decode("latin-1") for key, value in scope.get("headers", [])}
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get(b"host"):
+            await PlainTextResponse("requests from other pages are refused", 403)(scope, receive, send)
+            return
         await self._app(scope, receive, with_headers)
 
 
@@ -500,8 +509,8 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
         OSError: the port cannot be had.
     """
     middleware = [Middleware(_Headers)]
-    if host == LOCAL:  # another name in the request's Host is a page elsewhere that points its own name at us
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[LOCAL, "localhost"]))
+    if is_local(host):  # another name in the request's Host is a page elsewhere that points its own name at us
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[host, LOCAL, "localhost"]))
     with tempfile.TemporaryDirectory(prefix="diffgeo-explore-") as folder, _environment("GRADIO_TEMP_DIR", folder):
         actions = _Actions(explorer)
         demo = build(actions)
@@ -543,6 +552,14 @@ def _environment(name: str, value: str) -> Iterator[None]:
         os.environ.pop(name)
         if before is not None:
             os.environ[name] = before
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _theme() -> Any:

@@ -151,7 +151,14 @@ class DiffusionModel(ABC):
         return self.schedule.to_noise(output, x, t)
 
     def in_precision(self, dtype: torch.dtype) -> Self:
-        """The same model with the network's weights rounded to ``dtype``, for :meth:`forward`; they are kept beside."""
+        """The same model with its network in another precision, for :meth:`forward`.
+
+        Args:
+            dtype: what the weights are rounded to, such as ``torch.bfloat16``; they are kept beside the others.
+
+        Returns:
+            A copy that shares everything but the network.
+        """
         if dtype not in self._rounded:
             self._rounded[dtype] = copy.deepcopy(self.unet).to(dtype)
         other = copy.copy(self)

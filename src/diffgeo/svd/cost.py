@@ -12,6 +12,8 @@ SMALL = 256
 """Smaller side of J up to which all of J is formed in place of ``golub_kahan``: so many vjps take about a second less
 than the jvps of a few directions."""
 
+ON_CPU, ELSEWHERE = 4, 16
+"""Columns of a block where nobody says, by docs/performance.md."""
 _PER_DIRECTION, _PER_DIGIT = 5.8, 2.0
 """Golub–Kahan takes about 5.8 n + 2 ln(1/tol) b passes in blocks of b, on trained networks (docs/performance.md)."""
 _LOW, _HIGH = 0.65, 1.6
@@ -55,7 +57,7 @@ def expected_passes(
         solver: a key of :data:`diffgeo.svd.SOLVERS`.
         tol: of the residuals.
         share: as in :func:`diffgeo.svd.local_basis`; how many directions it takes is not known before.
-        options: the solver's own.
+        options: the solver's own; where ``block_size`` is None, that of a CPU.
     """
     smaller = min(shape)
     rank = min(rank, smaller)
@@ -78,7 +80,7 @@ def expected_passes(
         budget = options["max_passes"] or 100 * rank
         most = max(2 * columns, budget // (2 * columns) * 2 * columns)
         return Passes(min(most, 4 * columns), most, most)
-    block = options["block_size"]
+    block = options["block_size"] or ON_CPU
     budget = options["max_passes"] or max(40 * rank, 400)
     about = _PER_DIRECTION * rank + _PER_DIGIT * math.log(1 / min(tol, 0.5)) * block
     low, about, high = (min(max(x, 2 * rank), budget) for x in (_LOW * about, about, _HIGH * about))

@@ -29,7 +29,7 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import Columns, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
-from diffgeo.svd.cost import expected_passes
+from diffgeo.svd.cost import ELSEWHERE, ON_CPU, expected_passes
 from diffgeo.svd.dense import dense
 
 __all__ = [
@@ -75,7 +75,7 @@ def golub_kahan(
 
 def default_block_size(device: torch.device) -> int:
     """4 columns on a CPU, 16 on an accelerator, by docs/performance.md."""
-    return 4 if device.type == "cpu" else 16
+    return ON_CPU if device.type == "cpu" else ELSEWHERE
 
 
 def default_budget(rank: int) -> int:

@@ -205,7 +205,7 @@ def _global_consistency(run: Run) -> Iterator[Finding]:
     shared = "Samples share directions" if p <= SIGNIFICANT else "No direction is shown to be shared by the samples"
     detail = (
         f"The first global direction meets a held-out sample's own with |cos| {_mean(at[first]['best_match'])} "
-        f"(n = {len(at[first])}, {p_value(p)}; 95 % of chance: {number(limit, 2)})"
+        f"(n = {len(at[first])}, {p_value(p)} among random subspaces; 95 % of chance: {number(limit, 2)})"
     )
     if last < first:
         detail += f", at {timestep(last)} with {_mean(at[last]['best_match'])}"
