@@ -178,8 +178,8 @@ def _dry_run(words: list[str]) -> Iterator[None]:
     if "--dry-run" not in words:
         yield
         return
-    if any(word.startswith("hydra/sweeper=") for word in words):
-        raise ConfigError("--dry-run lists the jobs of a grid; a sweeper chooses its own, so leave out hydra/sweeper=")
+    if any(word.startswith(("hydra/sweeper=", "search=")) for word in words):
+        raise ConfigError("--dry-run lists the jobs of a grid; a search chooses its own, so leave it out")
     words[:] = [word for word in words if word != "--dry-run" and not word.startswith(("hydra/launcher=", "hydra."))]
     with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
         words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]

@@ -22,6 +22,7 @@ import torch
 
 from diffgeo.config import source_files
 from diffgeo.data.images import list_images
+from diffgeo.memory import device_name
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.models import shipped_folder
 from diffgeo.models.base import weights_digest
@@ -103,12 +104,17 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
 
     if (record := store.read(path)) is not None:
         return record, None
-    if not path.exists():  # else it is damaged, and cannot be removed
-        with suppress(StudyDone), context.team.unless(path.is_file):
+    # where it is damaged, and cannot be removed, nobody waits for it
+    there = (lambda: False) if path.exists() else path.is_file
+    with store.claimed(path) as mine:
+        if not mine:
+            with suppress(StudyDone), context.team.unless(there), context.team.ahead():
+                run_study(name, context, settings)
+        with suppress(StudyDone), context.team.unless(there):
+            context.team.check()
             return make()
-        if (record := store.read(path)) is not None:
-            return record, None
-    return make()
+    record = store.read(path)
+    return make() if record is None else (record, None)
 
 
 def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path]]:
@@ -148,6 +154,7 @@ def _determinants(name: str, context: Context, settings: Any) -> dict[str, Any]:
         "perceptual": context.perceptual.name,
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
+        "probed_on": device_name(model.device) if getattr(cfg.svd, "probe", False) else None,
         "own metrics": [file_digest(path) for path in source_files(cfg.metric.extra)],
     }
 

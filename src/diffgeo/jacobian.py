@@ -161,12 +161,15 @@ class JacobianOperator:
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
                 chunk = rows[done : done + self.chunk_size]
+                failed = ""
                 try:
                     chunks.append(products(chunk))
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
-                    self._halve(len(chunk), error)
+                    failed = str(error).partition("\n")[0] or type(error).__name__
+                if failed:  # out here the error, and with it what the failed call held, is gone
+                    self._halve(len(chunk), failed)
                     continue
                 done += len(chunk)
                 self.passes += len(chunk)
@@ -174,13 +177,13 @@ class JacobianOperator:
                     self._on_pass(len(chunk))
         return torch.cat(chunks).flatten(1).T
 
-    def _halve(self, columns: int, error: BaseException) -> None:
+    def _halve(self, columns: int, why: str) -> None:
         """Take half as many columns from now on; what the failed call left behind goes back to the device."""
         if columns == 1:
             raise DeviceError(
-                f"{self.x.device} has too little memory for one product with J ({str(error).splitlines()[0]}); "
+                f"{self.x.device} has too little memory for one product with J ({why}); "
                 "take a smaller model, or another device"
-            ) from error
+            )
         self.chunk_size = columns // 2
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
         if self.x.device.type == "cuda":

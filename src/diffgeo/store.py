@@ -129,6 +129,25 @@ class Store:
             if not path.is_file():
                 self.write(path, stage, determinants, record)
 
+    @contextmanager
+    def claimed(self, path: Path) -> Iterator[bool]:
+        """Whether this process alone is at an entry while the block runs; True, too, where the folder is read-only."""
+        lock = FileLock(path.with_suffix(".claim"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        except OSError:
+            yield True
+            return
+        try:
+            yield True
+        finally:
+            _remove(path.with_suffix(".claim"))
+            lock.release()
+
     def path(self, stage: str, determinants: Mapping[str, Any]) -> Path:
         """Where an entry lies, or would."""
         name = digest({"stage": stage, **determinants})
@@ -140,6 +159,8 @@ class Store:
             return None
         try:
             record = _load(path)
+        except FileNotFoundError:  # somebody pruned it meanwhile
+            return None
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             log.warning("store: %s is damaged (%s); it is computed again", path, " ".join(str(error).split())[:120])
             _remove(path)
@@ -209,6 +230,12 @@ class Store:
         return [entry.path for entry in self.entries() if self.read(entry.path) is None]
 
     def _clear(self) -> None:
+        for left in [*self.folder.glob("*/??/*.lock"), *self.folder.glob("*/??/*.claim")]:
+            try:
+                with FileLock(left, timeout=0):
+                    _remove(left)
+            except (Timeout, OSError):  # somebody holds it
+                continue
         for left in self.folder.glob(f"*/??/{TEMPORARY}*"):
             name = left.name.removeprefix(TEMPORARY).rpartition("-")[0]
             try:

@@ -3,9 +3,10 @@
 ``accelerate launch`` and ``torchrun`` start the processes; here they only learn their numbers. Nothing is sent between
 them: all work through the same studies and share finished studies, latents, bases and pictures through the store, each
 beginning elsewhere, with the studies as with the samples of one, so that whoever comes first to an item computes it and
-the others find it. Whoever finishes a study stores it, and the others leave it. The first process goes in order and
-alone writes the run folder; tables do not depend on who computed them, so they are those of a single process, whatever
-the number. A process that is slow or lost costs time, never results.
+the others find it. One process at a time holds a study, goes through it in order and stores it; the others go through
+it from elsewhere, keep of it only what the store takes by the item, and leave it when it is there. So tables are those
+of a single process, whatever the number. The first process alone writes the run folder. A process that is slow or lost
+costs time, never results.
 """
 
 from __future__ import annotations
@@ -43,11 +44,24 @@ class Team:
     size: int = 1
     device: str | None = None
     _done: Callable[[], bool] | None = None
+    _ahead: bool = False
 
     def in_turn(self, items: Sequence[T]) -> list[T]:
-        """Items in the order in which this process takes them: its own share first, round and round."""
-        start = self.rank * len(items) // self.size
+        """Items in the order in which this process takes them.
+
+        That is their own, and inside :meth:`ahead` from elsewhere, round and round: where another process is at them.
+        """
+        start = max(self.rank, 1) * len(items) // self.size if self._ahead else 0
         return [*items[start:], *items[:start]]
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Do what another process is at from another end, for the store's sake: results depend on the order."""
+        self._ahead = True
+        try:
+            yield
+        finally:
+            self._ahead = False
 
     def from_both_ends(self, items: Sequence[T]) -> list[T]:
         """Items from the front where this process's number is even, from the back where it is odd."""

@@ -1,5 +1,7 @@
 """Compiled products are those of eager mode."""
 
+import gc
+
 import pytest
 import torch
 
@@ -44,7 +46,10 @@ def test_graphs_go_with_their_map(tiny_model64, graphs):
     f = tiny_model64.feature_map(500)
     JacobianOperator(f, x, compiled=True).mv(columns(x.numel(), 1))
     assert len(compiled._GRAPHS) == before + 1
+    del f
     graphs.clear()
+    gc.collect()
+    assert len(compiled._GRAPHS) == before
 
 
 @pytest.mark.slow

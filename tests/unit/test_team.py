@@ -9,18 +9,27 @@ from diffgeo.errors import ConfigError
 from diffgeo.team import StudyDone, Team, team
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_all_items_are_taken_by_everybody_and_the_first_goes_in_order(size):
+def ahead(rank, size, items):
+    one = Team(rank, size)
+    with one.ahead():
+        order = one.in_turn(items)
+    assert one.in_turn(items) == [*items], "only inside"
+    return order
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_all_items_are_taken_by_everybody_and_nobody_follows_the_holder(size):
     items = list("abcde")
-    orders = [Team(rank, size).in_turn(items) for rank in range(size)]
-    assert orders[0] == items
+    orders = [ahead(rank, size, items) for rank in range(size)]
     assert all(sorted(order) == items for order in orders)
+    if size <= len(items):
+        assert all(order[0] != "a" for order in orders)
 
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_first_shares_hold_every_item_once(size):
     items = list(range(15))
-    shares = [Team(rank, size).in_turn(items)[: 15 // size] for rank in range(size)]
+    shares = [items[: 15 // size], *(ahead(rank, size, items)[: 15 // size] for rank in range(1, size))]
     assert sorted(item for share in shares for item in share) == items
 
 
@@ -33,8 +42,8 @@ def test_processes_begin_at_both_ends():
 
 
 def test_few_items_and_none():
-    assert Team(3, 8).in_turn([]) == []
-    assert Team(7, 8).in_turn(["only"]) == ["only"]
+    assert ahead(3, 8, []) == []
+    assert ahead(7, 8, ["only"]) == ["only"]
 
 
 def test_a_process_leaves_when_the_work_is_done():

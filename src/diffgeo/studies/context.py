@@ -66,9 +66,10 @@ class Sample:
 
 def shareable(cfg: Config) -> dict[str, Any]:
     """The settings that model, latents and bases depend on: contexts that agree in them may share those."""
-    parts = ("model", "predictor", "feature", "svd", "seed", "device")
+    parts = ("model", "predictor", "feature", "svd", "seed", "device", "max_memory", "store")
     schedule = (cfg.schedule.steps, cfg.schedule.clip)
-    return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images}
+    beside = {"samples": cfg.data.samples} if cfg.svd.points > 1 else {}
+    return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images} | beside
 
 
 @dataclass
@@ -390,7 +391,7 @@ class Context:
         most, bound = self.cfg.feature.chunk_size, self.cfg.max_memory
         if bound is None:
             return most
-        key = ("columns", *(str(value) for k, value in name.items() if k != "t"))
+        key = ("columns", most, *(str(value) for k, value in name.items() if k != "t"))
         if key not in self._fitting:
             self._fitting[key] = chunk_that_fits(f, x, bound * 1e9, most)
             log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
@@ -487,13 +488,16 @@ class Context:
         }
         seed = _DECODING + self.cfg.seed + sample.index
 
+        size = min(len(x), self._batch_size(x[:1], t))
+
         def compute() -> Tensor:
-            batches = x.split(self._batch_size(x[:1], t))
+            batches = x.split(size)
             left = len(batches) * sum(u <= t for u in self.model.schedule.timesteps(schedule.steps))
             with self.display.task(f"{sample.name}: {len(x)} pictures from t = {t}", left) as advance:
                 return torch.cat([self._decoded(batch, seed, settings, advance) for batch in batches])
 
-        return self.kept("pictures", {"model": self.model.fingerprint, "x": x, "seed": seed, **settings}, compute)
+        place = {"x": x, "seed": seed} if size == len(x) else {"x": x, "seed": seed, "at_once": size}
+        return self.kept("pictures", {"model": self.model.fingerprint, **place, **settings}, compute)
 
     def _decoded(self, x: Tensor, seed: int, settings: dict[str, Any], advance: Callable[[], None]) -> Tensor:
         x0 = ddim_sample(

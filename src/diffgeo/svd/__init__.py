@@ -112,6 +112,7 @@ def local_basis(
         return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
     cheap = JacobianOperator(rough, x, **common)
     found = _decompose(cheap, rank, share, solver, max(tol, rough_tol), seed, options)
+    del cheap  # and its graph
     return _warn(_measured(found, JacobianOperator(f, x, **common), tol), rough=True)
 
 
