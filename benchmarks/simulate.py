@@ -74,7 +74,7 @@ def team(seconds: Sequence[float], workers: int, *, size: float, rate: float) ->
         rate: of the store they share, bytes a second.
     """
     store, items = Store(rate), [Item() for _ in seconds]
-    orders = [deque(Team(rank, workers).in_turn(range(len(items)))) for rank in range(workers)]
+    orders = [deque(_order(rank, workers, len(items))) for rank in range(workers)]
     # (when, serial number, worker, item that it has computed or -1 where it looks for the next one)
     events = [(0.0, rank, rank, -1) for rank in range(workers)]
     serial = workers
@@ -103,6 +103,15 @@ def team(seconds: Sequence[float], workers: int, *, size: float, rate: float) ->
             heapq.heappush(events, (when, serial, who, what))
             serial += 1
     raise AssertionError("the first process always ends")
+
+
+def _order(rank: int, workers: int, count: int) -> list[int]:
+    """Items as a process takes them: the first holds the study, the others are at it from elsewhere."""
+    one = Team(rank, workers)
+    if rank == 0:
+        return one.in_turn(range(count))
+    with one.ahead():
+        return one.in_turn(range(count))
 
 
 def jobs(seconds: Sequence[float], workers: int, *, size: float, rate: float, per_job: int, start: float) -> float:

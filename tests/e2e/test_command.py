@@ -113,6 +113,7 @@ def started(tiny_settings, tmp_path):
             run_.process.wait()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_samples_that_were_finished(started):
     job = started("data.samples=400", "study.discovery.directions=1")
     job.wait_for("discovery (400)")

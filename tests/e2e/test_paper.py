@@ -102,6 +102,7 @@ def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     words = [*tiny, "only=[p23a/fig3b,p23b/samples,p23b/timesteps]"]
     code, out, err = run(capsys, *words)

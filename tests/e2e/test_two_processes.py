@@ -37,6 +37,7 @@ def test_tables_are_those_of_one_process(tmp_path):
     assert list((tmp_path / "store_b").rglob(".t*")) == []
 
 
+@pytest.mark.slow
 def test_a_switched_off_store_is_refused_in_two_lines(tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     failed = run(tmp_path / "run", "", [], *launcher)

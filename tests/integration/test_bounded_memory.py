@@ -60,6 +60,7 @@ def agree(a, b, tolerance=1e-4):
                 )
 
 
+@pytest.mark.slow
 def test_points_together_give_the_tables_of_points_alone(run, monkeypatch, tmp_path):
     # the same accuracy from both: the last digits of a loose basis are anybody's
     tight = ("svd.tol=1e-6", "study.curvedness.tol=1e-6", "study.curvedness.paths=[slerp]")

@@ -570,4 +570,7 @@ def _theme() -> Any:
         radius_size="md",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    ).set(
+        body_text_color_subdued="*neutral_500",  # 4.5:1 on white, which the theme's own is not
+        block_info_text_color="*neutral_500",
     )
