@@ -7,8 +7,8 @@ eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the pro
     Jᵀ U  one vector-Jacobian product (vjp) per column, reverse mode through **one** saved forward graph.
 
 J V has two roads to the same number. Forward mode costs about two runs of f. Reverse over reverse transposes twice:
-u ↦ Jᵀu is linear, so that its own vjp is J, through a second saved graph. That graph takes memory, but no step of it
-goes through Python again, and small blocks of a small f take half the time of forward mode (docs/performance.md).
+u ↦ Jᵀu is linear, so that its own vjp is J. Its graph holds a copy of f's for every column, which takes memory, and
+then a product costs no more than Jᵀ U: a half of forward mode, a fifth for one column (docs/performance.md).
 
 A product with one column is a *pass*, the unit in which solvers are compared.
 
@@ -22,6 +22,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -30,14 +31,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from diffgeo.compiled import compiled_product
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.memory import is_out_of_memory, most_that_fits
+from diffgeo.transposable import transposable_layers
 
 __all__ = ["JacobianOperator", "chunk_that_fits"]
 
 log = logging.getLogger(__name__)
 
-SMALL_X, SMALL_BLOCK = 64 * 64 * 3, 49_152
-"""Reverse over reverse serves x of at most so many numbers, in blocks of at most so many (columns · d). Beyond, forward
-mode is quicker (blocks) or the second graph's memory counts (x)."""
+SMALL_X = 64 * 64 * 3
+"""Reverse over reverse serves points of at most so many numbers; beyond, its graphs' memory counts."""
 
 
 class JacobianOperator:
@@ -51,7 +52,7 @@ class JacobianOperator:
             with a warning in the log, where the device has too little memory.
         on_pass: called with the number of columns after every chunk, to show progress.
         forward: J V by forward mode (True) or by reverse over reverse (False), which needs f to be twice
-            differentiable; by the size of the block (:data:`SMALL_BLOCK`) when None.
+            differentiable; by the size of a point (:data:`SMALL_X`) when None.
         compiled: products by compiled graphs (:mod:`diffgeo.compiled`); ``forward`` is then of no account.
         stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
 
@@ -81,9 +82,11 @@ class JacobianOperator:
         if chunk_size < 1:
             raise ValueRangeError(f"chunk_size is {chunk_size}; it must be at least 1")
         self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
-        self.forward, self.compiled, self.passes = forward, compiled, 0
-        self._transposed: Callable[[Tensor], tuple[Tensor]] | None = None
-        with _exact_arithmetic():
+        point = self.x.numel() // (len(x) if stacked else 1)
+        self.forward = point > SMALL_X if forward is None else forward
+        self.compiled, self.passes = compiled, 0
+        self._reversed: _Reversed | None = None
+        with _exact_arithmetic(), torch.set_grad_enabled(not compiled):  # compiled graphs run f themselves
             h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
         self.h = h.detach()
 
@@ -106,10 +109,7 @@ class JacobianOperator:
         """
         if self.compiled:
             return self._columnwise(partial(compiled_product, self.f, "mv", self.x), v, self.x.shape, "J V")
-        d, columns = self.x.numel(), min(v.shape[-1], self.chunk_size)
-        forward = (d > SMALL_X or columns * d > SMALL_BLOCK) if self.forward is None else self.forward
-        product = self._jvp_forward if forward else self._jvp_reversed()
-        return self._columnwise(torch.func.vmap(product), v, self.x.shape, "J V")
+        return self._columnwise(self._pushed if self.forward else self._pushed_reversed, v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:
         """Jᵀ U, the pull-back of covectors.
@@ -139,16 +139,16 @@ class JacobianOperator:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
 
-    def _jvp_forward(self, tangent: Tensor) -> Tensor:
-        image: Tensor = torch.func.jvp(self.f, (self.x,), (tangent,))[1]
+    def _pushed(self, tangents: Tensor) -> Tensor:
+        image: Tensor = torch.func.vmap(lambda v: torch.func.jvp(self.f, (self.x,), (v,))[1])(tangents)
         return image
 
-    def _jvp_reversed(self) -> Callable[[Tensor], Tensor]:
-        if self._transposed is None:
-            with _exact_arithmetic():  # any u does: the map u ↦ Jᵀu is linear
-                _, self._transposed = torch.func.vjp(lambda u: self._vjp(u)[0], torch.zeros_like(self.h))  # type: ignore[misc]
-        transposed = self._transposed
-        return lambda tangent: transposed(tangent)[0]
+    def _pushed_reversed(self, tangents: Tensor) -> Tensor:
+        k = len(tangents)
+        if self._reversed is None or not k <= self._reversed.width <= 2 * k:
+            self._reversed = None  # two of them at once might not fit
+            self._reversed = _Reversed(self.f, self.x, k)
+        return self._reversed(tangents)
 
     def _columnwise(
         self, products: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
@@ -160,7 +160,8 @@ class JacobianOperator:
         done = 0
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
-                chunk = rows[done : done + self.chunk_size]
+                left = len(rows) - done
+                chunk = rows[done : done + ceil(left / ceil(left / self.chunk_size))]  # 50 by 32: 25 and 25
                 failed = ""
                 try:
                     chunks.append(products(chunk))
@@ -184,10 +185,35 @@ class JacobianOperator:
                 f"{self.x.device} has too little memory for one product with J ({why}); "
                 "take a smaller model, or another device"
             )
-        self.chunk_size = columns // 2
+        self.chunk_size, self._reversed = columns // 2, None
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
         if self.x.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+class _Reversed:
+    """Products J V through the graph of u ↦ Jᵀu at copies of x, one for each column.
+
+    Args:
+        f: the map.
+        x: the point.
+        width: columns.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, width: int) -> None:
+        self.width = width
+        with _exact_arithmetic(), torch.enable_grad(), transposable_layers():
+            copies = x.expand(width, *x.shape).clone().requires_grad_()
+            h = torch.func.vmap(f)(copies)
+            h = h + 0 * copies.sum()  # where f is constant, too, there is a graph
+            self._u = torch.zeros_like(h, requires_grad=True)  # any u does, the map is linear
+            (self._pulled,) = torch.autograd.grad(h, copies, self._u, create_graph=True)
+
+    def __call__(self, tangents: Tensor) -> Tensor:
+        """J v for at most ``width`` tangents, shape (k, *x.shape) → (k, *h.shape)."""
+        k = len(tangents)
+        padded = torch.cat([tangents, tangents.new_zeros(self.width - k, *tangents.shape[1:])])
+        return torch.autograd.grad(self._pulled, self._u, padded, retain_graph=True)[0][:k]
 
 
 def chunk_that_fits(f: Callable[[Tensor], Tensor], x: Tensor, max_bytes: float, most: int = 32) -> int:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.jacobian import SMALL_BLOCK, SMALL_X, JacobianOperator
+from diffgeo.jacobian import SMALL_X, JacobianOperator
 
 F64 = torch.float64
 
@@ -66,28 +66,58 @@ def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool, f
     torch.testing.assert_close(jacobian.dense(), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_large_blocks_of_tangents_go_forward_and_small_ones_reversed(monkeypatch):
+def roads(monkeypatch):
+    """Which ways J V goes, appended at every chunk."""
     taken = []
-    for road in ("_jvp_forward", "_jvp_reversed"):
+    for road in ("_pushed", "_pushed_reversed"):
         original = getattr(JacobianOperator, road)
         monkeypatch.setattr(
             JacobianOperator, road, lambda *args, road=road, original=original: taken.append(road) or original(*args)
         )
-    x = torch.ones(SMALL_BLOCK // 4)
-    few, many = torch.ones(len(x), 4), torch.ones(len(x), 5)
-    jacobian = JacobianOperator(lambda y: y.square(), x)
-    assert torch.equal(jacobian.mv(few), 2 * few)
-    assert set(taken) == {"_jvp_reversed"}
-    taken.clear()
-    assert torch.equal(jacobian.mv(many), 2 * many)
-    assert set(taken) == {"_jvp_forward"}
-    taken.clear()
-    assert torch.equal(JacobianOperator(lambda y: y.square(), x, chunk_size=4).mv(many), 2 * many)
-    assert set(taken) == {"_jvp_reversed"}
-    taken.clear()
-    large = torch.ones(SMALL_X + 1)
-    assert torch.equal(JacobianOperator(lambda y: y.square(), large).mv(large[:, None]), 2 * large[:, None])
-    assert set(taken) == {"_jvp_forward"}
+    return taken
+
+
+def test_small_points_go_reversed_and_large_ones_forward(monkeypatch):
+    taken = roads(monkeypatch)
+    small, large = torch.ones(8), torch.ones(SMALL_X + 1)
+    assert torch.equal(JacobianOperator(torch.square, small).mv(torch.eye(8)), 2 * torch.eye(8))
+    assert taken == ["_pushed_reversed"]
+    assert torch.equal(JacobianOperator(torch.square, large).mv(large[:, None]), 2 * large[:, None])
+    assert taken == ["_pushed_reversed", "_pushed"]
+
+
+def test_several_small_points_are_small(monkeypatch):
+    taken = roads(monkeypatch)
+    points = torch.ones(3, 1, 1, SMALL_X)
+    columns = torch.ones(points.numel(), 1)
+    assert torch.equal(JacobianOperator(torch.square, points, stacked=True).mv(columns), 2 * columns)
+    assert taken == ["_pushed_reversed"]
+
+
+@pytest.mark.parametrize("columns", [5, 4, 3, 2, 9])
+def test_a_graph_serves_blocks_of_nearly_its_width(tiny_model64, x64, columns):
+    jacobian = JacobianOperator(tiny_model64.feature_map(300), x64, forward=False)
+    v = torch.randn(192, 9, generator=torch.Generator().manual_seed(3), dtype=F64)
+    whole = JacobianOperator(tiny_model64.feature_map(300), x64, forward=True).mv(v)
+    jacobian.mv(v[:, :5])
+    torch.testing.assert_close(jacobian.mv(v[:, :columns]), whole[:, :columns], rtol=1e-11, atol=1e-13)
+    assert jacobian._reversed.width == (columns if columns in (2, 9) else 5)
+    assert jacobian.passes == 5 + columns
+
+
+def test_chunks_are_of_nearly_one_size():
+    seen = []
+    jacobian = JacobianOperator(torch.square, torch.ones(4), chunk_size=32, on_pass=seen.append)
+    jacobian.mv(torch.ones(4, 50))
+    jacobian.rmv(torch.ones(4, 67))
+    assert seen == [25, 25, 23, 22, 22]
+
+
+def test_a_constant_map_has_the_jacobian_zero():
+    for f in (lambda x: torch.ones(3), lambda x: 0 * x[:3] + 1):
+        jacobian = JacobianOperator(f, torch.ones(5), forward=False)
+        assert torch.equal(jacobian.mv(torch.ones(5, 2)), torch.zeros(3, 2))
+        assert torch.equal(jacobian.rmv(torch.ones(3, 2)), torch.zeros(5, 2))
 
 
 def test_unet_jacobian_matches_finite_differences(tiny_model64, x64):
