@@ -134,7 +134,7 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(error, caplog):
     assert (jacobian.chunk_size, jacobian.passes) == (2, 11)
     assert [record.getMessage() for record in caplog.records] == [
         "out of memory with 11 columns; going on with 5 at once",
-        "out of memory with 5 columns; going on with 2 at once",
+        "out of memory with 4 columns; going on with 2 at once",
     ]
 
 

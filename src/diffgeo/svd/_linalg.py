@@ -48,18 +48,24 @@ def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         (W⊥ of shape (rows, b), C of shape (k, b), R of shape (b, b)).
     """
-    c = q.T @ w
-    rest = w - q @ c
+    rows, old = w.T.contiguous(), q.T  # as rows, which is how `Columns` keeps them: BLAS takes a fifth of the time
+    c = rows @ old.T
+    rest = rows - c @ old
     # a column that lies within span(q) leaves nothing; any direction outside serves in its place
-    empty = rest.norm(dim=0) <= 1e-14 * max(w.norm().item(), torch.finfo(w.dtype).tiny)
+    empty = rest.norm(dim=1) <= 1e-14 * max(w.norm().item(), torch.finfo(w.dtype).tiny)
     if bool(empty.any()):
-        rest[:, empty] = random_block(len(w), int(empty.sum()), w, seed=q.shape[1])
-    new, r = torch.linalg.qr(rest)
+        rest[empty] = random_block(len(w), int(empty.sum()), w, seed=q.shape[1]).T
+    new, r = torch.linalg.qr(rest.T)
     # where little was left, `new` is noise that still leans on q: clean it once more
-    again = q.T @ new
-    new, r2 = torch.linalg.qr(new - q @ again)
+    again = new.T @ old.T
+    new, r2 = torch.linalg.qr(new - (again @ old).T)
     r[:, empty] = 0
-    return new, c + again @ r, r2 @ r
+    return new, c.T + again.T @ r, r2 @ r
+
+
+def combine(q: Tensor, coefficients: Tensor) -> Tensor:
+    """Q Y, for Q whose columns are contiguous."""
+    return (coefficients.T.contiguous() @ q.T).T
 
 
 def thin_svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
