@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
 INTERRUPTED = 130
+KEPT = "Interrupted: what was finished is in the run folder."
 PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 UNWRITABLE = {
     getattr(errno, name)
@@ -77,8 +79,8 @@ PLUGINS = {
 _plans: list[tuple[str, Plan]] | None = None
 """With ``--dry-run``, the plans of the jobs so far."""
 _planned_with: Speed | None = None
-_traceback = False
-"""Whether the user asked for tracebacks, before HYDRA_FULL_ERROR was set for Hydra's sake."""
+_traceback: bool | None = None
+"""Whether the user asked for tracebacks, known before HYDRA_FULL_ERROR is set for Hydra's sake; None: ask it."""
 
 
 class SweepSummary(Callback):
@@ -120,7 +122,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
     """
     hydra_cfg = HydraConfig.get()
     swept = hydra_cfg.mode == RunMode.MULTIRUN
-    with worded_errors((ObjectiveError,) if swept else EXPECTED):
+    with worded_errors((ObjectiveError,) if swept else EXPECTED, interrupted=KEPT):
         settings = typed(cfg)
         folder = Path(hydra_cfg.runtime.output_dir)
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
@@ -210,7 +212,7 @@ def main() -> None:
     register()
     # Hydra would print its own wording and exit; with this it raises, and the error is worded here
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with worded_errors():
+    with worded_errors(interrupted=KEPT):
         try:
             words = _ordered(sys.argv[1:])
             with _dry_run(words):
@@ -294,24 +296,52 @@ EXPECTED = (DiffgeoError, HydraException, OmegaConfBaseException, OSError, Value
 
 
 @contextmanager
-def worded_errors(expected: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
-    """Turn ``expected`` errors into two lines on stderr and an exit code, unless a traceback was asked for."""
+def worded_errors(
+    expected: tuple[type[Exception], ...] | None = None, *, interrupted: str = "Interrupted."
+) -> Iterator[None]:
+    """Turn errors into two lines on stderr and an exit code, unless a traceback was asked for.
+
+    Args:
+        expected: those to word; all when None, those that nobody expects as what they are.
+        interrupted: what to say after Ctrl-C.
+    """
+    kinds = (Exception,) if expected is None else expected
     try:
         yield
     except KeyboardInterrupt:
-        print("Interrupted: what was finished is in the run folder.", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
         sys.stderr.close()
         raise SystemExit(1) from None
-    except expected as error:
-        known = explain(error)
-        if known is None or _traceback:
+    except kinds as error:
+        known = explain(error) if isinstance(error, EXPECTED) else None
+        if _wants_traceback() or (known is None and expected is not None):
             raise
-        what, _, advice = str(known).replace("\n", "; ", 1).partition("; ")
-        what, advice = (" ".join(part.split("\n")) for part in (what, advice or "see --help"))
+        what, advice = _two_lines(known) if known else _unforeseen(error)
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
-        raise SystemExit(known.exit_code) from None
+        raise SystemExit(known.exit_code if known else 1) from None
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR") == "1" if _traceback is None else _traceback
+
+
+def _two_lines(error: DiffgeoError) -> tuple[str, str]:
+    what, _, advice = str(error).replace("\n", "; ", 1).partition("; ")
+    return " ".join(what.split("\n")), " ".join((advice or "see --help").split("\n"))
+
+
+def _unforeseen(error: Exception) -> tuple[str, str]:
+    """What nobody has worded: its name, its first line and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(__file__).parent in Path(frame.filename).parents]
+    where = f" (in {Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
+    first = next(iter(str(error).splitlines()), "")
+    return (
+        f"{type(error).__name__}{': ' if first else ''}{first}{where}",
+        "this should have been worded better; HYDRA_FULL_ERROR=1 shows the traceback, which belongs into a bug report",
+    )
 
 
 def explain(error: Exception) -> DiffgeoError | None:

@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
-    *("noise_schedule", "memory", "feature_map", "compiled", "jacobian", "svd", "geometry", "editing", "data"),
-    *("models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
+    *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
+    *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
     "finishing",
 )
 """Code that a study's files depend on."""

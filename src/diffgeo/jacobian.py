@@ -216,14 +216,17 @@ class _Reversed:
         return torch.autograd.grad(self._pulled, self._u, padded, retain_graph=True)[0][:k]
 
 
-def chunk_that_fits(f: Callable[[Tensor], Tensor], x: Tensor, max_bytes: float, most: int = 32) -> int:
+def chunk_that_fits(
+    f: Callable[[Tensor], Tensor], x: Tensor, max_bytes: float, most: int = 32, *, stacked: bool = False
+) -> int:
     """``chunk_size`` with which products of J at x take at most so much memory, by a measured probe.
 
     Args:
         f: as for :class:`JacobianOperator`.
-        x: one point.
+        x: one point, or several that are ``stacked``.
         max_bytes: for all tensors that a product needs beside weights: saved graphs, columns, images.
         most: no more than so many columns.
+        stacked: as for :class:`JacobianOperator`.
 
     Returns:
         1 … most; the same at every call.
@@ -233,7 +236,7 @@ def chunk_that_fits(f: Callable[[Tensor], Tensor], x: Tensor, max_bytes: float, 
     """
 
     def take(columns: int) -> None:
-        jacobian = JacobianOperator(f, x, chunk_size=columns)
+        jacobian = JacobianOperator(f, x, chunk_size=columns, stacked=stacked)
         m, d = jacobian.shape
         jacobian.mv(x.new_zeros(d, columns))
         jacobian.rmv(x.new_zeros(m, columns))

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from diffgeo.config import Config, check, config_folder, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 from diffgeo.help import rows
@@ -157,6 +159,7 @@ def _execute(work: Plan) -> None:
             print(f"[{i + 1}/{len(todo)}] {folder}", file=sys.stderr, flush=True)
             shutil.rmtree(folder / "tables", ignore_errors=True)  # of other settings
             folder.mkdir(parents=True, exist_ok=True)
+            _leave_words(folder, next(name for name in names if folders[name] == folder), work)
             try:
                 _, context = execute(cfg, folder, context)
             except DiffgeoError as error:  # the others may still run
@@ -200,6 +203,13 @@ def _compose(work: Plan, name: str) -> Config:
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
     return cfg
+
+
+def _leave_words(folder: Path, name: str, work: Plan) -> None:
+    """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
+    path = folder / ".hydra" / "overrides.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump([f"experiment={name}", f"scale={work.scale}", *work.overrides]))
 
 
 def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], dict[Path, Config]]:

@@ -80,6 +80,10 @@ def store_folder() -> Path | None:
     return user_cache_path("diffgeo", appauthor=False) / "store"
 
 
+class _DamagedError(Exception):
+    """An entry is not what was written."""
+
+
 class Store:
     """Results by what determines them.
 
@@ -155,20 +159,31 @@ class Store:
 
     def read(self, path: Path) -> Record | None:
         """An entry's record; None where there is none, or where it is damaged: then it is removed."""
+        try:
+            record = self._sound(path)
+        except _DamagedError:
+            return None
+        if record is not None:
+            self.hits += 1
+            with suppress(OSError):  # a store may be read-only
+                os.utime(path)
+        return record
+
+    def _sound(self, path: Path) -> Record | None:
+        """An entry's record; None where there is none, or where the system does not let us read it."""
         if not path.is_file():
             return None
         try:
-            record = _load(path)
+            return _load(path)
         except FileNotFoundError:  # somebody pruned it meanwhile
             return None
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except OSError as error:
+            log.warning("store: %s cannot be read (%s); it is computed again", path, error.strerror or error)
+            return None
+        except (SafetensorError, ValueError, KeyError) as error:
             log.warning("store: %s is damaged (%s); it is computed again", path, " ".join(str(error).split())[:120])
             _remove(path)
-            return None
-        self.hits += 1
-        with suppress(OSError):  # a store may be read-only
-            os.utime(path)
-        return record
+            raise _DamagedError from error
 
     def write(self, path: Path, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
         """Store a record; where that fails, warn once and store nothing more."""
@@ -226,8 +241,14 @@ class Store:
         return removed
 
     def verify(self) -> list[Path]:
-        """Read every entry, remove the damaged ones and name them."""
-        return [entry.path for entry in self.entries() if self.read(entry.path) is None]
+        """Read every entry, remove the damaged ones and name them; what was used least recently stays so."""
+        damaged = []
+        for entry in self.entries():
+            try:
+                self._sound(entry.path)
+            except _DamagedError:
+                damaged.append(entry.path)
+        return damaged
 
     def _clear(self) -> None:
         for left in [*self.folder.glob("*/??/*.lock"), *self.folder.glob("*/??/*.claim")]:

@@ -7,14 +7,17 @@ started once more, and finds in the store what it had finished.
 
 from __future__ import annotations
 
+import _thread
 import json
 import logging
 import logging.config
 import math
+import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -76,7 +79,7 @@ def isolated(work: Callable[..., T], *arguments: Any, retries: int) -> T:
     with TemporaryDirectory(prefix="diffgeo-job-") as name:
         (Path(name) / QUESTION).write_bytes(pickle.dumps((work, arguments)))
         for left in reversed(range(retries + 1)):
-            code = _wait(subprocess.Popen([sys.executable, "-m", "diffgeo.sweeping", name]))
+            code = _wait(subprocess.Popen([sys.executable, "-m", "diffgeo.sweeping", name], stdin=subprocess.PIPE))
             if (Path(name) / ANSWER).is_file():
                 answer = pickle.loads((Path(name) / ANSWER).read_bytes())
                 if isinstance(answer, BaseException):
@@ -104,18 +107,39 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
         raise
 
 
+def _end_with_worker() -> None:
+    """In the child: stop as after Ctrl-C when the worker is gone, killed perhaps; its end of our stdin closes then."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):  # not through a buffer, whose lock Python needs when it ends
+            pass
+        _thread.interrupt_main()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _answer(folder: Path) -> None:
     """What the child does."""
+    _end_with_worker()
     work, arguments = pickle.loads((folder / QUESTION).read_bytes())
     try:
         answer = work(*arguments)
     except BaseException as error:
         if not isinstance(error, DiffgeoError | KeyboardInterrupt):
             log.exception("the job failed")  # its traceback stays here
-        answer = error
+        answer = _portable(error)
     temporary = folder / f".{ANSWER}"
     temporary.write_bytes(pickle.dumps(answer))
     temporary.replace(folder / ANSWER)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error, or what can be told of it where it does not survive pickling."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever the error's own class does there
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _execute(cfg: Config, folder: Path, logs: Mapping[str, Any]) -> Scalars:
@@ -135,7 +159,9 @@ def _say_failed(cfg: Config, folder: Path, error: WorkerError) -> None:
     """The dead process could not write how its run ended."""
     path = folder / "run.json"
     facts = json.loads(path.read_text()) if path.is_file() else {"seed": cfg.seed, "settings": asdict(cfg)}
-    path.write_text(json.dumps(facts | {"status": "failed", "error": str(error)}, indent=2) + "\n")
+    temporary = path.with_name(".tmp-run.json")
+    temporary.write_text(json.dumps(facts | {"status": "failed", "error": str(error)}, indent=2) + "\n")
+    temporary.replace(path)
 
 
 def objective(scalars: Mapping[str, Mapping[str, float]], wanted: str | Sequence[str]) -> float | list[float]:

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from diffgeo import paper
 from diffgeo.config import check, config_folder, register, typed
 from diffgeo.errors import ConfigError
+from diffgeo.report.page.reading import read_run
 
 
 def run(capsys, *words):
@@ -115,6 +116,8 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     assert "P23b samples" in out
     assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 5
     assert "[2/2]" in err
+    command = read_run(tmp_path / "out" / "p23a_fig3b").command
+    assert command.startswith("diffgeo experiment=p23a/fig3b scale=smoke model=local ")
 
     with mock.patch("diffgeo.runner.execute", side_effect=AssertionError("computed again")):
         again, _, _ = run(capsys, *words)

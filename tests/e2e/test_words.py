@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from diffgeo import cli, errors, explore_command, paper, report_command, store_command
 from diffgeo.config import config_folder, documentation, studies
 from diffgeo.help import EXIT_CODES, help_text
+from diffgeo.words import Command
 
 COMMANDS = {
     "diffgeo": cli,
@@ -223,3 +224,19 @@ def test_the_manual_has_every_word(name):
 def test_codes_of_a_command_are_those_that_exist():
     for name in set(COMMANDS) - {"diffgeo"}:
         assert set(COMMANDS[name].COMMAND.codes) <= set(EXIT_CODES)
+
+
+def test_what_nobody_foresaw_is_two_lines_too(says):
+    with mock.patch.object(Command, "parse", side_effect=ZeroDivisionError("the moon\nis full")):
+        code, out, err = says("diffgeo-store", "ls")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: ZeroDivisionError: the moon (in words.py, line ")
+    assert "HYDRA_FULL_ERROR=1 shows the traceback" in err.splitlines()[1]
+    assert len(err.splitlines()) == 2
+
+
+def test_the_traceback_is_there_when_asked_for(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr("diffgeo.cli._traceback", None)
+    with mock.patch.object(Command, "parse", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
+        store_command.COMMAND.main(lambda _: None, ["ls"])

@@ -449,6 +449,14 @@ def test_the_command_survives_a_shell(tmp_path):
     assert "not started by the command line" in render(read_run(folder))
 
 
+def test_the_command_says_where_settings_lie_and_not_where_the_run_goes(tmp_path):
+    folder = write_folder(tmp_path / "run", discovery_tables(), overrides=["metric=mine"])
+    engine = ["hydra.searchpath=[file://my_conf]", "hydra.run.dir=elsewhere", "hydra/launcher=joblib"]
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"overrides": {"hydra": engine}}}))
+    said = shlex.split(read_run(folder).command)
+    assert said == ["diffgeo", "hydra.searchpath=[file://my_conf]", "metric=mine", "seed=3"]
+
+
 def test_names_cannot_break_the_page(tmp_path):
     evil = "</script><script>alert(1)</script>"
     tables = discovery_tables()

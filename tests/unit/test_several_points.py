@@ -43,6 +43,14 @@ def test_bases_at_several_points_are_those_of_each(tiny_model64):
         assert basis.certificate.converged
 
 
+def test_an_overflow_at_any_point_is_refused(tiny_model64):
+    xs = points(3, F64)
+    f = lambda x: torch.where(x > 1e3, torch.inf, 1.0) * x  # noqa: E731
+    xs[2, 0, 0, 0] = 1e4
+    with pytest.raises(ValueRangeError, match="model overflows"):
+        local_bases(f, xs, 3)
+
+
 def test_points_that_finish_early_wait_for_nobody():
     """Three matrices whose spectra fall differently: each takes the passes that it takes alone."""
     spectra = [[10, 5, *[0.1] * 50], [1.02**-i for i in range(60)], [4, 3, 2, 1]]

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -91,11 +92,26 @@ def test_a_damaged_entry_is_reported_and_computed_again(store, caplog, harm):
     assert store.fetch("bases", {"a": 1}, lambda: pytest.fail("not stored")).facts["value"] == 2.0
 
 
+def test_verify_uses_nothing_and_removes_only_what_is_damaged(store, monkeypatch, caplog):
+    store.fetch("bases", {"a": 1}, record)
+    store.fetch("bases", {"a": 2}, record)
+    old, other = stored_files(store)
+    os.utime(old, (1000, 1000))
+    assert store.verify() == []
+    assert old.stat().st_mtime == 1000
+    load = "diffgeo.store._load"
+    monkeypatch.setattr(load, mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert store.verify() == []
+    assert stored_files(store) == [old, other]
+    assert "cannot be read (Permission denied)" in caplog.text
+
+
 def test_facts_are_under_the_checksum_too(store):
     store.fetch("bases", {"a": 1}, record)
     (path,) = stored_files(store)
     path.write_bytes(path.read_bytes().replace(b'\\"value\\": 1.0', b'\\"value\\": 9.0'))
     assert store.verify() == [path]
+    assert store.verify() == []
     assert stored_files(store) == []
 
 

@@ -5,6 +5,8 @@ import math
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,44 @@ def test_a_child_that_always_dies_is_given_up(tmp_path):
         isolated(exec, DIES.format(file=str(calls)) + "os.kill(os.getpid(), signal.SIGKILL)", retries=1)
     assert calls.read_text() == "xx"
     assert WorkerError.exit_code == 9
+
+
+LOCAL_ERROR = "class Odd(Exception):\n    def __reduce__(self):\n        raise TypeError('no')\nraise Odd('so it is')"
+
+
+def test_an_error_that_cannot_be_pickled_is_told_and_not_tried_again(tmp_path):
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    with pytest.raises(RuntimeError, match="Odd: so it is"):
+        isolated(exec, DIES.format(file=str(calls)) + LOCAL_ERROR, {}, retries=1)
+    assert calls.read_text() == "x"
+
+
+WORKER = """
+import sys
+from diffgeo.sweeping import isolated
+isolated(exec, "import os, pathlib, time\\npathlib.Path({file!r}).write_text(str(os.getpid()))\\ntime.sleep(60)", retries=0)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc to see processes in")
+def test_a_child_does_not_outlive_a_worker_that_is_killed(tmp_path):
+    file = tmp_path / "child"
+    worker = subprocess.Popen([sys.executable, "-c", WORKER.replace("{file!r}", repr(str(file)))])
+    wait_until(lambda: file.is_file() and file.read_text())
+    child = Path("/proc") / file.read_text()
+    assert child.is_dir()
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: not child.is_dir() or "\nState:\tZ" in (child / "status").read_text())
+
+
+def wait_until(true, seconds=30):
+    for _ in range(10 * seconds):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("in vain")
 
 
 def test_the_worker_itself_does_not_load_torch():

@@ -319,16 +319,15 @@ class _Actions:
     @_worded
     def find(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
         """Find directions where the controls say."""
-        visitor, report = visitor or Visitor(), _reporting(progress)
-        earlier = visitor.place
-        place = self.explorer.place(_choice(*controls), visitor.picture, earlier=earlier, report=report)
-        return self._shown(Visitor(place, visitor.picture, (0.0,) * place.rank), report)
+        visitor, choice = visitor or Visitor(), _choice(*controls)
+        if visitor.place is not None and choice.sample != visitor.place.choice.sample:
+            visitor = replace(visitor, picture=None)  # another seed was typed in after the upload
+        return self._found(visitor, choice, progress)
 
     @_worded
     def pick(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
         """Leave an uploaded picture for one of the model's own."""
-        visitor = replace(visitor or Visitor(), picture=None)
-        return self.find(visitor, *controls, progress=progress)  # type: ignore[no-any-return]
+        return self._found(replace(visitor or Visitor(), picture=None), _choice(*controls), progress)
 
     def picked(self, visitor: Visitor | None, event: gr.SelectData) -> tuple[Visitor, int]:
         """The sample that a picture of the gallery stands for."""
@@ -346,16 +345,18 @@ class _Actions:
         """Read an upload, remove its file, invert the picture and find directions there."""
         name = Path(path).name
         picture = self.explorer.upload(_taken(Path(path)), name)
-        return self.find(replace(visitor or Visitor(), picture=picture), *controls, progress=progress)  # type: ignore[no-any-return]
+        return self._found(replace(visitor or Visitor(), picture=picture), _choice(*controls), progress)
 
     def stale(self, visitor: Visitor | None, *controls: Any) -> str:
         """Say that what is shown is of other settings than the controls'."""
         place = None if visitor is None else visitor.place
         if place is None:
             return ""
-        wanted = _choice(*controls)
-        same = replace(wanted, sample=place.choice.sample) if place.picture is not None else wanted
-        return "" if same == place.choice else "<p class='dg-stale'>Settings changed: press “Find directions”.</p>"
+        return (
+            ""
+            if _choice(*controls) == place.choice
+            else "<p class='dg-stale'>Settings changed: press “Find directions”.</p>"
+        )
 
     @_worded
     def move(self, visitor: Visitor | None, *weights: float) -> tuple[Any, ...]:
@@ -395,6 +396,12 @@ class _Actions:
             content = save_directions(Path(folder) / "direction.safetensors", found).read_bytes()
         return _file(f"{_stem(place)}.safetensors", "application/octet-stream", content)
 
+    def _found(self, visitor: Visitor, choice: Choice, progress: Any) -> list[Any]:
+        """The directions of the visitor's picture, or of the chosen sample."""
+        report = _reporting(progress)
+        place = self.explorer.place(choice, visitor.picture, earlier=visitor.place, report=report)
+        return self._shown(Visitor(place, visitor.picture, (0.0,) * place.rank), report)
+
     def _edited(self, visitor: Visitor) -> tuple[Any, ...]:
         assert visitor.place is not None
         edited = self.explorer.edit(visitor.place, visitor.weights)
@@ -418,7 +425,10 @@ class _Actions:
             *[gr.Column(visible=i < len(found)) for i in range(SHOWN)],
             *[page.card(one, place.fit is not None) for one in found],
             *[""] * missing,
-            *visitor.weights[visitor.first : visitor.first + SHOWN],
+            *[
+                gr.Slider(value=weight, label=f"Weight of direction {visitor.first + i + 1}")
+                for i, weight in enumerate(visitor.weights[visitor.first : visitor.first + SHOWN])
+            ],
             *[0.0] * missing,
             command,
             "",

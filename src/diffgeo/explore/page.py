@@ -66,7 +66,7 @@ def figures(edited: EditedPicture, place: Place, full_steps: int) -> str:
     before = place.sample.name if place.sample.x0 is None else f"{place.sample.name}, reconstructed"
     parts = [
         _figure(as_image(edited.before), "Before", before),
-        _figure(as_image(edited.after), "After", f"edited at t = {place.t}"),
+        _figure(as_image(edited.after), "After", f"edited at t = {place.t}", _spoken(edited)),
         _figure(heat_map(edited.difference), "Difference", most),
     ]
     return (
@@ -94,15 +94,23 @@ def card(found: Card, shared: bool) -> str:
     label = escape(readable(found.label))
     return (
         f'<div class="dg-card"><div class="dg-pair">{_image(as_image(found.minus), f"{name} at −1: {label}")}'
-        f"{_image(as_image(found.plus), f'{name} at +1: {label}')}</div>"
+        f"{_image(as_image(found.plus), f'{name} at +1: {label}')}"
+        '<span aria-hidden="true">−1</span><span aria-hidden="true">+1</span></div>'
         f'<p class="dg-name"><b>{found.index + 1}</b><span class="dg-quiet" title="{title}">{number}</span></p>'
         f'<p class="dg-label">{label}</p></div>'
     )
 
 
-def _figure(image: Image.Image, name: str, about: str) -> str:
+def _spoken(edited: EditedPicture) -> str:
+    """The changes that are worth a word, the largest first."""
+    pairs = sorted(zip(edited.attributes, edited.changes.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
+    said = [f"{readable(name)} {value:+.2f}".replace("-", "−") for name, value in pairs if abs(value) >= 0.05]
+    return ", ".join(said[:4]) or "nothing that the predictor sees changes"
+
+
+def _figure(image: Image.Image, name: str, about: str, spoken: str = "") -> str:
     return (
-        f"<figure>{_image(image, name)}<figcaption><b>{name}</b>"
+        f"<figure>{_image(image, f'{name}: {spoken or about}')}<figcaption><b>{name}</b>"
         f'<span class="dg-quiet">{escape(about)}</span></figcaption></figure>'
     )
 

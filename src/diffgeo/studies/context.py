@@ -364,9 +364,10 @@ class Context:
             "solver": svd.solver,
             "tol": svd.tol if tol is None else tol,
             "seed": self.cfg.seed,
-            "chunk_size": self._chunk_size(f, name, xs[0]),
             **options,
         }
+        joined = len(xs) > 1 and settings["share"] is None and rough is None
+        settings["chunk_size"] = self.chunk_size(f, name, torch.stack(list(xs)) if joined else xs[0])
         if getattr(svd, "probe", False):
             settings["block_size"] = self._probed_block_size(f, name, xs[0], settings)
         if svd.compile:
@@ -377,7 +378,7 @@ class Context:
 
         def compute() -> list[LocalBasis]:
             with self.display.task(f"{what}, passes", None) as advance:
-                if len(xs) == 1 or settings["share"] is not None or rough is not None:
+                if not joined:
                     return [local_basis(f, x, rough=rough, on_pass=advance, **settings) for x in xs]
                 together = {k: v for k, v in settings.items() if k != "share"}
                 return local_bases(f, torch.stack(list(xs)), on_pass=advance, **together)
@@ -386,14 +387,22 @@ class Context:
         company = {} if len(xs) == 1 else {"together": list(xs)}
         return kept_bases(self.store, [where | {"x": x} | company | settings for x in xs], compute, self.model.device)
 
-    def _chunk_size(self, f: Callable[[Tensor], Tensor], name: dict[str, Any], x: Tensor) -> int:
-        """Columns a product: ``feature.chunk_size``, or as many fewer as ``max_memory`` says; measured once a map."""
+    def chunk_size(self, f: Callable[[Tensor], Tensor], name: dict[str, Any], x: Tensor) -> int:
+        """Columns a product: ``feature.chunk_size``, or as many fewer as ``max_memory`` says; measured once a map.
+
+        Args:
+            f: the map.
+            name: what tells it from others.
+            x: a point (C, H, W), or several (B, C, H, W) whose columns are made together and count together.
+        """
         most, bound = self.cfg.feature.chunk_size, self.cfg.max_memory
         if bound is None:
             return most
-        key = ("columns", most, *(str(value) for k, value in name.items() if k != "t"))
+        points = len(x) if x.ndim == 4 else 1
+        key = ("columns", most, points, *(str(value) for k, value in name.items() if k != "t"))
         if key not in self._fitting:
-            self._fitting[key] = chunk_that_fits(f, x, bound * 1e9, most)
+            each = chunk_that_fits(f, x, bound * 1e9, max(1, most // points), stacked=points > 1)
+            self._fitting[key] = points * each
             log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
         return self._fitting[key]
 

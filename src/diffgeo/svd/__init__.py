@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffgeo.errors import ConfigError, ConvergenceWarning, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, thin_svd
+from diffgeo.svd._linalg import finish, refuse_overflow, thin_svd
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.conversation import stacked, together
 from diffgeo.svd.cost import Passes, expected_passes, forms_whole
@@ -250,10 +250,7 @@ def _check(
         )
     if not tol > 0:
         raise ValueRangeError(f"svd.tol is {tol}; it must be positive")
-    if not bool(torch.isfinite(jacobian.h).all()):
-        raise ValueRangeError(
-            "h = f(x) holds NaN or infinity at a finite x; the model overflows, try model.dtype=float64"
-        )
+    refuse_overflow(jacobian.h)
 
 
 def _measured(rough: LocalBasis, jacobian: JacobianOperator, tol: float) -> LocalBasis:

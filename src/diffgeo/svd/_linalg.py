@@ -5,7 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffgeo.errors import ValueRangeError
 from diffgeo.svd.basis import Certificate, LocalBasis
+
+
+def refuse_overflow(h: Tensor) -> None:
+    """Raise where h is no number.
+
+    Raises:
+        ValueRangeError: h holds NaN or infinity.
+    """
+    if not bool(torch.isfinite(h).all()):
+        raise ValueRangeError(
+            "h = f(x) holds NaN or infinity at a finite x; the model overflows, try model.dtype=float64"
+        )
 
 
 def random_block(rows: int, columns: int, like: Tensor, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.jacobian import JacobianOperator
+from diffgeo.svd._linalg import refuse_overflow
 
 __all__ = ["Request", "Routine", "alone", "together"]
 
@@ -90,12 +91,17 @@ def stacked(
         xs: the points.
         chunk_size: columns a product, over all points.
         on_pass: as for :class:`JacobianOperator`, called with columns of all points.
+
+    Raises:
+        ValueRangeError: when asked: h is not finite at one of the points.
     """
 
     def stack(places: list[int]) -> JacobianOperator:
         count = len(places)
         counted = None if on_pass is None else (lambda columns: on_pass(columns * count))
         some = xs[torch.tensor(places)]
-        return JacobianOperator(f, some, chunk_size=max(1, chunk_size // count), on_pass=counted, stacked=True)
+        jacobian = JacobianOperator(f, some, chunk_size=max(1, chunk_size // count), on_pass=counted, stacked=True)
+        refuse_overflow(jacobian.h)
+        return jacobian
 
     return stack

@@ -149,8 +149,18 @@ def read_run(folder: Path) -> Run:
 
 
 def _overrides(folder: Path) -> list[str] | None:
+    """Words of the command line, and where it said that settings lie elsewhere, too."""
     try:
         words = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
     except (OSError, yaml.YAMLError):
         return None
-    return [str(word) for word in words or []]
+    try:
+        engine = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text())["hydra"]["overrides"]["hydra"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        engine = []
+    return [str(word) for word in [*engine, *(words or [])] if not _is_engines(str(word))]
+
+
+def _is_engines(word: str) -> bool:
+    """Whether a word is of no account for the numbers: where a run goes, who starts it."""
+    return word.startswith(("hydra.", "hydra/")) and not word.startswith("hydra.searchpath=")

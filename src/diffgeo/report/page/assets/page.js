@@ -152,8 +152,8 @@
     heads(table).forEach((cell) => cell.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const rows = [...table.tBodies[0].rows].map((row) => [row, row.cells[index].dataset.sort]);
-    const numeric = rows.every(([, value]) => value === "nan" || value === "" || !Number.isNaN(Number(value)));
     const missing = (value) => value === "" || value === "nan" || value === "None";
+    const numeric = rows.every(([, value]) => missing(value) || !Number.isNaN(Number(value)));
     rows.sort(([, a], [, b]) => {
       if (missing(a) || missing(b)) return missing(a) - missing(b); // last, whichever way
       const order = numeric ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true });
