@@ -91,6 +91,7 @@ class Plan:
         store: whether results are kept.
         studies: in order.
         memory: (bytes of the process or GPU after the measurements, bytes of the bases that stay in memory).
+        unpriced: settings that change the time in ways that are not foreseen.
     """
 
     model: str
@@ -99,6 +100,7 @@ class Plan:
     store: bool
     studies: Sequence[StudyPlan]
     memory: tuple[int, int]
+    unpriced: tuple[str, ...] = ()
 
 
 def plan(cfg: Config, earlier: Speed | None = None) -> tuple[Plan, Speed]:
@@ -139,7 +141,15 @@ def _plan(cfg: Config, context: Context, speed: Speed) -> Plan:
     studies = [_priced(speed, name, state, tasks) for name, state, tasks in settled]
     kept = sum(_bytes(context, speed, task) for _, _, tasks in settled for task in tasks)
     memory = _resident(context.model.device), round(kept)
-    return Plan(context.model.source, str(context.model.device), len(context.samples), store, studies, memory)
+    unpriced = tuple(
+        f"svd.{key}={value}" for key, plain in _PLAIN.items() if (value := getattr(cfg.svd, key, plain)) != plain
+    )
+    source, device = context.model.source, str(context.model.device)
+    return Plan(source, device, len(context.samples), store, studies, memory, unpriced)
+
+
+_PLAIN: dict[str, Any] = {"points": 1, "precision": None, "compile": False, "probe": False}
+"""Settings of ``svd`` with which passes are timed, whatever a run asks for."""
 
 
 def _priced(speed: Speed, name: str, state: str, tasks: list[Task]) -> StudyPlan:
@@ -240,10 +250,11 @@ class Speed:
         """Seconds a pass, the solver's own algebra included where it is iterative."""
         assert task.map is not None
         cfg, (m, d) = self.context.cfg, self.shape(task.map)
-        jacobian = JacobianOperator(self._map(task.map), self._noise(1)[0], chunk_size=cfg.feature.chunk_size)
-        block = self.block
+        f, x = self._map(task.map), self._noise(1)[0]
+        chunk = self.context.chunk_size(f, {"f": str(task.map)}, x)
+        jacobian, block = JacobianOperator(f, x, chunk_size=chunk), self.block
         if cfg.svd.solver != "golub_kahan" or self.passes(task).exact:
-            columns = min(cfg.feature.chunk_size, m, d)
+            columns = min(chunk, m, d)
             seconds = self._time(lambda: jacobian.rmv(torch.eye(m, columns).to(jacobian.x)))
             if not (cfg.svd.solver == "dense" or self.passes(task).exact):
                 seconds = (seconds + self._time(lambda: jacobian.mv(torch.eye(d, columns).to(jacobian.x)))) / 2
@@ -303,6 +314,8 @@ def show(plans: Sequence[tuple[str, Plan]]) -> None:
         resident, kept = one.memory
         memory = f"at least {(resident + kept) / 1e9:.1f} GB of {'GPU ' if 'cuda' in one.device else ''}memory"
         console.print(f"{one.model} on {one.device}, {one.samples} samples; {memory} (measured, and the bases kept)")
+        if one.unpriced:
+            console.print(f"Not in the time, which is that of passes without it: {', '.join(one.unpriced)}")
     if len(plans) > 1:
         console.print(f"all {len(plans)} runs: {_span((low, high))}, each counted alone; a store shares what is alike")
     console.print(

@@ -110,9 +110,11 @@ def team(store: Path | None, *, cpu: bool) -> Team:
 
 @cache  # the processes meet once, at the first job of a sweep
 def _launched(store: Path, cpu: bool) -> Team:
+    import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=cpu)
+    # where there is no accelerator, it has to be told that processes may meet on the CPU
+    state = PartialState(cpu=cpu or not torch.accelerator.is_available())
     sign = store / f".team-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{os.environ.get('MASTER_PORT', '')}"
     if state.process_index == 0:
         store.mkdir(parents=True, exist_ok=True)

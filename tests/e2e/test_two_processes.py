@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-STUDIES = "[discovery,frequency,tangent_distance,global_consistency,curvedness,disentanglement]"
+STUDIES = "[discovery,frequency,tangent_distance,global_consistency,curvedness,ablation,disentanglement]"
 
 
 def run(folder, store, settings, *launcher):
     kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
-    environment = kept | {"OMP_NUM_THREADS": "1", "DIFFGEO_STORE": str(store)}
-    words = [f"study={STUDIES}", "scale=smoke", "tracking=none", "device=cpu", f"hydra.run.dir={folder}", *settings]
+    environment = kept | {"OMP_NUM_THREADS": "1", "DIFFGEO_STORE": str(store), "CUDA_VISIBLE_DEVICES": ""}
+    words = [f"study={STUDIES}", "scale=smoke", "tracking=none", f"hydra.run.dir={folder}", *settings]
     command = [sys.executable, *launcher, "-m", "diffgeo", *words]
     return subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=900)
 

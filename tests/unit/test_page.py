@@ -226,23 +226,25 @@ def test_grey_pictures_become_rgb(tmp_path):
     assert read_run(folder).pictures("discovery").shape == (24, 8, 6, 3)
 
 
-def test_global_edits_show_each_held_out_sample_by_its_three_frames(tmp_path):
+@pytest.mark.parametrize("older", [True, False])
+def test_global_edits_show_each_held_out_sample_by_its_frames(tmp_path, older):
+    count = 3 if older else 5
     rows = [
         {
-            "t_frac": 1.0, "t": 999, "direction": k, "held_out": s, "name": f"seed {s}", "frame": 3 * i,
-            "gamma": 2.0, "label": "smile +",
+            "t_frac": 1.0, "t": 999, "direction": k, "held_out": s, "name": f"seed {s}", "frame": count * i,
+            "gamma": 2.0, "label": "smile +", **({} if older else {"frames": count}),
         }
         for i, (s, k) in enumerate([(4, 0), (4, 1), (5, 0), (5, 1)])
     ]  # fmt: skip
-    frames = noise(12, 8, 8, 3)
+    frames = noise(4 * count, 8, 8, 3)
     folder = write_folder(tmp_path / "run", {"global_consistency_edits": pd.DataFrame(rows)})
     chw = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
     save_file({"frames": chw}, folder / "tensors" / "global_consistency.safetensors")
     found = global_edits(read_run(folder))
     first, second = found["cards"]["999"]
     assert [item["name"] for item in second["items"]] == ["seed 4", "seed 5"]
-    assert first["gammas"] == [-2, 0, 2]
-    np.testing.assert_array_equal(decoded(second["items"][1]["strip"], 3), frames[9:12])
+    assert first["gammas"] == ([-2, 0, 2] if older else [-2, -1, 0, 1, 2])
+    np.testing.assert_array_equal(decoded(second["items"][1]["strip"], count), frames[3 * count :])
 
 
 # findings

@@ -58,17 +58,14 @@ def test_an_error_that_cannot_be_pickled_is_told_and_not_tried_again(tmp_path):
     assert calls.read_text() == "x"
 
 
-WORKER = """
-import sys
-from diffgeo.sweeping import isolated
-isolated(exec, "import os, pathlib, time\\npathlib.Path({file!r}).write_text(str(os.getpid()))\\ntime.sleep(60)", retries=0)
-"""
+WORKER = "from diffgeo.sweeping import isolated; isolated(exec, {code!r}, retries=0)"
+SLEEPS = "import os, pathlib, time\npathlib.Path({file!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc to see processes in")
 def test_a_child_does_not_outlive_a_worker_that_is_killed(tmp_path):
     file = tmp_path / "child"
-    worker = subprocess.Popen([sys.executable, "-c", WORKER.replace("{file!r}", repr(str(file)))])
+    worker = subprocess.Popen([sys.executable, "-c", WORKER.format(code=SLEEPS.format(file=str(file)))])
     wait_until(lambda: file.is_file() and file.read_text())
     child = Path("/proc") / file.read_text()
     assert child.is_dir()

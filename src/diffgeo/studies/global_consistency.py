@@ -79,17 +79,17 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
 
 
 def work(context: Context, cfg: GlobalConsistencyConfig) -> Work:
-    """What :func:`run` computes: the samples' bases, and three pictures a direction of every held-out sample."""
+    """What :func:`run` computes: the samples' bases, and the frames of every direction on every held-out sample."""
     samples = context.first_samples(max(3, context.cfg.data.samples))
     if len(samples) < 3:
         return Work()
-    parts, k = [], min(cfg.directions, context.cfg.svd.rank)
+    parts, k, frames = [], min(cfg.directions, context.cfg.svd.rank), len(context.gammas)
     for _, t in context.edit_times:
         parts += [basis_work(context, sample, t) for sample in samples]
         for sample in samples[_first_held_out(samples) :] if cfg.edit and context.predictor is not None else []:
             key = ("global_consistency", sample.index, t)
-            parts += [move_work(context, (key, i), 3) for i in range(k)]
-            parts.append(picture_work(context, key, t, 3 * k))
+            parts += [move_work(context, (key, i), frames) for i in range(k)]
+            parts.append(picture_work(context, key, t, frames * k))
     return total(parts)
 
 
@@ -162,7 +162,7 @@ def _edit(
 ) -> tuple[list[Row], list[Row], Tensor]:
     """Rows of the edits, rows of their agreement, and the pictures (N, 3, H, W) uint8 that the first ones number."""
     assert context.predictor is not None
-    names, ends = context.predictor.names, context.gammas[[0, len(context.gammas) // 2, -1]]
+    names, gammas = context.predictor.names, context.gammas
     rows: list[Row] = []
     agreement: list[Row] = []
     changes: list[Tensor] = []
@@ -172,13 +172,14 @@ def _edit(
     for sample, basis in zip(samples[first:], bases[first:], strict=True):
         projected, share = project_to_tangent(u, basis)
         x = context.latent(sample, t)
-        moved = [context.move(x, pull_back(projected[:, k], basis), ends, t) for k in range(u.shape[1])]
+        moved = [context.move(x, pull_back(projected[:, k], basis), gammas, t) for k in range(u.shape[1])]
         pictures = context.decode(torch.cat(moved), t, sample)
-        predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(ends)))
+        predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(gammas)))
         change = predicted[:, -1] - predicted[:, 0]
         for k, label in enumerate(label_change(names, c) for c in change):
             where = {"direction": k, "held_out": sample.index, "name": sample.name, "share": share[k].item()}
-            drawn = {"frame": len(frames) * len(pictures) + k * len(ends), "gamma": ends[-1].item(), "label": label}
+            drawn = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
+            drawn |= {"gamma": gammas[-1].item(), "label": label}
             deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
             rows.append({**where, **drawn, **deltas})
         changes.append(change)

@@ -206,8 +206,15 @@ def global_edits(run: Run, budget: int = BUDGET // 4) -> dict[str, Any] | None:
     table, pictures = run.table("global_consistency_edits"), run.pictures("global_consistency")
     if table is None or pictures is None:
         return None
+    if "frames" not in table:
+        table = table.assign(frames=3)  # written by versions that kept the ends and the middle
+
+    def film(row: Any) -> Pictures:
+        found: Pictures = pictures[int(row["frame"]) : int(row["frame"]) + int(row["frames"])]
+        return found
+
     groups = [part.sort_values("held_out") for _, part in table.groupby(["t", "direction"], sort=False)]
-    frames = [pictures[int(f) : int(f) + 3] for part in groups for f in part["frame"]]
+    frames = [film(row) for part in groups for row in part.to_dict("records")]
     quality, fit = choose_quality(frames, budget)
     held_out = table["held_out"].nunique()
     most = max(1, min(held_out, fit * held_out // len(frames)))
@@ -216,11 +223,12 @@ def global_edits(run: Run, budget: int = BUDGET // 4) -> dict[str, Any] | None:
     for part in groups:
         items = []
         for row in part.head(most).to_dict("records"):
-            encoded = strip(pictures[int(row["frame"]) : int(row["frame"]) + 3], quality)
+            encoded = strip(film(row), quality)
             first = first or encoded
             items.append({"name": str(row["name"]), "strip": encoded.uri, "label": _label(row["label"])})
-        gamma = round(float(part["gamma"].iloc[0]), 4)
-        card = {"direction": int(part["direction"].iloc[0]) + 1, "gammas": [-gamma, 0, gamma], "items": items}
+        gamma, count = float(part["gamma"].iloc[0]), int(part["frames"].iloc[0])
+        gammas = [round(x, 4) for x in np.linspace(-gamma, gamma, count).tolist()]
+        card = {"direction": int(part["direction"].iloc[0]) + 1, "gammas": gammas, "items": items}
         cards.setdefault(str(part["t"].iloc[0]), []).append(card)
     times = table[["t_frac", "t"]].drop_duplicates()
     assert first is not None
