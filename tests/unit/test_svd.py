@@ -1,4 +1,6 @@
+import math
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.models import PixelDiffusion
 from diffgeo.svd import SOLVERS, decompose, energy, local_basis
-from diffgeo.svd.golub_kahan import golub_kahan
+from diffgeo.svd.golub_kahan import _Patience, golub_kahan
 from diffgeo.svd.randomized import randomized
 from diffgeo.svd.subspace import subspace
 
@@ -419,3 +421,33 @@ def test_fifty_directions_of_the_shipped_model_within_a_milliradian_and_450_pass
     assert fast.certificate.passes <= 450
     assert max(angles) <= 1e-3
     assert error <= 1e-4
+
+
+@pytest.mark.parametrize("rate", [1.05, 1.3, 2.0, 5.0, 100.0])
+def test_residuals_are_looked_at_rarely_and_never_late(rate):
+    """At a steady rate the end is found within two steps; while nothing falls, every fourth step is looked at."""
+    patience, tol = _Patience(1e-4), 1e-4
+    looked, residual = [], 1.0
+    for step in range(1, 10_000):
+        residual /= rate
+        if patience.due():
+            looked.append(step)
+            if patience.met(residual):
+                break
+    needed = math.ceil(math.log(1 / tol) / math.log(rate))
+    assert needed <= looked[-1] <= needed + 1
+    assert max(b - a for a, b in pairwise([0, *looked])) <= 4
+    assert len(looked) <= needed / 2 + 8
+
+
+def test_residuals_that_rise_or_are_no_numbers_are_looked_at_again():
+    patience = _Patience(1e-4)
+    for residual in (1.0, 2.0, math.nan, 0.5):
+        waited = 1
+        while not patience.due():
+            waited += 1
+        assert waited <= 4
+        assert not patience.met(residual)
+    while not patience.due():
+        pass
+    assert patience.met(0.0)
