@@ -161,7 +161,7 @@ def _explorer(wanted: Wanted) -> Explorer:
 def _serve(wanted: Wanted) -> None:
     port = free_port(wanted.host, wanted.port)
     try:
-        from diffgeo.explore.app import is_local, serving
+        from diffgeo.explore.serving import is_local, serving
     except ModuleNotFoundError as error:
         if error.name not in ("gradio", "starlette"):
             raise

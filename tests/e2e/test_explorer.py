@@ -44,7 +44,7 @@ def explorer(shipped):
 def address(explorer):
     """A running page, in this process."""
     pytest.importorskip("gradio", reason="Gradio is not installed: pip install 'diffgeo[explore]'")
-    from diffgeo.explore.app import serving
+    from diffgeo.explore.serving import serving
 
     with serving(explorer, "127.0.0.1", explore_command.free_port("127.0.0.1", 0)) as url:
         yield url
@@ -315,7 +315,8 @@ def test_a_port_that_is_taken_is_said(capsys):
 
 
 def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "diffgeo.explore.app", raising=False)
+    for module in ("app", "serving"):
+        monkeypatch.delitem(sys.modules, f"diffgeo.explore.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
     code, _, err = says(capsys, "port=0")
     assert code == 2
@@ -329,7 +330,7 @@ def test_help_and_the_end(capsys, tiny, monkeypatch):
     assert code == 0
     assert out.startswith("http://127.0.0.2:")
     assert "lets others in" not in err, "all of 127.0.0.0/8 is this machine"
-    monkeypatch.setattr("diffgeo.explore.app.is_local", lambda _: False)
+    monkeypatch.setattr("diffgeo.explore.serving.is_local", lambda _: False)
     code, out, err = says(capsys, *tiny, "port=0", "host=127.0.0.2")
     assert "Warning: host=127.0.0.2 lets others in" in err
     assert "Ended." in err

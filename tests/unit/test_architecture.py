@@ -130,10 +130,11 @@ def test_only_tracking_imports_wandb():
 
 
 def test_only_the_page_imports_gradio():
-    for package in ("gradio", "starlette"):
-        assert users_of(package) == {"explore/app.py"}
-    users = {path.relative_to(ROOT).as_posix() for path in FILES if "diffgeo.explore.app" in imported(path)}
-    assert users == {"explore_command.py"}
+    assert users_of("gradio") == {"explore/app.py"}
+    assert users_of("starlette") == {"explore/serving.py"}
+    for module, user in {"app": "explore/serving.py", "serving": "explore_command.py"}.items():
+        users = {p.relative_to(ROOT).as_posix() for p in FILES if f"diffgeo.explore.{module}" in imported(p)}
+        assert users == {user}
 
 
 def test_only_figures_and_training_import_matplotlib():

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from diffgeo.explore.app import is_local
+from diffgeo.explore.serving import is_local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])

@@ -2,32 +2,26 @@
 
 Visitors share one queue, so that the model serves one at a time and the others see their place in line. What a visitor
 has lies in the server's memory until an hour after the last move; the files of uploads are removed as soon as they are
-read, and pictures go to the browser inside the page, not as files.
+read, and pictures go to the browser inside the page, not as files. :mod:`.serving` puts the page on the network.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
-import ipaddress
 import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read on import
 
 import gradio as gr
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diffgeo.directions import save_directions
 from diffgeo.errors import DataError, DiffgeoError
@@ -36,16 +30,12 @@ from diffgeo.explore.session import LIMIT, Choice, Explorer, Picture, Place, Rep
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
 
-__all__ = ["LOCAL", "is_local", "serving"]
+__all__ = ["Actions", "build", "theme"]
 
-LOCAL = "127.0.0.1"
 SHOWN = 8
 """Directions on the page at a time."""
 KEPT, LEFT = 3600, 300
 """Seconds for which what a visitor has is kept after the last move."""
-LEAVE = 60
-"""Seconds that a computation in hand is waited for at the end."""
-VISITORS = 32
 WAITING = 32
 
 _SOURCES: dict[Source, str] = {
@@ -95,7 +85,7 @@ def _worded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Show what a user can mend as a message on the page; the model is in one visitor's hands meanwhile."""
 
     @functools.wraps(function)
-    def wrapper(actions: _Actions, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(actions: Actions, *args: Any, **kwargs: Any) -> Any:
         try:
             with actions.busy:
                 return function(actions, *args, **kwargs)
@@ -107,7 +97,7 @@ def _worded(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def build(actions: _Actions) -> gr.Blocks:
+def build(actions: Actions) -> gr.Blocks:
     """The page for one model."""
     explorer = actions.explorer
     model, start, times = explorer.context.model, explorer.start, explorer.times
@@ -297,7 +287,7 @@ def _direction_cards() -> tuple[list[Any], list[Any], list[Any]]:
     return columns, cards, sliders
 
 
-class _Actions:
+class Actions:
     """What the components call; each method returns values for the components that it is wired to.
 
     Attributes:
@@ -476,103 +466,7 @@ def _file(name: str, kind: str, content: bytes) -> dict[str, str]:
     return {"name": name, "type": kind, "data": base64.b64encode(content).decode()}
 
 
-class _Headers:
-    """Adds headers by which the browser itself lets nothing in from elsewhere, and nothing out."""
-
-    POLICY = (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; "
-        "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-    )
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                more = {
-                    "Content-Security-Policy": self.POLICY,
-                    "X-Content-Type-Options": "nosniff",
-                    "Referrer-Policy": "no-referrer",
-                }
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *((k.lower().encode(), v.encode()) for k, v in more.items()),
-                ]
-            await send(message)
-
-        # a page elsewhere may not read what we answer, but without this it could send: to upload, say
-        headers = {key: value.decode("latin-1") for key, value in scope.get("headers", [])}
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get(b"host"):
-            await PlainTextResponse("requests from other pages are refused", 403)(scope, receive, send)
-            return
-        await self._app(scope, receive, with_headers)
-
-
-@contextmanager
-def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
-    """Serve the page while the block runs, and give its address; what visitors left is removed at the end.
-
-    Raises:
-        OSError: the port cannot be had.
-    """
-    middleware = [Middleware(_Headers)]
-    if is_local(host):  # another name in the request's Host is a page elsewhere that points its own name at us
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[host, LOCAL, "localhost"]))
-    with tempfile.TemporaryDirectory(prefix="diffgeo-explore-") as folder, _environment("GRADIO_TEMP_DIR", folder):
-        actions = _Actions(explorer)
-        demo = build(actions)
-        try:
-            _, url, _ = demo.launch(
-                server_name=host,
-                server_port=port,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                show_error=True,
-                inbrowser=False,
-                max_file_size=MAX_BYTES,
-                state_session_capacity=VISITORS,
-                enable_monitoring=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                footer_links=[],
-                app_kwargs={"middleware": middleware},
-                theme=_theme(),
-                css_paths=[Path(__file__).with_name("page.css")],
-            )
-            yield url
-        finally:
-            explorer.context.interruption.requested = True
-            demo.close(verbose=False)
-            actions.busy.acquire(timeout=LEAVE)  # torch does not bear the end of the process in mid-computation
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable while the block runs."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _theme() -> Any:
+def theme() -> Any:
     """Quiet colours, and the fonts of the visitor's own system: nothing is fetched."""
     return gr.themes.Base(
         primary_hue="blue",
