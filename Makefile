@@ -43,7 +43,7 @@ docs: $(READY) ## build the documentation into build/docs, warnings as errors
 docs-serve: $(READY) ## show the documentation at localhost:8000, rebuilt as you write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dirtyreload $(ARGS)
 
-check: lint typecheck test ## everything that CI checks
+check: lint typecheck docs test ## what CI checks, but for some slow tests
 
 format: $(READY) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .

@@ -34,20 +34,18 @@ ASSETS = ROOT / "src" / "diffgeo" / "assets"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave pages out of the navigation that are not there."""
-    config.nav = [entry for entry in map(_present, config.nav or []) if entry]
+    """Put the models' cards into the navigation."""
+    config.nav = [_with_cards(entry) for entry in config.nav or []]
     return config
 
 
-def _present(entry: Any) -> Any:
+def _with_cards(entry: Any) -> Any:
     (title, value), *_ = entry.items()
-    if value == "cards.md":
-        return {title: [value, *({folder.name: f"cards/{folder.name}.md"} for folder in _cards())]}
     if isinstance(value, list):
-        left = [part for part in map(_present, value) if part]
-        return {title: left} if left else None
-    there = value in MADE or (ROOT / "docs" / value).is_file() or (value == "tutorial.md" and NOTEBOOK.is_file())
-    return entry if there else None
+        return {title: [_with_cards(part) for part in value]}
+    if value != "cards.md":
+        return entry
+    return {title: [value, *({folder.name: f"cards/{folder.name}.md"} for folder in _cards())]}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -79,8 +79,8 @@ PLUGINS = {
 _plans: list[tuple[str, Plan]] | None = None
 """With ``--dry-run``, the plans of the jobs so far."""
 _planned_with: Speed | None = None
-_traceback: bool | None = None
-"""Whether the user asked for tracebacks, known before HYDRA_FULL_ERROR is set for Hydra's sake; None: ask it."""
+_traceback = False
+"""Whether the user asked for tracebacks: what HYDRA_FULL_ERROR said before it was set for Hydra's sake."""
 
 
 class SweepSummary(Callback):
@@ -126,7 +126,8 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         settings = typed(cfg)
         folder = Path(hydra_cfg.runtime.output_dir)
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
-        if named and not swept and "WANDB_SWEEP_ID" not in os.environ:  # W&B's agent starts runs one by one
+        # W&B's agent starts runs one by one; a job's page shows its own command, with what was swept
+        if named and not swept and "WANDB_SWEEP_ID" not in os.environ and not _says_what_is_swept(hydra_cfg):
             chosen = named[0].replace(" ", "=")
             raise ConfigError(f"{chosen} is a sweep of many runs; say diffgeo -m {chosen}")
         if swept and settings.tracking.group is None:
@@ -145,6 +146,13 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         from diffgeo.sweeping import objective
 
         return objective(scalars, settings.objective)
+
+
+def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:
+    """Whether the command line itself has a value for every key that the chosen sweep varies."""
+    said = {word.partition("=")[0].lstrip("+") for word in hydra_cfg.overrides.task}
+    swept = hydra_cfg.sweeper.get("params") or {}
+    return bool(swept) and said.issuperset(swept)
 
 
 def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) -> dict[str, dict[str, float]]:
@@ -182,7 +190,8 @@ def _dry_run(words: list[str]) -> Iterator[None]:
         return
     if any(word.startswith(("hydra/sweeper=", "search=")) for word in words):
         raise ConfigError("--dry-run lists the jobs of a grid; a search chooses its own, so leave it out")
-    words[:] = [word for word in words if word != "--dry-run" and not word.startswith(("hydra/launcher=", "hydra."))]
+    engine = ("--dry-run", "hydra/launcher=", "hydra.")
+    words[:] = [word for word in words if not word.startswith(engine) or word.startswith("hydra.searchpath=")]
     with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
         words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]
         _plans, _planned_with = [], None
@@ -196,6 +205,12 @@ def _dry_run(words: list[str]) -> Iterator[None]:
             _plans = _planned_with = None
 
 
+def heed_environment() -> None:
+    """Read whether the user wants tracebacks; once, where a command begins."""
+    global _traceback
+    _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
 def main() -> None:
     """Entry point of the console command."""
     with worded_errors():
@@ -206,8 +221,7 @@ def main() -> None:
     sys.argv[1:] = quoted_prompts(sys.argv[1:])
     if not is_first():
         sys.argv += _SILENT
-    global _traceback
-    _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    heed_environment()
     os.environ.setdefault("WANDB_SILENT", "true")
     register()
     # Hydra would print its own wording and exit; with this it raises, and the error is worded here
@@ -316,15 +330,11 @@ def worded_errors(
         raise SystemExit(1) from None
     except kinds as error:
         known = explain(error) if isinstance(error, EXPECTED) else None
-        if _wants_traceback() or (known is None and expected is not None):
+        if _traceback or (known is None and expected is not None):
             raise
         what, advice = _two_lines(known) if known else _unforeseen(error)
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code if known else 1) from None
-
-
-def _wants_traceback() -> bool:
-    return os.environ.get("HYDRA_FULL_ERROR") == "1" if _traceback is None else _traceback
 
 
 def _two_lines(error: DiffgeoError) -> tuple[str, str]:
@@ -340,7 +350,8 @@ def _unforeseen(error: Exception) -> tuple[str, str]:
     first = next(iter(str(error).splitlines()), "")
     return (
         f"{type(error).__name__}{': ' if first else ''}{first}{where}",
-        "this should have been worded better; HYDRA_FULL_ERROR=1 shows the traceback, which belongs into a bug report",
+        "this should have been worded better; its traceback is in the run's run.json, or say HYDRA_FULL_ERROR=1, and "
+        "belongs into a bug report",
     )
 
 

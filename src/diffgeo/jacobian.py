@@ -4,11 +4,12 @@ Let f map x (d numbers) to h (m numbers). The pullback metric of the latent spac
 eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the products
 
     J V   one Jacobian-vector product (jvp) per column,
-    Jᵀ U  one vector-Jacobian product (vjp) per column, reverse mode through **one** saved forward graph.
+    Jᵀ U  one vector-Jacobian product (vjp) per column, by reverse mode.
 
-J V has two roads to the same number. Forward mode costs about two runs of f. Reverse over reverse transposes twice:
-u ↦ Jᵀu is linear, so that its own vjp is J. Its graph holds a copy of f's for every column, which takes memory, and
-then a product costs no more than Jᵀ U: a half of forward mode, a fifth for one column (docs/performance.md).
+There are two roads to the same numbers. Where x is large and memory counts, **one** saved graph of f serves all columns
+of Jᵀ U, and J V goes by forward mode, about two runs of f. Where x is small, graphs hold a copy of f for every column,
+and nothing but torch's own kernels runs in a product; J V is then reverse over reverse: u ↦ Jᵀu is linear, so that its
+own vjp is J. That costs as much as Jᵀ U, a third of forward mode (docs/performance.md).
 
 A product with one column is a *pass*, the unit in which solvers are compared.
 
@@ -37,8 +38,9 @@ __all__ = ["JacobianOperator", "chunk_that_fits"]
 
 log = logging.getLogger(__name__)
 
-SMALL_X = 64 * 64 * 3
-"""Reverse over reverse serves points of at most so many numbers; beyond, its graphs' memory counts."""
+SMALL_X, MOST_COPIES = 64 * 64 * 3, 98_304
+"""Points of at most so many numbers have a copy of f for every column, of no more than so many numbers in all; beyond,
+the graphs' memory counts."""
 
 
 class JacobianOperator:
@@ -51,8 +53,9 @@ class JacobianOperator:
         chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding. It is halved,
             with a warning in the log, where the device has too little memory.
         on_pass: called with the number of columns after every chunk, to show progress.
-        forward: J V by forward mode (True) or by reverse over reverse (False), which needs f to be twice
-            differentiable; by the size of a point (:data:`SMALL_X`) when None.
+        forward: J V by forward mode and one graph for Jᵀ U (True), or a copy of f for every column and reverse over
+            reverse (False), which needs f to be twice differentiable and to bear ``torch.func.vmap``; by the size of a
+            point (:data:`SMALL_X`) when None, and forward where f does not bear it.
         compiled: products by compiled graphs (:mod:`diffgeo.compiled`); ``forward`` is then of no account.
         stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
 
@@ -85,9 +88,15 @@ class JacobianOperator:
         point = self.x.numel() // (len(x) if stacked else 1)
         self.forward = point > SMALL_X if forward is None else forward
         self.compiled, self.passes = compiled, 0
-        self._reversed: _Reversed | None = None
-        with _exact_arithmetic(), torch.set_grad_enabled(not compiled):  # compiled graphs run f themselves
-            h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
+        self._copies: _Copies | None = None
+        self._vjp: Callable[[Tensor], tuple[Tensor]] | None = None
+        self._insists = forward is not None
+        with _exact_arithmetic():
+            if self.forward and not compiled:
+                h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
+            else:
+                with torch.no_grad():
+                    h = f(self.x)
         self.h = h.detach()
 
     @property
@@ -109,7 +118,7 @@ class JacobianOperator:
         """
         if self.compiled:
             return self._columnwise(partial(compiled_product, self.f, "mv", self.x), v, self.x.shape, "J V")
-        return self._columnwise(self._pushed if self.forward else self._pushed_reversed, v, self.x.shape, "J V")
+        return self._columnwise(self._pushed if self.forward else self._pushed_by_copies, v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:
         """Jᵀ U, the pull-back of covectors.
@@ -125,8 +134,7 @@ class JacobianOperator:
         """
         if self.compiled:
             return self._columnwise(partial(compiled_product, self.f, "rmv", self.x), u, self.h.shape, "J^T U")
-        product = torch.func.vmap(lambda cotangent: self._vjp(cotangent)[0])
-        return self._columnwise(product, u, self.h.shape, "J^T U")
+        return self._columnwise(self._pulled if self.forward else self._pulled_by_copies, u, self.h.shape, "J^T U")
 
     def dense(self) -> Tensor:
         """J as a matrix, by the cheaper side: min(m, d) passes.
@@ -143,12 +151,37 @@ class JacobianOperator:
         image: Tensor = torch.func.vmap(lambda v: torch.func.jvp(self.f, (self.x,), (v,))[1])(tangents)
         return image
 
-    def _pushed_reversed(self, tangents: Tensor) -> Tensor:
-        k = len(tangents)
-        if self._reversed is None or not k <= self._reversed.width <= 2 * k:
-            self._reversed = None  # two of them at once might not fit
-            self._reversed = _Reversed(self.f, self.x, k)
-        return self._reversed(tangents)
+    def _pulled(self, cotangents: Tensor) -> Tensor:
+        if self._vjp is None:
+            _, self._vjp = torch.func.vjp(self.f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
+        vjp = self._vjp
+        image: Tensor = torch.func.vmap(lambda u: vjp(u)[0])(cotangents)
+        return image
+
+    def _pushed_by_copies(self, tangents: Tensor) -> Tensor:
+        found = self._by_copies(lambda: self._of_width(len(tangents)).pushed(tangents))
+        return self._pushed(tangents) if found is None else found
+
+    def _pulled_by_copies(self, cotangents: Tensor) -> Tensor:
+        found = self._by_copies(lambda: self._of_width(len(cotangents)).pulled(cotangents))
+        return self._pulled(cotangents) if found is None else found
+
+    def _by_copies(self, product: Callable[[], Tensor]) -> Tensor | None:
+        """The product; None, and forward from now on, where f bears no copies: it looks at x to decide, say."""
+        try:
+            return product()
+        except RuntimeError as error:
+            if self._insists or is_out_of_memory(error):
+                raise
+            log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
+        self.forward, self._copies = True, None
+        return None
+
+    def _of_width(self, k: int) -> _Copies:
+        if self._copies is None or not k <= self._copies.width <= 2 * k:
+            self._copies = None  # two of them at once might not fit
+            self._copies = _Copies(self.f, self.x, k)
+        return self._copies
 
     def _columnwise(
         self, products: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
@@ -157,11 +190,13 @@ class JacobianOperator:
             raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
         rows = columns.T.to(self.x).reshape(-1, *shape)
         chunks: list[Tensor] = []
-        done = 0
+        single = self.forward or self.compiled
+        done, copies = 0, self.chunk_size if single else max(1, MOST_COPIES // self.x.numel())
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
                 left = len(rows) - done
-                chunk = rows[done : done + ceil(left / ceil(left / self.chunk_size))]  # 50 by 32: 25 and 25
+                even = ceil(left / ceil(left / min(self.chunk_size, copies)))  # 50 by 32: 25 and 25
+                chunk = rows[done : done + even]
                 failed = ""
                 try:
                     chunks.append(products(chunk))
@@ -185,35 +220,51 @@ class JacobianOperator:
                 f"{self.x.device} has too little memory for one product with J ({why}); "
                 "take a smaller model, or another device"
             )
-        self.chunk_size, self._reversed = columns // 2, None
+        self.chunk_size, self._copies = columns // 2, None
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
         if self.x.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-class _Reversed:
-    """Products J V through the graph of u ↦ Jᵀu at copies of x, one for each column.
+class _Copies:
+    """Products through graphs of f at copies of x, one for each column; each graph is made when it is needed first.
 
     Args:
         f: the map.
         x: the point.
-        width: columns.
+        width: the most columns.
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, width: int) -> None:
-        self.width = width
-        with _exact_arithmetic(), torch.enable_grad(), transposable_layers():
-            copies = x.expand(width, *x.shape).clone().requires_grad_()
-            h = torch.func.vmap(f)(copies)
-            h = h + 0 * copies.sum()  # where f is constant, too, there is a graph
-            self._u = torch.zeros_like(h, requires_grad=True)  # any u does, the map is linear
-            (self._pulled,) = torch.autograd.grad(h, copies, self._u, create_graph=True)
+        self._f, self._x, self.width = f, x, width
+        self._pull: tuple[Tensor, Tensor] | None = None
+        self._push: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, tangents: Tensor) -> Tensor:
-        """J v for at most ``width`` tangents, shape (k, *x.shape) → (k, *h.shape)."""
-        k = len(tangents)
-        padded = torch.cat([tangents, tangents.new_zeros(self.width - k, *tangents.shape[1:])])
-        return torch.autograd.grad(self._pulled, self._u, padded, retain_graph=True)[0][:k]
+    def pulled(self, cotangents: Tensor) -> Tensor:
+        """Jᵀ u of at most ``width`` cotangents, shape (k, *h.shape) → (k, *x.shape)."""
+        if self._pull is None:
+            with _exact_arithmetic(), torch.enable_grad():
+                self._pull = self._run()
+        h, copies = self._pull
+        return torch.autograd.grad(h, copies, self._padded(cotangents), retain_graph=True)[0][: len(cotangents)]
+
+    def pushed(self, tangents: Tensor) -> Tensor:
+        """J v of at most ``width`` tangents, shape (k, *x.shape) → (k, *h.shape)."""
+        if self._push is None:
+            with _exact_arithmetic(), torch.enable_grad(), transposable_layers():
+                h, copies = self._run()
+                u = torch.zeros_like(h, requires_grad=True)  # any u does, the map is linear
+                self._push = torch.autograd.grad(h, copies, u, create_graph=True)[0], u
+        image, u = self._push
+        return torch.autograd.grad(image, u, self._padded(tangents), retain_graph=True)[0][: len(tangents)]
+
+    def _run(self) -> tuple[Tensor, Tensor]:
+        copies = self._x.expand(self.width, *self._x.shape).clone().requires_grad_()
+        h: Tensor = torch.func.vmap(self._f)(copies)
+        return (h if h.requires_grad else h + 0 * copies.sum()), copies  # where f is constant, too, there is a graph
+
+    def _padded(self, rows: Tensor) -> Tensor:
+        return torch.cat([rows, rows.new_zeros(self.width - len(rows), *rows.shape[1:])])
 
 
 def chunk_that_fits(
@@ -241,7 +292,8 @@ def chunk_that_fits(
         jacobian.mv(x.new_zeros(d, columns))
         jacobian.rmv(x.new_zeros(m, columns))
 
-    return most_that_fits(take, max_bytes, most, what="one column of J")
+    what = f"one column of J at {len(x)} points (svd.points)" if stacked else "one column of J"
+    return most_that_fits(take, max_bytes, most, what=what)
 
 
 @contextmanager

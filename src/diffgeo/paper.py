@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from diffgeo.config import Config, check, config_folder, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
@@ -209,7 +209,7 @@ def _leave_words(folder: Path, name: str, work: Plan) -> None:
     """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
     path = folder / ".hydra" / "overrides.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(yaml.safe_dump([f"experiment={name}", f"scale={work.scale}", *work.overrides]))
+    OmegaConf.save(OmegaConf.create([f"experiment={name}", f"scale={work.scale}", *work.overrides]), path)
 
 
 def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], dict[Path, Config]]:

@@ -12,6 +12,7 @@ import logging
 import platform
 import subprocess
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ from diffgeo.config import (
     check,
     instance,
 )
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, DiffgeoError
 from diffgeo.finishing import assist, finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
@@ -252,6 +253,8 @@ class _Manifest:
         self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
         if error is not None:
             self.facts["error"] = None if stopped else str(error)
+            if not isinstance(error, DiffgeoError | KeyboardInterrupt):
+                self.facts["traceback"] = "".join(traceback.format_exception(error))
         self._write()
         _draw_page(self._folder, tracker)
 

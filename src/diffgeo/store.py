@@ -245,7 +245,7 @@ class Store:
         damaged = []
         for entry in self.entries():
             try:
-                self._sound(entry.path)
+                self.hits += self._sound(entry.path) is not None
             except _DamagedError:
                 damaged.append(entry.path)
         return damaged

@@ -83,10 +83,12 @@ def _ls(store: Store) -> int:
 
 
 def _verify(store: Store) -> int:
+    count = sum(1 for _ in store.entries())
     damaged = store.verify()
     for path in damaged:
         print(f"damaged, removed: {path}")
-    print(f"{store.hits} sound, {len(damaged)} damaged")
+    unread = max(0, count - store.hits - len(damaged))
+    print(f"{store.hits} sound, {len(damaged)} damaged" + (f", {unread} cannot be read" if unread else ""))
     return DAMAGED if damaged else 0
 
 

@@ -7,7 +7,6 @@ started once more, and finds in the store what it had finished.
 
 from __future__ import annotations
 
-import _thread
 import json
 import logging
 import logging.config
@@ -113,13 +112,14 @@ def _end_with_worker() -> None:
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):  # not through a buffer, whose lock Python needs when it ends
             pass
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from waiting, too
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def _answer(folder: Path) -> None:
     """What the child does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     _end_with_worker()
     work, arguments = pickle.loads((folder / QUESTION).read_bytes())
     try:

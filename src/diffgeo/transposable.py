@@ -42,16 +42,16 @@ class transposable_layers(TorchFunctionMode):  # noqa: N801  # a context manager
 
 
 def _group_norm(
-    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    y: Tensor = _Normalise.apply(x, num_groups, eps)[0]
+    y: Tensor = _Normalise.apply(input, num_groups, eps)[0]
     if weight is not None:
-        y = y * weight.reshape(-1, *[1] * (x.ndim - 2))
-    return y if bias is None else y + bias.reshape(-1, *[1] * (x.ndim - 2))
+        y = y * weight.reshape(-1, *[1] * (input.ndim - 2))
+    return y if bias is None else y + bias.reshape(-1, *[1] * (input.ndim - 2))
 
 
 def _conv2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Pair = 1,
@@ -59,10 +59,10 @@ def _conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    if isinstance(padding, str) or x.ndim != 4:
-        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    if isinstance(padding, str) or input.ndim != 4:
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     how = (_pair(stride), _pair(padding), _pair(dilation), False, [0, 0], groups)
-    y: Tensor = _Convolve.apply(x, weight, how)
+    y: Tensor = _Convolve.apply(input, weight, how)
     return y if bias is None else y + bias.reshape(-1, 1, 1)
 
 

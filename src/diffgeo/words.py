@@ -145,6 +145,7 @@ class Command:
         """
         words = sys.argv[1:] if words is None else words
         code = None
+        cli.heed_environment()
         with cli.worded_errors():
             if {"--help", "-h"} & set(words) or not (words or self.bare):
                 print(self.help(), end="")

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
 from dataclasses import dataclass
@@ -18,6 +19,24 @@ from torch import nn
 
 from diffgeo import cli
 from diffgeo.errors import ConvergenceWarning
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser; skipped where none is installed, unless DIFFGEO_NEEDS_BROWSER=1 says that there must be."""
+    absent = pytest.fail if os.environ.get("DIFFGEO_NEEDS_BROWSER") == "1" else pytest.skip
+    where = os.environ.get("DIFFGEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if where is None:
+        absent("no chromium is installed: apt-get install chromium, or set DIFFGEO_CHROMIUM")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright is not installed: pip install 'diffgeo[dev]'")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=where, args=arguments)
+        yield browser
+        browser.close()
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,21 @@ def test_it_lists_every_job_of_a_grid(command, tiny_settings, alone):
     assert list(alone.iterdir()) == []
 
 
+def test_it_reads_settings_that_lie_elsewhere(command, tiny_settings, alone):
+    (alone / "mine" / "metric").mkdir(parents=True)
+    (alone / "mine" / "metric" / "own.yaml").write_text("defaults: [auto]\n")
+    words = [f"hydra.searchpath=[file://{alone}/mine]", "metric=own", "study=[spectrum]"]
+    outcome = command("--dry-run", *plain(tiny_settings), *words)
+    assert outcome.code == 0, outcome.err
+    assert "1 × 3 of mid" in outcome.out
+
+
+def test_it_says_what_it_does_not_price(command, tiny_settings, alone):
+    outcome = command("--dry-run", *plain(tiny_settings), "study=[spectrum]", "svd.points=2", "max_memory=1")
+    assert outcome.code == 0, outcome.err
+    assert "Not in the time, which is that of passes without it: svd.points=2" in outcome.out
+
+
 def test_it_knows_what_the_store_holds(command, tiny_run, tiny_settings, alone, tmp_path):
     own = [f"store.path={tmp_path / 'store'}", "study=[spectrum]"]
     assert tiny_run(*own).code == 0

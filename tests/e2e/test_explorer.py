@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shlex
-import shutil
 import socket
 import sys
 import threading
@@ -25,8 +24,6 @@ from diffgeo.explore.commands import with_defaults
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.studies import Context
 
-CHROMIUM = os.environ.get("DIFFGEO_CHROMIUM", "/usr/bin/chromium")
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SHOTS = Path(__file__).parents[2] / "outputs" / "screenshots"
 AFTER = ".dg-figures figure:nth-child(2) img"
 WAIT = 90_000
@@ -53,24 +50,13 @@ def address(explorer):
     assert not folder.exists(), "nothing of the visitors stays"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not Path(CHROMIUM).exists() and shutil.which(CHROMIUM) is None:
-        pytest.skip(f"no browser at {CHROMIUM}: install Debian's chromium, or set DIFFGEO_CHROMIUM")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(browser, address):
+def visit(chromium, address):
     """``visit(**context)``: a page of a new visitor; afterwards no console error, no request elsewhere."""
     problems, contexts = [], []
 
     def open_page(*, ready=True, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(WAIT)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ import yaml
 
 from diffgeo import gathering
 from diffgeo.errors import ConfigError, WorkerError
+from diffgeo.report.page.reading import read_run
 
 
 def sweep(command, tiny_settings, folder, *words):
@@ -140,6 +142,19 @@ def test_a_launcher_that_is_not_installed_names_its_extra(command):
     outcome = command("-m", "hydra/launcher=ray", "seed=0,1")
     if outcome.code:
         outcome.assert_failed(ConfigError.exit_code, "hydra/launcher/ray is not installed", "diffgeo[ray]")
+
+
+def test_the_page_of_a_grids_job_shows_a_command_that_can_be_typed(command, tiny_settings, tmp_path):
+    words = [w for w in tiny_settings if not w.startswith(("svd.rank=", "study=", "hydra.run.dir="))]
+    words += ["study=[spectrum]", "svd=golub_kahan"]
+    sweep = command("-m", "grid=rank", "svd.rank=2,3", *words, f"hydra.sweep.dir={tmp_path}/sweep", folder=tmp_path)
+    assert sweep.code == 0, sweep.err
+    name, *own = shlex.split(read_run(tmp_path / "sweep" / "1").command)
+    assert {name, "grid=rank", "svd.rank=3"} <= {"diffgeo", *own}
+    again = command(*own, f"hydra.run.dir={tmp_path}/again", folder=tmp_path / "again")
+    assert again.code == 0, again.err
+    first, second = (tmp_path / one / "tables" / "spectrum.parquet" for one in ("sweep/1", "again"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize("choice", ["grid=rank", "search=precision"])

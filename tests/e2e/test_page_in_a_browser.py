@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import re
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,7 @@ from torch import nn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.jit, about itself
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "outputs" / "screenshots"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 STUDIES = "discovery,spectrum,frequency,global_consistency,curvedness,tangent_distance,ablation,disentanglement"
 
 
@@ -65,17 +62,6 @@ class Opened:
         assert self.said == []
         assert [url for url in self.asked if not url.startswith(("file:", "data:", "blob:"))] == []
         assert len([url for url in self.asked if url.startswith("file:")]) == 1, "one file and nothing beside it"
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +285,10 @@ def test_whole_tables_open_on_demand(desk, run):
     details.get_by_role("button", name="Copy CSV").click()
     page.locator("#toast.shown").wait_for()
     copied = pd.read_csv(io.StringIO(page.evaluate("navigator.clipboard.readText()")))
-    np.testing.assert_allclose(copied["effective_dimension"], stored["effective_dimension"], atol=1e-6)
+    for column in stored.select_dtypes("number"):
+        if column in copied:
+            np.testing.assert_allclose(copied[column], stored[column], rtol=1e-12)
+    assert copied["residual"].between(0, 1e-3, inclusive="neither").all() if "residual" in copied else True
 
 
 def test_a_timestep_is_picked_for_the_rescoring_matrix(desk, run):

@@ -1,6 +1,7 @@
 """The worked examples of docs/extending.md do what the page says: each is added as the page tells, and used."""
 
 import importlib.util
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -49,6 +50,14 @@ def settings(monkeypatch, tmp_path, tiny_pipeline):
 
     yield make
     GlobalHydra.instance().clear()
+
+
+def test_the_first_steps_end_in_three_pictures(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    left = runpy.run_path(str(EXAMPLES / "first_steps.py"))
+    assert left["pictures"].shape == (3, 3, 32, 32)
+    assert left["basis"].certificate.converged
+    assert not torch.equal(left["pictures"][0], left["pictures"][2])
 
 
 def test_the_solver_finds_what_the_dense_one_finds():

@@ -17,6 +17,7 @@ ORDER = [
     "memory",
     "feature_map",
     "compiled",
+    "transposable",
     "jacobian",
     "svd",
     "geometry",
@@ -53,7 +54,7 @@ ORDER = [
     "__init__",  # imports lazily, for type checkers only
 ]
 
-FIELDS = ["noise_schedule", "memory", "feature_map", "compiled", "jacobian", "svd", "geometry", "editing"]
+FIELDS = ORDER[ORDER.index("noise_schedule") : ORDER.index("data")]
 NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

@@ -75,8 +75,8 @@ def test_equations_become_mathml_or_an_error(hooks):
         hooks.on_page_content(r'<span class="arithmatex">\(\arg x\)</span>', None, None, None)
 
 
-def test_pages_that_are_not_there_leave_the_navigation(hooks):
-    assert hooks._present({"Start": [{"None": "no_such_page.md"}, {"Models": "models.md"}]}) == {
-        "Start": [{"Models": "models.md"}]
-    }
-    assert hooks._present({"None": [{"None": "no_such_page.md"}]}) is None
+def test_the_navigation_has_every_card(hooks):
+    (entry,) = hooks._with_cards({"Models": [{"Cards": "cards.md"}]})["Models"]
+    assert entry["Cards"][0] == "cards.md"
+    assert {"factor_faces": "cards/factor_faces.md"} in entry["Cards"]
+    assert hooks._with_cards({"None": "no_such_page.md"}) == {"None": "no_such_page.md"}, "the strict build names it"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.jacobian import SMALL_X, JacobianOperator
+from diffgeo.jacobian import MOST_COPIES, SMALL_X, JacobianOperator
 
 F64 = torch.float64
 
@@ -69,7 +69,7 @@ def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool, f
 def roads(monkeypatch):
     """Which ways J V goes, appended at every chunk."""
     taken = []
-    for road in ("_pushed", "_pushed_reversed"):
+    for road in ("_pushed", "_pushed_by_copies"):
         original = getattr(JacobianOperator, road)
         monkeypatch.setattr(
             JacobianOperator, road, lambda *args, road=road, original=original: taken.append(road) or original(*args)
@@ -81,9 +81,9 @@ def test_small_points_go_reversed_and_large_ones_forward(monkeypatch):
     taken = roads(monkeypatch)
     small, large = torch.ones(8), torch.ones(SMALL_X + 1)
     assert torch.equal(JacobianOperator(torch.square, small).mv(torch.eye(8)), 2 * torch.eye(8))
-    assert taken == ["_pushed_reversed"]
+    assert taken == ["_pushed_by_copies"]
     assert torch.equal(JacobianOperator(torch.square, large).mv(large[:, None]), 2 * large[:, None])
-    assert taken == ["_pushed_reversed", "_pushed"]
+    assert taken == ["_pushed_by_copies", "_pushed"]
 
 
 def test_several_small_points_are_small(monkeypatch):
@@ -91,7 +91,7 @@ def test_several_small_points_are_small(monkeypatch):
     points = torch.ones(3, 1, 1, SMALL_X)
     columns = torch.ones(points.numel(), 1)
     assert torch.equal(JacobianOperator(torch.square, points, stacked=True).mv(columns), 2 * columns)
-    assert taken == ["_pushed_reversed"]
+    assert taken == ["_pushed_by_copies"]
 
 
 @pytest.mark.parametrize("columns", [5, 4, 3, 2, 9])
@@ -101,8 +101,31 @@ def test_a_graph_serves_blocks_of_nearly_its_width(tiny_model64, x64, columns):
     whole = JacobianOperator(tiny_model64.feature_map(300), x64, forward=True).mv(v)
     jacobian.mv(v[:, :5])
     torch.testing.assert_close(jacobian.mv(v[:, :columns]), whole[:, :columns], rtol=1e-11, atol=1e-13)
-    assert jacobian._reversed.width == (columns if columns in (2, 9) else 5)
-    assert jacobian.passes == 5 + columns
+    u = torch.randn(len(whole), columns, generator=torch.Generator().manual_seed(4), dtype=F64)
+    pulled = JacobianOperator(tiny_model64.feature_map(300), x64, forward=True).rmv(u)
+    torch.testing.assert_close(jacobian.rmv(u), pulled, rtol=1e-11, atol=1e-13)
+    assert jacobian._copies.width == (columns if columns in (2, 9) else 5)
+    assert jacobian.passes == 5 + 2 * columns
+
+
+def test_maps_that_look_at_x_go_forward_by_themselves():
+    def folded(x):
+        return x if x.sum() > 0 else -x
+
+    jacobian = JacobianOperator(folded, -torch.ones(5))
+    assert torch.equal(jacobian.mv(torch.eye(5)), -torch.eye(5))
+    assert torch.equal(jacobian.rmv(torch.eye(5)), -torch.eye(5))
+    assert jacobian.forward
+    assert jacobian.passes == 10
+    with pytest.raises(RuntimeError, match="vmap"):
+        JacobianOperator(folded, -torch.ones(5), forward=False).mv(torch.eye(5))
+
+
+def test_copies_are_bounded_whatever_the_chunk():
+    seen = []
+    jacobian = JacobianOperator(torch.square, torch.ones(MOST_COPIES // 8), chunk_size=32, on_pass=seen.append)
+    jacobian.mv(torch.ones(MOST_COPIES // 8, 20))
+    assert seen == [7, 7, 6]
 
 
 def test_chunks_are_of_nearly_one_size():

@@ -289,7 +289,7 @@ def test_discovery_counts_labels_and_averages_samples():
     tables = discovery_tables()
     tables["discovery"].loc[0, "label"] = "no attribute"
     found = told(tables)["discovery"]
-    assert found.headline == "7 of 8 unlabelled directions change an attribute that can be named."
+    assert found.headline == "7 of 8 unlabelled directions change a predicted attribute by 0.15 or more."
     assert interval(*mean_interval([0.5, 0.6])) in found.detail
     assert "n = 2" in found.detail
 
@@ -440,6 +440,16 @@ def test_the_page_is_whole_named_and_needs_no_network(folder):
     assert all(b - a <= 1 for a, b in zip(found.levels, found.levels[1:], strict=False)), "no level is jumped over"
     assert all(url.startswith(("data:", "#")) for url in found.urls)
     assert "default-src 'none'" in text
+
+
+def test_a_study_of_ones_own_has_a_section_with_its_tables(tmp_path):
+    tables = discovery_tables() | {"my_study": pd.DataFrame({"sample": [0, 1], "tiny": [1.2345678901234e-9, None]})}
+    folder = write_folder(tmp_path / "run", tables, studies=["discovery", "my_study"])
+    *_, own = sections(read_run(folder), [])
+    assert (own.title, own.note) == ("My study", "")
+    (raw,) = own.raw
+    assert raw.data["rows"] == [[0, 1.2345678901234e-9], [1, None]]
+    assert "My study" in render(read_run(folder))
 
 
 def test_the_command_survives_a_shell(tmp_path):

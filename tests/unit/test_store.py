@@ -98,6 +98,7 @@ def test_verify_uses_nothing_and_removes_only_what_is_damaged(store, monkeypatch
     old, other = stored_files(store)
     os.utime(old, (1000, 1000))
     assert store.verify() == []
+    assert store.hits == 2
     assert old.stat().st_mtime == 1000
     load = "diffgeo.store._load"
     monkeypatch.setattr(load, mock.Mock(side_effect=PermissionError(13, "Permission denied")))

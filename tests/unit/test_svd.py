@@ -451,3 +451,9 @@ def test_residuals_that_rise_or_are_no_numbers_are_looked_at_again():
     while not patience.due():
         pass
     assert patience.met(0.0)
+
+
+def test_the_zero_map_takes_no_more_passes_than_it_must():
+    basis = decompose(operator_of(torch.zeros(400, 300, dtype=F64)), 3, block_size=4)
+    assert basis.certificate.converged
+    assert basis.certificate.passes <= 16

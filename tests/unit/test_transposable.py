@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import grad, gradcheck, gradgradcheck
 
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.transposable import transposable_layers
 
 F64 = torch.float64
@@ -71,6 +72,25 @@ def test_copies_of_a_point_are_apart(layer, shape):
     apart = torch.stack([layer(one) for one in x])
     torch.testing.assert_close(together, apart, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(sideways, apart, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("layer", "shape"), list(layers()))
+@pytest.mark.parametrize("last", [False, True])
+def test_jacobians_of_copies_are_those_of_forward_mode(layer, shape, last):
+    """As :mod:`diffgeo.jacobian` uses them; with channels last in memory, too, as attention leaves them."""
+    if last and len(shape) != 4:
+        pytest.skip("only pictures have channels last")
+
+    def f(x):
+        laid = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if last else x
+        return layer(laid).tanh()
+
+    x = randn(*shape, seed=7)
+    copies, dense = JacobianOperator(f, x, stacked=True, forward=False), torch.autograd.functional.jacobian(f, x)
+    dense = dense.reshape(copies.shape)
+    v, u = (randn(n, 3, seed=8) for n in (copies.shape[1], copies.shape[0]))
+    torch.testing.assert_close(copies.mv(v), dense @ v, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(copies.rmv(u), dense.T @ u, rtol=1e-9, atol=1e-11)
 
 
 def test_a_convolution_may_be_differentiated_twice_in_earnest():

@@ -102,15 +102,18 @@ def card(found: Card, shared: bool) -> str:
 
 
 def _spoken(edited: EditedPicture) -> str:
-    """The changes that are worth a word, the largest first."""
+    """The changes that are worth a word, the largest first; nothing where there is no predictor."""
+    if not edited.attributes:
+        return ""
     pairs = sorted(zip(edited.attributes, edited.changes.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
     said = [f"{readable(name)} {value:+.2f}".replace("-", "−") for name, value in pairs if abs(value) >= 0.05]
     return ", ".join(said[:4]) or "nothing that the predictor sees changes"
 
 
 def _figure(image: Image.Image, name: str, about: str, spoken: str = "") -> str:
+    said = "; ".join(part for part in (about, spoken) if part)
     return (
-        f"<figure>{_image(image, f'{name}: {spoken or about}')}<figcaption><b>{name}</b>"
+        f"<figure>{_image(image, f'{name}: {said}')}<figcaption><b>{name}</b>"
         f'<span class="dg-quiet">{escape(about)}</span></figcaption></figure>'
     )
 

@@ -366,7 +366,7 @@ class Context:
             "seed": self.cfg.seed,
             **options,
         }
-        joined = len(xs) > 1 and settings["share"] is None and rough is None
+        joined = len(xs) > 1 and settings["share"] is None and rough is None and svd.solver == "golub_kahan"
         settings["chunk_size"] = self.chunk_size(f, name, torch.stack(list(xs)) if joined else xs[0])
         if getattr(svd, "probe", False):
             settings["block_size"] = self._probed_block_size(f, name, xs[0], settings)
@@ -402,7 +402,7 @@ class Context:
         key = ("columns", most, points, *(str(value) for k, value in name.items() if k != "t"))
         if key not in self._fitting:
             each = chunk_that_fits(f, x, bound * 1e9, max(1, most // points), stacked=points > 1)
-            self._fitting[key] = points * each
+            self._fitting[key] = min(points * each, max(most, points))
             log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
         return self._fitting[key]
 

@@ -178,7 +178,7 @@ def _edit(
         change = predicted[:, -1] - predicted[:, 0]
         for k, label in enumerate(label_change(names, c) for c in change):
             where = {"direction": k, "held_out": sample.index, "name": sample.name, "share": share[k].item()}
-            drawn = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
+            drawn: Row = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
             drawn |= {"gamma": gammas[-1].item(), "label": label}
             deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
             rows.append({**where, **drawn, **deltas})

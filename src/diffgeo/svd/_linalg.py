@@ -54,6 +54,9 @@ class Columns:
 def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split W = Q C + W⊥ R with orthonormal [Q, W⊥], by block Gram–Schmidt done twice.
 
+    Once would not do even where most of W lies outside span Q: an error of q is then passed on to the new columns,
+    magnified, and so from block to block.
+
     Args:
         w: new columns, shape (rows, b).
         q: orthonormal columns, shape (rows, k), k + b ≤ rows.
@@ -69,7 +72,6 @@ def orthonormalise(w: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if bool(empty.any()):
         rest[empty] = random_block(len(w), int(empty.sum()), w, seed=q.shape[1]).T
     new, r = torch.linalg.qr(rest.T)
-    # where little was left, `new` is noise that still leans on q: clean it once more
     again = new.T @ old.T
     new, r2 = torch.linalg.qr(new - (again @ old).T)
     r[:, empty] = 0

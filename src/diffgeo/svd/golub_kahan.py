@@ -161,15 +161,17 @@ def golub_kahan_routine(
         following, dd, s_block = orthonormalise(back.double(), p.matrix)
         e = torch.cat([_pad(e, p.count - len(e)), dd.cpu()], dim=1)
         s_block = s_block.cpu()
+        full = max(p.count, q.count) + 2 * following.shape[1] > min(m, d)  # the next block would fill the space
         last = spent + 2 * following.shape[1] > budget
-        if len(b) >= rank and (patience.due() or last):
+        if len(b) >= rank and (patience.due() or last or full):
             y, s, zh = torch.linalg.svd(b)
             z = zh.T
             left = (b @ z - y * s).norm(dim=0)[:rank]
             inside = (e @ y - z * s).norm(dim=0)[:rank]
             outside = (s_block @ y[-s_block.shape[1] :]).norm(dim=0)[:rank]
             right = (inside.square() + outside.square()).sqrt()
-            if last or patience.met((torch.maximum(left, right).max() / s[0]).item()):
+            worst = torch.maximum(left, right).max().item()
+            if last or patience.met(worst / s[0].item() if worst else 0.0):
                 break
         # the rows of E that belong to the next right block are known now: Jᵀ Q_j has the part S in it
         e = _pad(e, len(s_block))

@@ -56,7 +56,7 @@ def _global_edits(result: Result) -> dict[str, Figure]:
     for t_frac in edits["t_frac"].unique():
         part = edits[edits["t_frac"] == t_frac]
         rows = [
-            [pictures[frame + j] for frame in of.sort_values("direction")["frame"] for j in range(3)]
+            [pictures[row.frame + j] for row in of.sort_values("direction").itertuples() for j in _ends(row.frames)]
             for _, of in part.groupby("held_out", sort=False)
         ]
         top = [
@@ -71,6 +71,11 @@ def _global_edits(result: Result) -> dict[str, Figure]:
             top=top,
         )
     return figures
+
+
+def _ends(frames: int) -> tuple[int, int, int]:
+    """Places of −γ, 0 and +γ among a traversal's frames."""
+    return 0, frames // 2, frames - 1
 
 
 PATH_LABELS = {

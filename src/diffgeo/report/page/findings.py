@@ -122,7 +122,7 @@ def _discovery(run: Run) -> Iterator[Finding]:
         bases = table.drop_duplicates(["sample", "t"])
         yield Finding(
             "discovery",
-            f"{int(bases['converged'].sum())} of {counted(len(bases), 'basis').replace('basiss', 'bases')} converged.",
+            f"{int(bases['converged'].sum())} of {len(bases)} bases converged.",
             f"{counted(int(table['rank'].max()), 'direction')} each, {samples}; the largest residual is "
             f"{number(table[['residual_left', 'residual_right']].to_numpy().max())}.",
         )
@@ -134,7 +134,7 @@ def _discovery(run: Run) -> Iterator[Finding]:
     per_sample = top[deltas].abs().max(axis=1).groupby(top["sample"]).mean()
     yield Finding(
         "discovery",
-        f"{named} of {counted(len(moved), 'unlabelled direction')} change an attribute that can be named.",
+        f"{named} of {counted(len(moved), 'unlabelled direction')} change a predicted attribute by 0.15 or more.",
         f"At {timestep(first)} the one that moves most changes by {_mean(per_sample)} from −γ to +γ; unedited pictures "
         f"score about −1 to 1 (n = {len(per_sample)}).",
     )
@@ -252,9 +252,11 @@ def _curvedness(run: Run) -> Iterator[Finding]:
     parts = [f"{named[path]} {_mean(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
     pairs = rows["pair"].nunique()
     where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', no interval' * (pairs == 1)}"
+    few = f"On {counted(pairs, 'pair')}, too few to rank paths, the tangent space"
+    start = few if pairs < FEWEST else "The tangent space"
     yield Finding(
         "curvedness",
-        f"The tangent space turns least along {named[means.index[0]]}, most along {named[means.index[-1]]}.",
+        f"{start} turns least along {named[means.index[0]]}, most along {named[means.index[-1]]}.",
         f"Semantic length in rad: {', '.join(parts)} ({where}).",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -91,6 +90,7 @@ class Section:
 def sections(run: Run, found: Sequence[Finding]) -> list[Section]:
     """A section for every study that the run was asked for, with its findings; one without rows says so."""
     known = [study for study in TITLES if study in run.studies]
+    known += [study for study in run.studies if study not in TITLES]  # somebody's own
     return [_drawn(run, study, [f for f in found if f.study == study]) for study in known]
 
 
@@ -101,19 +101,19 @@ def _drawn(run: Run, study: str, found: list[Finding]) -> Section:
     except Exception as error:  # one study's tables must not cost the others their page
         log.warning("%s: the section %s could not be drawn", run.folder, study, exc_info=True)
         note = f"This section could not be drawn from tables/{study}.parquet ({type(error).__name__}: {error})."
-        return Section(study, *TITLES[study], found, note)
+        return Section(study, *_title(study), found, note)
 
 
 def _section(run: Run, study: str, found: list[Finding]) -> Section:
-    title, question = TITLES[study]
+    title, question = _title(study)
     section = Section(study, title, question, found)
     if run.table(study) is None:
         reason = {"failed": "the run failed", "interrupted": "the run was interrupted"}.get(run.status)
         why = f", because {reason} before it" if reason else "; the log says why it was left out"
         section.note = f"This study left no rows{why}."
         return section
-    section.charts = CHARTS[study](run)
-    section.tables = _SUMMARIES[study](run)
+    section.charts = CHARTS[study](run) if study in CHARTS else ()
+    section.tables = _SUMMARIES[study](run) if study in _SUMMARIES else ()
     section.raw = [_raw(stem, table) for stem, table in run.tables.items() if _belongs(stem, study) and len(table)]
     if study == "discovery":
         section.viewer = _traversal_viewer(run)
@@ -126,6 +126,11 @@ def _section(run: Run, study: str, found: list[Finding]) -> Section:
     return section
 
 
+def _title(study: str) -> tuple[str, str]:
+    own = name(study)
+    return TITLES.get(study, (own[:1].upper() + own[1:], "A study that the page has no charts for: its tables, whole."))
+
+
 def _belongs(stem: str, study: str) -> bool:
     return stem == study or stem.startswith(f"{study}_")
 
@@ -134,10 +139,18 @@ def _raw(stem: str, table: pd.DataFrame) -> Raw:
     shown = table.drop(columns=[c for c in PROVENANCE if c in table.columns])
     most = max(10, _RAW_CELLS // max(1, shown.shape[1]))
     part = shown.head(most)
-    rows = json.loads(part.to_json(orient="values", double_precision=6, force_ascii=False))
+    rows = [[_plain(value) for value in row] for row in part.astype(object).to_numpy().tolist()]
     which = f"all {counted(len(table), 'row')}" if len(part) == len(table) else f"the first {most} of {len(table)} rows"
-    data = {"columns": list(shown.columns), "rows": rows, "note": f"tables/{stem}.csv, {which}"}
+    name = stem if len(part) == len(table) else f"{stem}-first-{most}"
+    data = {"columns": list(shown.columns), "rows": rows, "note": f"tables/{stem}.csv, {which}", "name": name}
     return Raw(stem, f"tables/{stem}.csv", data)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it, with all digits; None for what is missing."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
 def _traversal_viewer(run: Run) -> Viewer | None:

@@ -34,7 +34,7 @@ __all__ = [
 
 Pictures = np.ndarray[Any, Any]
 
-BUDGET = 4_000_000
+BUDGET = 5_000_000
 """Bytes of all embedded pictures of traversals, before base64 adds a third: with Plotly's 5 MB below 15 MB in all."""
 SMALL = 64
 """Longest side in pixels of pictures that are kept exactly where there are few, and shown with sharp pixels."""
@@ -58,8 +58,7 @@ class Quality:
 _QUALITIES = (
     Quality(),
     Quality(lossless=False),
-    Quality(lossless=False, side=128),
-    Quality(lossless=False, side=SMALL),
+    *(Quality(lossless=False, side=side) for side in (384, 256, 192, 128, SMALL)),
 )
 _TRIED = 6
 """Strips that are encoded to foresee the size of all."""

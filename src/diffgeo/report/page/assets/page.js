@@ -172,7 +172,7 @@
     const rows = `${table.tBodies[0].rows.length} rows`;
     if (button.dataset.copy === "csv") copy(toCSV(table), `Copied ${rows} as CSV`);
     if (button.dataset.copy === "latex") copy(toLaTeX(table), `Copied ${rows} as LaTeX`);
-    if (button.dataset.copy === "save") save(toCSV(table), `${block.id.replace(/^table-/, "")}.csv`);
+    if (button.dataset.copy === "save") save(toCSV(table), `${block.dataset.name ?? block.id.replace(/^table-/, "")}.csv`);
   });
 
   /* whole tables are built when they are opened */
@@ -188,7 +188,7 @@
   for (const details of document.querySelectorAll("details.raw")) {
     details.addEventListener("toggle", () => {
       if (!details.open || details.querySelector("table")) return;
-      const { columns, rows, note } = data(details.querySelector("script"));
+      const { columns, rows, note, name } = data(details.querySelector("script"));
       const id = details.dataset.table;
       const number = columns.map((_, i) => rows.some((row) => typeof row[i] === "number"));
       const cls = (i) => number[i] && "num";
@@ -197,7 +197,7 @@
       const body = rows.map((row) => el("tr", {}, ...row.map((value, i) =>
         el("td", { class: cls(i), "data-sort": value ?? "", "data-csv": csv(value) }, shown(value)))));
       const tool = (kind, text) => el("button", { type: "button", "data-copy": kind }, text);
-      details.append(el("div", { class: "table-block", id: `table-${id}` },
+      details.append(el("div", { class: "table-block", id: `table-${id}`, "data-name": name },
         el("div", { class: "table-head" }, el("h3", { id: `${id}-caption` }, note),
           el("div", { class: "tools", role: "group", "aria-label": `Copy: ${note}` },
             tool("csv", "Copy CSV"), tool("latex", "Copy LaTeX"), tool("save", "Save CSV"))),
