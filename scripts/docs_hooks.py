@@ -25,6 +25,9 @@ from mkdocs.structure.pages import Page
 
 from diffgeo.config import documentation as schemas_say
 from diffgeo.config import schemas, studies
+from diffgeo.training.diffusion import DiffusionTraining
+from diffgeo.training.predictor import PredictorTraining
+from diffgeo.training.text_to_image import TextToImageTraining
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
@@ -219,6 +222,10 @@ def _settings() -> str:
             lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
     lines += ["", "## experiment", "", "A table or figure of a paper as one choice: see [the papers](papers.md).", ""]
     lines += _choices("experiment")
+    lines += ["", "## training", "", "Of `scripts/train.py` (`conf/train.yaml`), which made the shipped models.", ""]
+    lines += _choices("training")
+    for schema in (DiffusionTraining, TextToImageTraining, PredictorTraining):
+        lines += ["", f"### {schema.__name__}", "", *_table(schema, "training.")]
     return "\n".join(lines) + "\n"
 
 

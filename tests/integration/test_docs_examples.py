@@ -108,6 +108,7 @@ def test_the_study_runs_with_its_figure(greyness, settings, tmp_path):
     assert table["greyness"].between(0, 1).all()
     assert scalars["greyness/t_1"] == pytest.approx(table.loc[table["t_frac"] == 1, "greyness"].mean())
     assert (tmp_path / "run" / "figures" / "greyness_by_timestep.png").is_file()
+    assert ">Greyness</h2>" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_what_the_study_measures(greyness):

@@ -9,8 +9,8 @@ from typing import Any
 __all__ = ["SMALL", "Passes", "expected_passes", "forms_whole"]
 
 SMALL = 256
-"""Smaller side of J up to which all of J is formed in place of ``golub_kahan``: so many vjps take about a second less
-than the jvps of a few directions."""
+"""Smaller side of J up to which all of J is formed in place of ``golub_kahan``: in wide blocks so many vjps take no
+longer than a few directions do in narrow ones."""
 
 ON_CPU, ELSEWHERE = 4, 16
 """Columns of a block where nobody says, by docs/performance.md."""

@@ -1,0 +1,70 @@
+"""Take the pictures of the page and of the explorer for docs/images/: python scripts/docs_screenshots.py RUN_FOLDER.
+
+RUN_FOLDER is a default run of the shipped model. Needs Chromium, Playwright and Gradio (the extra ``dev``).
+"""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from diffgeo.explore import Explorer
+from diffgeo.explore.serving import LOCAL, serving
+from diffgeo.explore_command import free_port, read, settings
+from diffgeo.progress import Interruption
+from diffgeo.runner import prepare
+
+FOLDER = Path(__file__).parent.parent / "docs" / "images"
+WORDS = ["seed=7", "schedule.edit=[0.7]", "edit.strength=0.03", "svd.rank=8"]
+SLIDERS = {2: 1.2, 5: -1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path, help="run folder, for its report.html")
+    run = parser.parse_args().run.resolve()
+    where = os.environ.get("DIFFGEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-gpu"])
+        page = window(browser, 800)
+        page.goto((run / "report.html").as_uri())
+        keep(page, "page")
+        wanted = read(WORDS)
+        explorer = Explorer(prepare(settings(wanted), Interruption()), overrides=wanted.overrides)
+        with serving(explorer, LOCAL, free_port(LOCAL, 0)) as address:
+            page = window(browser, 900)
+            page.goto(address)
+            page.wait_for_selector(".dg-card img")
+            page.wait_for_selector("#dg-samples img")
+            for which, value in SLIDERS.items():
+                before = page.get_attribute(".dg-figures figure:nth-child(2) img", "src")
+                page.locator(f"#dg-slider-{which} input[type=range]").evaluate(
+                    "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+                )
+                page.wait_for_function(
+                    "old => document.querySelector('.dg-figures figure:nth-child(2) img').src !== old", arg=before
+                )
+            keep(page, "explorer", whole=True)
+        browser.close()
+
+
+def window(browser: Browser, height: int) -> Page:
+    """A fresh window 1280 pixels wide, in light colours."""
+    return browser.new_context(viewport={"width": 1280, "height": height}, color_scheme="light").new_page()
+
+
+def keep(page: Page, name: str, *, whole: bool = False) -> None:
+    """Save what is seen, or all there is, in 256 colours."""
+    path = FOLDER / f"{name}.png"
+    page.wait_for_timeout(1000)
+    page.screenshot(path=path, full_page=whole)
+    with Image.open(path) as opened:
+        opened.convert("RGB").quantize(256).save(path, optimize=True)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
