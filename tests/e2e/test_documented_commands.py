@@ -235,7 +235,7 @@ def check_launcher(one, words, tools):
     check_diffgeo(one, list(given.training_script_args), tools)
 
 
-class _ParsedError(Exception):
+class _ParsedError(BaseException):
     """The script has read its arguments, and would begin."""
 
 

@@ -14,6 +14,9 @@ from mkdocs.exceptions import PluginError
 from test_architecture import ORDER
 
 from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, STUDY_SCHEMAS, SVD_SCHEMAS, Config
+from diffgeo.training.diffusion import DiffusionTraining
+from diffgeo.training.predictor import PredictorTraining
+from diffgeo.training.text_to_image import TextToImageTraining
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +44,8 @@ def keys():
     ):
         yield from (f"{group}.{field.name}" for schema in registry.values() for field in fields(schema))
     yield from (f"study.{name}.{field.name}" for name, schema in STUDY_SCHEMAS.items() for field in fields(schema))
+    for schema in (DiffusionTraining, PredictorTraining, TextToImageTraining):
+        yield from (f"training.{field.name}" for field in fields(schema))
 
 
 def test_every_setting_stands_on_the_page_with_type_default_and_meaning(hooks):
