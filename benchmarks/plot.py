@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 COLOURS = {
     "golub_kahan": "C0",
@@ -30,21 +31,27 @@ def accuracy(rows: pd.DataFrame, figure_path: Path) -> None:
     """Angle of V against passes and against seconds, one row of axes an architecture."""
     rows = rows[(rows["kind"] == "solver") & (rows["status"] == "ok") & rows["solver"].isin(list(COLOURS))]
     names = list(dict.fromkeys(rows["architecture"]))
+    rows = rows.assign(road=rows["settings"].str.extract(r"^(J V [^,]+)", expand=False).fillna(""))
     figure, axes = plt.subplots(len(names), 2, figsize=(10, 3.6 * len(names)), squeeze=False, sharey="row")
     for line, name in zip(axes, names, strict=True):
         here = rows[rows["architecture"] == name]
         for axis, cost in zip(line, ("passes", "seconds"), strict=True):
-            for solver, part in here.groupby("solver", sort=False):
+            for (solver, road), part in here.groupby(["solver", "road"], sort=False):
                 ordered = part.sort_values(cost)
-                style = "o-" if solver == "papers" else "o"  # one run, seen several times
+                style = "o" if not road else "o-" if "ours" in road else "o:"  # one run, seen several times
+                label = f"{solver}, {road}" if road else solver
                 axis.loglog(
-                    ordered[cost], ordered["angle"].clip(lower=FLOOR), style, color=COLOURS[solver], label=solver
+                    ordered[cost], ordered["angle"].clip(lower=FLOOR), style, color=COLOURS[solver], label=label
                 )
                 for _, row in ordered.iterrows():
-                    note = row["settings"].split(",")[0].split()[-1]
+                    note = row["settings"].split(",")[-1 if road else 0].split()[-1]
                     point = (row[cost], max(row["angle"], FLOOR))
                     axis.annotate(note, point, fontsize=7, xytext=(4, 3), textcoords="offset points")
             axis.set_xlabel(cost)
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_ylim(top=6)
             axis.grid(alpha=0.3)
         line[0].set_ylabel("largest angle of V to the truth, rad")
         line[0].set_title(f"{name}, n = {here['rank'].iloc[0]}", loc="left")
@@ -68,9 +75,13 @@ def chunks(rows: pd.DataFrame, figure_path: Path) -> None:
 
 
 def growth(rows: pd.DataFrame, figure_path: Path) -> None:
-    """Passes and seconds of the default solver as n grows."""
-    rows = rows[(rows["kind"] == "rank") & (rows["status"] == "ok")]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    """Passes and seconds of the default solver as n grows, and seconds a basis as more points are solved together."""
+    rows = rows[rows["status"] == "ok"]
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    for name, part in rows[rows["kind"] == "points"].groupby("architecture", sort=False):
+        axes[2].plot(part["settings"].str.split().str[-1].astype(int), part["seconds"], "o-", label=name)
+    finish(axes[2], "local_bases", "points at once", "seconds a basis")
+    rows, axes = rows[rows["kind"] == "rank"], axes[:2]
     for name, part in rows.groupby("architecture", sort=False):
         ordered = part.sort_values("rank")
         for axis, cost in zip(axes, ("passes", "seconds"), strict=True):
@@ -85,6 +96,8 @@ def finish(axis: Axes, title: str, x: str, y: str) -> None:
     axis.set_title(title, loc="left")
     axis.set_xlabel(x)
     axis.set_ylabel(y)
+    if axis.get_yscale() == "linear":
+        axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=8)

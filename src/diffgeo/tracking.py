@@ -6,7 +6,7 @@ The run folder is the record, W&B a mirror of it: offline unless told otherwise.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +44,10 @@ class _WandbTracker:
         import wandb
 
         entries: dict[str, Any] = {f"{result.study}/{name}": value for name, value in result.scalars.items()}
-        entries |= {f"tables/{stem}": wandb.Table(dataframe=table) for stem, table in result.tables().items()}
+        for stem, table in result.tables().items():
+            # from a data frame itself it takes four times as long
+            rows: list[Iterable[Any]] = table.astype(object).to_numpy().tolist()
+            entries[f"tables/{stem}"] = wandb.Table(columns=list(table.columns), data=rows)
         entries |= {f"figures/{stem}": wandb.Image(str(path)) for stem, path in pictures.items()}
         self._run.log(entries)
         for name, value in result.scalars.items():
