@@ -46,7 +46,7 @@ class _WandbTracker:
         entries: dict[str, Any] = {f"{result.study}/{name}": value for name, value in result.scalars.items()}
         for stem, table in result.tables().items():
             # from a data frame itself it takes four times as long
-            rows: list[Iterable[Any]] = table.astype(object).to_numpy().tolist()
+            rows: list[Iterable[Any]] = [*table.astype(object).to_numpy().tolist()]
             entries[f"tables/{stem}"] = wandb.Table(columns=list(table.columns), data=rows)
         entries |= {f"figures/{stem}": wandb.Image(str(path)) for stem, path in pictures.items()}
         self._run.log(entries)
