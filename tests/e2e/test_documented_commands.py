@@ -46,10 +46,10 @@ RUN = {
     "diffgeo svd.rank=25 edit.strength=0.08",
     "diffgeo svd=dense svd.rank=10 schedule.edit=[1.0,0.5]",
     "diffgeo data.samples=1 seed=0 'schedule.edit=[0.5]' svd.rank=8 'study=[discovery]'",
-    "diffgeo -m svd.rank=10,25,50 feature=mid,mid_pooled",
     "diffgeo -m seed=0,1,2",
     "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness",
-    "PYTHONPATH=. diffgeo metric.extra.tv._target_=smoothness.variation metric.extra.tv._partial_=true metric.extra.tv.relative=true",
+    "PYTHONPATH=. diffgeo metric.extra.tv._target_=smoothness.variation metric.extra.tv._partial_=true "
+    "metric.extra.tv.relative=true",
     "diffgeo seed=7",
     "diffgeo svd=dense svd.rank=10",
     "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
@@ -142,11 +142,7 @@ def check_diffgeo(one, words, tools):
     if one.command in RUN:
         names = {word.split("=")[0] for word in words}
         small = [word for word in tools.tiny_settings if word.split("=")[0] not in names]
-        small += [
-            f"hydra.run.dir={folder / 'run'}",
-            f"hydra.sweep.dir={folder / 'run'}",
-            "study.discovery.directions=1",
-        ]
+        small += [f"hydra.{one}.dir={folder / 'run'}" for one in ("run", "sweep")] + ["study.discovery.directions=1"]
         with mock.patch("diffgeo.finishing.draw", return_value={}):
             outcome = tools.command(*words, *small, folder=folder / "run")
         assert outcome.code == 0, outcome.err
