@@ -38,6 +38,15 @@ PLACEHOLDER = re.compile(r"""…(?!["'])| \\?\| | \.\.\.|<\w+>|(?<![\w=])[A-Z]{3
 """In a command within text: something to be filled in, so that it cannot be typed as it stands."""
 
 RUN = {
+    "diffgeo seed=7",
+    "diffgeo svd=dense svd.rank=10",
+    "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
+    "diffgeo store.enabled=false",
+    "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
+    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
+}
+"""Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
+RUN_SLOWLY = {
     "diffgeo",
     "diffgeo schedule.edit=[1.0,0.5] svd.rank=25 seed=7",
     "diffgeo feature=mid_pooled",
@@ -50,14 +59,8 @@ RUN = {
     "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness",
     "PYTHONPATH=. diffgeo metric.extra.tv._target_=smoothness.variation metric.extra.tv._partial_=true "
     "metric.extra.tv.relative=true",
-    "diffgeo seed=7",
-    "diffgeo svd=dense svd.rank=10",
-    "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
-    "diffgeo store.enabled=false",
-    "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
-    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
 }
-"""Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
+"""More of them, run among the slow tests."""
 FOREIGN = {".", "pip", "pre-commit", "wandb", "git", "ssh"}
 """Commands of others, whose arguments are not ours to check."""
 
@@ -137,17 +140,23 @@ def settings_of(words):
     return ends if sweep and ends[0] != ends[1] else ends[:1]
 
 
-def check_diffgeo(one, words, tools):
+def run_small(one, words, tools):
+    """The command on the tiny model, with what it does not say itself made small."""
     folder = tools.place(one.page)
+    names = {word.split("=")[0] for word in words}
+    small = [word for word in tools.tiny_settings if word.split("=")[0] not in names]
+    small += [f"hydra.{kind}.dir={folder / 'run'}" for kind in ("run", "sweep")] + ["study.discovery.directions=1"]
+    with mock.patch("diffgeo.finishing.draw", return_value={}):
+        outcome = tools.command(*words, *small, folder=folder / "run")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.strip()
+
+
+def check_diffgeo(one, words, tools):
     if one.command in RUN:
-        names = {word.split("=")[0] for word in words}
-        small = [word for word in tools.tiny_settings if word.split("=")[0] not in names]
-        small += [f"hydra.{one}.dir={folder / 'run'}" for one in ("run", "sweep")] + ["study.discovery.directions=1"]
-        with mock.patch("diffgeo.finishing.draw", return_value={}):
-            outcome = tools.command(*words, *small, folder=folder / "run")
-        assert outcome.code == 0, outcome.err
-        assert outcome.out.strip()
+        run_small(one, words, tools)
         return
+    tools.place(one.page)
     if {"--help", "--version", "--shell-completion", "--cfg"} & set(words):
         outcome = tools.command(*words)
         assert outcome.code == 0, outcome.err
@@ -292,15 +301,26 @@ CHECKS = {
 """First word → how it is checked; see :func:`check_other_script` for further console commands of the package."""
 
 
-@pytest.mark.parametrize("one", ONCE, ids=str)
-def test_the_command_can_be_typed(one, tools):
+def words_of(one):
+    """(name, further words) as a shell hands them over."""
     typed_in = re.sub(r'^eval "\$\((.*)\)"$', r"\1", one.command).split(" | ")[0]
     words = shlex.split(typed_in, comments=True)
     while re.match(r"[A-Z_]+=", words[0]):
         words.pop(0)
-    name, *rest = words
+    return words[0], words[1:]
+
+
+@pytest.mark.parametrize("one", ONCE, ids=str)
+def test_the_command_can_be_typed(one, tools):
+    name, rest = words_of(one)
     assert name in CHECKS or name in SCRIPTS, f"{name}: nobody knows how to check it"
     CHECKS.get(name, check_other_script)(one, rest, tools)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", [one for one in ONCE if one.command in RUN_SLOWLY], ids=str)
+def test_the_command_runs(one, tools):
+    run_small(one, words_of(one)[1], tools)
 
 
 @pytest.mark.parametrize("one", ALL, ids=str)
@@ -312,4 +332,4 @@ def test_what_needs_a_download_or_a_gpu_says_so(one):
 
 
 def test_every_command_that_is_run_is_documented():
-    assert {one.command for one in ALL} >= RUN
+    assert {one.command for one in ALL} >= RUN | RUN_SLOWLY
