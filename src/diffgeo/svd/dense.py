@@ -2,37 +2,47 @@ r"""The oracle: form J, decompose it. min(m, d) passes, exact to rounding."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import finish, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
+from diffgeo.svd.solver import Solver
 
-__all__ = ["dense"]
+__all__ = ["Dense"]
 
 
-def dense(jacobian: JacobianOperator, rank: int, *, tol: float = 1e-4) -> LocalBasis:
-    """Leading singular triplets of the dense J, decomposed in float64.
+@dataclass(frozen=True)
+class Dense(Solver):
+    """The dense J, decomposed in float64; its m·d numbers must fit in memory."""
 
-    Args:
-        jacobian: J, shape (m, d); m·d numbers must fit in memory.
-        rank: n, 1 … min(m, d).
-        tol: recorded in the certificate (met, unless J's own dtype is coarser).
+    name: ClassVar[str] = "dense"
+    more: ClassVar[str] = "svd.tol (J's own precision is the limit)"
 
-    Returns:
-        The basis. Cost: min(m, d) passes, by vjp over h where m ≤ d, else by jvp over x.
-    """
-    before = jacobian.passes
-    j = jacobian.dense().double()
-    u, s, vh = thin_svd(j)
-    u, v, kept = u[:, :rank], vh[:rank].T, s[:rank]
-    return finish(
-        jacobian.x.dtype,
-        u,
-        kept,
-        v,
-        left=(j @ v - u * kept).norm(dim=0),
-        right=(j.T @ u - v * kept).norm(dim=0),
-        tol=tol,
-        passes=jacobian.passes - before,
-        solver="dense",
-        gap=relative_gap(s, rank),
-    )
+    def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int = 0) -> LocalBasis:  # noqa: ARG002
+        """See :meth:`Solver.solve`.
+
+        Costs min(m, d) passes, by vjp over h if m ≤ d, else by jvp over x. ``tol`` is met unless J's own dtype is
+        coarser; ``seed`` plays no part.
+        """
+        before = jacobian.passes
+        j = jacobian.dense().double()
+        u, s, vh = thin_svd(j)
+        u, v, kept = u[:, :rank], vh[:rank].T, s[:rank]
+        return finish(
+            jacobian.x.dtype,
+            u,
+            kept,
+            v,
+            left=(j @ v - u * kept).norm(dim=0),
+            right=(j.T @ u - v * kept).norm(dim=0),
+            tol=tol,
+            passes=jacobian.passes - before,
+            solver=self.name,
+            gap=relative_gap(s, rank),
+        )
+
+    def forms_whole(self, shape: tuple[int, int], rank: int) -> bool:  # noqa: ARG002
+        """Always."""
+        return True

@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,58 +32,50 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import Columns, combine, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
-from diffgeo.svd.cost import ELSEWHERE, ON_CPU, expected_passes
-from diffgeo.svd.dense import dense
+from diffgeo.svd.dense import Dense
+from diffgeo.svd.solver import SMALL, Solver
 
-__all__ = [
-    "default_block_size",
-    "default_budget",
-    "golub_kahan",
-    "golub_kahan_routine",
-    "probe_block_size",
-]
+__all__ = ["GolubKahan", "default_block_size", "probe_block_size"]
+
+_PER_DIRECTION, _PER_DIGIT = 5.8, 2.0
+"""Golub–Kahan takes about 5.8 n + 2 ln(1/tol) b passes in blocks of b, on trained networks (docs/performance.md)."""
 
 
-def golub_kahan(
-    jacobian: JacobianOperator,
-    rank: int,
-    *,
-    tol: float = 1e-4,
-    max_passes: int | None = None,
-    seed: int = 0,
-    block_size: int | None = None,
-    start: Tensor | None = None,
-) -> LocalBasis:
-    """Leading singular triplets by block Golub–Kahan, stopped when all residuals are within ``tol``.
+@dataclass(frozen=True)
+class GolubKahan(Solver):
+    """Block Golub–Kahan, stopped when all residuals are within the tolerance.
 
-    Args:
-        jacobian: J, shape (m, d).
-        rank: n, 1 … min(m, d).
-        tol: bound on ‖J v_i − s_i u_i‖ / s_1 and ‖Jᵀ u_i − s_i v_i‖ / s_1 for i ≤ n.
-        max_passes: budget; 40 passes a direction, at least 400, when None.
-        seed: of the random start block.
-        block_size: columns per product; smaller needs fewer passes, larger less time a pass. None takes
+    Where the bases would fill the whole space, J is decomposed exactly instead.
+
+    Attributes:
+        block_size: columns per product; smaller needs fewer passes, larger less time per pass. None takes
             :func:`default_block_size`; :func:`probe_block_size` measures the quickest.
-        start: columns (d, k) to start from, a neighbouring basis for instance; replaces the random block.
-
-    Returns:
-        The basis; ``certificate.converged`` is False where the budget ended first. Where the bases would fill the
-        whole space, J is decomposed exactly instead.
+        max_passes: budget; 40 passes per direction, at least 400, if None.
     """
-    budget = default_budget(rank) if max_passes is None else max_passes
-    width = default_block_size(jacobian.x.device) if block_size is None else block_size
-    routine = golub_kahan_routine(jacobian.shape, jacobian.x, rank, tol, budget, seed, width, start)
-    return alone(routine, jacobian) or dense(jacobian, rank, tol=tol)
+
+    name: ClassVar[str] = "golub_kahan"
+    block_size: int | None = None
+    max_passes: int | None = None
+
+    def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
+        """See :meth:`Solver.solve`; ``certificate.converged`` is False if the budget ended first."""
+        routine = self.routine(jacobian.shape, jacobian.x, rank, tol=tol, seed=seed)
+        return alone(routine, jacobian) or Dense().solve(jacobian, rank, tol=tol, seed=seed)
+
+    def forms_whole(self, shape: tuple[int, int], rank: int) -> bool:
+        """Whether the whole J costs no more than looking for ``rank`` directions."""
+        return 4 * rank >= min(shape) or min(shape) <= SMALL
+
+    def routine(self, shape: tuple[int, int], like: Tensor, rank: int, *, tol: float, seed: int) -> Routine[LocalBasis | None]:
+        """The algorithm as a conversation; its result is None if only the dense J is left to take."""
+        width = default_block_size(like.device) if self.block_size is None else self.block_size
+        budget = max(40 * rank, 400) if self.max_passes is None else self.max_passes
+        return _bidiagonalise(shape, like, rank, tol, budget, seed, width)
 
 
 def default_block_size(device: torch.device) -> int:
     """4 columns on a CPU, 16 on an accelerator, by docs/performance.md."""
-    return ON_CPU if device.type == "cpu" else ELSEWHERE
-
-
-def default_budget(rank: int) -> int:
-    """Passes after which a solver gives up."""
-    return max(40 * rank, 400)
+    return 4 if device.type == "cpu" else 16
 
 
 def probe_block_size(
@@ -96,7 +90,7 @@ def probe_block_size(
     Args:
         jacobian: J; some 450 passes are spent on it, more than on a basis of 50.
         rank: n.
-        tol: as for :func:`golub_kahan`.
+        tol: as for :meth:`GolubKahan.solve`.
         candidates: block sizes to try.
 
     Returns:
@@ -112,38 +106,18 @@ def probe_block_size(
             began = perf_counter()
             jacobian.rmv(u).sum().item(), jacobian.mv(v).sum().item()  # .item() waits for the device
             times.append(perf_counter() - began)
-        passes = expected_passes(jacobian.shape, rank, solver="golub_kahan", tol=tol, block_size=width, max_passes=None)
-        return min(times) * passes.about / (2 * width)
+        return min(times) * (_PER_DIRECTION * rank + _PER_DIGIT * math.log(1 / min(tol, 0.5)) * width) / (2 * width)
 
     fitting = [width for width in candidates if 4 * width <= min(m, d)] or [1]
     return min(fitting, key=seconds)
 
 
-def golub_kahan_routine(
-    shape: tuple[int, int],
-    like: Tensor,
-    rank: int,
-    tol: float,
-    budget: int,
-    seed: int,
-    block_size: int,
-    start: Tensor | None = None,
+def _bidiagonalise(
+    shape: tuple[int, int], like: Tensor, rank: int, tol: float, budget: int, seed: int, block_size: int
 ) -> Routine[LocalBasis | None]:
-    """The algorithm, as a conversation; None where only the dense J is left to take.
-
-    Args:
-        shape: (m, d).
-        like: any tensor of J's dtype on its device.
-        rank: n.
-        tol: as for :func:`golub_kahan`, as are the others.
-        budget: passes.
-        seed: of the start.
-        block_size: columns per product.
-        start: columns (d, k), or None.
-    """
+    """The algorithm; arguments as in :class:`GolubKahan`, its budget and block size chosen."""
     m, d = shape
-    block = random_block(d, min(block_size, d), like, seed) if start is None else start.double()
-    block = torch.linalg.qr(block).Q
+    block = torch.linalg.qr(random_block(d, min(block_size, d), like, seed)).Q
     p, q = Columns(d, block), Columns(m, block)
     p.append(block)
     # B and E live on the CPU, where the SVD of a small matrix is quick

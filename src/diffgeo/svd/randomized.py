@@ -8,56 +8,54 @@ matrices that fit in memory and serves here as a baseline.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
+from diffgeo.svd.solver import Solver
 
-__all__ = ["randomized"]
+__all__ = ["Randomized"]
 
 
-def randomized(
-    jacobian: JacobianOperator,
-    rank: int,
-    *,
-    tol: float = 1e-4,
-    seed: int = 0,
-    oversample: int = 10,
-    power_steps: int = 3,
-) -> LocalBasis:
-    """Leading singular triplets by a random sketch with power steps.
+@dataclass(frozen=True)
+class Randomized(Solver):
+    """A random sketch with power steps.
 
-    Args:
-        jacobian: J, shape (m, d).
-        rank: n, 1 … min(m, d).
-        tol: recorded; the certificate tells whether the sketch reached it.
-        seed: of the sketch Ω.
+    Attributes:
         oversample: columns beyond n.
-        power_steps: q, each (n + oversample) · 2 passes.
-
-    Returns:
-        The basis; ``certificate.converged`` is mostly False at a slowly decaying spectrum.
+        power_steps: q, each costs 2 (n + oversample) passes.
     """
-    before = jacobian.passes
-    columns = min(rank + oversample, *jacobian.shape)
-    omega = random_block(jacobian.shape[1], columns, jacobian.x, seed)
-    q = torch.linalg.qr(jacobian.mv(omega).double()).Q
-    for _ in range(power_steps):
-        back = torch.linalg.qr(jacobian.rmv(q).double()).Q
-        q = torch.linalg.qr(jacobian.mv(back).double()).Q
-    v, s, yh = thin_svd(jacobian.rmv(q).double())
-    u = (q @ yh.T)[:, :rank]
-    left = (jacobian.mv(v[:, :rank]).double() - u * s[:rank]).norm(dim=0)
-    return finish(
-        jacobian.x.dtype,
-        u,
-        s[:rank],
-        v[:, :rank],
-        left=left,
-        right=torch.zeros_like(left),  # Jᵀ u_i = s_i v_i by construction
-        tol=tol,
-        passes=jacobian.passes - before,
-        solver="randomized",
-        gap=relative_gap(s, rank),
-    )
+
+    name: ClassVar[str] = "randomized"
+    more: ClassVar[str] = "svd.power_steps"
+    oversample: int = 10
+    power_steps: int = 3
+
+    def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
+        """See :meth:`Solver.solve`; at a slowly decaying spectrum the sketch mostly misses ``tol``."""
+        before = jacobian.passes
+        columns = min(rank + self.oversample, *jacobian.shape)
+        omega = random_block(jacobian.shape[1], columns, jacobian.x, seed)
+        q = torch.linalg.qr(jacobian.mv(omega).double()).Q
+        for _ in range(self.power_steps):
+            back = torch.linalg.qr(jacobian.rmv(q).double()).Q
+            q = torch.linalg.qr(jacobian.mv(back).double()).Q
+        v, s, yh = thin_svd(jacobian.rmv(q).double())
+        u = (q @ yh.T)[:, :rank]
+        left = (jacobian.mv(v[:, :rank]).double() - u * s[:rank]).norm(dim=0)
+        return finish(
+            jacobian.x.dtype,
+            u,
+            s[:rank],
+            v[:, :rank],
+            left=left,
+            right=torch.zeros_like(left),  # Jᵀ u_i = s_i v_i by construction
+            tol=tol,
+            passes=jacobian.passes - before,
+            solver=self.name,
+            gap=relative_gap(s, rank),
+        )

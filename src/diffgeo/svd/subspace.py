@@ -9,63 +9,56 @@ like (s_{k+1}/s_n)^{2·iterations}, k the number of columns: slowly where the sp
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
-from torch import Tensor
 
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
+from diffgeo.svd.solver import Solver
 
-__all__ = ["subspace"]
+__all__ = ["Subspace"]
 
 
-def subspace(
-    jacobian: JacobianOperator,
-    rank: int,
-    *,
-    tol: float = 1e-4,
-    max_passes: int | None = None,
-    seed: int = 0,
-    oversample: int = 10,
-    start: Tensor | None = None,
-) -> LocalBasis:
-    """Leading singular triplets by subspace iteration.
+@dataclass(frozen=True)
+class Subspace(Solver):
+    """Subspace iteration.
 
-    Args:
-        jacobian: J, shape (m, d).
-        rank: n, 1 … min(m, d).
-        tol: bound on the relative residuals of the n kept triplets.
-        max_passes: budget; 100 passes a direction (the papers' 50 iterations) when None.
-        seed: of the random start.
+    Attributes:
         oversample: columns beyond n that are iterated along (the papers: 0).
-        start: columns (d, k ≥ n) to start from instead.
-
-    Returns:
-        The basis; ``certificate.converged`` is False where the budget ended first.
+        max_passes: budget; 100 passes per direction (the papers' 50 iterations) if None.
     """
-    before = jacobian.passes
-    budget = 100 * rank if max_passes is None else max_passes
-    columns = min(rank + oversample, *jacobian.shape)
-    v = random_block(jacobian.shape[1], columns, jacobian.x, seed) if start is None else start.double()
-    v = torch.linalg.qr(v).Q
-    while True:
-        u, s, zh = thin_svd(jacobian.mv(v).double())
-        v = v @ zh.T
-        g = jacobian.rmv(u).double()
-        right = (g - v * s).norm(dim=0)[:rank]
-        spent = jacobian.passes - before
-        if bool((right <= tol * s[0]).all()) or spent + 2 * columns > budget:
-            break
-        v = torch.linalg.qr(g).Q
-    return finish(
-        jacobian.x.dtype,
-        u[:, :rank],
-        s[:rank],
-        v[:, :rank],
-        left=torch.zeros_like(right),  # J v_i = s_i u_i by construction
-        right=right,
-        tol=tol,
-        passes=spent,
-        solver="subspace",
-        gap=relative_gap(s, rank),
-    )
+
+    name: ClassVar[str] = "subspace"
+    oversample: int = 10
+    max_passes: int | None = None
+
+    def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
+        """See :meth:`Solver.solve`; ``certificate.converged`` is False if the budget ended first."""
+        before = jacobian.passes
+        budget = 100 * rank if self.max_passes is None else self.max_passes
+        columns = min(rank + self.oversample, *jacobian.shape)
+        v = torch.linalg.qr(random_block(jacobian.shape[1], columns, jacobian.x, seed)).Q
+        while True:
+            u, s, zh = thin_svd(jacobian.mv(v).double())
+            v = v @ zh.T
+            g = jacobian.rmv(u).double()
+            right = (g - v * s).norm(dim=0)[:rank]
+            spent = jacobian.passes - before
+            if bool((right <= tol * s[0]).all()) or spent + 2 * columns > budget:
+                break
+            v = torch.linalg.qr(g).Q
+        return finish(
+            jacobian.x.dtype,
+            u[:, :rank],
+            s[:rank],
+            v[:, :rank],
+            left=torch.zeros_like(right),  # J v_i = s_i u_i by construction
+            right=right,
+            tol=tol,
+            passes=spent,
+            solver=self.name,
+            gap=relative_gap(s, rank),
+        )

@@ -1,0 +1,201 @@
+"""Local bases at samples' latents and at any other point, each solved once.
+
+From a study to a solver it is a short way: :meth:`Bases.of`, :meth:`Bases.at`, the cache, :func:`local_basis`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffgeo.config import Config, FeatureConfig, SvdConfig, instance
+from diffgeo.feature_map import FeatureMap, Pool
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits
+from diffgeo.memory import device_name
+from diffgeo.models import DiffusionModel
+from diffgeo.progress import Display
+from diffgeo.session.cache import Cache
+from diffgeo.session.latents import Latents
+from diffgeo.session.samples import Sample, Samples
+from diffgeo.svd import GolubKahan, LocalBasis, SolveSpec, local_bases, local_basis, probe_block_size
+
+__all__ = ["Bases", "solve_spec"]
+
+log = logging.getLogger(__name__)
+
+Map = Callable[[Tensor], Tensor]
+
+
+def solve_spec(cfg: SvdConfig, *, seed: int, chunk_size: int) -> SolveSpec:
+    """What ``svd=…`` asks for, as a value.
+
+    Raises:
+        ConfigError: the solver cannot be imported, or does not take its settings.
+    """
+    shared = {field.name for field in fields(SvdConfig)}
+    own = {name: value for name, value in vars(cfg).items() if name not in shared and name != "probe"}
+    solver = instance("svd", {"_target_": cfg._target_, **own, **cfg.options})
+    return SolveSpec(solver, cfg.rank, cfg.share, cfg.tol, seed, chunk_size)
+
+
+class Bases:
+    """Local bases of a run.
+
+    Args:
+        model: the diffusion model.
+        cfg: the run's settings: ``feature``, ``svd``, ``seed``, ``max_memory``.
+        samples: of the run.
+        latents: x_t of the samples.
+        cache: keeps bases from run to run.
+        display: progress bars.
+        found: bases so far, by sample and timestep; shared by contexts whose bases are the same.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        cfg: Config,
+        samples: Samples,
+        latents: Latents,
+        cache: Cache,
+        display: Display,
+        found: dict[tuple[int, int], LocalBasis],
+    ) -> None:
+        self._model, self._cfg, self._samples, self._latents = model, cfg, samples, latents
+        self._cache, self._display, self._found = cache, display, found
+        self.spec = solve_spec(cfg.svd, seed=cfg.seed, chunk_size=cfg.feature.chunk_size)
+        self._fitting: dict[tuple[Any, ...], int] = {}
+
+    def of(self, sample: Sample, t: int) -> LocalBasis:
+        """The local basis at a sample's x_t, by the run's feature map and solver.
+
+        With ``svd.points``, the bases of the samples around it are computed with it.
+        """
+        key = (sample.index, t)
+        if key not in self._found:
+            group = self._group(sample)
+            found = self.at([self._latents.of(one, t) for one in group], t)
+            self._found |= {(one.index, t): basis for one, basis in zip(group, found, strict=True)}
+        return self._found[key]
+
+    def at(
+        self,
+        xs: Sequence[Tensor],
+        t: int,
+        *,
+        feature: FeatureConfig | None = None,
+        rank: int | None = None,
+        tol: float | None = None,
+    ) -> list[LocalBasis]:
+        """The local bases at any points, ``svd.points`` of them at a time.
+
+        Args:
+            xs: points, shape (C, H, W) each.
+            t: timestep of the feature map.
+            feature: the run's if None.
+            rank: number of directions; the run's rank or share if None.
+            tol: of the residuals, relative to s_1; the run's if None.
+        """
+        f, feature = self.feature_map(t, feature), feature or self._cfg.feature
+        name = {"t": t, "block": feature.block, "pool": feature.pool}
+        found: list[LocalBasis] = []
+        for group in self._groups(xs):
+            found += self._solved(f, group, name, self.spec.of_rank(rank, tol))
+        return found
+
+    def of_map(self, f: Map, xs: Sequence[Tensor], *, name: dict[str, Any], spec: SolveSpec) -> list[LocalBasis]:
+        """The leading singular triplets of any map's Jacobian at some points.
+
+        Args:
+            f: a map of the model's network under ``editor``'s conditioning, such as x ↦ x̂0(x, t).
+            xs: points, shape (C, H, W) each.
+            name: tells f from the model's other maps, in the store's keys.
+            spec: what to solve for.
+        """
+        found: list[LocalBasis] = []
+        for group in self._groups(xs):
+            found += self._solved(f, group, name, spec)
+        return found
+
+    def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
+        """f: x → h at timestep t; by the run's ``feature`` if None."""
+        feature = feature or self._cfg.feature
+        pool: Pool = "sum" if feature.pool == "sum" else None
+        return self._model.feature_map(t, feature.block, pool)
+
+    def _groups(self, xs: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+        """Points that are solved together: ``svd.points`` at a time."""
+        points = self._cfg.svd.points
+        return [xs[first : first + points] for first in range(0, len(xs), points)]
+
+    def _group(self, sample: Sample) -> list[Sample]:
+        """The run's samples that are computed with this one, itself included: ``svd.points`` at a time."""
+        points = self._cfg.svd.points
+        if points == 1 or sample.index >= len(self._samples):
+            return [sample]
+        first = sample.index // points * points
+        return self._samples.chosen()[first : first + points]
+
+    def _solved(self, f: Map, xs: Sequence[Tensor], name: dict[str, Any], spec: SolveSpec) -> list[LocalBasis]:
+        """Bases of one map at points that are computed together; from the store if it has them."""
+        joined = len(xs) > 1 and spec.share is None and isinstance(spec.solver, GolubKahan)
+        spec = replace(spec, chunk_size=self._columns(f, name, torch.stack(list(xs)) if joined else xs[0]))
+        if getattr(self._cfg.svd, "probe", False):
+            spec = replace(spec, solver=self._probed(f, name, xs[0], spec))
+
+        key: dict[str, Any] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
+        if len(xs) > 1:
+            key["together"] = list(xs)
+        with self._cache.bases([key | {"x": x} for x in xs]) as kept:
+            if kept.missing:
+                with self._display.task(f"local basis at t = {name['t']}, passes", None) as advance:
+                    if joined:
+                        kept.bases = local_bases(f, torch.stack(list(xs)), spec, on_pass=advance)
+                    else:
+                        for x in xs:
+                            kept.bases.append(local_basis(f, x, spec=spec, on_pass=advance))
+        return kept.bases
+
+    def _columns(self, f: Map, name: dict[str, Any], x: Tensor) -> int:
+        """Columns per product: ``feature.chunk_size``, or as many fewer as ``max_memory`` says; measured once per map.
+
+        Args:
+            f: the map.
+            name: what tells it from others.
+            x: a point (C, H, W), or several (B, C, H, W) whose columns are made together and count together.
+        """
+        most, bound = self._cfg.feature.chunk_size, self._cfg.max_memory
+        if bound is None:
+            return most
+        points = len(x) if x.ndim == 4 else 1
+        key = ("columns", most, points, *(str(value) for k, value in name.items() if k != "t"))
+        if key not in self._fitting:
+            each = chunk_that_fits(f, x, bound * 1e9, max(1, most // points), stacked=points > 1)
+            self._fitting[key] = min(points * each, max(most, points))
+            log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
+        return self._fitting[key]
+
+    def _probed(self, f: Map, name: dict[str, Any], x: Tensor, spec: SolveSpec) -> GolubKahan:
+        """The solver with the quickest block size for this map on this device, measured once and remembered."""
+        assert isinstance(spec.solver, GolubKahan)
+        device, rank = self._model.device, spec.rank or min(x.numel(), 50)
+        map_name = {k: v for k, v in name.items() if k != "t"}
+
+        def measure() -> int:
+            jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size)
+            found = probe_block_size(jacobian, rank, tol=spec.tol)
+            log.info("svd.probe: blocks of %d columns", found)
+            return found
+
+        memo = ("block", rank, spec.tol, *(str(value) for value in map_name.values()))
+        if memo not in self._fitting:
+            place = {"device": device_name(device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
+            asked = {"rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
+            key = {"model": self._model.editor.fingerprint, "f": map_name, **place, **asked}
+            self._fitting[memo] = self._cache.number("probes", key, measure)
+        return replace(spec.solver, block_size=self._fitting[memo])

@@ -1,0 +1,164 @@
+"""What a study works with: a model, and small objects that compute samples, latents, bases, edits and pictures once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from diffgeo.config import Config, instance
+from diffgeo.errors import ConfigError
+from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.metrics.classifiers import Identity, load_network
+from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
+from diffgeo.metrics.pictures import PictureMetric, measured
+from diffgeo.models import DiffusionModel
+from diffgeo.progress import Display, Interruption
+from diffgeo.session.bases import Bases
+from diffgeo.session.cache import Cache
+from diffgeo.session.decoder import Decoder
+from diffgeo.session.editor import Straight
+from diffgeo.session.latents import Latents
+from diffgeo.session.samples import Samples
+from diffgeo.store import Store
+from diffgeo.team import Team
+
+__all__ = ["Context"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """A model with its samples and settings.
+
+    Its parts do the work, each computing a thing once: :attr:`samples`, :attr:`latents`, :attr:`bases`, :attr:`editor`,
+    :attr:`decoder`. ``dataclasses.replace(context, cfg=…)`` gives the same model under other settings; what was
+    computed under settings that agree is not computed again.
+
+    Attributes:
+        model: the diffusion model.
+        cfg: the run's settings.
+        predictor: reads attributes off pictures, or None.
+        interruption: tells loops to stop early.
+        own_predictor: the model's own, whose features measure perceptual distance; ``predictor`` if not given.
+        display: progress bars.
+        store: keeps latents, bases and pictures from run to run, or None.
+        team: the processes that work at this run.
+        extra_metrics: the user's own, by name; every table of edits has a column of each.
+        memory: samples, latents and bases so far, under the settings that determine them.
+    """
+
+    model: DiffusionModel
+    cfg: Config
+    predictor: AttributePredictor | None = None
+    interruption: Interruption = field(default_factory=Interruption)
+    own_predictor: AttributePredictor | None = None
+    display: Display = field(default_factory=Display)
+    store: Store | None = None
+    team: Team = field(default_factory=Team)
+    extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
+    memory: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Where results are looked up."""
+        return Cache(self.store, self.model.device)
+
+    def _remembered(self, part: str, *determinants: Any) -> dict[Any, Any]:
+        """What a part has computed under these settings, in this context or another one of the same model."""
+        return self.memory.setdefault((part, str(determinants)), {})
+
+    @cached_property
+    def samples(self) -> Samples:
+        """What is edited."""
+        cfg = self.cfg
+        return Samples(self.model, cfg.data, cfg.seed, self._remembered("samples", cfg.data.images, cfg.seed))
+
+    @cached_property
+    def latents(self) -> Latents:
+        """x_t of the samples."""
+        cfg, schedule = self.cfg, self.cfg.schedule
+        found = self._remembered("latents", cfg.data.images, cfg.seed, schedule.steps, schedule.clip)
+        return Latents(self.model, schedule, self.cache, self.display, found)
+
+    @cached_property
+    def bases(self) -> Bases:
+        """Local bases of the samples, and at any other point."""
+        cfg, schedule = self.cfg, self.cfg.schedule
+        where = (cfg.data, cfg.seed, schedule.steps, schedule.clip, cfg.feature, cfg.svd, cfg.max_memory)
+        found = self._remembered("bases", *where)
+        return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, found)
+
+    @cached_property
+    def editor(self) -> Straight[Any]:
+        """Moves latents as ``edit`` says."""
+        parts = {"model": self.model, "cfg": self.cfg.edit, "latents": self.latents, "bases": self.bases}
+        editor: Straight[Any] = instance("edit", {"_target_": self.cfg.edit._target_, "_partial_": True})(**parts)
+        return editor
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Takes latents to pictures."""
+        return Decoder(self.model, self.cfg, self.latents, self.cache, self.display)
+
+    @cached_property
+    def perceptual(self) -> PerceptualDistance:
+        """The run's measure of how different two pictures look."""
+        metric = self.cfg.metric
+        return perceptual_distance(
+            metric.perceptual,
+            self.own_predictor or self.predictor,
+            weights=metric.lpips_weights,
+            side=self.model.picture_size,
+            device=self.model.device,
+        )
+
+    @cached_property
+    def identity(self) -> Identity | None:
+        """Whether two pictures show the same person, if ``metric.identity`` gives a network for it."""
+        metric = self.cfg.metric
+        if metric.identity is None:
+            return None
+        return Identity(load_network(metric.identity, device=self.model.device), size=metric.identity_size)
+
+    @property
+    def edit_times(self) -> list[tuple[float, int]]:
+        """(fraction of T, timestep) for every edit timestep.
+
+        Raises:
+            ConfigError: two fractions fall on one timestep of the schedule.
+        """
+        schedule, steps = self.model.schedule, self.cfg.schedule.steps
+        times = [(frac, schedule.nearest(frac, steps)) for frac in self.cfg.schedule.edit]
+        if len({t for _, t in times}) < len(times):
+            raise ConfigError(
+                f"schedule.edit={self.cfg.schedule.edit} falls on {len({t for _, t in times})} of {steps} timesteps",
+                "raise schedule.steps, or leave out fractions",
+            )
+        return times
+
+    def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
+        """Values of the user's own metrics, by name.
+
+        Args:
+            edited: pictures, shape (B, 3, H, W).
+            original: shape (1, 3, H, W).
+
+        Raises:
+            ShapeError: a metric returned anything but (B,).
+            ValueRangeError: it returned NaN or infinity.
+        """
+        return {name: values.tolist() for name, values in measured(self.extra_metrics, edited, original).items()}
+
+    def track(self, items: Sequence[T], description: str) -> Iterator[T]:
+        """Iterate with progress; ends early, after the item in hand, when the run is interrupted.
+
+        If several processes work at the run, each begins at another item.
+        """
+        for item in self.display.track(self.team.in_turn(items), description, self.interruption):
+            self.team.check()
+            yield item

@@ -1,0 +1,132 @@
+"""A study as one object: its question, settings, measurement, charts, tables, findings and claims, all in one folder.
+
+The folder's modules are imported when they are needed, so that naming a study costs nothing:
+
+    __init__.py   ``STUDY``, a :class:`Study`
+    settings.py   a dataclass, what ``study.NAME.…`` sets; imports nothing heavy
+    measure.py    ``run(context, settings) -> Result``
+    plots.py      ``charts(result)``, drawn from the result alone; optional, as are all that follow
+    page.py       ``tables(run)``, for a paper; ``pictures(run)`` and ``viewer(run)``
+    findings.py   ``findings(run)``, sentences with numbers
+    claims.py     ``CLAIMS``, what the papers say and how it is measured
+
+Studies of another package join by the entry-point group ``diffgeo.studies``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from diffgeo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffgeo.claims import Claim
+    from diffgeo.results import Result
+    from diffgeo.session import Context
+
+__all__ = ["GROUP", "Study", "all_claims", "study_named", "studies"]
+
+GROUP = "diffgeo.studies"
+"""Entry points of this group name the :class:`Study` objects of other packages."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study.
+
+    Attributes:
+        name: as in ``study=[NAME]``; its tables and figures begin with it.
+        title: of its section on a run's page.
+        question: what it asks, one sentence.
+        settings: dataclass of its settings.
+        package: dotted name of its folder, ``__name__`` of the module that makes this object.
+        place: orders studies on the page, smallest first.
+    """
+
+    name: str
+    title: str
+    question: str
+    settings: type
+    package: str
+    place: int = 1000
+
+    def part(self, module: str, name: str, default: Any = None) -> Any:
+        """What one of the folder's modules defines, or the default if the study has no such module or name."""
+        home = f"{self.package}.{module}"
+        try:
+            found = importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            if error.name != home:
+                raise
+            return default
+        return getattr(found, name, default)
+
+    def run(self, context: Context, settings: Any) -> Result:
+        """Measure.
+
+        Args:
+            context: model, samples, and what the run shares.
+            settings: of this study, an instance of ``settings``.
+
+        Raises:
+            DiffgeoError: what the measurement says that a user can mend.
+        """
+        run: Callable[[Context, Any], Result] = self.part("measure", "run")
+        return run(context, settings)
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The papers' claims that its tables can speak to."""
+        return tuple(self.part("claims", "CLAIMS", ()))
+
+
+@cache
+def studies() -> dict[str, Study]:
+    """All studies by name, in the order of the page: the package's own, then those of other packages.
+
+    Raises:
+        ConfigError: two studies have the same name, or an entry point holds no study.
+    """
+    from diffgeo import studies as own
+
+    folders = [info.name for info in pkgutil.iter_modules(own.__path__) if info.ispkg]
+    modules = [importlib.import_module(f"{own.__name__}.{name}") for name in folders]
+    found = [module.STUDY for module in modules if hasattr(module, "STUDY")]
+    for point in entry_points(group=GROUP):
+        study = point.load()
+        if not isinstance(study, Study):
+            raise ConfigError(f"the entry point {point.name} of {GROUP} is a {type(study).__name__}", "name a Study")
+        found.append(study)
+    by_name: dict[str, Study] = {}
+    for study in sorted(found, key=lambda one: one.place):
+        if study.name in by_name:
+            raise ConfigError(
+                f"{study.package} and {by_name[study.name].package} both bring a study called {study.name}",
+                "rename one, or uninstall its package",
+            )
+        by_name[study.name] = study
+    return by_name
+
+
+def study_named(name: str) -> Study:
+    """The study of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in studies():
+        raise ConfigError(f"there is no study {name}", f"known are {', '.join(studies())}")
+    return studies()[name]
+
+
+def all_claims() -> tuple[Claim, ...]:
+    """The claims of all studies, in the order of the papers: tables before figures, figures by number."""
+    from diffgeo.claims import place
+
+    return tuple(sorted((claim for study in studies().values() for claim in study.claims), key=place))

@@ -1,0 +1,100 @@
+r"""What a solver is, and what is asked of one.
+
+A :class:`Solver` is an algorithm with its settings: a frozen dataclass whose fields are those settings, in a file of
+its own. A :class:`SolveSpec` adds what every solver is told (how many directions, how accurate, from which seed). It is
+a plain value: it makes the call, and it is the key under which the result is kept.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+from diffgeo.jacobian import JacobianOperator
+from diffgeo.svd.basis import LocalBasis
+from diffgeo.svd.conversation import Routine
+
+__all__ = ["SMALL", "SolveSpec", "Solver"]
+
+SMALL = 256
+"""Smaller side of J up to which forming all of J takes no longer than a few directions do: so many vjps in wide blocks
+are as quick as a few in narrow ones."""
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """An algorithm for the leading singular triplets of J. Subclasses are frozen dataclasses of their own settings.
+
+    Attributes:
+        name: in certificates and tables.
+        more: the setting to raise when the tolerance was missed.
+    """
+
+    name: ClassVar[str]
+    more: ClassVar[str] = "svd.max_passes"
+
+    @abstractmethod
+    def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
+        """The leading ``rank`` triplets, with residuals that were measured with J.
+
+        Args:
+            jacobian: J, shape (m, d).
+            rank: n, 1 … min(m, d).
+            tol: bound on ‖J v_i − s_i u_i‖ / s_1 and ‖Jᵀ u_i − s_i v_i‖ / s_1 for i ≤ n.
+            seed: of the random start.
+
+        Returns:
+            The basis. A solver that stops early returns what it has; the certificate then says that it did not
+            converge.
+        """
+
+    def forms_whole(self, shape: tuple[int, int], rank: int) -> bool:  # noqa: ARG002 (subclasses use both)
+        """Whether the dense J (m, d) is decomposed instead, because that costs no more."""
+        return False
+
+    def routine(self, shape: tuple[int, int], like: Tensor, rank: int, *, tol: float, seed: int) -> Routine[LocalBasis | None] | None:  # noqa: ARG002
+        """The algorithm as a conversation, which can serve several points at once; None if it is not written as one.
+
+        Args:
+            shape: of J at one point, (m, d).
+            like: any tensor of J's dtype, on its device.
+            rank: n.
+            tol: as for :meth:`solve`.
+            seed: as for :meth:`solve`.
+        """
+        return None
+
+
+def _default_solver() -> Solver:
+    from diffgeo.svd.golub_kahan import GolubKahan
+
+    return GolubKahan()
+
+
+@dataclass(frozen=True)
+class SolveSpec:
+    """Everything that determines a local basis beside f and x.
+
+    Attributes:
+        solver: the algorithm with its settings.
+        rank: n, directions to find; with ``share``, the most to look for; None is min(m, d).
+        share: instead of a fixed n, the smallest n with Σ_{i≤n} s_i² ≥ share · ‖J‖²_F, in (0, 1).
+        tol: bound on the residuals relative to s_1.
+        seed: of the solver's random start.
+        chunk_size: columns per vectorised product; changes results by rounding only.
+    """
+
+    solver: Solver = field(default_factory=_default_solver)
+    rank: int | None = 50
+    share: float | None = None
+    tol: float = 1e-4
+    seed: int = 0
+    chunk_size: int = 32
+
+    def of_rank(self, rank: int | None, tol: float | None = None) -> Self:
+        """The same with a fixed number of directions, and another tolerance; what is None stays as it is."""
+        fixed = {} if rank is None else {"rank": rank, "share": None}
+        return replace(self, **fixed, **({} if tol is None else {"tol": tol}))
