@@ -153,7 +153,7 @@ def local_bases(
         ConvergenceWarning: ``tol`` was not reached at a point.
     """
     if xs.ndim != 4:
-        raise ShapeError(f"xs has shape {tuple(xs.shape)}; expected a batch (B, C, H, W)")
+        raise ShapeError(f"xs has shape {tuple(xs.shape)}", "expected a batch (B, C, H, W)")
     first = JacobianOperator(f, xs[:1], chunk_size=chunk_size)
     _check(first, rank, None, solver, tol, options)
     if solver != "golub_kahan" or forms_whole(first.shape, rank, solver):
@@ -237,19 +237,20 @@ def _check(
     """Raise what :func:`local_basis` says."""
     smaller = min(jacobian.shape)
     if solver not in SOLVERS:
-        raise ConfigError(f"svd.solver is {solver!r}; known are {', '.join(SOLVERS)}")
+        raise ConfigError(f"svd.solver is {solver!r}", f"known are {', '.join(SOLVERS)}")
     unknown = sorted(set(options) - set(inspect.signature(SOLVERS[solver]).parameters))
     if unknown:
-        raise ConfigError(f"solver {solver} takes no option {unknown[0]}; leave it out, or choose another solver")
+        raise ConfigError(f"solver {solver} takes no option {unknown[0]}", "leave it out, or choose another solver")
     if share is not None and not 0 < share < 1:
-        raise ValueRangeError(f"svd.share is {share}; allowed is 0 < share < 1")
+        raise ValueRangeError(f"svd.share is {share}", "allowed is 0 < share < 1")
     if rank is not None and not 1 <= rank <= smaller:
         raise ValueRangeError(
             f"svd.rank is {rank}, but the Jacobian is {jacobian.shape[0]} x {jacobian.shape[1]}: "
-            f"its rank is at most {smaller}; lower svd.rank, or choose a wider feature.block or feature.pool=null"
+            f"its rank is at most {smaller}",
+            "lower svd.rank, or choose a wider feature.block or feature.pool=null",
         )
     if not tol > 0:
-        raise ValueRangeError(f"svd.tol is {tol}; it must be positive")
+        raise ValueRangeError(f"svd.tol is {tol}", "it must be positive")
     refuse_overflow(jacobian.h)
 
 

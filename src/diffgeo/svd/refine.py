@@ -69,11 +69,13 @@ def refine(
     m, d = jacobian.shape
     n = neighbour.rank if rank is None else rank
     if len(neighbour.V) != d:
-        raise ShapeError(f"the neighbour's V has {len(neighbour.V)} rows, but J is {m} x {d}")
+        raise ShapeError(
+            f"the neighbour's V has {len(neighbour.V)} rows, but J is {m} x {d}", f"give a neighbour of {d} rows"
+        )
     if not 1 <= n <= min(neighbour.rank, m, d):
-        raise ValueRangeError(f"rank is {n}; a neighbour of {neighbour.rank} directions gives 1 to {neighbour.rank}")
+        raise ValueRangeError(f"rank is {n}", f"a neighbour of {neighbour.rank} directions gives 1 to {neighbour.rank}")
     if not tol > 0:
-        raise ValueRangeError(f"tol is {tol}; it must be positive")
+        raise ValueRangeError(f"tol is {tol}", "it must be positive")
     before = jacobian.passes
     budget = default_budget(n) if max_passes is None else max_passes
     known = neighbour.V.to(jacobian.x.device).double()
