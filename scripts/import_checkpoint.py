@@ -25,7 +25,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
                 given.setdefault(other, None)
         return replace(PRESETS[args.preset], **given)
     if args.image_size is None:
-        raise ConfigError(f"the size of the pictures is not given; give --image-size, or --preset {'|'.join(PRESETS)}")
+        raise ConfigError(
+            "the size of the pictures is not given", f"give --image-size, or --preset {'|'.join(PRESETS)}"
+        )
     return Settings(**given)
 
 

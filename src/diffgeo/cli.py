@@ -129,7 +129,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         # W&B's agent starts runs one by one; a job's page shows its own command, with what was swept
         if named and not swept and "WANDB_SWEEP_ID" not in os.environ and not _says_what_is_swept(hydra_cfg):
             chosen = named[0].replace(" ", "=")
-            raise ConfigError(f"{chosen} is a sweep of many runs; say diffgeo -m {chosen}")
+            raise ConfigError(f"{chosen} is a sweep of many runs", f"say diffgeo -m {chosen}")
         if swept and settings.tracking.group is None:
             what = " ".join(named) or "sweep"
             settings.tracking.group = f"{what} {' '.join(Path(hydra_cfg.sweep.dir).parts[-2:])}"
@@ -189,7 +189,7 @@ def _dry_run(words: list[str]) -> Iterator[None]:
         yield
         return
     if any(word.startswith(("hydra/sweeper=", "search=")) for word in words):
-        raise ConfigError("--dry-run lists the jobs of a grid; a search chooses its own, so leave it out")
+        raise ConfigError("--dry-run lists the jobs of a grid, and a search chooses its own", "leave it out")
     engine = ("--dry-run", "hydra/launcher=", "hydra.")
     words[:] = [word for word in words if not word.startswith(engine) or word.startswith("hydra.searchpath=")]
     with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
@@ -273,16 +273,14 @@ def _ordered(words: Sequence[str]) -> list[str]:
         if before in FLAG_VALUES:
             allowed = FLAG_VALUES[before]
             if not word or word.startswith("-") or (allowed and word not in allowed):
-                raise ConfigError(f"{before} {word} is not possible; say {before} {'|'.join(allowed) or 'VALUE'}")
+                raise ConfigError(f"{before} {word} is not possible", f"say {before} {'|'.join(allowed) or 'VALUE'}")
         elif flag.startswith("-") and flag not in HYDRA_FLAGS:
             guess = nearest(flag, list(HYDRA_FLAGS))
-            raise ConfigError(
-                f"there is no flag {flag}; " + (f"did you mean {guess}?" if guess else "see diffgeo --help")
-            )
+            raise ConfigError(f"there is no flag {flag}", f"did you mean {guess}?" if guess else "see diffgeo --help")
         elif word and not word.startswith(("-", "~")) and "=" not in word and before not in ("--info", "-i"):
             group = (config_folder() / word).is_dir()
             how = f"{word}=CHOICE, see diffgeo --help {word}" if group else f"{word}=VALUE, see diffgeo --help"
-            raise ConfigError(f"{word} has no value; say {how}")
+            raise ConfigError(f"{word} has no value", f"say {how}")
         before = word
     many = ("-m", "--multirun")
     return [*(word for word in words if word in many), *(word for word in words if word not in many)]
@@ -332,14 +330,10 @@ def worded_errors(
         known = explain(error) if isinstance(error, EXPECTED) else None
         if _traceback or (known is None and expected is not None):
             raise
-        what, advice = _two_lines(known) if known else _unforeseen(error)
+        what, advice = (known.what, known.advice) if known else _unforeseen(error)
+        what, advice = (" ".join(text.split("\n")) for text in (what, advice))
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code if known else 1) from None
-
-
-def _two_lines(error: DiffgeoError) -> tuple[str, str]:
-    what, _, advice = str(error).replace("\n", "; ", 1).partition("; ")
-    return " ".join(what.split("\n")), " ".join((advice or "see --help").split("\n"))
 
 
 def _unforeseen(error: Exception) -> tuple[str, str]:
@@ -366,51 +360,60 @@ def explain(error: Exception) -> DiffgeoError | None:
             return None
         where = f" {error.filename}" if error.filename else ""
         return OutputError(
-            f"cannot write{where} ({error.strerror or error}); make room there, or choose another folder: "
-            "hydra.run.dir= of diffgeo, out= or path= of the others"
+            f"cannot write{where} ({error.strerror or error})",
+            "make room there, or choose another folder: hydra.run.dir= of diffgeo, out= or path= of the others",
         )
     if isinstance(error, ValueError) and not isinstance(error, OmegaConfBaseException):
         if str(error).startswith("Only one of --run"):
-            return ConfigError(f"these flags exclude each other; {str(error)[0].lower()}{str(error)[1:]}")
+            return ConfigError("these flags exclude each other", f"{str(error)[0].lower()}{str(error)[1:]}")
         if "Config group override" not in str(error):
             return None
-        return ConfigError(f"a group takes the name of a choice ({error})\nSee `diffgeo --help` for all choices.")
+        return ConfigError(f"a group takes the name of a choice ({error})", "see `diffgeo --help` for all choices")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     unknown = re.search(r"Could not override '([^']+)'", str(error)) or re.search(r"full_key: (\S+)", str(cause))
     if unknown and "not in" in str(cause):
         return _unknown_key(unknown.group(1))
     if isinstance(error, OverrideParseException):
         return ConfigError(
-            f"cannot read {error.override}\nWrite key=value, and quote what holds spaces, commas or brackets of its "
-            "own: prompt=\"'a, b'\"."
+            f"cannot read {error.override}",
+            "write key=value, and quote what holds spaces, commas or brackets of its own: prompt=\"'a, b'\"",
         )
     first, *rest = str(cause).splitlines()
     name = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")
-    return ConfigError(f"{name}: {first}\nSee `diffgeo --help` for keys and values." if name else str(error))
+    if name:
+        return ConfigError(f"{name}: {first}", "see `diffgeo --help` for keys and values")
+    return _of_hydra(str(error))
+
+
+def _of_hydra(message: str) -> ConfigError:
+    """What Hydra says in words of its own, often with its advice on further lines."""
+    what, _, advice = message.strip().partition("\n")
+    return ConfigError(what, " ".join(advice.split()) or "see `diffgeo --help` for keys and values")
 
 
 def _unknown_key(key: str) -> ConfigError:
     guess = nearest(key, _valid_keys())
-    advice = f"Did you mean {guess}?" if guess else "See `diffgeo --help` for all keys."
-    return ConfigError(f"there is no setting {key}\n{advice}")
+    return ConfigError(
+        f"there is no setting {key}", f"did you mean {guess}?" if guess else "see `diffgeo --help` for all keys"
+    )
 
 
 def _unknown_choice(message: str) -> ConfigError:
     found = re.search(r"Could not (?:find|load) '([^']+)'", message)
     if not found:
-        return ConfigError(message.strip())
+        return _of_hydra(message)
     name = found.group(1)
     if name in PLUGINS:
-        return ConfigError(f"{name} is not installed\nInstall it: pip install 'diffgeo[{PLUGINS[name]}]'.")
+        return ConfigError(f"{name} is not installed", f"install it: pip install 'diffgeo[{PLUGINS[name]}]'")
     group, _, choice = name.rpartition("/") if name.startswith("hydra/") else name.partition("/")
     folder = config_folder() / group
     paths = folder.rglob("*.yaml") if choice and folder.is_dir() else []
     choices = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
     if not choices:
-        return ConfigError(f"there is no configuration {name}\nSee `diffgeo --help` for all choices.")
+        return ConfigError(f"there is no configuration {name}", "see `diffgeo --help` for all choices")
     guess = nearest(choice, choices)
-    hint = f"Did you mean {guess}? " if guess else ""
-    return ConfigError(f"{group}={choice} is no choice of {group}\n{hint}Choices: {', '.join(choices)}.")
+    hint = f"did you mean {guess}? Choices: " if guess else "choices: "
+    return ConfigError(f"{group}={choice} is no choice of {group}", f"{hint}{', '.join(choices)}")
 
 
 def _valid_keys() -> list[str]:

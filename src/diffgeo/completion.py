@@ -57,8 +57,8 @@ def script(name: str, shell: str) -> str:
     if shell not in shells:
         guess = nearest(shell, list(shells)) or "bash"
         raise ConfigError(
-            f"there is no completion for {shell or 'no shell'}; say {name} --shell-completion install={guess} "
-            f"(known are {', '.join(shells)})"
+            f"there is no completion for {shell or 'no shell'}",
+            f"say {name} --shell-completion install={guess} (known are {', '.join(shells)})",
         )
     return shells[shell].format(name=name, function="_" + name.replace("-", "_"))
 

@@ -102,7 +102,7 @@ class Directions:
             DirectionsError: a label for each direction is missing.
         """
         if labels is not None and len(labels) != found.U.shape[1]:
-            raise DirectionsError(f"{len(labels)} labels for {found.U.shape[1]} directions; give one each, or none")
+            raise DirectionsError(f"{len(labels)} labels for {found.U.shape[1]} directions", "give one each, or none")
         return cls(
             found.U.cpu(),
             found.score.cpu(),
@@ -139,7 +139,10 @@ class Directions:
         for name, own, other, reason in pairs:
             if own != other:
                 more = " (other weights)" if name == "weights" and self.model == model.source else ""
-                raise DirectionsError(f"these directions {reason}{more}; they mean nothing there")
+                raise DirectionsError(
+                    f"these directions {reason}{more}",
+                    "they mean nothing there, so take others, or what they were made with",
+                )
 
 
 def save_directions(path: str | Path, directions: Directions) -> Path:
@@ -158,7 +161,7 @@ def save_directions(path: str | Path, directions: Directions) -> Path:
     """
     file = Path(path).expanduser()
     if file.suffix != ".safetensors":
-        raise DirectionsError(f"{file.name} should end in .safetensors")
+        raise DirectionsError(f"{file.name} is no name for directions", "it should end in .safetensors")
     _check_tensors(directions.U, directions.score, file)
     header = {
         "format": FORMAT,
@@ -191,13 +194,15 @@ def load_directions(path: str | Path) -> Directions:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise DirectionsError(f"{file} does not exist; give a file that save_directions wrote")
+        raise DirectionsError(f"{file} does not exist", "give a file that save_directions wrote")
     try:
         with safe_open(file, "pt") as opened:
             header = json.loads((opened.metadata() or {})[KEY])
             u, score = opened.get_tensor("U"), opened.get_tensor("score")
         if header["format"] != FORMAT:
-            raise DirectionsError(f"{file} has format {header['format']}; this version reads {FORMAT}, update diffgeo")
+            raise DirectionsError(
+                f"{file} has format {header['format']}", f"this version reads {FORMAT}, update diffgeo"
+            )
         labels = header["labels"]
         found = Directions(
             u,
@@ -214,7 +219,9 @@ def load_directions(path: str | Path) -> Directions:
         )
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DirectionsError(f"{file} is no direction set ({type(error).__name__}: {reason})") from error
+        raise DirectionsError(
+            f"{file} is no direction set ({type(error).__name__}: {reason})", "give a file that save_directions wrote"
+        ) from error
     _check_tensors(found.U, found.score, file)
     return found
 
@@ -222,8 +229,8 @@ def load_directions(path: str | Path) -> Directions:
 def _check_tensors(u: Tensor, score: Tensor, file: Path) -> None:
     if u.ndim != 2 or u.numel() == 0 or score.shape != u.shape[1:]:
         raise DirectionsError(
-            f"{file.name}: U has shape {tuple(u.shape)}, score {tuple(score.shape)}; need (m, k), (k,)"
+            f"{file.name}: U has shape {tuple(u.shape)}, score {tuple(score.shape)}", "need (m, k), (k,)"
         )
     norms = u.double().norm(dim=0)
     if not bool(torch.isfinite(norms).all()) or float((norms - 1).abs().max()) > 1e-3 or math.isnan(norms[0].item()):
-        raise DirectionsError(f"{file.name}: the columns of U are no unit vectors")
+        raise DirectionsError(f"{file.name}: the columns of U are no unit vectors", "divide each by its length")

@@ -45,7 +45,7 @@ def single_step(x: Tensor, v: Tensor, gammas: Tensor) -> Tensor:
         ShapeError: v has other than d numbers.
     """
     if v.shape != (x.numel(),):
-        raise ShapeError(f"v has shape {tuple(v.shape)}; x has {x.numel()} numbers")
+        raise ShapeError(f"v has shape {tuple(v.shape)}", f"x has {x.numel()} numbers")
     return x + gammas.to(x).reshape(-1, *[1] * x.ndim) * v.reshape(x.shape)
 
 
@@ -76,7 +76,7 @@ def normalise_distortion(
         ValueRangeError: κ outside [0, 1).
     """
     if not 0 <= kappa < 1:
-        raise ValueRangeError(f"edit.kappa is {kappa}; allowed is 0 <= kappa < 1")
+        raise ValueRangeError(f"edit.kappa is {kappa}", "allowed is 0 <= kappa < 1")
     before = schedule.predict_x0(x, predict_noise(x, t), t)
     after = schedule.predict_x0(moved, predict_noise(moved, t), t)
     pixels = (1, 2, 3)
@@ -107,7 +107,7 @@ def x_space_guidance(
         ValueRangeError: steps < 1.
     """
     if steps < 1:
-        raise ValueRangeError(f"edit.steps is {steps}; guidance needs at least 1")
+        raise ValueRangeError(f"edit.steps is {steps}", "guidance needs at least 1")
     for _ in range(steps):
         x = x + scale * (predict_noise(x + offset, t) - predict_noise(x, t))
     return x
@@ -144,9 +144,9 @@ def match_strength(
         ValueRangeError: target or an upper γ is not positive, or a change is NaN.
     """
     if not target > 0:
-        raise ValueRangeError(f"the change to match is {target}; it must be positive, raise edit.strength")
+        raise ValueRangeError(f"the change to match is {target}", "it must be positive, raise edit.strength")
     if not bool((upper > 0).all()):
-        raise ValueRangeError(f"the largest γ of an edit is {upper.min().item():g}; it must be positive")
+        raise ValueRangeError(f"the largest γ of an edit is {upper.min().item():g}", "it must be positive")
     top, gamma = upper.double().log(), upper.clone() if start is None else torch.minimum(start.to(upper), upper)
     low, high = torch.full_like(top, -math.inf), torch.full_like(top, math.inf)
     best, found, best_error = gamma.clone(), torch.zeros_like(upper), torch.full_like(top, math.inf)
@@ -159,7 +159,7 @@ def match_strength(
         measured = torch.full_like(upper, math.nan)
         measured[active] = change(gamma[active], active).to(upper)
         if bool(measured[active].isnan().any()):
-            raise ValueRangeError("the measured change is NaN: the edit broke the picture, lower edit.strength")
+            raise ValueRangeError("the measured change is NaN: the edit broke the picture", "lower edit.strength")
         trial, error = gamma.double().log(), (measured.double() / target).clamp_min(1e-9).log()
         better = error.abs() < best_error.abs()
         best, found = torch.where(better, gamma, best), torch.where(better, measured, found)

@@ -1,7 +1,7 @@
 """What diffgeo raises on purpose.
 
-Every message says what is wrong, what is allowed and what to do; the command line prints it in two lines and
-exits with the class's ``exit_code``. Nothing else of this package derives from :class:`DiffgeoError`.
+Every error has two fields: what is wrong, and what to do (or what is allowed). The command line prints each in a line
+of its own and exits with the class's ``exit_code``. Nothing else of this package derives from :class:`DiffgeoError`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,41 @@ __all__ = [
     "UnsuitableModelError",
     "ValueRangeError",
     "WorkerError",
+    "error_facts",
+    "sentence",
 ]
 
 
 class DiffgeoError(Exception):
-    """Base of every error that a user can mend; ``exit_code`` is the process's exit status."""
+    """Base of every error that a user can mend; ``exit_code`` is the process's exit status.
+
+    ``str(error)`` is ``what; advice``.
+
+    Attributes:
+        what: what is wrong.
+        advice: what to do, or what is allowed.
+    """
 
     exit_code = 1
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what, advice)  # as ``args``, from which pickle and copy make it again
+        self.what, self.advice = what, advice
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"
+
+
+def error_facts(error: BaseException) -> dict[str, str | None]:
+    """What ``run.json`` says of an error: what is wrong, and what to do where that is known."""
+    if isinstance(error, DiffgeoError):
+        return {"error": error.what, "advice": error.advice}
+    return {"error": str(error) or type(error).__name__, "advice": None}
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence: a capital first, a full stop or question mark last."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 class ConfigError(DiffgeoError):

@@ -104,7 +104,7 @@ def read(words: Sequence[str]) -> Wanted:
 def _wanted(words: Words) -> Wanted:
     given = words.given
     if ("weights" in given) != ("out" in given):
-        raise ConfigError("weights=… and out=… belong together; give both for one edit without the page, or neither")
+        raise ConfigError("weights=… and out=… belong together", "give both for one edit without the page, or neither")
     return Wanted(
         given.get("host", LOCAL),
         _whole("port", given.get("port", "7860"), 0, 65535),
@@ -118,7 +118,7 @@ def _wanted(words: Words) -> Wanted:
 
 def _whole(key: str, value: str, low: int, high: int) -> int:
     if not value.isdecimal() or not low <= int(value) <= high:
-        raise ConfigError(f"{key}={value} is not possible; allowed: {low} to {high}")
+        raise ConfigError(f"{key}={value} is not possible", f"allowed: {low} to {high}")
     return int(value)
 
 
@@ -128,7 +128,7 @@ def _weights(value: str) -> tuple[float, ...]:
     except ValueError:
         weights = (float("inf"),)
     if not all(abs(w) < float("inf") for w in weights):
-        raise ConfigError(f"weights={value} is not possible; allowed: numbers, such as weights=[1,0,-0.5]")
+        raise ConfigError(f"weights={value} is not possible", "allowed: numbers, such as weights=[1,0,-0.5]")
     return weights
 
 
@@ -166,8 +166,8 @@ def _serve(wanted: Wanted) -> None:
         if error.name not in ("gradio", "starlette"):
             raise
         raise ConfigError(
-            "the page needs Gradio, which is not installed; install it with pip install 'diffgeo[explore]', or say "
-            "weights=… out=… for one edit without the page"
+            "the page needs Gradio, which is not installed",
+            "install it with pip install 'diffgeo[explore]', or say weights=… out=… for one edit without the page",
         ) from None
     explorer = _explorer(wanted)
     if not is_local(wanted.host):
@@ -204,11 +204,11 @@ def free_port(host: str, port: int) -> int:
         try:
             trial.bind((host, port))
         except socket.gaierror:
-            raise ConfigError(f"host={host} is no address of this machine; leave it out for {LOCAL}") from None
+            raise ConfigError(f"host={host} is no address of this machine", f"leave it out for {LOCAL}") from None
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {host}, port {port} ({error.strerror}); end what is there, or choose another: "
-                "port=0 takes a free one"
+                f"cannot listen on {host}, port {port} ({error.strerror})",
+                "end what is there, or choose another: port=0 takes a free one",
             ) from None
         return int(trial.getsockname()[1])
 

@@ -36,7 +36,9 @@ def find_block(unet: nn.Module, block: str) -> nn.Module:
         ConfigError: the U-Net has no such block; the message lists those it has.
     """
     if block not in block_names(unet):
-        raise ConfigError(f"feature.block is {block!r}, which this U-Net lacks; it has {', '.join(block_names(unet))}")
+        raise ConfigError(
+            f"feature.block is {block!r}, which this U-Net lacks", f"it has {', '.join(block_names(unet))}"
+        )
     if block == "mid":
         return unet.get_submodule("mid_block")
     side, index = block.split(".")
@@ -74,7 +76,7 @@ class FeatureMap:
         dtype: torch.dtype | None = None,
     ) -> None:
         if pool not in (None, "sum"):
-            raise ConfigError(f"feature.pool is {pool!r}; allowed are null (the whole map) and sum (over space)")
+            raise ConfigError(f"feature.pool is {pool!r}", "allowed are null (the whole map) and sum (over space)")
         self.block, self.pool, self._dtype = block, pool, dtype
         self._forward, self._module = forward, find_block(unet, block)
 
@@ -93,14 +95,14 @@ class FeatureMap:
         if x.ndim == 3:
             return self(x[None])[0]
         if x.ndim != 4:
-            raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, C, H, W) or (C, H, W)")
+            raise ShapeError(f"x has shape {tuple(x.shape)}", "expected (B, C, H, W) or (C, H, W)")
         handle = self._module.register_forward_hook(self._leave)
         try:
             self._forward(x if self._dtype is None else x.to(self._dtype))
         except _ReachedError as reached:
             h = reached.h
         else:
-            raise ConfigError(f"the forward pass never ran block {self.block!r}; choose another feature.block")
+            raise ConfigError(f"the forward pass never ran block {self.block!r}", "choose another feature.block")
         finally:
             handle.remove()
         h = h.to(x.dtype)

@@ -35,10 +35,10 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"{folder} is no folder; give run folders, or one that holds some")
+            raise DataError(f"{folder} is no folder", "give run folders, or one that holds some")
         found |= dict.fromkeys(sorted(path.parent for path in folder.rglob("run.json")))
     if not found:
-        raise DataError(f"no run.json under {', '.join(map(str, folders))}; give run folders, or one that holds some")
+        raise DataError(f"no run.json under {', '.join(map(str, folders))}", "give run folders, or one that holds some")
     return list(found)
 
 
@@ -108,7 +108,7 @@ def matching(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     for condition in conditions:
         key, found, value = condition.partition("=")
         if not found:
-            raise ConfigError(f"where={condition} is not possible; allowed: key=value")
+            raise ConfigError(f"where={condition} is not possible", "allowed: key=value")
         wanted = value.strip()
         kept = kept[[_written(v) == wanted or _same_number(v, wanted) for v in kept[_column(runs, key.strip())]]]
     return kept
@@ -133,9 +133,7 @@ def _column(runs: pd.DataFrame, key: str) -> str:
     from diffgeo.config import nearest
 
     guess = nearest(key, list(runs.columns))
-    raise ConfigError(
-        f"the runs have no {key}; " + (f"did you mean {guess}?" if guess else "see runs.csv for all keys")
-    )
+    raise ConfigError(f"the runs have no {key}", f"did you mean {guess}?" if guess else "see runs.csv for all keys")
 
 
 def compared(runs: pd.DataFrame, show: Sequence[str]) -> list[str]:
@@ -193,14 +191,14 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
     try:
         import duckdb
     except ImportError as error:
-        raise ConfigError("gathering tables needs duckdb; install diffgeo[report]") from error
+        raise ConfigError("gathering tables needs duckdb", "install diffgeo[report]") from error
     files: dict[str, list[str]] = {}
     for run in runs["run"]:
         for path in sorted(Path(run, "tables").glob("*.parquet")):
             files.setdefault(path.stem, []).append(str(path))
     for name in tables or ():
         if name not in files:
-            raise DataError(f"no run has a table {name}; there are {', '.join(sorted(files)) or 'none'}")
+            raise DataError(f"no run has a table {name}", f"there are {', '.join(sorted(files)) or 'none'}")
     with duckdb.connect() as connection:
         connection.register("runs", runs)
         for name in files if tables is None else tables:
@@ -214,6 +212,6 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
             answer: pd.DataFrame = connection.execute(sql).df()
         except duckdb.Error as error:
             raise ConfigError(
-                f"sql={sql} is not understood ({' '.join(str(error).split())[:200]}); see diffgeo-report --help"
+                f"sql={sql} is not understood ({' '.join(str(error).split())[:200]})", "see diffgeo-report --help"
             ) from error
     return answer

@@ -184,7 +184,7 @@ def topic_text(conf: Path, topic: str) -> str:
     everything = [*settings, *_groups(conf), *(f"{g}={c}" for g in _groups(conf) for c in choices(conf, g))]
     guess = nearest(topic, everything)
     hint = f"did you mean {guess}? Say diffgeo --help {guess}" if guess else "say diffgeo --help for groups and choices"
-    raise ConfigError(f"there is no help on {topic}; {hint}")
+    raise ConfigError(f"there is no help on {topic}", hint)
 
 
 def choices(conf: Path, group: str) -> list[str]:

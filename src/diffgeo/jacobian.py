@@ -77,13 +77,13 @@ class JacobianOperator:
         compiled: bool = False,
     ) -> None:
         if x.ndim == 4 and len(x) != 1 and not stacked:
-            raise ShapeError(f"x has shape {tuple(x.shape)}; a Jacobian is taken at one point, pass x[i]")
+            raise ShapeError(f"x has shape {tuple(x.shape)}", "a Jacobian is taken at one point, pass x[i]")
         if x.dtype not in (torch.float32, torch.float64):
-            raise ValueRangeError(f"x is {x.dtype}; Jacobians need float32 or float64")
+            raise ValueRangeError(f"x is {x.dtype}", "Jacobians need float32 or float64")
         if not bool(torch.isfinite(x).all()):
-            raise ValueRangeError("x holds NaN or infinity; the latent has diverged before this point")
+            raise ValueRangeError("x holds NaN or infinity", "the latent has diverged before this point")
         if chunk_size < 1:
-            raise ValueRangeError(f"chunk_size is {chunk_size}; it must be at least 1")
+            raise ValueRangeError(f"chunk_size is {chunk_size}", "it must be at least 1")
         self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
         point = self.x.numel() // (len(x) if stacked else 1)
         self.forward = point > SMALL_X if forward is None else forward
@@ -187,7 +187,10 @@ class JacobianOperator:
         self, products: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
     ) -> Tensor:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():
-            raise ShapeError(f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}")
+            raise ShapeError(
+                f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}",
+                f"expected ({shape.numel()}, k)",
+            )
         rows = columns.T.to(self.x).reshape(-1, *shape)
         chunks: list[Tensor] = []
         single = self.forward or self.compiled
@@ -217,8 +220,8 @@ class JacobianOperator:
         """Take half as many columns from now on; what the failed call left behind goes back to the device."""
         if columns == 1:
             raise DeviceError(
-                f"{self.x.device} has too little memory for one product with J ({why}); "
-                "take a smaller model, or another device"
+                f"{self.x.device} has too little memory for one product with J ({why})",
+                "take a smaller model, or another device",
             )
         self.chunk_size, self._copies = columns // 2, None
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)

@@ -79,7 +79,7 @@ def most_that_fits(take: Callable[[int], object], max_bytes: float, most: int, *
     one = peak_bytes(lambda: take(1))
     if one > max_bytes:
         raise ValueRangeError(
-            f"max_memory={max_bytes / 1e9:g} GB is too little, {what} takes {one / 1e9:.2g} GB; raise max_memory"
+            f"max_memory={max_bytes / 1e9:g} GB is too little, {what} takes {one / 1e9:.2g} GB", "raise max_memory"
         )
     each = max(peak_bytes(lambda: take(2)) - one, 1) if most > 1 else 1
     return max(1, min(most, 1 + int((max_bytes - one) / each)))

@@ -36,14 +36,14 @@ class NoiseSchedule:
     def __post_init__(self) -> None:
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise ModelError(
-                f"the scheduler's prediction_type is {self.prediction!r}; "
-                "diffgeo knows 'epsilon', 'v_prediction' and 'sample'"
+                f"the scheduler's prediction_type is {self.prediction!r}",
+                "diffgeo knows 'epsilon', 'v_prediction' and 'sample'",
             )
         alphas = self.alphas_cumprod
         if not len(alphas) or not bool(((alphas > 0) & (alphas < 1)).all()):
             raise ModelError(
-                "the scheduler's alphas_cumprod leave (0, 1); schedules of zero terminal SNR have no x0 at T, "
-                "set rescale_betas_zero_snr to false"
+                "the scheduler's alphas_cumprod leave (0, 1)",
+                "schedules of zero terminal SNR have no x0 at T, set rescale_betas_zero_snr to false",
             )
 
     @property
@@ -61,7 +61,7 @@ class NoiseSchedule:
             ValueRangeError: t is outside −1 … T.
         """
         if not CLEAN <= t <= self.T:
-            raise ValueRangeError(f"timestep {t} is outside the schedule; allowed are -1 (clean) to {self.T}")
+            raise ValueRangeError(f"timestep {t} is outside the schedule", f"allowed are -1 (clean) to {self.T}")
         return 1.0 if t == CLEAN else float(self.alphas_cumprod[t])
 
     def timesteps(self, steps: int) -> list[int]:
@@ -78,7 +78,7 @@ class NoiseSchedule:
         """
         n = self.T + 1
         if not 1 <= steps <= n:
-            raise ValueRangeError(f"schedule.steps is {steps}; allowed are 1 to {n}")
+            raise ValueRangeError(f"schedule.steps is {steps}", f"allowed are 1 to {n}")
         return [round(n - i * n / steps) - 1 for i in range(steps)]
 
     def nearest(self, t_frac: float, steps: int) -> int:
@@ -92,7 +92,7 @@ class NoiseSchedule:
             ValueRangeError: t_frac is outside (0, 1].
         """
         if not 0 < t_frac <= 1:
-            raise ValueRangeError(f"a fraction of T is {t_frac}; allowed is 0 < fraction <= 1")
+            raise ValueRangeError(f"a fraction of T is {t_frac}", "allowed is 0 < fraction <= 1")
         return min(self.timesteps(steps), key=lambda t: abs(t - t_frac * self.T))
 
     def to_noise(self, output: Tensor, x: Tensor, t: int) -> Tensor:
@@ -124,7 +124,7 @@ class NoiseSchedule:
         alphas = getattr(scheduler, "alphas_cumprod", None)
         if not isinstance(alphas, Tensor):
             raise ModelError(
-                f"{type(scheduler).__name__} has no alphas_cumprod; diffgeo needs a DDPM/DDIM-type scheduler"
+                f"{type(scheduler).__name__} has no alphas_cumprod", "diffgeo needs a DDPM/DDIM-type scheduler"
             )
         prediction = getattr(scheduler, "config", {}).get("prediction_type", "epsilon")
         return cls(alphas.detach().to("cpu", torch.float64), prediction)

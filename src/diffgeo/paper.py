@@ -70,15 +70,15 @@ def plan(words: Words, conf: Path) -> Plan:
     """
     known, scale = experiments(conf), words.given.get("scale", "small")
     if clash := [word for word in words.others if word.startswith("experiment=")]:
-        raise ConfigError(f"{clash[0]} is no argument of diffgeo-paper; choose experiments with only=[...]")
+        raise ConfigError(f"{clash[0]} is no argument of diffgeo-paper", "choose experiments with only=[...]")
     if scale not in SCALES:
-        raise ConfigError(f"scale={scale} is no scale of diffgeo-paper; choices: {', '.join(SCALES)}")
+        raise ConfigError(f"scale={scale} is no scale of diffgeo-paper", f"choices: {', '.join(SCALES)}")
     wanted = listed(words.given.get("only", ""))
     for name in wanted:
         if not any(k == name or k.startswith(f"{name}/") for k in known):
             guess = nearest(name, known)
             hint = f"did you mean {guess}?" if guess else f"known are {', '.join(known)}"
-            raise ConfigError(f"there is no experiment {name}; {hint}")
+            raise ConfigError(f"there is no experiment {name}", hint)
     names = [k for k in known if not wanted or any(k == w or k.startswith(f"{w}/") for w in wanted)]
     model = next((w.partition("=")[2] for w in words.others if w.startswith("model=")), "factor_faces")
     out = words.path("out", Path("outputs") / "paper" / model / scale)

@@ -48,7 +48,7 @@ def main() -> None:
 def _write_pages(folders: list[Path]) -> None:
     """Write the page of every run under the given folders, and print the paths."""
     if not folders:
-        raise ConfigError("no folder is given to diffgeo-report page; see diffgeo-report --help")
+        raise ConfigError("no folder is given to diffgeo-report page", "see diffgeo-report --help")
 
     from diffgeo import gathering
     from diffgeo.report.page import write_page
@@ -63,7 +63,7 @@ def _execute(words: Words) -> None:
         _write_pages(folders[1:])
         return
     if not folders:
-        raise ConfigError("no folder is given to diffgeo-report; see diffgeo-report --help")
+        raise ConfigError("no folder is given to diffgeo-report", "see diffgeo-report --help")
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
     import pandas as pd
@@ -74,7 +74,7 @@ def _execute(words: Words) -> None:
 
     runs = gathering.matching(gathering.read_runs(gathering.find_runs(folders)), lists["where"])
     if runs.empty:
-        raise ConfigError(f"where={given['where']} fits no run; leave out a condition")
+        raise ConfigError(f"where={given['where']} fits no run", "leave out a condition")
     if "sql" in given:
         print(gathering.query(runs, given["sql"]).to_string(index=False))
         return

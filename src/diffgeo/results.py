@@ -70,7 +70,8 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         if _is_write_failure(error):
             raise OutputError(
-                f"cannot write {path} ({_reason(error)}); free some space or choose another folder with hydra.run.dir="
+                f"cannot write {path} ({_reason(error)})",
+                "free some space or choose another folder with hydra.run.dir=",
             ) from error
         raise
 

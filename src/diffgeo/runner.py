@@ -34,7 +34,7 @@ from diffgeo.config import (
     check,
     instance,
 )
-from diffgeo.errors import ConfigError, DiffgeoError
+from diffgeo.errors import ConfigError, DiffgeoError, error_facts
 from diffgeo.finishing import assist, finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
@@ -177,8 +177,8 @@ def _extra_metrics(cfg: MetricConfig) -> dict[str, PictureMetric]:
     for name, metric in found.items():
         if not callable(metric) or isinstance(metric, type):
             raise ConfigError(
-                f"metric.extra.{name} is a {type(metric).__name__}, which cannot be called with pictures; name a class "
-                f"with __call__, or a function and say metric.extra.{name}._partial_=true"
+                f"metric.extra.{name} is a {type(metric).__name__}, which cannot be called with pictures",
+                f"name a class with __call__, or a function and say metric.extra.{name}._partial_=true",
             )
     return found
 
@@ -188,7 +188,7 @@ def _checked(context: Context) -> Context:
     taken = set() if context.predictor is None else set(context.predictor.names) & set(context.extra_metrics)
     if taken:
         name = sorted(taken)[0]
-        raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor; choose another name")
+        raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor", "choose another name")
     try_out(context.extra_metrics, context.model.picture_size, context.model.device)
     return context
 
@@ -252,7 +252,7 @@ class _Manifest:
         stopped = isinstance(error, KeyboardInterrupt)
         self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
         if error is not None:
-            self.facts["error"] = None if stopped else str(error)
+            self.facts |= {"error": None} if stopped else error_facts(error)
             if not isinstance(error, DiffgeoError | KeyboardInterrupt):
                 self.facts["traceback"] = "".join(traceback.format_exception(error))
         self._write()

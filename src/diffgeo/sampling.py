@@ -56,7 +56,7 @@ def ddim_step(
         ValueRangeError: η outside [0, 1], or positive going up.
     """
     if not 0 <= eta <= 1 or (eta > 0 and s > t):
-        raise ValueRangeError(f"eta is {eta} from t={t} to {s}; allowed is 0 <= eta <= 1, and 0 when inverting")
+        raise ValueRangeError(f"eta is {eta} from t={t} to {s}", "allowed is 0 <= eta <= 1, and 0 when inverting")
     alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
     x0 = schedule.predict_x0(x, noise, t)
     if clip:
@@ -176,10 +176,10 @@ def _walk(schedule: NoiseSchedule, steps: int, start: int | None, stop: int) -> 
     for t in (begin, stop):
         if t not in grid:
             raise ValueRangeError(
-                f"timestep {t} is not in the schedule of {steps} steps; nearest is "
-                f"{min(grid, key=lambda g: abs(g - t))}"
+                f"timestep {t} is not in the schedule of {steps} steps",
+                f"nearest is {min(grid, key=lambda g: abs(g - t))}",
             )
     if begin < stop:
-        raise ValueRangeError(f"cannot denoise from timestep {begin} up to {stop}; start must not be below stop")
+        raise ValueRangeError(f"cannot denoise from timestep {begin} up to {stop}", "start must not be below stop")
     first, last = grid.index(begin), grid.index(stop)
     return list(zip(grid[first:last], grid[first + 1 : last + 1], strict=True))

@@ -310,7 +310,7 @@ def file_digest(path: Path) -> str:
                 inner = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{file.relative_to(path).as_posix()} {inner}\n".encode())
     except OSError as error:
-        raise OutputError(f"cannot read {path} ({error.strerror or error}); check its permissions") from error
+        raise OutputError(f"cannot read {path} ({error.strerror or error})", "check its permissions") from error
     return total.hexdigest()
 
 

@@ -48,21 +48,21 @@ def main() -> None:
 def _execute(words: Words) -> int:
     if len(words.plain) != 1:
         what = "no action" if not words.plain else " ".join(words.plain)
-        raise ConfigError(f"{what} is given to diffgeo-store; say one of {', '.join(COMMAND.actions)}")
+        raise ConfigError(f"{what} is given to diffgeo-store", f"say one of {', '.join(COMMAND.actions)}")
     asked = words.given.get("max_gb", "20")
     try:
         most = float(asked)
     except ValueError:
         most = -1.0
     if not 0 <= most < float("inf"):
-        raise ConfigError(f"max_gb={asked} is not possible; allowed: a number, 0 or more")
+        raise ConfigError(f"max_gb={asked} is not possible", "allowed: a number, 0 or more")
     from diffgeo.store import Store, store_folder  # torch is slow to import
 
     folder = words.path("path", Path()) if "path" in words.given else store_folder()
     if folder is None:
-        raise ConfigError("DIFFGEO_STORE is empty, so there is no store; name one with path=FOLDER")
+        raise ConfigError("DIFFGEO_STORE is empty, so there is no store", "name one with path=FOLDER")
     if folder.is_file():
-        raise ConfigError(f"path={folder} is a file; give a folder")
+        raise ConfigError(f"path={folder} is a file", "give a folder")
     store = Store(folder, max_bytes=int(most * 1e9))
     return {"ls": _ls, "verify": _verify, "prune": _prune}[words.plain[0]](store)
 

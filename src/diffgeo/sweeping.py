@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from diffgeo.config import Config, nearest
-from diffgeo.errors import DiffgeoError, ObjectiveError, ValueRangeError, WorkerError
+from diffgeo.errors import DiffgeoError, ObjectiveError, ValueRangeError, WorkerError, error_facts
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated"]
 
@@ -89,8 +89,9 @@ def isolated(work: Callable[..., T], *arguments: Any, retries: int) -> T:
             log.warning("the job's process %s%s", died, "; it starts again" if left else "")
     times = "" if retries == 0 else f" at each of {retries + 1} tries"
     raise WorkerError(
-        f"the job's process {died}{times}; if memory ran out, run fewer jobs at a time or lower feature.chunk_size, "
-        "then give the same command: what was finished is in the store"
+        f"the job's process {died}{times}",
+        "if memory ran out, run fewer jobs at a time or lower feature.chunk_size, "
+        "then give the same command: what was finished is in the store",
     )
 
 
@@ -160,7 +161,7 @@ def _say_failed(cfg: Config, folder: Path, error: WorkerError) -> None:
     path = folder / "run.json"
     facts = json.loads(path.read_text()) if path.is_file() else {"seed": cfg.seed, "settings": asdict(cfg)}
     temporary = path.with_name(".tmp-run.json")
-    temporary.write_text(json.dumps(facts | {"status": "failed", "error": str(error)}, indent=2) + "\n")
+    temporary.write_text(json.dumps(facts | {"status": "failed"} | error_facts(error), indent=2) + "\n")
     temporary.replace(path)
 
 
@@ -189,10 +190,10 @@ def _objective(scalars: Mapping[str, Mapping[str, float]], wanted: str) -> float
     if not found:
         guess = nearest(wanted, list(known))
         hint = f"did you mean {guess}?" if guess else f"there are {', '.join(sorted(known)) or 'none'}"
-        raise ObjectiveError(f"objective={wanted} is no scalar of this run; {hint}")
+        raise ObjectiveError(f"objective={wanted} is no scalar of this run", hint)
     value = math.fsum(found) / len(found)
     if not math.isfinite(value):
-        raise ValueRangeError(f"objective={wanted} is {value} in this run; choose a scalar that always has a value")
+        raise ValueRangeError(f"objective={wanted} is {value} in this run", "choose a scalar that always has a value")
     return value
 
 
@@ -208,7 +209,8 @@ def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
             facts = json.loads((folder / "run.json").read_text())
         except (OSError, ValueError):
             facts = {}
-        found.append((folder.name, str(facts.get("status", "failed")), str(facts.get("error") or "")))
+        said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
+        found.append((folder.name, str(facts.get("status", "failed")), said))
     return found
 
 

@@ -104,7 +104,7 @@ def team(store: Path | None, *, cpu: bool) -> Team:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return Team()
     if store is None:
-        raise ConfigError("several processes share their results through the store; leave store.enabled=true")
+        raise ConfigError("several processes share their results through the store", "leave store.enabled=true")
     return _launched(store, cpu)
 
 
@@ -126,7 +126,7 @@ def _launched(store: Path, cpu: bool) -> Team:
         sign.unlink(missing_ok=True)
     if not shared:
         raise ConfigError(
-            f"process {state.process_index} does not see the store {store}; put store.path on a shared disk"
+            f"process {state.process_index} does not see the store {store}", "put store.path on a shared disk"
         )
     # while a group is there, torchmetrics gathers over it what each process computes for itself
     state.destroy_process_group()

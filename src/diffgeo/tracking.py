@@ -92,8 +92,8 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
         )
     except wandb.Error as error:
         raise ConfigError(
-            f"W&B could not start, {cfg.mode} ({' '.join(str(error).replace(';', ',').split())}); "
-            "log in with `wandb login`, or use tracking=wandb_offline or tracking=none"
+            f"W&B could not start, {cfg.mode} ({' '.join(str(error).split())})",
+            "log in with `wandb login`, or use tracking=wandb_offline or tracking=none",
         ) from error
     with run:
         yield _WandbTracker(run)

@@ -117,21 +117,21 @@ class Command:
                 found.flags.add(word)
             elif equals and key in self.keys:
                 if not value:
-                    raise ConfigError(f"{key}= has no value; see {self.name} --help")
+                    raise ConfigError(f"{key}= has no value", f"see {self.name} --help")
                 found.given[key] = value
             elif equals and not word.startswith("-") and self.passes:
                 found.others.append(word)
             elif not word.startswith("-") and (word in self.actions or (names and (not equals or Path(word).exists()))):
                 found.plain.append(word)
             else:
-                raise ConfigError(self._unknown(word, key if equals else word))
+                raise self._unknown(word, key if equals else word)
         return found
 
-    def _unknown(self, word: str, key: str) -> str:
+    def _unknown(self, word: str, key: str) -> ConfigError:
         known = [*self.actions, *self.keys, *self.flags]
         guess = nearest(key, known)
         meant = f"did you mean {guess}{'=' if guess in self.keys else ''}? See" if guess else "see"
-        return f"{word or 'an empty word'} is no argument of {self.name}; {meant} {self.name} --help"
+        return ConfigError(f"{word or 'an empty word'} is no argument of {self.name}", f"{meant} {self.name} --help")
 
     def main(self, execute: Callable[[Words], int | None], words: list[str] | None = None) -> None:
         """Answer ``--help`` and its like, else parse and execute; errors are worded.

@@ -172,7 +172,7 @@ def test_resampling_keeps_rows_together_and_skips_degenerate_draws():
 
     def correlation(a, b):
         if len(torch.unique(a)) < 20:
-            raise ValueRangeError("degenerate")
+            raise ValueRangeError("degenerate", "give others")
         return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
 
     found = resample(correlation, x, 2 * x, draws=50)

@@ -21,7 +21,9 @@ def test_a_child_returns_what_the_call_does():
 
 def test_what_the_child_raises_is_raised_here_with_its_kind():
     with pytest.raises(ModelError, match="no such model"):
-        isolated(exec, "from diffgeo.errors import ModelError\nraise ModelError('no such model')", retries=1)
+        isolated(
+            exec, "from diffgeo.errors import ModelError\nraise ModelError('no such model', 'say another')", retries=1
+        )
     with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
         isolated(math.sqrt, -1.0, retries=1)
 

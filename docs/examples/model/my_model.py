@@ -24,7 +24,7 @@ class ClassConditional(PixelDiffusion):
     def __init__(self, unet: nn.Module, schedule: NoiseSchedule, label: int, *, name: str, source: str) -> None:
         classes = unet.config.num_class_embeds or 0
         if not 0 <= label < classes:
-            raise ConfigError(f"label={label} is not possible; {source} has {classes} classes, counted from 0")
+            raise ConfigError(f"label={label} is not possible", f"{source} has {classes} classes, counted from 0")
         super().__init__(unet, schedule, name=name, source=source)
         self.label = label
 

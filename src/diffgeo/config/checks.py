@@ -61,7 +61,7 @@ def check(cfg: Config) -> None:
 
     def require(ok: bool, key: str, value: object, allowed: str) -> None:
         if not ok:
-            raise ConfigError(f"{key}={value} is not possible; allowed: {allowed}")
+            raise ConfigError(f"{key}={value} is not possible", f"allowed: {allowed}")
 
     def choose(key: str, value: str | None, *choices: str | None) -> None:
         shown = ", ".join("null" if c is None else c for c in choices)
@@ -69,8 +69,8 @@ def check(cfg: Config) -> None:
 
     if "prompts" in cfg.study and not isinstance(cfg.model, TextToImageConfig):
         raise UnsuitableModelError(
-            f"study prompts compares prompts, and {cfg.model.path} takes none; choose a text-to-image model, such as "
-            "model=factor_faces_t2i"
+            f"study prompts compares prompts, and {cfg.model.path} takes none",
+            "choose a text-to-image model, such as model=factor_faces_t2i",
         )
     s, e = cfg.schedule, cfg.edit
     choose("model.dtype", cfg.model.dtype, "float32", "float64")

@@ -68,7 +68,7 @@ def config_folder() -> Path:
     for folder in (here / "conf", here.parent.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder
-    raise ConfigError("diffgeo's conf/ folder is missing; reinstall the package")
+    raise ConfigError("diffgeo's conf/ folder is missing", "reinstall the package")
 
 
 def raw(path: Path) -> dict[str, Any]:
@@ -85,12 +85,14 @@ def typed(cfg: DictConfig) -> Config:
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        raise ConfigError(f"{missing[0]} has no value; give one: {missing[0]}=…")
+        raise ConfigError(f"{missing[0]} has no value", f"give one: {missing[0]}=…")
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)  # the primary config derives from the schema
     for part, where in [(config, ""), *((v, f"{k}.") for k, v in vars(config).items() if is_dataclass(v))]:
         for name in set(vars(part)) - {f.name for f in fields(part)}:
-            raise ConfigError(f"there is no setting {where}{name}; remove +{where}{name}, diffgeo takes no extra keys")
+            raise ConfigError(
+                f"there is no setting {where}{name}", f"remove +{where}{name}, diffgeo takes no extra keys"
+            )
     return config
 
 

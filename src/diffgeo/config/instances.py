@@ -31,13 +31,13 @@ def instance(key: str, node: Mapping[str, Any]) -> Any:
         cause = error.__cause__ or error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        reason = " ".join(str(cause).replace(";", ",").split("full_key:")[0].split())[:300]
+        reason = " ".join(str(cause).split("full_key:")[0].split())[:300]
         advice = (
             f"give the arguments that it takes as {key}.NAME=VALUE"
             if isinstance(cause, TypeError)
             else "give package.module.Name, with its folder on PYTHONPATH"
         )
-        raise ConfigError(f"{key}._target_={node['_target_']} cannot be used ({reason}); {advice}") from error
+        raise ConfigError(f"{key}._target_={node['_target_']} cannot be used ({reason})", advice) from error
 
 
 def source_files(node: Any) -> Iterator[Path]:

@@ -177,7 +177,7 @@ def caption(factors: Tensor, generator: torch.Generator | None = None) -> list[s
         ShapeError: factors is not (n, 14).
     """
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
-        raise ShapeError(f"factors have shape {tuple(factors.shape)}; expected (n, {len(FACTORS)})")
+        raise ShapeError(f"factors have shape {tuple(factors.shape)}", f"expected (n, {len(FACTORS)})")
     device = generator.device if generator is not None else torch.device("cpu")
     chances = torch.rand(len(factors), _CHOICES + 1, generator=generator, device=device)
     keep = chances[:, :1] * 0.8 + 0.2 > chances[:, 1 : 1 + len(FACTORS)]

@@ -85,10 +85,10 @@ def sample_factors(n: int, *, generator: torch.Generator | None = None, varying:
         ValueRangeError: n is negative, or a name in ``varying`` is no factor.
     """
     if n < 0:
-        raise ValueRangeError(f"cannot draw {n} factor vectors; n must be 0 or more")
+        raise ValueRangeError(f"cannot draw {n} factor vectors", "n must be 0 or more")
     unknown = sorted(set(varying or ()) - set(FACTOR_NAMES))
     if unknown:
-        raise ValueRangeError(f"no factor is called {', '.join(unknown)}; factors are {', '.join(FACTOR_NAMES)}")
+        raise ValueRangeError(f"no factor is called {', '.join(unknown)}", f"factors are {', '.join(FACTOR_NAMES)}")
     device = generator.device if generator is not None else torch.device("cpu")
     z = torch.rand(n, len(FACTORS), generator=generator, device=device) * 2 - 1
     binary = torch.tensor([f.kind == "binary" for f in FACTORS], device=device)
@@ -114,14 +114,14 @@ def render(factors: Tensor, size: int = 32) -> Tensor:
         ValueRangeError: a factor is outside [−1, 1] or not finite, or size is below 8.
     """
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
-        raise ShapeError(f"factors have shape {tuple(factors.shape)}; expected (n, {len(FACTORS)})")
+        raise ShapeError(f"factors have shape {tuple(factors.shape)}", f"expected (n, {len(FACTORS)})")
     if size < 8:
-        raise ValueRangeError(f"size is {size}; a portrait needs at least 8 pixels")
+        raise ValueRangeError(f"size is {size}", "a portrait needs at least 8 pixels")
     if not factors.is_floating_point():
-        raise ValueRangeError(f"factors are {factors.dtype}; a portrait needs floating point")
+        raise ValueRangeError(f"factors are {factors.dtype}", "a portrait needs floating point")
     if factors.numel() and not bool((factors.abs() <= 1).all()):  # also false for NaN
         worst = factors.abs().max().item()
-        raise ValueRangeError(f"a factor has magnitude {worst:g}; factors lie in [-1, 1]")
+        raise ValueRangeError(f"a factor has magnitude {worst:g}", "factors lie in [-1, 1]")
     return _Portrait(factors, size).paint()
 
 

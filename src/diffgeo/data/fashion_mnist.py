@@ -45,7 +45,8 @@ def fashion_mnist(folder: str | Path = DEBIAN, split: Literal["train", "test"] =
     packed = path.with_name(path.name + ".gz")
     if not path.is_file() and not packed.is_file():
         raise DataError(
-            f"{path} is missing, packed or not; install Debian's dataset-fashion-mnist, or name the folder that has it"
+            f"{path} is missing, packed or not",
+            "install Debian's dataset-fashion-mnist, or name the folder that has it",
         )
     try:
         raw = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
@@ -55,6 +56,6 @@ def fashion_mnist(folder: str | Path = DEBIAN, split: Literal["train", "test"] =
         pictures = np.frombuffer(raw, np.uint8, n * height * width, 16).reshape(n, 1, height, width)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise DataError(
-            f"{path if path.is_file() else packed} is no file of 28x28 pictures ({error}); fetch it again"
+            f"{path if path.is_file() else packed} is no file of 28x28 pictures ({error})", "fetch it again"
         ) from error
     return pad(torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1, (2, 2, 2, 2), value=-1.0)

@@ -35,10 +35,10 @@ def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
     if where.is_file():
         return [where]
     if not where.is_dir():
-        raise DataError(f"data.images={path} does not exist; give a folder of pictures or one picture")
+        raise DataError(f"data.images={path} does not exist", "give a folder of pictures or one picture")
     found = sorted(p for p in where.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
-        raise DataError(f"data.images={path} holds no picture; known suffixes are {', '.join(SUFFIXES)}")
+        raise DataError(f"data.images={path} holds no picture", f"known suffixes are {', '.join(SUFFIXES)}")
     return found
 
 
@@ -49,15 +49,15 @@ def _listed(paths: Sequence[str | Path]) -> list[Path]:
         where = Path(path).expanduser()
         if where.is_dir():
             raise DataError(
-                f"data.images lists {path}, which is a folder; list files, or give one folder: data.images={path}"
+                f"data.images lists {path}, which is a folder", f"list files, or give one folder: data.images={path}"
             )
         if not where.is_file():
-            raise DataError(f"data.images lists {path}, which does not exist; correct the path or leave it out")
+            raise DataError(f"data.images lists {path}, which does not exist", "correct the path or leave it out")
         if where.resolve() in found:
-            raise DataError(f"data.images lists {path} twice; leave one out")
+            raise DataError(f"data.images lists {path} twice", "leave one out")
         found[where.resolve()] = where
     if not found:
-        raise DataError("data.images is an empty list; list one picture or more")
+        raise DataError("data.images is an empty list", "list one picture or more")
     return list(found.values())
 
 
@@ -85,7 +85,7 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
         with Image.open(path) as opened:
             return as_tensor(opened, height, width)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture ({error}); remove or replace it") from error
+        raise DataError(f"{path} cannot be read as a picture ({error})", "remove or replace it") from error
 
 
 def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:

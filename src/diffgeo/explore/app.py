@@ -24,7 +24,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read on import
 import gradio as gr
 
 from diffgeo.directions import save_directions
-from diffgeo.errors import DataError, DiffgeoError
+from diffgeo.errors import DataError, DiffgeoError, sentence
 from diffgeo.explore import page
 from diffgeo.explore.session import LIMIT, Choice, Explorer, Picture, Place, Report, Source
 from diffgeo.explore.uploads import MAX_BYTES
@@ -90,9 +90,8 @@ def _worded(function: Callable[..., Any]) -> Callable[..., Any]:
             with actions.busy:
                 return function(actions, *args, **kwargs)
         except DiffgeoError as error:
-            what, _, advice = str(error).replace("\n", "; ", 1).partition("; ")
-            sentences = [text[:1].upper() + text[1:].rstrip(".") + "." for text in (what, advice) if text]
-            raise gr.Error(" ".join(sentences), print_exception=False) from None
+            said = f"{sentence(error.what)} {sentence(error.advice)}"
+            raise gr.Error(said, print_exception=False) from None
 
     return wrapper
 
@@ -434,7 +433,7 @@ def _choice(sample: float, t_frac: float, block: str, pool: str, rank: float, so
 
 def _here(visitor: Visitor | None) -> tuple[Visitor, Place]:
     if visitor is None or visitor.place is None:
-        raise DataError("nothing is shown yet, or it was forgotten after an hour; press “Find directions”")
+        raise DataError("nothing is shown yet, or it was forgotten after an hour", "press “Find directions”")
     return visitor, visitor.place
 
 
@@ -449,7 +448,7 @@ def _taken(path: Path) -> bytes:
     """The bytes of an uploaded file, which is removed whatever comes of it."""
     try:
         if path.stat().st_size > MAX_BYTES:  # the server refuses these, too, where it knows their size beforehand
-            raise DataError(f"the file has more than {MAX_BYTES // 2**20} MB; make it smaller")
+            raise DataError(f"the file has more than {MAX_BYTES // 2**20} MB", "make it smaller")
         return path.read_bytes()
     finally:
         path.unlink(missing_ok=True)

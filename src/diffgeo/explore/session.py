@@ -184,7 +184,7 @@ class Explorer:
     ) -> None:
         if isinstance(context.cfg.edit, ShootingConfig):
             raise ConfigError(
-                "edit=shooting follows one direction and cannot mix several; take edit=single or guidance"
+                "edit=shooting follows one direction and cannot mix several", "take edit=single or guidance"
             )
         self.context, self.overrides, self.directions, self.file = context, tuple(overrides), directions, file
         self.preview = preview_steps(context.cfg.schedule.steps, preview)
@@ -261,7 +261,9 @@ class Explorer:
             DirectionsError: the file's directions belong elsewhere.
         """
         if choice.source not in self.sources:
-            raise ConfigError(f"there are no directions of a {choice.source}; start the explorer with directions=FILE")
+            raise ConfigError(
+                f"there are no directions of a {choice.source}", "start the explorer with directions=FILE"
+            )
         if picture is None and choice in self._places:
             self._places.move_to_end(choice)
             return self._places[choice]
@@ -336,7 +338,7 @@ class Explorer:
             moved = self.moved(place, self._padded(place, weights)[None])
             after = context.decode(moved, place.t, place.sample)[0]
             if not bool(after.isfinite().all()):
-                raise ValueRangeError("the edited picture holds NaN; move the sliders back or lower edit.strength")
+                raise ValueRangeError("the edited picture holds NaN", "move the sliders back or lower edit.strength")
         changes = self._scores(after[None])[0] - self._scores(before[None])[0]
         difference = (after - before).abs().mean(dim=0) / 2
         steps = context.cfg.schedule.steps
@@ -354,7 +356,7 @@ class Explorer:
             ValueRangeError: all weights are 0.
         """
         if not any(weights):
-            raise ValueRangeError("all sliders are at 0, which is no direction; move one first")
+            raise ValueRangeError("all sliders are at 0, which is no direction", "move one first")
         v = place.V @ self._padded(place, weights).to(place.V)
         # of the two conventions that `pull_back` knows, the isometric one: coordinates in V are those in U
         u = place.basis.U @ (place.basis.V.T @ v)
@@ -442,7 +444,7 @@ class Explorer:
             context = Context(own.model, cfg, display=display, store=own.store, team=own.team)
             samples = context.first_samples(max(2, cfg.data.samples))
             if len(samples) < 2:
-                raise ConfigError("global directions need 2 pictures or more, data.images has 1; take local ones")
+                raise ConfigError("global directions need 2 pictures or more, data.images has 1", "take local ones")
             bases = [context.basis(sample, t) for sample in samples]
             rank = min(basis.rank for basis in bases)
             _remember(self._shared, key, global_directions([basis.truncated(rank) for basis in bases]))
@@ -456,7 +458,7 @@ class Explorer:
     @staticmethod
     def _padded(place: Place, weights: Sequence[float]) -> Tensor:
         if len(weights) > place.rank:
-            raise ValueRangeError(f"{len(weights)} weights for {place.rank} directions; give at most one each")
+            raise ValueRangeError(f"{len(weights)} weights for {place.rank} directions", "give at most one each")
         return torch.tensor([*weights, *[0.0] * (place.rank - len(weights))])
 
     def _scores(self, pictures: Tensor) -> Tensor:
@@ -480,7 +482,7 @@ class _Reporting(Display):
             nonlocal done
             done += steps
             if self._interruption.requested:
-                raise DiffgeoError("the explorer is being ended; start it again")
+                raise DiffgeoError("the explorer is being ended", "start it again")
             if self._report is not None:
                 self._report(description, done, total)
 

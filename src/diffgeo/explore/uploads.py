@@ -43,7 +43,7 @@ def picture_of(content: bytes, height: int, width: int) -> Tensor:
     """
     if len(content) > MAX_BYTES:
         raise DataError(
-            f"the file has {len(content) / 2**20:.1f} MB; at most {MAX_BYTES // 2**20} MB are taken, make it smaller"
+            f"the file has {len(content) / 2**20:.1f} MB", f"at most {MAX_BYTES // 2**20} MB are taken, make it smaller"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -56,12 +56,14 @@ def picture_of(content: bytes, height: int, width: int) -> Tensor:
                 image.load()
                 return as_tensor(image, height, width)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise DataError(f"the picture has far more than {MAX_PIXELS // 10**6} million pixels; shrink it") from None
+            raise DataError(
+                f"the picture has far more than {MAX_PIXELS // 10**6} million pixels", "shrink it"
+            ) from None
         except UnidentifiedImageError:
-            raise DataError("the file is no PNG, JPEG or WebP picture; save it as one of these") from None
+            raise DataError("the file is no PNG, JPEG or WebP picture", "save it as one of these") from None
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             reason = " ".join(str(error).split())[:120]
-            raise DataError(f"the picture is damaged ({reason}); save or download it again") from error
+            raise DataError(f"the picture is damaged ({reason})", "save or download it again") from error
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -71,10 +73,10 @@ def _opened(content: bytes) -> Image.Image:
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise DataError(
-            f"the picture has {width} × {height} pixels; at most {MAX_PIXELS // 10**6} million are taken, shrink it"
+            f"the picture has {width} × {height} pixels", f"at most {MAX_PIXELS // 10**6} million are taken, shrink it"
         )
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_RATIO * min(width, height):
         raise DataError(
-            f"the picture has {width} × {height} pixels; both sides need {MIN_SIDE} or more and neither may be over "
-            f"{MAX_RATIO} times the other, crop it"
+            f"the picture has {width} × {height} pixels",
+            f"both sides need {MIN_SIDE} or more and neither may be over {MAX_RATIO} times the other, crop it",
         )

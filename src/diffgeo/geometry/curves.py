@@ -73,16 +73,16 @@ def slerp(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
         ValueRangeError: an end is 0, or the ends are opposite (no shortest arc).
     """
     if a.shape != b.shape:
-        raise ShapeError(f"ends have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal")
+        raise ShapeError(f"ends have shapes {tuple(a.shape)} and {tuple(b.shape)}", "they must be equal")
     x, y, w = a.double().flatten(), b.double().flatten(), weights.double().to(a.device)[:, None]
     nx, ny = x.norm(), y.norm()
     if nx == 0 or ny == 0:
-        raise ValueRangeError("slerp needs ends of positive length")
+        raise ValueRangeError("slerp has an end at 0", "give ends of positive length")
     x, y = x / nx, y / ny
     # the angle by atan2 keeps its digits near 0 and near π
     omega = 2 * torch.atan2((x - y).norm(), (x + y).norm())
     if math.pi - omega < 1e-9:
-        raise ValueRangeError("slerp between opposite points has no shortest arc")
+        raise ValueRangeError("slerp between opposite points has no shortest arc", "choose another end")
     arc: Tensor = ((1 - w) * omega).sin() * x + (w * omega).sin() * y
     if omega < 1e-12:  # the same point: sin ω = 0
         arc = x.expand(len(w), -1)
@@ -120,7 +120,7 @@ def geodesic_shooting(
         ValueRangeError: steps < 1, or the direction left the tangent space.
     """
     if steps < 1:
-        raise ValueRangeError(f"edit.steps is {steps}; shooting needs at least 1")
+        raise ValueRangeError(f"edit.steps is {steps}", "shooting needs at least 1")
     delta = length / steps
     points = [x]
     for index in range(steps):
@@ -174,12 +174,12 @@ def shoot_between(
         ValueRangeError: segments < 1, no such aim, f(a) = f(b), g orthogonal to the tangent space, or some s_i is 0.
     """
     if segments < 1 or aim not in ("fixed", "pursuit"):
-        raise ValueRangeError(f"shooting with {segments} segments and aim {aim!r}; need 1 or more, fixed or pursuit")
+        raise ValueRangeError(f"shooting with {segments} segments and aim {aim!r}", "need 1 or more, fixed or pursuit")
     target = f(b).flatten()
     aimed_at = target - f(a).flatten()
     distance = aimed_at.norm()
     if not distance > 0:
-        raise ValueRangeError("both ends of a path have the same h; choose two samples that differ")
+        raise ValueRangeError("both ends of a path have the same h", "choose two samples that differ")
     points, bases = [a], [basis_at(a)]
     for _ in range(segments):
         aimed_at, v = transport(aimed_at, bases[-1], "pullback")
@@ -232,7 +232,7 @@ def boundary_value_geodesic(
         ShapeError: fewer than 3 points.
     """
     if len(start) < 3:
-        raise ShapeError(f"a path of {len(start)} points has nothing to move; give at least 3")
+        raise ShapeError(f"a path of {len(start)} points has nothing to move", "give at least 3")
     first, inner, last = start[:1], start[1:-1].clone(), start[-1:]
 
     def energy(middle: Tensor) -> Tensor:
@@ -288,7 +288,7 @@ def curvedness(bases: Sequence[LocalBasis], *, soft: bool = False) -> Tensor:
         ShapeError: fewer than two bases, or unequal shapes.
     """
     if len(bases) < 2:
-        raise ShapeError(f"a path of {len(bases)} points has no segment; give at least 2 bases")
+        raise ShapeError(f"a path of {len(bases)} points has no segment", "give at least 2 bases")
     values = [soft_distance(a, b) if soft else grassmann_distance(a.U, b.U) for a, b in pairwise(bases)]
     return torch.tensor(values, dtype=torch.float64)
 

@@ -74,13 +74,16 @@ def global_directions(
         ValueRangeError: no such method or reference.
     """
     if len(bases) < 2 or any(b.U.shape != bases[0].U.shape for b in bases):
-        raise ShapeError("global directions need at least two bases, all of one shape")
+        raise ShapeError(
+            f"no global directions come of bases of shapes {[tuple(b.U.shape) for b in bases]}",
+            "give two or more, all of one shape",
+        )
     if not 0 <= reference < len(bases):
-        raise ValueRangeError(f"reference {reference} is outside 0 to {len(bases) - 1}")
+        raise ValueRangeError(f"reference {reference} is not possible", f"allowed are 0 to {len(bases) - 1}")
     if method == "frechet":
         return _frechet(bases)
     if method not in ("nearest", "hungarian"):
-        raise ValueRangeError(f"method {method!r} is unknown; allowed are nearest, hungarian and frechet")
+        raise ValueRangeError(f"method {method!r} is unknown", "allowed are nearest, hungarian and frechet")
     base = bases[reference].U.double()
     members = [base]
     for index, other in enumerate(bases):
@@ -132,11 +135,11 @@ def project_to_tangent(u: Tensor, basis: LocalBasis) -> tuple[Tensor, Tensor]:
         ValueRangeError: a direction is orthogonal to the tangent space.
     """
     if u.shape[:1] != basis.U.shape[:1]:
-        raise ShapeError(f"u has shape {tuple(u.shape)}; the tangent space lives in ({basis.U.shape[0]},)")
+        raise ShapeError(f"u has shape {tuple(u.shape)}", f"the tangent space lives in ({basis.U.shape[0]},)")
     projected = basis.U @ (basis.U.T @ u)
     share = projected.norm(dim=0) / u.norm(dim=0)
     if bool((share <= 8 * torch.finfo(u.dtype).eps * math.sqrt(len(u))).any()):
-        raise ValueRangeError("a direction is orthogonal to the tangent space; raise svd.rank")
+        raise ValueRangeError("a direction is orthogonal to the tangent space", "raise svd.rank")
     return projected / projected.norm(dim=0), share
 
 
@@ -152,7 +155,7 @@ def pca_directions(h: Tensor, k: int) -> GlobalDirections:
     """
     most = min(len(h) - 1, h.shape[1])
     if not 1 <= k <= most:
-        raise ValueRangeError(f"{k} principal components of {len(h)} samples; allowed are 1 to {most}")
+        raise ValueRangeError(f"{k} principal components of {len(h)} samples", f"allowed are 1 to {most}")
     centred = h.double() - h.double().mean(dim=0)
     _, s, vh = torch.linalg.svd(centred, full_matrices=False)
     share = s.square() / s.square().sum()
@@ -187,7 +190,7 @@ def random_overlaps(m: int, n: int, k: int, *, draws: int, seed: int = 0) -> Ten
         ValueRangeError: k + n > m, or a count below 1.
     """
     if min(m, n, k, draws) < 1 or k + n > m:
-        raise ValueRangeError(f"random overlaps of {k} vectors with {n}-frames in {m} dimensions; need k + n <= m")
+        raise ValueRangeError(f"random overlaps of {k} vectors with {n}-frames in {m} dimensions", "need k + n <= m")
     source = np.random.default_rng(seed)
     g = source.standard_normal((draws, k, n))
     bartlett = np.tril(source.standard_normal((draws, n, n)), -1)

@@ -63,7 +63,9 @@ def grassmann_distance(U1: Tensor, U2: Tensor, normalized: bool = False) -> floa
         ShapeError: the dimensions differ.
     """
     if U1.shape != U2.shape:
-        raise ShapeError(f"subspaces have shapes {tuple(U1.shape)} and {tuple(U2.shape)}; a distance needs equal ones")
+        raise ShapeError(
+            f"subspaces have shapes {tuple(U1.shape)} and {tuple(U2.shape)}", "a distance needs equal ones"
+        )
     distance = float(principal_angles(U1, U2).norm())
     return distance / (math.sqrt(U1.shape[1]) * math.pi / 2) if normalized else float(distance)
 
@@ -85,7 +87,7 @@ def soft_distance(first: LocalBasis, second: LocalBasis) -> float:
         ShapeError: ranks or spaces differ.
     """
     if first.U.shape != second.U.shape:
-        raise ShapeError(f"bases have shapes {tuple(first.U.shape)} and {tuple(second.U.shape)}; they must be equal")
+        raise ShapeError(f"bases have shapes {tuple(first.U.shape)} and {tuple(second.U.shape)}", "they must be equal")
     u1, u2 = first.U.double(), second.U.double()
     a, _, bh = torch.linalg.svd(u1.T @ u2)
     energies = []
@@ -118,7 +120,9 @@ def choose_rank(s: Tensor, target: int, *, rule: str = "fixed", share: float = 0
     """
     k = len(s)
     if not 1 <= target <= k:
-        raise ValueRangeError(f"target rank {target} is outside 1 to {k}, the number of singular values")
+        raise ValueRangeError(
+            f"target rank {target} is not possible", f"allowed are 1 to {k}, the number of singular values"
+        )
     if rule == "fixed":
         return target
     if rule == "share":
@@ -131,7 +135,7 @@ def choose_rank(s: Tensor, target: int, *, rule: str = "fixed", share: float = 0
             return target
         gaps = (s[low - 1 : high] - s[low : high + 1]) / s[low - 1 : high]
         return low + int(gaps.argmax())
-    raise ValueRangeError(f"rank rule {rule!r} is unknown; allowed are fixed, share and gap")
+    raise ValueRangeError(f"rank rule {rule!r} is unknown", "allowed are fixed, share and gap")
 
 
 def frechet_mean(
@@ -157,7 +161,10 @@ def frechet_mean(
         ConvergenceWarning: ``max_steps`` ended the flow (the subspaces may be too far apart to have one mean).
     """
     if not subspaces or any(u.shape != subspaces[0].shape for u in subspaces):
-        raise ShapeError("a mean needs at least one subspace, all of one shape")
+        raise ShapeError(
+            f"a mean of subspaces of shapes {[tuple(u.shape) for u in subspaces]} is not defined",
+            "give one or more, all of one shape",
+        )
     bases = [torch.linalg.qr(u.double()).Q for u in subspaces]
     n = bases[0].shape[1]
     mean: Tensor = torch.linalg.svd(torch.cat(bases, dim=1), full_matrices=False).U[:, :n]
@@ -200,7 +207,7 @@ def _exp(y: Tensor, step: Tensor) -> Tensor:
 def _orthonormal(U1: Tensor, U2: Tensor) -> tuple[Tensor, Tensor]:
     if U1.ndim != 2 or U2.ndim != 2 or len(U1) != len(U2) or U1.shape[1] > len(U1) or U2.shape[1] > len(U2):
         raise ShapeError(
-            f"subspaces have shapes {tuple(U1.shape)} and {tuple(U2.shape)}; expected columns of (m, p) and (m, q)"
+            f"subspaces have shapes {tuple(U1.shape)} and {tuple(U2.shape)}", "expected columns of (m, p) and (m, q)"
         )
     return torch.linalg.qr(U1.double()).Q, torch.linalg.qr(U2.double()).Q
 

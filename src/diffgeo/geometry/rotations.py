@@ -38,9 +38,9 @@ def varimax(loadings: Tensor, *, max_steps: int = 200, tol: float = 1e-8) -> Ten
         ValueRangeError: NaN or infinity.
     """
     if loadings.ndim != 2 or loadings.numel() == 0:
-        raise ShapeError(f"loadings have shape {tuple(loadings.shape)}; expected (p, n)")
+        raise ShapeError(f"loadings have shape {tuple(loadings.shape)}", "expected (p, n)")
     if not bool(torch.isfinite(loadings).all()):
-        raise ValueRangeError("loadings hold NaN or infinity")
+        raise ValueRangeError("loadings hold NaN or infinity", "leave out the samples that gave them")
     a = loadings.double()
     rotation, before = torch.eye(a.shape[1], dtype=a.dtype, device=a.device), 0.0
     for _ in range(max_steps):
@@ -70,10 +70,10 @@ def independent_axes(coordinates: Tensor, *, seed: int = 0) -> Tensor:
         ValueRangeError: NaN, infinity, or coordinates that do not vary.
     """
     if coordinates.ndim != 2 or len(coordinates) <= coordinates.shape[1]:
-        raise ShapeError(f"coordinates have shape {tuple(coordinates.shape)}; expected (N, n) with N > n")
+        raise ShapeError(f"coordinates have shape {tuple(coordinates.shape)}", "expected (N, n) with N > n")
     x = coordinates.detach().cpu().double()
     if not bool(torch.isfinite(x).all()) or bool((x.std(dim=0) == 0).any()):
-        raise ValueRangeError("coordinates must be finite, and each must vary")
+        raise ValueRangeError("coordinates are not finite, or one never varies", "each must be finite and vary")
     ica = FastICA(whiten="unit-variance", random_state=seed, max_iter=400, tol=1e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -42,12 +42,12 @@ def transport(u: Tensor, target: LocalBasis, convention: Convention = "isometric
         ValueRangeError: u is orthogonal to the target's tangent space, or no such convention.
     """
     if u.shape != target.U.shape[:1]:
-        raise ShapeError(f"u has shape {tuple(u.shape)}; the target's tangent space lives in ({target.U.shape[0]},)")
+        raise ShapeError(f"u has shape {tuple(u.shape)}", f"the target's tangent space lives in ({target.U.shape[0]},)")
     projected = target.U @ (target.U.T @ u)
     length = projected.norm()
     # what rounding alone leaves of an orthogonal u grows with the root of its length
     if length <= 8 * torch.finfo(u.dtype).eps * math.sqrt(len(u)) * u.norm():
-        raise ValueRangeError("u is orthogonal to the target's tangent space; raise svd.rank")
+        raise ValueRangeError("u is orthogonal to the target's tangent space", "raise svd.rank")
     unit = projected / length
     return unit, pull_back(unit, target, convention)
 
@@ -71,14 +71,14 @@ def pull_back(u: Tensor, basis: LocalBasis, convention: Convention = "isometric"
         floor = torch.finfo(basis.s.dtype).eps * basis.s[0]
         if bool((basis.s <= floor).any()):
             raise ValueRangeError(
-                f"the basis holds a singular value of {basis.s[-1]:g}, so that u has no exact pre-image; "
-                "lower svd.rank, or use edit.transport=isometric"
+                f"the basis holds a singular value of {basis.s[-1]:g}, so that u has no exact pre-image",
+                "lower svd.rank, or use edit.transport=isometric",
             )
         coordinates = coordinates / basis.s
     elif convention != "isometric":
-        raise ValueRangeError(f"edit.transport is {convention!r}; allowed are isometric and pullback")
+        raise ValueRangeError(f"edit.transport is {convention!r}", "allowed are isometric and pullback")
     v: Tensor = basis.V @ coordinates
     length = v.norm()
     if not length > 0:
-        raise ValueRangeError("u has no part in the tangent space; raise svd.rank")
+        raise ValueRangeError("u has no part in the tangent space", "raise svd.rank")
     return v.div(length)

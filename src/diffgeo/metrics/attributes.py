@@ -95,11 +95,11 @@ class AttributePredictor(ABC):
             ValueRangeError: a score is NaN or infinite.
         """
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ShapeError(f"pictures have shape {tuple(images.shape)}; expected (B, 3, H, W)")
+            raise ShapeError(f"pictures have shape {tuple(images.shape)}", "expected (B, 3, H, W)")
         with torch.no_grad():
             scores = self.scores(images).float().cpu()
         if not bool(torch.isfinite(scores).all()):
-            raise ValueRangeError("the attribute predictor gave NaN or infinity; do the pictures hold NaN?")
+            raise ValueRangeError("the attribute predictor gave NaN or infinity", "do the pictures hold NaN?")
         return scores
 
 
@@ -154,10 +154,10 @@ def load_predictor(
         network = FactorNet(config["size"], config["width"], len(config["names"]))
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).replace(";", ",").split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"{folder} is no attribute predictor ({type(error).__name__}: {reason}); "
-            "it needs config.json and model.safetensors as scripts/train.py writes them"
+            f"{folder} is no attribute predictor ({type(error).__name__}: {reason})",
+            "it needs config.json and model.safetensors as scripts/train.py writes them",
         ) from error
     return FactorPredictor(network.to(device), config["names"], config["binary"], config["size"])
 
@@ -199,7 +199,7 @@ def label_direction(
         ShapeError: changes are not (N ≥ 1, A).
     """
     if changes.ndim != 2 or len(changes) == 0 or changes.shape[1] != len(names):
-        raise ShapeError(f"changes have shape {tuple(changes.shape)}; expected (N >= 1, {len(names)})")
+        raise ShapeError(f"changes have shape {tuple(changes.shape)}", f"expected (N >= 1, {len(names)})")
     mean = changes.mean(dim=0)
     named = [j for j in mean.abs().argsort(descending=True)[:most].tolist() if abs(mean[j]) >= threshold]
     if len(changes) < 2:

@@ -54,9 +54,9 @@ class ClassifierPredictor(AttributePredictor):
         activation: Activation = "sigmoid",
     ) -> None:
         if not names:
-            raise ConfigError("predictor.names is empty; name the classifier's outputs, in order")
+            raise ConfigError("predictor.names is empty", "name the classifier's outputs, in order")
         if activation not in get_args(Activation):
-            raise ConfigError(f"predictor.activation is {activation}; known are {', '.join(get_args(Activation))}")
+            raise ConfigError(f"predictor.activation is {activation}", f"known are {', '.join(get_args(Activation))}")
         self.names, self._activation = tuple(names), activation
         self._pictures = _Normalised(network, size, mean, std)
         self.differentiable = not isinstance(network, _Onnx)
@@ -71,8 +71,8 @@ class ClassifierPredictor(AttributePredictor):
         raw = self._pictures(images)
         if raw.shape != (len(images), len(self.names)):
             raise ShapeError(
-                f"the classifier gave shape {tuple(raw.shape)} for {len(images)} pictures; "
-                f"predictor.names has {len(self.names)}"
+                f"the classifier gave shape {tuple(raw.shape)} for {len(images)} pictures",
+                f"predictor.names has {len(self.names)}",
             )
         match self._activation:
             case "sigmoid":
@@ -83,7 +83,7 @@ class ClassifierPredictor(AttributePredictor):
                 if not bool(((raw >= 0) & (raw <= 1)).all()):
                     low, high = raw.min().item(), raw.max().item()
                     raise ValueRangeError(
-                        f"the classifier gave {low:g} to {high:g} for a probability; are they logits?"
+                        f"the classifier gave {low:g} to {high:g} for a probability", "are they logits?"
                     )
                 return 2 * raw - 1
         return raw
@@ -107,7 +107,7 @@ class Identity:
         with torch.no_grad():
             cosine: Tensor = nn.functional.cosine_similarity(self._pictures(a), self._pictures(b), dim=1)
         if not bool(torch.isfinite(cosine).all()):
-            raise ValueRangeError("the identity network gave NaN or infinity; do the pictures hold NaN?")
+            raise ValueRangeError("the identity network gave NaN or infinity", "do the pictures hold NaN?")
         return cosine.clamp(-1, 1).cpu()
 
 
@@ -128,7 +128,7 @@ def load_network(
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ModelError(f"{path} does not exist; give a TorchScript, ONNX, exported or weights file")
+        raise ModelError(f"{path} does not exist", "give a TorchScript, ONNX, exported or weights file")
     suffix = file.suffix.lower()
     try:
         if suffix in (".safetensors", ".pth"):
@@ -141,13 +141,16 @@ def load_network(
             network = _Onnx(file)
         else:
             raise ConfigError(
-                f"{path} ends in {suffix or 'nothing'}; known are .pt, .ts, .pt2, .onnx, .safetensors, .pth"
+                f"{path} ends in {suffix or 'nothing'}", "known are .pt, .ts, .pt2, .onnx, .safetensors, .pth"
             )
     except ConfigError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).replace(";", ",").split())[:200]
-        raise ModelError(f"{path} is no usable network ({type(error).__name__}: {reason})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path} is no usable network ({type(error).__name__}: {reason})",
+            "give one that fits predictor.arch and predictor.names",
+        ) from error
     if not isinstance(network, _Onnx):
         network = network.to(device)
     if suffix != ".pt2":  # an exported program has one mode
@@ -162,7 +165,7 @@ def _torchvision(file: Path, arch: str | None, outputs: int) -> nn.Module:
 
     if arch not in list_models():
         raise ConfigError(
-            f"predictor.arch is {arch}; weights alone need a torchvision model's name, resnet18 for instance"
+            f"predictor.arch is {arch}", "weights alone need a torchvision model's name, resnet18 for instance"
         )
     state = (
         load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
@@ -180,7 +183,7 @@ class _Onnx(nn.Module):
         try:
             import onnxruntime
         except ImportError as error:
-            raise ConfigError(f"{file.name} needs onnxruntime; install diffgeo[onnx]") from error
+            raise ConfigError(f"{file.name} needs onnxruntime", "install diffgeo[onnx]") from error
         self.session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
     def forward(self, images: Tensor) -> Tensor:

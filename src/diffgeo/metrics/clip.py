@@ -47,7 +47,9 @@ class ClipPredictor(AttributePredictor):
         std: Sequence[float],
     ) -> None:
         if not prompts or any(len(pair) != 2 for pair in prompts.values()):
-            raise ConfigError("predictor.prompts needs attributes with two prompts each: there, and not there")
+            raise ConfigError(
+                "predictor.prompts lacks prompts", "give attributes with two prompts each: there, and not there"
+            )
         self.model, self.names = model.eval().requires_grad_(False), tuple(prompts)
         self._tokenizer = tokenizer
         self._device = next(model.parameters()).device
@@ -103,10 +105,10 @@ def load_clip(
     try:
         from transformers import CLIPModel, CLIPTokenizer
     except ImportError as error:
-        raise ConfigError("predictor=clip needs transformers; install diffgeo[sd]") from error
+        raise ConfigError("predictor=clip needs transformers", "install diffgeo[sd]") from error
     folder = Path(path).expanduser()
     if path.startswith((".", "/", "~")) and not folder.is_dir():
-        raise ModelError(f"predictor.path={path} is no folder; give one that holds a CLIP model, or a hub id")
+        raise ModelError(f"predictor.path={path} is no folder", "give one that holds a CLIP model, or a hub id")
     where = str(folder) if folder.is_dir() else path
     options: dict[str, Any] = {"local_files_only": local_files_only or folder.is_dir()}
     try:
@@ -114,10 +116,10 @@ def load_clip(
         tokenizer = CLIPTokenizer.from_pretrained(where, **options)
         mean, std = _statistics(where, options)
     except Exception as error:
-        reason = " ".join(str(error).replace(";", ",").split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{path} gave no CLIP model ({type(error).__name__}: {reason}); predictor.path needs its config, "
-            "safetensors and tokenizer, in a folder or on the hub"
+            f"{path} gave no CLIP model ({type(error).__name__}: {reason})",
+            "predictor.path needs its config, safetensors and tokenizer, in a folder or on the hub",
         ) from error
     return ClipPredictor(model.to(device), tokenizer, prompts, mean=mean, std=std)
 

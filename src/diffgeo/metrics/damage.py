@@ -37,7 +37,7 @@ def clipped_share(pictures: Tensor, *, limit: float = 0.999) -> Tensor:
         ShapeError: pictures are not (B, C, H, W).
     """
     if pictures.ndim != 4:
-        raise ShapeError(f"pictures have shape {tuple(pictures.shape)}; expected (B, C, H, W)")
+        raise ShapeError(f"pictures have shape {tuple(pictures.shape)}", "expected (B, C, H, W)")
     return (pictures.abs() >= limit).float().mean(dim=(1, 2, 3))
 
 
@@ -54,7 +54,7 @@ def chroma(pictures: Tensor) -> Tensor:
         ShapeError: pictures are not (B, 3, H, W).
     """
     if pictures.ndim != 4 or pictures.shape[1] != 3:
-        raise ShapeError(f"pictures have shape {tuple(pictures.shape)}; expected (B, 3, H, W)")
+        raise ShapeError(f"pictures have shape {tuple(pictures.shape)}", "expected (B, 3, H, W)")
     r, g, b = ((pictures.float() + 1) / 2).unbind(dim=1)
     alpha, beta = r - (g + b) / 2, math.sqrt(3) / 2 * (g - b)
     return (alpha.square() + beta.square()).sqrt().mean(dim=(1, 2))
@@ -80,8 +80,8 @@ def off_target_distance(
     """
     if after.ndim != 2 or after.shape[1] != len(FACTORS) or target.shape != after.shape[:1]:
         raise ShapeError(
-            f"factors have shape {tuple(after.shape)}, targets {tuple(target.shape)}; "
-            f"expected (B, {len(FACTORS)}) and (B,)"
+            f"factors have shape {tuple(after.shape)}, targets {tuple(target.shape)}",
+            f"expected (B, {len(FACTORS)}) and (B,)",
         )
     binary = torch.tensor([factor.kind == "binary" for factor in FACTORS])
     z = before.expand_as(after)

@@ -87,10 +87,10 @@ def importance_scores(importance: Tensor) -> tuple[float, float]:
         ValueRangeError: a negative or non-finite importance.
     """
     if importance.ndim != 2 or importance.numel() == 0:
-        raise ShapeError(f"importances have shape {tuple(importance.shape)}; expected (codes, factors)")
+        raise ShapeError(f"importances have shape {tuple(importance.shape)}", "expected (codes, factors)")
     p = importance.double()
     if not bool(torch.isfinite(p).all() and (p >= 0).all()):
-        raise ValueRangeError(f"importances must be finite and 0 or more; found {p.min().item():g}")
+        raise ValueRangeError("importances must be finite and 0 or more", f"found {p.min().item():g}")
     total = p.sum()
     if total == 0:
         return 0.0, 0.0
@@ -133,9 +133,9 @@ def dci(
     """
     x, y, kinds = _checked(codes, factors, binary, least=12)
     if regressor not in ("lasso", "forest"):
-        raise ValueRangeError(f"regressor {regressor!r} is unknown; allowed are lasso and forest")
+        raise ValueRangeError(f"regressor {regressor!r} is unknown", "allowed are lasso and forest")
     if not 0 < held_out < 1:
-        raise ValueRangeError(f"held_out is {held_out}; it must lie between 0 and 1")
+        raise ValueRangeError(f"held_out is {held_out}", "it must lie between 0 and 1")
     order = np.random.default_rng(seed).permutation(len(x))
     cut = max(2, round(held_out * len(x)))
     test, train = order[:cut], order[cut:]
@@ -195,7 +195,7 @@ def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
         ValueRangeError: fewer than 2 samples or bins, NaN, or every factor constant.
     """
     if bins < 2:
-        raise ValueRangeError(f"bins is {bins}; at least 2 are needed")
+        raise ValueRangeError(f"bins is {bins}", "at least 2 are needed")
     x, y, _ = _checked(codes, factors, None, least=2)
     cells = [_cells(c, bins) for c in x.T]
     gaps = []
@@ -282,7 +282,7 @@ def factor_vae_score(
         ValueRangeError: fewer than 2 samples, cells or samples a vote, NaN, or every factor constant.
     """
     if min(bins, group, votes) < 2:
-        raise ValueRangeError(f"bins, group and votes are {bins}, {group}, {votes}; each must be 2 or more")
+        raise ValueRangeError(f"bins, group and votes are {bins}, {group}, {votes}", "each must be 2 or more")
     x, y, _ = _checked(codes, factors, None, least=2)
     spread = x.var(axis=0)
     x, spread = x[:, spread > 0], spread[spread > 0]
@@ -338,9 +338,9 @@ def effect_vote(changes: Tensor) -> float:
         ValueRangeError: fewer than 2 samples, or NaN.
     """
     if changes.ndim != 3:
-        raise ShapeError(f"changes have shape {tuple(changes.shape)}; expected (samples, directions, attributes)")
+        raise ShapeError(f"changes have shape {tuple(changes.shape)}", "expected (samples, directions, attributes)")
     if len(changes) < 2 or not bool(torch.isfinite(changes).all()):
-        raise ValueRangeError(f"a vote needs 2 or more samples of finite changes; got {len(changes)}")
+        raise ValueRangeError("a vote needs 2 or more samples of finite changes", f"got {len(changes)}")
     votes = torch.nn.functional.one_hot(changes.abs().argmax(dim=-1), changes.shape[-1]).double()
     others = votes.sum(dim=0, keepdim=True) - votes
     elected = (others == others.amax(dim=-1, keepdim=True)).double()
@@ -353,18 +353,18 @@ def _checked(
     """Codes and factors as arrays, and which factors are binary."""
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or 0 in codes.shape[1:] + factors.shape[1:]:
         raise ShapeError(
-            f"codes have shape {tuple(codes.shape)}, factors {tuple(factors.shape)}; expected (N, K) and (N, A)"
+            f"codes have shape {tuple(codes.shape)}, factors {tuple(factors.shape)}", "expected (N, K) and (N, A)"
         )
     if len(codes) < least:
-        raise ValueRangeError(f"the score needs at least {least} samples; got {len(codes)}")
+        raise ValueRangeError(f"the score needs at least {least} samples", f"got {len(codes)}")
     x, y = codes.detach().cpu().double().numpy(), factors.detach().cpu().double().numpy()
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueRangeError("codes and factors must be finite; found NaN or infinity")
+        raise ValueRangeError("codes and factors must be finite", "found NaN or infinity")
     if (np.ptp(y, axis=0) == 0).all():
-        raise ValueRangeError("every factor is constant; there is nothing to disentangle")
+        raise ValueRangeError("every factor is constant", "there is nothing to disentangle")
     kinds = [len(np.unique(v)) <= 2 for v in y.T] if binary is None else list(binary)
     if len(kinds) != y.shape[1]:
-        raise ShapeError(f"binary names {len(kinds)} factors; there are {y.shape[1]}")
+        raise ShapeError(f"binary names {len(kinds)} factors", f"there are {y.shape[1]}")
     return x, y, kinds
 
 

@@ -61,8 +61,8 @@ def standardise(changes: Tensor, unedited: Tensor) -> Tensor:
     """
     if unedited.ndim != 2 or len(unedited) < 2 or changes.shape[-1:] != unedited.shape[-1:]:
         raise ShapeError(
-            f"unedited attributes have shape {tuple(unedited.shape)}, changes {tuple(changes.shape)}; "
-            "expected (N >= 2, A) and (…, A)"
+            f"unedited attributes have shape {tuple(unedited.shape)}, changes {tuple(changes.shape)}",
+            "expected (N >= 2, A) and (…, A)",
         )
     _finite(changes, unedited)
     spread = unedited.std(dim=0)
@@ -87,13 +87,13 @@ def targets(changes: Tensor, *, held_out: bool) -> Tensor:
         ValueRangeError: ``held_out`` of fewer than 2 samples; NaN or infinity.
     """
     if changes.ndim != 3:
-        raise ShapeError(f"changes have shape {tuple(changes.shape)}; expected (samples, directions, attributes)")
+        raise ShapeError(f"changes have shape {tuple(changes.shape)}", "expected (samples, directions, attributes)")
     _finite(changes)
     moved = changes.abs()
     if not held_out:
         return moved.argmax(dim=-1)
     if len(changes) < 2:
-        raise ValueRangeError("a held-out target needs 2 or more samples")
+        raise ValueRangeError(f"a target cannot be held out of {len(changes)} samples", "give 2 or more")
     return (moved.sum(dim=0, keepdim=True) - moved).argmax(dim=-1)
 
 
@@ -111,7 +111,7 @@ def rescoring_matrix(changes: Tensor) -> Tensor:
         ValueRangeError: NaN or infinity.
     """
     if changes.ndim != 3 or len(changes) == 0:
-        raise ShapeError(f"changes have shape {tuple(changes.shape)}; expected (samples, directions, attributes)")
+        raise ShapeError(f"changes have shape {tuple(changes.shape)}", "expected (samples, directions, attributes)")
     _finite(changes)
     return changes.mean(dim=0)
 
@@ -150,9 +150,9 @@ def binned_dependency(changes: Tensor, target: Tensor, edges: Tensor) -> Tensor:
         ValueRangeError: as there; edges that do not ascend.
     """
     if edges.ndim != 1 or len(edges) < 2:
-        raise ShapeError(f"edges have shape {tuple(edges.shape)}; expected (B + 1,)")
+        raise ShapeError(f"edges have shape {tuple(edges.shape)}", "expected (B + 1,)")
     if not bool((edges.diff() > 0).all()):
-        raise ValueRangeError("the edges of bins must ascend")
+        raise ValueRangeError("the edges of bins do not ascend", "sort them, each once")
     on, _ = _split(changes, target)
     mean, _ = attribute_dependency(changes, target)
     inside = (on[:, None] >= edges[:-1]) & (on[:, None] < edges[1:])
@@ -213,7 +213,9 @@ def transfer_success(source: Tensor, held_out: Tensor, *, moved: float = MOVED, 
         ValueRangeError: thresholds out of range, NaN or infinity.
     """
     if source.shape != held_out.shape:
-        raise ShapeError(f"changes have shapes {tuple(source.shape)} and {tuple(held_out.shape)}; expected equal ones")
+        raise ShapeError(
+            f"changes have shapes {tuple(source.shape)} and {tuple(held_out.shape)}", "expected equal ones"
+        )
     _finite(held_out)
     local = local_success(source, moved=moved, still=still)
     on = source.abs().argmax(dim=-1, keepdim=True)
@@ -237,10 +239,13 @@ def locality(difference: Tensor, mask: Tensor) -> Tensor:
     """
     fits = mask.shape == difference.shape[-2:] or mask.shape == (len(difference), 1, *difference.shape[-2:])
     if difference.ndim != 4 or not fits:
-        raise ShapeError(f"Δx has shape {tuple(difference.shape)}, the mask {tuple(mask.shape)}")
+        raise ShapeError(
+            f"Δx has shape {tuple(difference.shape)}, the mask {tuple(mask.shape)}",
+            "expected (B, C, H, W) and (H, W) or (B, 1, H, W)",
+        )
     _finite(difference, mask)
     if not bool(((mask >= 0) & (mask <= 1)).all()):
-        raise ValueRangeError(f"a mask has values {mask.min().item():g} to {mask.max().item():g}; allowed are 0 to 1")
+        raise ValueRangeError(f"a mask has values {mask.min().item():g} to {mask.max().item():g}", "allowed are 0 to 1")
     outside, inside = (((1 - mask) * difference).flatten(1).norm(dim=1), (mask * difference).flatten(1).norm(dim=1))
     total = outside + inside
     share: Tensor = outside / torch.where(total > 0, total, torch.nan)
@@ -262,11 +267,17 @@ def directional_similarity(image_change: Tensor, text_change: Tensor) -> Tensor:
         ValueRangeError: NaN or infinity.
     """
     if image_change.shape[-1:] != text_change.shape[-1:]:
-        raise ShapeError(f"ΔI has shape {tuple(image_change.shape)}, ΔT {tuple(text_change.shape)}")
+        raise ShapeError(
+            f"ΔI has shape {tuple(image_change.shape)}, ΔT {tuple(text_change.shape)}",
+            "expected the same last size: embeddings of one space",
+        )
     _finite(image_change, text_change)
     cosine: Tensor = torch.nn.functional.cosine_similarity(image_change.double(), text_change.double(), dim=-1)
     if not bool((cosine.abs() <= 1 + 1e-6).all()):
-        raise ValueRangeError(f"S_dir is {cosine.abs().max().item():g}, outside [-1, 1]")
+        raise ValueRangeError(
+            f"S_dir is {cosine.abs().max().item():g}, outside [-1, 1]",
+            "take embeddings whose squares neither overflow nor vanish",
+        )
     bounded: Tensor = cosine.clamp(-1, 1)
     return bounded
 
@@ -275,22 +286,27 @@ def _split(changes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """(|Δa_t| (…), |Δa| with NaN at t (…, A))."""
     if changes.ndim < 1 or changes.shape[-1] < 2 or target.shape != changes.shape[:-1]:
         raise ShapeError(
-            f"changes have shape {tuple(changes.shape)}, targets {tuple(target.shape)}; "
-            "expected (…, A >= 2) and one target for each edit"
+            f"changes have shape {tuple(changes.shape)}, targets {tuple(target.shape)}",
+            "expected (…, A >= 2) and one target for each edit",
         )
     _finite(changes)
     if target.numel() and not bool(((target >= 0) & (target < changes.shape[-1])).all()):
-        raise ValueRangeError(f"targets must lie in 0 to {changes.shape[-1] - 1}")
+        raise ValueRangeError(
+            f"targets are {target.min().item()} to {target.max().item()}", f"allowed are 0 to {changes.shape[-1] - 1}"
+        )
     size, index = changes.abs(), target[..., None].long()
     return size.gather(-1, index)[..., 0], size.scatter(-1, index, torch.nan)
 
 
 def _thresholds(moved: float, still: float) -> None:
     if not (moved > 0 and 0 < still <= 1):
-        raise ValueRangeError(f"moved is {moved:g} and still {still:g}; need moved > 0 and 0 < still <= 1")
+        raise ValueRangeError(f"moved is {moved:g} and still {still:g}", "need moved > 0 and 0 < still <= 1")
 
 
 def _finite(*tensors: Tensor) -> None:
     for tensor in tensors:
         if not bool(torch.isfinite(tensor).all()):
-            raise ValueRangeError("attribute changes must be finite; found NaN or infinity")
+            raise ValueRangeError(
+                "attribute changes hold NaN or infinity",
+                "leave out the edits that broke the picture, or lower edit.strength",
+            )

@@ -63,7 +63,10 @@ class _Gathered(Metric):
             ShapeError: other than one tensor for each of ``names``, or unequal numbers of rows.
         """
         if len(batches) != len(self.names) or any(b.ndim == 0 or len(b) != len(batches[0]) for b in batches):
-            raise ShapeError(f"{type(self).__name__}.update takes {', '.join(self.names)} with as many rows each")
+            raise ShapeError(
+                f"{type(self).__name__}.update got tensors of shapes {[tuple(b.shape) for b in batches]}",
+                f"it takes {', '.join(self.names)}, with as many rows each",
+            )
         for name, batch in zip(self.names, batches, strict=True):
             getattr(self, name).append(batch.detach().cpu())
 
@@ -75,7 +78,7 @@ class _Gathered(Metric):
         """
         parts = [getattr(self, name) for name in self.names]
         if any(isinstance(p, list) and not p for p in parts):
-            raise ShapeError(f"{type(self).__name__} has seen no samples; call update first")
+            raise ShapeError(f"{type(self).__name__} has seen no samples", "call update first")
         return [p if isinstance(p, Tensor) else torch.cat(p) for p in parts]
 
     halves = False

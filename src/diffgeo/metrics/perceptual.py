@@ -128,7 +128,7 @@ class LpipsDistance:
                     layer.load_state_dict(own)
         except Exception as error:
             raise ModelError(
-                f"{weights} holds no AlexNet ({type(error).__name__}); LPIPS needs alexnet-owt-7be5be79.pth"
+                f"{weights} holds no AlexNet ({type(error).__name__})", "LPIPS needs alexnet-owt-7be5be79.pth"
             ) from error
         self.network = self.network.to(device).eval().requires_grad_(False)
 
@@ -176,7 +176,7 @@ def perceptual_distance(
     """
     file, network = lpips_weights(weights), predictor.network if isinstance(predictor, FactorPredictor) else None
     if weights is not None and not file.is_file():
-        raise ConfigError(f"metric.lpips_weights={weights} does not exist; it names alexnet-owt-7be5be79.pth")
+        raise ConfigError(f"metric.lpips_weights={weights} does not exist", "it names alexnet-owt-7be5be79.pth")
     if name == "auto":
         offline = "factor_features" if isinstance(network, FactorNet) else "rmse"
         name = "lpips" if file.is_file() and side >= LPIPS_SIDE else offline
@@ -185,13 +185,15 @@ def perceptual_distance(
             return PixelDistance()
         case "lpips":
             if not file.is_file():
-                raise ConfigError(f"metric.perceptual=lpips needs {file.name}; give its path: metric.lpips_weights=…")
+                raise ConfigError(f"metric.perceptual=lpips needs {file.name}", "give its path: metric.lpips_weights=…")
             return LpipsDistance(file, device)
         case "factor_features":
             if not isinstance(network, FactorNet) or not isinstance(predictor, FactorPredictor):
-                raise ConfigError("metric.perceptual=factor_features needs model.predictor=factor_predictor; use rmse")
+                raise ConfigError(
+                    "metric.perceptual=factor_features needs model.predictor=factor_predictor", "use rmse"
+                )
             return FeatureDistance(network, predictor.size)
-    raise ConfigError(f"metric.perceptual is {name}; known are auto, lpips, factor_features and rmse")
+    raise ConfigError(f"metric.perceptual is {name}", "known are auto, lpips, factor_features and rmse")
 
 
 def perceptual_path_length(
@@ -221,11 +223,13 @@ def perceptual_path_length(
         ValueRangeError: ε out of range, or a measure that is linear in small differences.
     """
     if first.shape != second.shape or first.ndim != 4:
-        raise ShapeError(f"latents have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected equal 4-d ones")
+        raise ShapeError(
+            f"latents have shapes {tuple(first.shape)} and {tuple(second.shape)}", "expected equal 4-d ones"
+        )
     if not 0 < eps < 1:
-        raise ValueRangeError(f"eps is {eps}; it must lie between 0 and 1")
+        raise ValueRangeError(f"eps is {eps}", "it must lie between 0 and 1")
     if measure.name == PixelDistance.name:
-        raise ValueRangeError("path lengths divide by eps^2 and need a squared measure; rmse is linear")
+        raise ValueRangeError("path lengths divide by eps^2 and need a squared measure", "rmse is linear")
     tau = torch.rand(len(first), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (1 - eps)
     near, far = (
         torch.cat([slerp(a, b, w[None]) for a, b, w in zip(first, second, tau + shift, strict=True)])
@@ -236,4 +240,4 @@ def perceptual_path_length(
 
 def _check(a: Tensor, b: Tensor) -> None:
     if a.ndim != 4 or a.shape[1:] != b.shape[1:] or (a.shape[0] != b.shape[0] and 1 not in (a.shape[0], b.shape[0])):
-        raise ShapeError(f"pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected equal (B, 3, H, W)")
+        raise ShapeError(f"pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}", "expected equal (B, 3, H, W)")

@@ -54,12 +54,12 @@ def measured(metrics: Mapping[str, PictureMetric], edited: Tensor, original: Ten
             values = metric(edited, original)
         shape = tuple(values.shape) if isinstance(values, Tensor) else f"no tensor but a {type(values).__name__}"
         if shape != (len(edited),):
-            raise ShapeError(f"metric.extra.{name} returned {shape}; return one number a picture, ({len(edited)},)")
+            raise ShapeError(f"metric.extra.{name} returned {shape}", f"return one number a picture, ({len(edited)},)")
         if not bool(values.isfinite().all()):
             bad = int((~values.isfinite()).sum())
             raise ValueRangeError(
-                f"metric.extra.{name} returned NaN or infinity for {bad} of {len(edited)} pictures; "
-                "return a finite number for every picture"
+                f"metric.extra.{name} returned NaN or infinity for {bad} of {len(edited)} pictures",
+                "return a finite number for every picture",
             )
         found[name] = values.detach().cpu()
     return found
@@ -85,8 +85,9 @@ def try_out(metrics: Mapping[str, PictureMetric], size: int, device: torch.devic
         except DiffgeoError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).replace(";", ",").split())[:200]
+            reason = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"metric.extra.{name} failed on two pictures ({type(error).__name__}: {reason}); it is called with "
-                f"edited (B, 3, {size}, {size}) and original (1, 3, {size}, {size}), and returns (B,)"
+                f"metric.extra.{name} failed on two pictures ({type(error).__name__}: {reason})",
+                "it is called with "
+                f"edited (B, 3, {size}, {size}) and original (1, 3, {size}, {size}), and returns (B,)",
             ) from error

@@ -29,11 +29,11 @@ def radial_power(directions: Tensor) -> Tensor:
         ValueRangeError: a direction is 0 or not finite.
     """
     if directions.ndim != 4:
-        raise ShapeError(f"directions have shape {tuple(directions.shape)}; expected (n, C, H, W)")
+        raise ShapeError(f"directions have shape {tuple(directions.shape)}", "expected (n, C, H, W)")
     power = torch.fft.fft2(directions.double(), norm="ortho").abs().square().sum(dim=1)
     total = power.sum(dim=(1, 2))
     if not bool((total > 0).all() and torch.isfinite(total).all()):
-        raise ValueRangeError("a direction is 0 or not finite; it has no spectrum")
+        raise ValueRangeError("a direction is 0 or not finite", "it has no spectrum")
     h, w = directions.shape[-2:]
     fy, fx = torch.fft.fftfreq(h) * h, torch.fft.fftfreq(w) * w
     radius = (fy[:, None].square() + fx[None, :].square()).sqrt().round().long().flatten().to(directions.device)
@@ -58,6 +58,6 @@ def band_share(power: Tensor, low: float, high: float, side: int) -> Tensor:
         ValueRangeError: low is negative or not below high.
     """
     if not 0 <= low < high:
-        raise ValueRangeError(f"band {low} to {high} is empty; need 0 <= low < high")
+        raise ValueRangeError(f"band {low} to {high} is empty", "need 0 <= low < high")
     fraction = torch.arange(power.shape[1], device=power.device) / (side / 2)
     return power[:, (fraction >= low) & (fraction < high)].sum(dim=1)

@@ -82,10 +82,10 @@ def resample_all(
 ) -> list[Estimate]:
     """Several numbers that one costly computation gives together; see :func:`resample`."""
     if not samples or any(len(x) != len(samples[0]) for x in samples):
-        raise ShapeError(f"samples have lengths {[len(x) for x in samples]}; expected one length")
+        raise ShapeError(f"samples have lengths {[len(x) for x in samples]}", "expected one length")
     n = len(samples[0])
     if n == 0:
-        raise ValueRangeError("a statistic needs at least one sample")
+        raise ValueRangeError("a statistic of no sample is not defined", "give at least one sample")
     values = [float(value) for value in statistic(*samples)]
     if n < (4 if halves else 2) or all(math.isnan(value) for value in values):
         return [Estimate(value, math.nan, math.nan, n) for value in values]

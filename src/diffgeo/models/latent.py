@@ -61,12 +61,14 @@ class LatentDiffusion(DiffusionModel):
         config: Any = getattr(unet, "config", {})
         size, channels, width = (config.get(key) for key in ("sample_size", "in_channels", "cross_attention_dim"))
         if size is None or channels is None:
-            raise ModelError(f"{source}: the U-Net's config.json lacks sample_size or in_channels")
+            raise ModelError(
+                f"{source}: the U-Net's config.json lacks sample_size or in_channels", "add what its authors state"
+            )
         conditional, unconditional = encode_prompt(prompt), encode_prompt(negative_prompt)
         if conditional.shape[-1] != width:
             raise ModelError(
-                f"{source}: the text encoder gives {conditional.shape[-1]} numbers a token, the U-Net takes {width}; "
-                "its parts are of different models"
+                f"{source}: the text encoder gives {conditional.shape[-1]} numbers a token, the U-Net takes {width}",
+                "its parts are of different models",
             )
         height, across = (size, size) if isinstance(size, int) else size
         super().__init__(unet, schedule, (channels, height, across), name=name, source=source)
@@ -159,7 +161,7 @@ class LatentDiffusion(DiffusionModel):
         """
         if images.shape[-2:] != (self.picture_size, self.picture_size):
             side = self.picture_size
-            raise ShapeError(f"pictures are {tuple(images.shape[-2:])}; {self.name} needs ({side}, {side})")
+            raise ShapeError(f"pictures are {tuple(images.shape[-2:])}", f"{self.name} needs ({side}, {side})")
         scale, shift = self._config.scaling_factor, getattr(self._config, "shift_factor", None) or 0.0
         parts = images.to(self.device, self.dtype).split(_DECODED_AT_ONCE)
         means: list[Tensor] = [self.vae.encode(part).latent_dist.mode() for part in parts]

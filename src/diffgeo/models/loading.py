@@ -61,12 +61,12 @@ def resolve_device(device: str) -> torch.device:
     try:
         wanted = torch.device(device)
     except RuntimeError:
-        raise DeviceError(f"device={device} is no device; this machine has {', '.join(here)}") from None
+        raise DeviceError(f"device={device} is no device", f"this machine has {', '.join(here)}") from None
     if wanted.type == "mps":
-        raise DeviceError("device=mps has no float64, which the decompositions need; use device=cpu")
+        raise DeviceError("device=mps has no float64, which the decompositions need", "use device=cpu")
     full = f"cuda:{wanted.index or 0}" if wanted.type == "cuda" else str(wanted)
     if full not in here:
-        raise DeviceError(f"device={device} was asked for, but this machine has {', '.join(here)}; use device=auto")
+        raise DeviceError(f"device={device} was asked for, but this machine has {', '.join(here)}", "use device=auto")
     return wanted
 
 
@@ -83,15 +83,17 @@ def verify_digests(folder: Path, *, required: bool = False) -> None:
     listing = folder / DIGESTS
     if not listing.is_file():
         if required:
-            raise ModelError(f"{listing} is missing; reinstall diffgeo or restore the file")
+            raise ModelError(f"{listing} is missing", "reinstall diffgeo or restore the file")
         return
     for line in filter(str.strip, listing.read_text().splitlines()):
         digest, name = line.split(maxsplit=1)
         path = folder / name.lstrip("*")
         if not path.is_file():
-            raise ModelError(f"{path} is missing; reinstall diffgeo or restore the file")
+            raise ModelError(f"{path} is missing", "reinstall diffgeo or restore the file")
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise ModelError(f"{path} is damaged: its SHA-256 differs from {DIGESTS}; reinstall diffgeo or restore it")
+            raise ModelError(
+                f"{path} is damaged: its SHA-256 differs from {DIGESTS}", "reinstall diffgeo or restore it"
+            )
 
 
 def load_model(
@@ -143,10 +145,10 @@ def load_model(
         source, origin = str(folder), f"shipped:{name}" if name in SHIPPED else str(folder)
         index = _read_index(folder)
     elif folder.exists():
-        raise ModelError(f"{folder} is a file; model.path takes a diffusers pipeline folder or a hub id (owner/name)")
+        raise ModelError(f"{folder} is a file", "model.path takes a diffusers pipeline folder or a hub id (owner/name)")
     elif not _looks_like_hub_id(name):
         raise ModelError(
-            f"no model called {name!r}: not a folder, not a hub id (owner/name); shipped are {', '.join(SHIPPED)}"
+            f"no model called {name!r}: not a folder, not a hub id (owner/name)", f"shipped are {', '.join(SHIPPED)}"
         )
     else:
         if local_files_only:
@@ -162,10 +164,10 @@ def load_model(
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:
-            raise ConfigError(f"prompt={prompt!r} was given, but {name} takes no prompt; leave it out")
+            raise ConfigError(f"prompt={prompt!r} was given, but {name} takes no prompt", "leave it out")
         return PixelDiffusion(unet, schedule, name=name, source=origin)
     if prompt is None:
-        raise ConfigError(f"{name} is a text-to-image model; say what it shall show: prompt='…'")
+        raise ConfigError(f"{name} is a text-to-image model", "say what it shall show: prompt='…'")
     if not prompt.strip():
         log.warning("the prompt is empty: this is the model without a prompt, and guidance does nothing")
     return LatentDiffusion(
@@ -194,19 +196,19 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_text())
     except FileNotFoundError:
         raise ModelError(
-            f"{folder} is no diffusers pipeline: model_index.json is missing; "
-            "save one with DDPMPipeline(unet, scheduler).save_pretrained(folder)"
+            f"{folder} is no diffusers pipeline: model_index.json is missing",
+            "save one with DDPMPipeline(unet, scheduler).save_pretrained(folder)",
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); restore the file") from None
+        raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
     if not isinstance(index, dict) or "_class_name" not in index:
-        raise ModelError(f"{path} names no pipeline class (_class_name); restore the file")
+        raise ModelError(f"{path} names no pipeline class (_class_name)", "restore the file")
     _check_parts(index, str(folder))
     _check_shards(folder)
     if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
         missing = [part for part in _TEXT_PARTS if not (folder / part).is_dir()]
         if missing:
-            raise ModelError(f"{folder} lacks {', '.join(missing)}; cannot load it, copy the whole pipeline folder")
+            raise ModelError(f"{folder} lacks {', '.join(missing)}", "cannot load it, copy the whole pipeline folder")
     return index
 
 
@@ -215,11 +217,11 @@ def _check_parts(index: dict[str, Any], where: str) -> None:
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
     name = str(index.get("_class_name"))
     if name not in known:
-        raise ModelError(f"{where} holds a {name}; diffgeo loads {', '.join(sorted(known))}")
+        raise ModelError(f"{where} holds a {name}", f"diffgeo loads {', '.join(sorted(known))}")
     for part, value in index.items():
         if isinstance(value, list) and value[:1] not in ([None], ["diffusers"], ["transformers"], ["stable_diffusion"]):
             raise ModelError(
-                f"{where} takes its {part} from {value[0]!r}; diffgeo runs no code that comes with a model"
+                f"{where} takes its {part} from {value[0]!r}", "diffgeo runs no code that comes with a model"
             )
 
 
@@ -229,10 +231,10 @@ def _check_shards(folder: Path) -> None:
         try:
             files = set(json.loads(path.read_text())["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise ModelError(f"{path} cannot be read ({error}); restore the file") from None
+            raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
         outside = sorted(str(f) for f in files if not isinstance(f, str) or Path(f).name != f)
         if outside:
-            raise ModelError(f"{path} points outside its folder: {outside[0]}; diffgeo reads weights beside it only")
+            raise ModelError(f"{path} points outside its folder: {outside[0]}", "diffgeo reads weights beside it only")
 
 
 def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> tuple[dict[str, Any], str]:
@@ -254,7 +256,7 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
 
     file = try_to_load_from_cache(name, "model_index.json", cache_dir=cache_dir, revision=revision)
     if not isinstance(file, str):
-        raise ModelError(f"cannot load {name}: {revision or 'main'} of it is not in the hub's cache; {_HUB_ADVICE}")
+        raise ModelError(f"cannot load {name}: {revision or 'main'} of it is not in the hub's cache", _HUB_ADVICE)
     return Path(file).parent
 
 
@@ -280,5 +282,5 @@ def _worded(source: str, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).replace(";", ",").split())[:300]
-        raise ModelError(f"cannot load {source}: {type(error).__name__}: {reason}; {advice}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"cannot load {source}: {type(error).__name__}: {reason}", advice) from error

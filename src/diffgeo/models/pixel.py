@@ -28,7 +28,9 @@ class PixelDiffusion(DiffusionModel):
         config = getattr(unet, "config", {})
         size, channels = config.get("sample_size"), config.get("in_channels")
         if size is None or channels is None:
-            raise ModelError(f"{source}: the U-Net's config.json lacks sample_size or in_channels")
+            raise ModelError(
+                f"{source}: the U-Net's config.json lacks sample_size or in_channels", "add what its authors state"
+            )
         height, width = (size, size) if isinstance(size, int) else size
         super().__init__(unet, schedule, (channels, height, width), name=name, source=source)
 
@@ -50,6 +52,6 @@ class PixelDiffusion(DiffusionModel):
         """
         c, h, w = self.latent_shape
         if images.shape[-2:] != (h, w):
-            raise ShapeError(f"pictures are {tuple(images.shape[-2:])}; {self.name} needs ({h}, {w})")
+            raise ShapeError(f"pictures are {tuple(images.shape[-2:])}", f"{self.name} needs ({h}, {w})")
         grey = images.mean(dim=1, keepdim=True) if c == 1 else images
         return grey.to(self.device, self.dtype)

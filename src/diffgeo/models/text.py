@@ -33,8 +33,8 @@ class PromptEncoder:
         known = pipeline.text_encoder.config.vocab_size
         if not 2 < len(pipeline.tokenizer) <= known:
             raise ModelError(
-                f"the tokenizer knows {len(pipeline.tokenizer)} tokens, the text encoder {known}; "
-                "they are of different models"
+                f"the tokenizer knows {len(pipeline.tokenizer)} tokens, the text encoder {known}",
+                "they are of different models",
             )
         self._pipeline, self._device, self._dtype = pipeline, device, dtype
         self._known: dict[str, Tensor] = {}

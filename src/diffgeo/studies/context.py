@@ -122,7 +122,7 @@ class Context:
         wanted, where = self.cfg.data.samples, self.cfg.data.images
         found = self.first_samples(len(where) if isinstance(where, list) else wanted)
         if len(found) < wanted and isinstance(where, str) and Path(where).expanduser().is_dir():
-            raise DataError(f"data.images={where} holds {len(found)} pictures; lower data.samples={wanted}")
+            raise DataError(f"data.images={where} holds {len(found)} pictures", f"lower data.samples={wanted}")
         return found
 
     def first_samples(self, n: int) -> list[Sample]:
@@ -200,8 +200,8 @@ class Context:
         times = [(frac, schedule.nearest(frac, steps)) for frac in self.cfg.schedule.edit]
         if len({t for _, t in times}) < len(times):
             raise ConfigError(
-                f"schedule.edit={self.cfg.schedule.edit} falls on {len({t for _, t in times})} of {steps} timesteps; "
-                "raise schedule.steps, or leave out fractions"
+                f"schedule.edit={self.cfg.schedule.edit} falls on {len({t for _, t in times})} of {steps} timesteps",
+                "raise schedule.steps, or leave out fractions",
             )
         return times
 

@@ -84,7 +84,7 @@ def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tupl
     moved = torch.stack([context.traverse(sample, t, i) for i in range(directions)])
     pictures = context.decode(moved.flatten(0, 1), t, sample)
     if not bool(torch.isfinite(pictures).all()):
-        raise ValueRangeError(f"{sample.name}, t={t}: edited pictures hold NaN; lower edit.strength")
+        raise ValueRangeError(f"{sample.name}, t={t}: edited pictures hold NaN", "lower edit.strength")
     predicted = None if context.predictor is None else context.predictor(pictures)
     shape = moved.shape[:2]
     return pictures.unflatten(0, shape), None if predicted is None else predicted.unflatten(0, shape)

@@ -201,19 +201,19 @@ def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, in
     times = context.edit_times if cfg.t_fracs is None else [(f, schedule.nearest(f, steps)) for f in cfg.t_fracs]
     if len({t for _, t in times}) < len(times):
         raise ConfigError(
-            f"study.disentanglement.t_fracs={cfg.t_fracs} falls on {len({t for _, t in times})} of {steps} timesteps; "
-            "raise schedule.steps, or leave out fractions"
+            f"study.disentanglement.t_fracs={cfg.t_fracs} falls on {len({t for _, t in times})} of {steps} timesteps",
+            "raise schedule.steps, or leave out fractions",
         )
     feature, names = context.cfg.feature, [Path(path).stem for path in cfg.files]
     if len(set(names)) < len(names):
-        raise ConfigError(f"study.disentanglement.files={cfg.files} holds one name twice; rename a file")
+        raise ConfigError(f"study.disentanglement.files={cfg.files} holds one name twice", "rename a file")
     for path in cfg.files:
         loaded = load_directions(path)
         t = loaded.t
         loaded.check(context.model, t=t, block=feature.block, pool=feature.pool)
         if t not in schedule.timesteps(steps):
             raise DirectionsError(
-                f"{path} belongs to timestep {t}, which schedule.steps={steps} leaves out; change steps"
+                f"{path} belongs to timestep {t}, which schedule.steps={steps} leaves out", "change steps"
             )
         if t not in [u for _, u in times]:
             times.append((round(t / schedule.T, 4), t))

@@ -56,7 +56,9 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
     """
     model = context.model
     if not isinstance(model, LatentDiffusion):
-        raise UnsuitableModelError(f"study prompts compares prompts, and {model.name} takes none; choose another model")
+        raise UnsuitableModelError(
+            f"study prompts compares prompts, and {model.name} takes none", "choose another model"
+        )
     scales = list(dict.fromkeys(cfg.guidance or [1.0, model.guidance]))
     bases = _bases(context, model, cfg, scales)
     if not bases:

@@ -88,7 +88,7 @@ def reference_pictures(
         log.warning("left out, as they vary by less than %g among unedited pictures: %s", cfg.min_spread, still)
     if len(names) < 2:
         raise ConfigError(
-            f"{len(names)} attributes vary by study.disentanglement.min_spread={cfg.min_spread:g}; 2 are needed"
+            f"{len(names)} attributes vary by study.disentanglement.min_spread={cfg.min_spread:g}", "2 are needed"
         )
     attributes = attributes[:, columns]
     return Reference(
@@ -155,5 +155,5 @@ def _rendered(context: Context, cfg: DisentanglementConfig) -> bool:
     own = context.own_predictor or context.predictor
     faces = own is not None and own.names == FACTOR_NAMES
     if cfg.renders and not faces:
-        raise ConfigError("study.disentanglement.renders=true needs a model of FactorFaces; leave it at null")
+        raise ConfigError("study.disentanglement.renders=true needs a model of FactorFaces", "leave it at null")
     return context.model.source == "shipped:factor_faces" if cfg.renders is None else cfg.renders

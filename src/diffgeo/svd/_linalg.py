@@ -17,7 +17,7 @@ def refuse_overflow(h: Tensor) -> None:
     """
     if not bool(torch.isfinite(h).all()):
         raise ValueRangeError(
-            "h = f(x) holds NaN or infinity at a finite x; the model overflows, try model.dtype=float64"
+            "h = f(x) holds NaN or infinity at a finite x", "the model overflows, try model.dtype=float64"
         )
 
 

@@ -81,7 +81,7 @@ class LocalBasis:
             ValueRangeError: n is not 1 … rank.
         """
         if not 1 <= n <= self.rank:
-            raise ValueRangeError(f"a basis of {self.rank} directions cannot be cut to {n}; raise svd.rank")
+            raise ValueRangeError(f"a basis of {self.rank} directions cannot be cut to {n}", "raise svd.rank")
         if n == self.rank:
             return self
         gap = ((self.s[n - 1] - self.s[n]) / self.s[n - 1]).item()

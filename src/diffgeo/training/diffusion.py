@@ -153,7 +153,7 @@ def pictures(cfg: DiffusionTraining) -> Batch:
         return lambda n, g: render(sample_factors(n, generator=g, varying=cfg.varying), cfg.size)
     if cfg.data != "fashion_mnist" or cfg.size != 32:
         raise ConfigError(
-            f"training.data={cfg.data} at size {cfg.size}; known are factor_faces, and fashion_mnist at size 32"
+            f"training.data={cfg.data} at size {cfg.size}", "known are factor_faces, and fashion_mnist at size 32"
         )
     kept = fashion_mnist(cfg.path or DEBIAN)
 

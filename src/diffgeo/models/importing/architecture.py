@@ -46,16 +46,18 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.in_channels not in (1, 3):
             raise ModelError(
-                f"the network takes {self.in_channels} channels; diffgeo imports models of pictures, of 1 or 3 "
-                "(upsamplers and latent models take more)"
+                f"the network takes {self.in_channels} channels",
+                "diffgeo imports models of pictures, of 1 or 3 (upsamplers and latent models take more)",
             )
         if self.out_channels not in (self.in_channels, 2 * self.in_channels):
             raise ModelError(
-                f"the network takes {self.in_channels} channels and gives {self.out_channels}; diffgeo imports "
-                "those that give as many, or twice as many (learned variance)"
+                f"the network takes {self.in_channels} channels and gives {self.out_channels}",
+                "diffgeo imports those that give as many, or twice as many (learned variance)",
             )
         if any(width < 1 or width % GROUPS for width in self.widths):
-            raise ModelError(f"the levels are {self.widths} wide; both layouts need multiples of {GROUPS} (GroupNorm)")
+            raise ModelError(
+                f"the levels are {self.widths} wide", f"both layouts need multiples of {GROUPS} (GroupNorm)"
+            )
 
     @property
     def learned_variance(self) -> bool:
@@ -105,7 +107,7 @@ def size(shapes: Shapes, dim: int, *keys: str) -> int:
     for key in keys:
         if dim < len(shapes.get(key, ())):
             return shapes[key][dim]
-    raise ModelError(f"the architecture cannot be told: {keys[0]} is missing; the checkpoint is incomplete")
+    raise ModelError(f"the architecture cannot be told: {keys[0]} is missing", "the checkpoint is incomplete")
 
 
 def unet_config(architecture: Architecture, layout: Layout, image_size: int, head_width: int | None) -> dict[str, Any]:
@@ -123,8 +125,8 @@ def unet_config(architecture: Architecture, layout: Layout, image_size: int, hea
     finest = 2 ** (len(architecture.widths) - 1)
     if image_size % finest:
         raise ModelError(
-            f"pictures of {image_size} pixels cannot be halved {len(architecture.widths) - 1} times; "
-            f"the checkpoint needs an image size that is a multiple of {finest}"
+            f"pictures of {image_size} pixels cannot be halved {len(architecture.widths) - 1} times",
+            f"the checkpoint needs an image size that is a multiple of {finest}",
         )
     plain = ("DownBlock2D", "UpBlock2D")
     if architecture.resample == "resnet":

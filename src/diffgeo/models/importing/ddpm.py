@@ -49,22 +49,23 @@ def describe(shapes: Shapes) -> Architecture:
     regular = {("down", i): res_blocks for i in range(levels)} | {("up", i): res_blocks + 1 for i in range(levels)}
     if not levels or depth != regular:
         raise ModelError(
-            f"blocks by side and level are {depth}; the ddpm layout has as many in each level on the way down, and "
-            "one more on the way up"
+            f"blocks by side and level are {depth}",
+            "the ddpm layout has as many in each level on the way down, and one more on the way up",
         )
     if any(".conv_shortcut." in key for key in shapes):
-        raise ModelError("shortcuts are 3×3 convolutions (conv_shortcut); diffusers' UNet2DModel has 1×1 ones only")
+        raise ModelError("shortcuts are 3×3 convolutions (conv_shortcut)", "diffusers' UNet2DModel has 1×1 ones only")
     if levels > 1 and not any(re.match(r"(down|up)\.\d+\.(down|up)sample\.", key) for key in shapes):
         raise ModelError(
-            "levels are joined by pooling (resamp_with_conv: False); that has no counterpart in diffusers' UNet2DModel"
+            "levels are joined by pooling (resamp_with_conv: False)",
+            "that has no counterpart in diffusers' UNet2DModel",
         )
     leaves = ("conv2.bias", "conv2.weight", "norm2.bias", "norm2.weight", "conv1.bias")
     widths = tuple(size(shapes, 0, *(f"down.{i}.block.0.{leaf}" for leaf in leaves)) for i in range(levels))
     base = size(shapes, 0, "conv_in.bias", "conv_in.weight")
     if widths[0] != base:
         raise ModelError(
-            f"the first level is {widths[0]} wide and the first convolution {base}; channel multipliers that do not "
-            "begin with 1 have no counterpart in diffusers' UNet2DModel"
+            f"the first level is {widths[0]} wide and the first convolution {base}",
+            "channel multipliers that do not begin with 1 have no counterpart in diffusers' UNet2DModel",
         )
     return Architecture(
         in_channels=size(shapes, 1, "conv_in.weight"),

@@ -97,7 +97,7 @@ def _found(checkpoint: Path, layout: str) -> list[Weights]:
         return found
     keys = shortened(map(str, content), 4) if isinstance(content, dict) else f"a {type(content).__name__}"
     expected = " nor of ".join(f"the {known.name} layout ({known.known})" for known in layouts)
-    raise ModelError(f"{checkpoint} is not of {expected}; it holds {keys or 'nothing'}")
+    raise ModelError(f"{checkpoint} is not of {expected}", f"it holds {keys or 'nothing'}")
 
 
 def _check_expected(found: Architecture, settings: Settings, checkpoint: Path) -> None:
@@ -106,7 +106,9 @@ def _check_expected(found: Architecture, settings: Settings, checkpoint: Path) -
         return
     differing = [f.name for f in fields(found) if getattr(found, f.name) != getattr(expected, f.name)]
     pairs = ", ".join(f"{name} is {getattr(found, name)}, not {getattr(expected, name)}" for name in differing)
-    raise ModelError(f"{checkpoint} is of another architecture than its preset: {pairs}; choose another preset or none")
+    raise ModelError(
+        f"{checkpoint} is of another architecture than its preset: {pairs}", "choose another preset or none"
+    )
 
 
 def _converted(weights: Weights, architecture: Architecture, settings: Settings, checkpoint: Path) -> Any:
@@ -128,7 +130,7 @@ def _converted(weights: Weights, architecture: Architecture, settings: Settings,
     }
     if wrong:
         listed = shortened(wrong.values())
-        raise ModelError(f"{checkpoint} has tensors of other shapes: {listed}; it is of another architecture")
+        raise ModelError(f"{checkpoint} has tensors of other shapes: {listed}", "it is of another architecture")
     _check_values(weights, checkpoint)
     state = {
         key: layout.part(key, weights.tensors[source].detach(), width, settings.qkv)
@@ -146,8 +148,8 @@ def _check_keys(weights: Weights, wanted: set[str], checkpoint: Path) -> None:
     said = [f"{word}: {shortened(keys)}" for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
     if said:
         raise ModelError(
-            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}; "
-            "it is incomplete or of another architecture"
+            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}",
+            "it is incomplete or of another architecture",
         )
 
 
@@ -156,14 +158,14 @@ def _check_values(weights: Weights, checkpoint: Path) -> None:
     odd = [k for k, t in weights.tensors.items() if t.layout != torch.strided or not t.is_floating_point() or t.is_meta]
     if odd:
         raise ModelError(
-            f"{checkpoint} has tensors that are no dense floating-point numbers: {shortened(odd)}; "
-            "convert them with the project's own code"
+            f"{checkpoint} has tensors that are no dense floating-point numbers: {shortened(odd)}",
+            "convert them with the project's own code",
         )
     if sum(tensor.nbytes for tensor in weights.tensors.values()) > checkpoint.stat().st_size:
-        raise ModelError(f"{checkpoint} claims more numbers than it has bytes for; it was tampered with")
+        raise ModelError(f"{checkpoint} claims more numbers than it has bytes for", "it was tampered with")
     broken = [key for key, tensor in weights.tensors.items() if not tensor.isfinite().all()]
     if broken:
-        raise ModelError(f"{checkpoint} has weights that are not finite: {shortened(broken)}; its training diverged")
+        raise ModelError(f"{checkpoint} has weights that are not finite: {shortened(broken)}", "its training diverged")
 
 
 def _record(done: Imported, checkpoint: Path, settings: Settings) -> dict[str, Any]:
@@ -182,13 +184,13 @@ def _record(done: Imported, checkpoint: Path, settings: Settings) -> dict[str, A
 
 def _check_free(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; choose another folder")
+        raise OutputError(f"{folder} is a file", "choose another folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not (folder / "model_index.json").is_file():
-        raise OutputError(f"{folder} is not empty and no pipeline; choose another folder")
+        raise OutputError(f"{folder} is not empty and no pipeline", "choose another folder")
     if not overwrite:
-        raise OutputError(f"{folder} holds a pipeline already; choose another folder, or replace it with --overwrite")
+        raise OutputError(f"{folder} holds a pipeline already", "choose another folder, or replace it with --overwrite")
 
 
 @contextmanager
@@ -209,4 +211,4 @@ def _appearing(folder: Path) -> Iterator[Path]:
                     old.rename(folder)
                 raise
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write {folder} ({error}); choose another folder") from error
+        raise OutputError(f"cannot write {folder} ({error})", "choose another folder") from error

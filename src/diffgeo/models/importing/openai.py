@@ -54,16 +54,18 @@ def _words(shapes: Shapes, side: str) -> dict[int, dict[int, set[str]]]:
 def describe(shapes: Shapes) -> Architecture:
     """See :class:`Layout`. The number of levels comes from the steps up, which differ from other blocks by name."""
     if any(key.startswith("label_emb.") for key in shapes):
-        raise ModelError("the network is class-conditional (label_emb); diffgeo imports unconditional models only")
+        raise ModelError("the network is class-conditional (label_emb)", "diffgeo imports unconditional models only")
     inputs, outputs = _words(shapes, "input_blocks"), _words(shapes, "output_blocks")
     if not outputs:
-        raise ModelError("there are no output_blocks; the checkpoint is of a classifier or an encoder, not of a U-Net")
+        raise ModelError(
+            "there are no output_blocks", "the checkpoint is of a classifier or an encoder, not of a U-Net"
+        )
     for side, blocks in (("input_blocks", inputs), ("output_blocks", outputs)):
         if len(blocks) != max(blocks, default=0) + 1:
             gap = next(i for i in range(len(blocks) + 1) if i not in blocks)
             raise ModelError(
-                f"{side}.{gap} has no weights; levels joined by pooling (conv_resample=False) have no counterpart "
-                "in diffusers' UNet2DModel"
+                f"{side}.{gap} has no weights",
+                "levels joined by pooling (conv_resample=False) have no counterpart in diffusers' UNet2DModel",
             )
     steps = [i for i, members in sorted(outputs.items()) if _steps_up(members)]
     levels, per_level = len(steps) + 1, len(outputs) // (len(steps) + 1)
@@ -71,7 +73,8 @@ def describe(shapes: Shapes) -> Architecture:
     if not regular or len(outputs) != levels * per_level or len(inputs) != len(outputs) or per_level < 2:
         raise ModelError(
             f"{len(inputs)} input and {len(outputs)} output blocks with steps up in {steps} do not form levels of "
-            "equal depth; diffusers' UNet2DModel needs as many residual blocks in each"
+            "equal depth",
+            "diffusers' UNet2DModel needs as many residual blocks in each",
         )
 
     first = [f"input_blocks.{1 + level * per_level}.0" for level in range(levels)]
@@ -80,8 +83,8 @@ def describe(shapes: Shapes) -> Architecture:
     base = size(shapes, 1, "time_embed.0.weight")
     if widths[0] != base:
         raise ModelError(
-            f"the first level is {widths[0]} wide and the time embedding {base}; channel multipliers that do not "
-            "begin with 1 have no counterpart in diffusers' UNet2DModel"
+            f"the first level is {widths[0]} wide and the time embedding {base}",
+            "channel multipliers that do not begin with 1 have no counterpart in diffusers' UNet2DModel",
         )
     attends = {(i - 1) // per_level for i, members in inputs.items() if i and _attends(members)}
     attends |= {levels - 1 - i // per_level for i, members in outputs.items() if _attends(members)}

@@ -54,30 +54,33 @@ def read(path: Path) -> object:
         ModelError: there is no such file, it is damaged, or it holds more than tensors.
     """
     if path.is_dir():
-        raise ModelError(f"{path} is a folder; give the checkpoint file in it (.pt, .pth, .ckpt or .safetensors)")
+        raise ModelError(f"{path} is a folder", "give the checkpoint file in it (.pt, .pth, .ckpt or .safetensors)")
     if not path.is_file():
-        raise ModelError(f"there is no file {path}; give the path of a checkpoint")
+        raise ModelError(f"there is no file {path}", "give the path of a checkpoint")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings(action="ignore"):  # of files that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds on files that are not theirs
-        raise ModelError(_wording(path, error)) from error
+        raise _refusal(path, error) from error
 
 
-def _wording(path: Path, error: Exception) -> str:
+def _refusal(path: Path, error: Exception) -> ModelError:
     """What to say of a reader's error; torch's own advice, to load what it refuses all the same, is not passed on."""
     text = " ".join(str(error).split())
     if found := re.search(r"GLOBAL ([\w.]+)|(TorchScript)", text):
         what = f"it refers to {found[1]}" if found[1] else "it is a TorchScript program"
-        return (
-            f"{path} holds more than tensors: {what}; nothing in it was executed. "
-            "Ask for its state dict alone, best as safetensors"
+        return ModelError(
+            f"{path} holds more than tensors: {what} (nothing in it was executed)",
+            "ask for its state dict alone, best as safetensors",
         )
-    reason = text.rpartition("WeightsUnpickler error:")[2].replace(";", ",").strip()[:120] or "it ends too early"
+    reason = text.rpartition("WeightsUnpickler error:")[2].strip()[:120] or "it ends too early"
     kind = type(error).__name__
-    return f"{path} cannot be read as a checkpoint ({kind}: {reason}); the file is truncated or of another kind"
+    return ModelError(
+        f"{path} cannot be read as a checkpoint ({kind}: {reason})",
+        "the file is truncated or of another kind: fetch it again",
+    )
 
 
 def weights_in(content: object, layouts: Iterable[Layout]) -> list[Weights]:
@@ -128,14 +131,14 @@ def choose(found: Sequence[Weights], entry: str | None, path: Path) -> Weights:
     if entry is not None:
         matching = [weights for weights in found if weights.entry == entry]
         if not matching:
-            raise ConfigError(f"{path} has no network at entry {entry!r}; it has {names}")
+            raise ConfigError(f"{path} has no network at entry {entry!r}", f"it has {names}")
         return matching[0]
     averages = [weights for weights in found if re.search(r"(^|[._])ema", weights.entry.lower())]
     if len(averages) == 1 or len(found) == 1:
         return (averages or found)[0]
     if all(re.match(r"\d+(\.|$)", weights.entry) for weights in found):
         return found[-1]
-    raise ConfigError(f"{path} holds several networks, {names}; choose one with --entry")
+    raise ConfigError(f"{path} holds several networks, {names}", "choose one with --entry")
 
 
 def shortened(names: Iterable[str], most: int = 12) -> str:

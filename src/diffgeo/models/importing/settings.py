@@ -64,17 +64,18 @@ class Settings:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+                raise ConfigError(f"{name} is {getattr(self, name)!r}", f"allowed are {', '.join(allowed)}")
         for name in ("image_size", "heads", "head_channels", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; allowed is 1 or more")
+                raise ConfigError(f"{name} is {value}", "allowed is 1 or more")
         if self.heads is not None and self.head_channels is not None:
-            raise ConfigError(f"heads={self.heads} and head_channels={self.head_channels} are both given; give one")
+            raise ConfigError(f"heads={self.heads} and head_channels={self.head_channels} are both given", "give one")
         if self.rescale_timesteps and self.steps % 1000:
             raise ConfigError(
                 f"rescale_timesteps with {self.steps} steps gives the network times between the integers, which "
-                "diffusers has not; it needs a multiple of 1000"
+                "diffusers has not",
+                "it needs a multiple of 1000",
             )
 
 
@@ -88,12 +89,13 @@ def head_width(settings: Settings, layout: Layout, architecture: Architecture) -
     widths, heads = sorted(architecture.attention_widths), settings.heads
     if layout.one_head:
         if (heads or 1) != 1 or settings.head_channels:
-            raise ConfigError(f"the {layout.name} layout always has one attention head; leave heads out")
+            raise ConfigError(f"the {layout.name} layout always has one attention head", "leave heads out")
         return None
     if heads is None and settings.head_channels is None:
         raise ConfigError(
-            "the shapes do not tell how many attention heads there are; give --heads or --head-channels "
-            "(num_heads, num_head_channels in the flags the checkpoint was published with)"
+            "the shapes do not tell how many attention heads there are",
+            "give --heads or --head-channels "
+            "(num_heads, num_head_channels in the flags the checkpoint was published with)",
         )
     if heads == 1:
         return None
@@ -101,12 +103,13 @@ def head_width(settings: Settings, layout: Layout, architecture: Architecture) -
     if any(width % n for width in widths for n in ([heads] if heads else each)):
         raise ModelError(
             f"attention is {_listed(widths)} wide, which does not divide into "
-            f"{f'{heads} heads' if heads else f'heads of {settings.head_channels} channels'}; check the flags"
+            f"{f'{heads} heads' if heads else f'heads of {settings.head_channels} channels'}",
+            "check the flags",
         )
     if len(each) > 1:
         raise ModelError(
-            f"{heads} heads at widths {_listed(widths)} are {_listed(sorted(each))} channels wide; diffusers' "
-            "UNet2DModel has one head width for all levels and cannot hold this network"
+            f"{heads} heads at widths {_listed(widths)} are {_listed(sorted(each))} channels wide",
+            "diffusers' UNet2DModel has one head width for all levels and cannot hold this network",
         )
     return each.pop()
 

@@ -18,6 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.errors import sentence
 from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
 from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import Run, read_run
@@ -143,7 +144,8 @@ def _banner(run: Run) -> str:
     missing = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is None]
     rest = f" Measured: {', '.join(done) or 'nothing'}." + (f" Missing: {', '.join(missing)}." if missing else "")
     if run.status == "failed":
-        return f"This run failed: {run.facts.get('error') or 'the log says why'}.{rest}"
+        advice = f" {sentence(run.facts['advice'])}" if run.facts.get("advice") else ""
+        return f"This run failed: {run.facts.get('error') or 'the log says why'}.{advice}{rest}"
     if run.status == "interrupted":
         return f"This run was interrupted; the last study may hold only the samples that were finished.{rest}"
     if run.status == "running":

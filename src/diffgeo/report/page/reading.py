@@ -136,9 +136,9 @@ def read_run(folder: Path) -> Run:
     try:
         facts = json.loads((folder / "run.json").read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder} holds no run.json that can be read ({error}); give a run folder") from error
+        raise DataError(f"{folder} holds no run.json that can be read ({error})", "give a run folder") from error
     if not isinstance(facts, dict):
-        raise DataError(f"{folder / 'run.json'} is not the manifest of a run; give a run folder")
+        raise DataError(f"{folder / 'run.json'} is not the manifest of a run", "give a run folder")
     tables = {}
     for path in sorted((folder / "tables").glob("*.parquet")):
         try:
