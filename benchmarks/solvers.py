@@ -42,7 +42,7 @@ from diffgeo import DiffusionModel, JacobianOperator, LocalBasis, initial_noise,
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.feature_map import Pool
 from diffgeo.results import atomic
-from diffgeo.svd import SOLVERS, decompose, local_bases, local_basis, probe_block_size
+from diffgeo.svd import SOLVERS, decompose, local_bases, probe_block_size
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 
 TOL = 1e-4
@@ -252,18 +252,6 @@ def probed(bench: Bench) -> Case:
 
     promised: Settings = {"block_size": "probed", "tol": TOL}
     return Case("golub_kahan", [promised], solve, 16, prepare=lambda: bench.quickest)
-
-
-def half(bench: Bench) -> Case:
-    """V found with the network in bfloat16; what the certificate says of it is measured in float32."""
-
-    def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
-        f = bench.model.feature_map(bench.model.schedule.T, pool=bench.pool, precision=torch.bfloat16)
-        spent = local_basis(bench.f, jacobian.x, rank, rough=f, seed=seed, tol=TOL, on_pass=bench.count)
-        yield promised, spent
-
-    promised: Settings = {"precision": "bfloat16", "tol": TOL}
-    return Case("golub_kahan", [promised], solve, 16)
 
 
 class Bench:
@@ -489,7 +477,7 @@ class Bench:
     def solvers(self, deadline: float, repeat: int) -> None:
         """All cases in turn, until the deadline."""
         extra = [warm(self)] if 4 * 3 * self.args.rank <= min(self.jacobian.shape) else []
-        for case in [*cases(self.args.rank), *extra, probed(self), half(self)]:
+        for case in [*cases(self.args.rank), *extra, probed(self)]:
             now = time.perf_counter()
             if now > deadline:
                 if repeat == 0:

@@ -50,15 +50,11 @@ def test_every_case_is_a_row_with_where_it_was_measured(measured):
     points = table[table["kind"] == "points"]
     assert (points["residual"] <= 1e-4).all()
     assert points["seconds"].gt(0).all()
-    half = rows[rows.index.get_level_values("settings").str.startswith("precision bfloat16")].iloc[0]
-    assert 1e-4 < half["residual"] < 0.2
-    assert half["passes"] > 2 * 4
 
 
 def test_converged_cases_agree_with_the_dense_svd(measured):
     _, table = measured
     rows = table[table["solver"].isin(["golub_kahan", "subspace"]) & (table["kind"] == "solver")]
-    rows = rows[~rows["settings"].str.startswith("precision")]
     assert (rows["status"] == "ok").all()
     assert (rows["residual"] <= 1e-4).all()
     assert (rows["angle"] < 1e-2).all()

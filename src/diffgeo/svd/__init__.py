@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffgeo.errors import ConfigError, ConvergenceWarning, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, refuse_overflow, thin_svd
+from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.conversation import stacked, together
 from diffgeo.svd.cost import Passes, expected_passes, forms_whole
@@ -69,9 +69,6 @@ def local_basis(
     tol: float = 1e-4,
     seed: int = 0,
     chunk_size: int = 32,
-    compiled: bool = False,
-    rough: Callable[[Tensor], Tensor] | None = None,
-    rough_tol: float = 3e-2,
     on_pass: Callable[[int], None] | None = None,
     **options: Any,
 ) -> LocalBasis:
@@ -87,11 +84,6 @@ def local_basis(
         tol: bound on the residuals ‖J v_i − s_i u_i‖ and ‖Jᵀ u_i − s_i v_i‖ relative to s_1.
         seed: of the solver's random start.
         chunk_size: columns per vectorised product.
-        compiled: make products by compiled graphs (:mod:`diffgeo.compiled`).
-        rough: a cheaper version of f, such as the network in half precision, in which V is looked for. U and s, and
-            the residuals of the certificate, are then taken with f itself, 2 n passes more, so that the certificate
-            shows what it cost. None looks for V with f.
-        rough_tol: ``tol`` while ``rough`` is used: its rounding keeps residuals above some value.
         on_pass: called with the number of columns after every product, to show progress.
         **options: the solver's own, such as ``block_size``, ``max_passes``, ``start``.
 
@@ -106,14 +98,8 @@ def local_basis(
     Warns:
         ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
     """
-    common: dict[str, Any] = {"chunk_size": chunk_size, "on_pass": on_pass, "compiled": compiled}
-    if rough is None:
-        jacobian = JacobianOperator(f, x, **common)
-        return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
-    cheap = JacobianOperator(rough, x, **common)
-    found = _decompose(cheap, rank, share, solver, max(tol, rough_tol), seed, options)
-    del cheap  # and its graph
-    return _warn(_measured(found, JacobianOperator(f, x, **common), tol), rough=True)
+    jacobian = JacobianOperator(f, x, chunk_size=chunk_size, on_pass=on_pass)
+    return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
 
 
 def local_bases(
@@ -253,33 +239,11 @@ def _check(
     refuse_overflow(jacobian.h)
 
 
-def _measured(rough: LocalBasis, jacobian: JacobianOperator, tol: float) -> LocalBasis:
-    """The Ritz triplets of J on span V (J v_i = s_i u_i by construction), and their residuals; 2 n passes."""
-    v = torch.linalg.qr(rough.V.double()).Q
-    u, s, zh = thin_svd(jacobian.mv(v).double())
-    v = v @ zh.T
-    right = (jacobian.rmv(u).double() - v * s).norm(dim=0)
-    c = rough.certificate
-    basis = finish(
-        jacobian.x.dtype,
-        u,
-        s,
-        v,
-        left=torch.zeros_like(right),
-        right=right,
-        tol=tol,
-        passes=c.passes + jacobian.passes,
-        solver=c.solver,
-        gap=c.gap,
-    )
-    return replace(basis, certificate=replace(basis.certificate, share=c.share))
-
-
-def _warn(basis: LocalBasis, *, rough: bool = False) -> LocalBasis:
+def _warn(basis: LocalBasis) -> LocalBasis:
     """Warn, in the name of the public function's caller, when the tolerance was not reached."""
     certificate = basis.certificate
     if not certificate.converged:
-        setting = "the precision" if rough else _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
+        setting = _SETTING_TO_RAISE.get(certificate.solver, "svd.max_passes")
         warnings.warn(
             f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
             f"svd.tol={certificate.tol:g}; raise {setting}, or svd.tol if that accuracy is enough",
