@@ -1,7 +1,7 @@
 r"""Local bases: the leading singular triplets of J without forming it.
 
 ``local_basis`` is the entry; each solver is one file and takes ``(jacobian, rank, *, tol, …)``.
-``local_bases`` serves several points at once; ``refine`` starts from the basis of a neighbouring point instead.
+``local_bases`` serves several points at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from diffgeo.svd.golub_kahan import (
     probe_block_size,
 )
 from diffgeo.svd.randomized import randomized
-from diffgeo.svd.refine import refine
 from diffgeo.svd.subspace import subspace
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "local_bases",
     "local_basis",
     "probe_block_size",
-    "refine",
 ]
 
 SOLVERS: dict[str, Callable[..., LocalBasis]] = {
