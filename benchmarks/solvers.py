@@ -38,11 +38,11 @@ from architectures import ARCHITECTURES, build
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
-from diffgeo import DiffusionModel, JacobianOperator, LocalBasis, initial_noise, principal_angles, refine, slerp
+from diffgeo import DiffusionModel, JacobianOperator, LocalBasis, initial_noise, principal_angles
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.feature_map import Pool
 from diffgeo.results import atomic
-from diffgeo.svd import SOLVERS, decompose, local_bases, local_basis, probe_block_size
+from diffgeo.svd import SOLVERS, decompose, local_bases, probe_block_size
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 
 TOL = 1e-4
@@ -52,8 +52,6 @@ EXACT = 4e-7
 DENSE_SIDE = 4096
 ITERATIONS = (10, 30, 50)
 CHUNKS = (1, 4, 8, 16, 32, 64)
-AWAY = 0.045
-"""Share of the arc to another sample: on the embedded model tangent spaces turn by about 0.24 rad."""
 RANKS = (10, 25, 50, 100)
 POINTS = (1, 2, 4, 8)
 
@@ -232,18 +230,6 @@ def cases(rank: int) -> list[Case]:
     ]
 
 
-def warm(bench: Bench) -> Case:
-    """A warm start from the basis, of three times the rank, at a latent as far as a segment of a curvedness study."""
-    rank = bench.args.rank
-    settings: Settings = {"neighbour": 3 * rank, "away": AWAY, "max_passes": 4 * rank}
-
-    def solve(jacobian: JacobianOperator, rank: int, _seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
-        found = refine(jacobian, bench.neighbour, rank, tol=TOL, max_passes=settings["max_passes"])
-        yield settings, found
-
-    return Case("refine", [settings], solve, rank, share=0.35, prepare=lambda: bench.neighbour)
-
-
 def probed(bench: Bench) -> Case:
     """The default solver with the block size that a probe on this device finds quickest."""
 
@@ -252,18 +238,6 @@ def probed(bench: Bench) -> Case:
 
     promised: Settings = {"block_size": "probed", "tol": TOL}
     return Case("golub_kahan", [promised], solve, 16, prepare=lambda: bench.quickest)
-
-
-def half(bench: Bench) -> Case:
-    """V found with the network in bfloat16; what the certificate says of it is measured in float32."""
-
-    def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
-        f = bench.model.feature_map(bench.model.schedule.T, pool=bench.pool, precision=torch.bfloat16)
-        spent = local_basis(bench.f, jacobian.x, rank, rough=f, seed=seed, tol=TOL, on_pass=bench.count)
-        yield promised, spent
-
-    promised: Settings = {"precision": "bfloat16", "tol": TOL}
-    return Case("golub_kahan", [promised], solve, 16)
 
 
 class Bench:
@@ -386,14 +360,6 @@ class Bench:
         )
 
     @cached_property
-    def neighbour(self) -> LocalBasis:
-        """The leading 3 n directions at a latent nearby."""
-        other = initial_noise(self.model, [self.args.seed + 1])[0]
-        x = slerp(self.jacobian.x, other, torch.tensor([AWAY]))[0]
-        nearby = JacobianOperator(self.f, x, chunk_size=self.jacobian.chunk_size)
-        return SOLVERS["golub_kahan"](nearby, 3 * self.args.rank, seed=self.args.seed, block_size=16, tol=1e-3)
-
-    @cached_property
     def quickest(self) -> int:
         """The block size that a probe recommends."""
         found = probe_block_size(self.jacobian, self.args.rank)
@@ -488,8 +454,7 @@ class Bench:
 
     def solvers(self, deadline: float, repeat: int) -> None:
         """All cases in turn, until the deadline."""
-        extra = [warm(self)] if 4 * 3 * self.args.rank <= min(self.jacobian.shape) else []
-        for case in [*cases(self.args.rank), *extra, probed(self), half(self)]:
+        for case in [*cases(self.args.rank), probed(self)]:
             now = time.perf_counter()
             if now > deadline:
                 if repeat == 0:
@@ -767,7 +732,6 @@ def bars(table: pd.DataFrame) -> list[str]:
     exact = ours[(ours["residual"] <= TOL) & (ours["angle"] <= 1e-3)]
     quickest = exact.sort_values("seconds").head(1)
     fewest = exact.sort_values("passes").head(1)
-    warm_start = rows[(rows["solver"] == "refine") & (rows["angle"] <= 1e-2)]
     lines = []
 
     def say_bar(what: str, value: float, limit: float, unit: str, *, least: bool = False) -> None:
@@ -782,7 +746,6 @@ def bars(table: pd.DataFrame) -> list[str]:
     nothing = float("inf")
     say_bar("cold, to 1e-3 rad, fewest", fewest["passes"].min() if len(fewest) else nothing, 350, "passes")
     say_bar("cold, to 1e-3 rad, quickest", quickest["passes"].min() if len(quickest) else nothing, 350, "passes")
-    say_bar("warm, to 1e-2 rad", warm_start["passes"].min() if len(warm_start) else nothing, 200, "passes")
     for road in ("forward mode", "ours"):
         iterated = rows[(rows["solver"] == "papers") & (rows["settings"] == f"J V {road}, iterations 50")]
         say_ratio(f"quicker than 50 subspace iterations, J V {road}", iterated, quickest, 12)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diffgeo.jacobian import JacobianOperator
     from diffgeo.models import DiffusionModel, load_model
     from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
-    from diffgeo.svd import Certificate, LocalBasis, local_basis, refine
+    from diffgeo.svd import Certificate, LocalBasis, local_basis
 
 __all__ = [
     "Certificate",
@@ -49,7 +49,6 @@ __all__ = [
     "local_basis",
     "normalise_distortion",
     "principal_angles",
-    "refine",
     "save_directions",
     "semantic_path_length",
     "single_step",
@@ -83,7 +82,6 @@ _HOME = {
     "local_basis": "svd",
     "normalise_distortion": "editing",
     "principal_angles": "geometry",
-    "refine": "svd",
     "save_directions": "directions",
     "semantic_path_length": "geometry",
     "single_step": "editing",

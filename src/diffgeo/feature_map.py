@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from diffgeo.errors import ConfigError, ShapeError
@@ -60,7 +59,6 @@ class FeatureMap:
         unet: the network that ``forward`` runs, with ``down_blocks``, ``mid_block``, ``up_blocks``.
         block: ``mid``, ``down.i`` or ``up.i``.
         pool: ``"sum"`` over space or None.
-        dtype: what the network computes in, where that is not x's; x is rounded to it, h is not rounded further.
 
     Raises:
         ConfigError: the U-Net lacks the block, or pool is neither.
@@ -72,12 +70,10 @@ class FeatureMap:
         unet: nn.Module,
         block: str = "mid",
         pool: Pool = None,
-        *,
-        dtype: torch.dtype | None = None,
     ) -> None:
         if pool not in (None, "sum"):
             raise ConfigError(f"feature.pool is {pool!r}", "allowed are null (the whole map) and sum (over space)")
-        self.block, self.pool, self._dtype = block, pool, dtype
+        self.block, self.pool = block, pool
         self._forward, self._module = forward, find_block(unet, block)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -98,14 +94,13 @@ class FeatureMap:
             raise ShapeError(f"x has shape {tuple(x.shape)}", "expected (B, C, H, W) or (C, H, W)")
         handle = self._module.register_forward_hook(self._leave)
         try:
-            self._forward(x if self._dtype is None else x.to(self._dtype))
+            self._forward(x)
         except _ReachedError as reached:
             h = reached.h
         else:
             raise ConfigError(f"the forward pass never ran block {self.block!r}", "choose another feature.block")
         finally:
             handle.remove()
-        h = h.to(x.dtype)
         return h.sum(dim=(-2, -1)) if self.pool == "sum" else h
 
     @staticmethod

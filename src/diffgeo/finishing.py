@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
-    *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
+    *("noise_schedule", "memory", "feature_map", "transposable", "jacobian", "svd", "geometry", "editing"),
     *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
     "finishing",
 )

@@ -22,14 +22,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from math import ceil
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffgeo.compiled import compiled_product
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.memory import is_out_of_memory, most_that_fits
 from diffgeo.transposable import transposable_layers
@@ -56,7 +54,6 @@ class JacobianOperator:
         forward: J V by forward mode and one graph for Jᵀ U (True), or a copy of f for every column and reverse over
             reverse (False), which needs f to be twice differentiable and to bear ``torch.func.vmap``; by the size of a
             point (:data:`SMALL_X`) when None, and forward where f does not bear it.
-        compiled: products by compiled graphs (:mod:`diffgeo.compiled`); ``forward`` is then of no account.
         stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
 
     Raises:
@@ -74,7 +71,6 @@ class JacobianOperator:
         on_pass: Callable[[int], None] | None = None,
         forward: bool | None = None,
         stacked: bool = False,
-        compiled: bool = False,
     ) -> None:
         if x.ndim == 4 and len(x) != 1 and not stacked:
             raise ShapeError(f"x has shape {tuple(x.shape)}", "a Jacobian is taken at one point, pass x[i]")
@@ -87,12 +83,12 @@ class JacobianOperator:
         self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
         point = self.x.numel() // (len(x) if stacked else 1)
         self.forward = point > SMALL_X if forward is None else forward
-        self.compiled, self.passes = compiled, 0
+        self.passes = 0
         self._copies: _Copies | None = None
         self._vjp: Callable[[Tensor], tuple[Tensor]] | None = None
         self._insists = forward is not None
         with _exact_arithmetic():
-            if self.forward and not compiled:
+            if self.forward:
                 h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
             else:
                 with torch.no_grad():
@@ -116,8 +112,6 @@ class JacobianOperator:
         Raises:
             ShapeError: v has other than d rows.
         """
-        if self.compiled:
-            return self._columnwise(partial(compiled_product, self.f, "mv", self.x), v, self.x.shape, "J V")
         return self._columnwise(self._pushed if self.forward else self._pushed_by_copies, v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:
@@ -132,8 +126,6 @@ class JacobianOperator:
         Raises:
             ShapeError: u has other than m rows.
         """
-        if self.compiled:
-            return self._columnwise(partial(compiled_product, self.f, "rmv", self.x), u, self.h.shape, "J^T U")
         return self._columnwise(self._pulled if self.forward else self._pulled_by_copies, u, self.h.shape, "J^T U")
 
     def dense(self) -> Tensor:
@@ -193,8 +185,7 @@ class JacobianOperator:
             )
         rows = columns.T.to(self.x).reshape(-1, *shape)
         chunks: list[Tensor] = []
-        single = self.forward or self.compiled
-        done, copies = 0, self.chunk_size if single else max(1, MOST_COPIES // self.x.numel())
+        done, copies = 0, self.chunk_size if self.forward else max(1, MOST_COPIES // self.x.numel())
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
                 left = len(rows) - done

@@ -148,7 +148,7 @@ def _plan(cfg: Config, context: Context, speed: Speed) -> Plan:
     return Plan(source, device, len(context.samples), store, studies, memory, unpriced)
 
 
-_PLAIN: dict[str, Any] = {"points": 1, "precision": None, "compile": False, "probe": False}
+_PLAIN: dict[str, Any] = {"points": 1, "probe": False}
 """Settings of ``svd`` with which passes are timed, whatever a run asks for."""
 
 

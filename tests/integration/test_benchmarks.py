@@ -38,27 +38,22 @@ def measured(bench, tmp_path_factory):
 def test_every_case_is_a_row_with_where_it_was_measured(measured):
     _, table = measured
     rows = table[table["kind"] == "solver"].set_index(["solver", "settings"])
-    assert {"dense", "golub_kahan", "papers", "scipy svds", "svd_lowrank", "randomized", "subspace", "refine"} == {
+    assert {"dense", "golub_kahan", "papers", "scipy svds", "svd_lowrank", "randomized", "subspace"} == {
         solver for solver, _ in rows.index
     }
     for road in ("forward mode", "ours"):
         assert rows.loc[("papers", f"J V {road}, iterations 5"), "passes"] == 2 * 4 * 5
     assert table[["machine", "device_name", "torch"]].ne("").all(axis=None)
     assert (table["threads"] == torch.get_num_threads()).all()
-    assert (rows.loc["refine", "status"] == "ok").all()
     assert {"chunk", "rank", "resolution", "points"} < set(table["kind"])
     points = table[table["kind"] == "points"]
     assert (points["residual"] <= 1e-4).all()
     assert points["seconds"].gt(0).all()
-    half = rows[rows.index.get_level_values("settings").str.startswith("precision bfloat16")].iloc[0]
-    assert 1e-4 < half["residual"] < 0.2
-    assert half["passes"] > 2 * 4
 
 
 def test_converged_cases_agree_with_the_dense_svd(measured):
     _, table = measured
     rows = table[table["solver"].isin(["golub_kahan", "subspace"]) & (table["kind"] == "solver")]
-    rows = rows[~rows["settings"].str.startswith("precision")]
     assert (rows["status"] == "ok").all()
     assert (rows["residual"] <= 1e-4).all()
     assert (rows["angle"] < 1e-2).all()
@@ -86,14 +81,12 @@ def test_bars_are_judged_on_the_shipped_model_alone(measured, bench):
         ("papers", "J V forward mode, iterations 50", 5000, 21.0, 0.6, 0.1),
         ("papers", "J V ours, iterations 50", 5000, 16.5, 0.6, 0.1),
         ("scipy svds", "solver arpack, tol 0.0001", 300, 2.0, 1e-5, 4e-7),
-        ("refine", "neighbour 150", 200, 0.5, 2e-2, 1e-3),
     ]
     made = pd.DataFrame(rows, columns=["solver", "settings", "passes", "seconds", "angle", "residual"])
     made = made.assign(architecture="embedded", kind="solver", status="ok", rank=50)
     assert bench[0].bars(made) == [
         "met     cold, to 1e-3 rad, fewest: 342 passes (at most 350)",
         "NOT MET cold, to 1e-3 rad, quickest: 400 passes (at most 350)",
-        "NOT MET warm, to 1e-2 rad: inf passes (at most 200)",
         "met     quicker than 50 subspace iterations, J V forward mode: 14 times (at least 12)",
         "NOT MET quicker than 50 subspace iterations, J V ours: 11 times (at least 12)",
         "NOT MET quicker than scipy svds, equally exact: 0.8 times (at least 1)",

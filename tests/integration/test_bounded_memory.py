@@ -1,4 +1,4 @@
-"""max_memory, svd.points, svd.precision and svd.probe from the settings to the tables."""
+"""max_memory, svd.points and svd.probe from the settings to the tables."""
 
 import numpy as np
 import pandas as pd
@@ -104,15 +104,6 @@ def test_too_little_memory_is_refused_in_the_user_s_words(run):
         run("max_memory=1e-6")
 
 
-@pytest.mark.filterwarnings("ignore::diffgeo.errors.ConvergenceWarning")
-def test_reduced_precision_shows_in_the_table(run):
-    tables = run("svd.precision=bfloat16", "study=[discovery]")
-    discovery = tables["discovery"]
-    assert not discovery["converged"].any()
-    assert discovery["residual_right"].between(1e-4, 0.2).all()
-    assert (discovery["residual_left"] == 0).all()
-
-
 def test_a_probe_is_remembered(run, monkeypatch, tmp_path):
     answers = iter([5, 3])
     monkeypatch.setattr("diffgeo.studies.context.probe_block_size", lambda *_, **__: next(answers))
@@ -125,7 +116,7 @@ def test_a_probe_is_remembered(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    ["svd.precision=float8", "svd.points=0", "svd.block_size=0", "svd.block_size=4 svd.probe=true", "max_memory=0"],
+    ["svd.points=0", "svd.block_size=0", "svd.block_size=4 svd.probe=true", "max_memory=0"],
 )
 def test_settings_out_of_range_are_refused(composed, words):
     with pytest.raises(ConfigError, match=r"allowed:"):

@@ -16,7 +16,6 @@ ORDER = [
     "noise_schedule",
     "memory",
     "feature_map",
-    "compiled",
     "transposable",
     "jacobian",
     "svd",

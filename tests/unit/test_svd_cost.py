@@ -19,7 +19,7 @@ def linear():
     return lambda x: a @ x
 
 
-OTHERS = ("rank", "share", "precision", "compile", "points", "probe")
+OTHERS = ("rank", "share", "points", "probe")
 """Settings that are no argument of a solver, or that the test gives itself."""
 
 

@@ -120,9 +120,6 @@ def check(cfg: Config) -> None:
     require(cfg.feature.chunk_size >= 1, "feature.chunk_size", cfg.feature.chunk_size, "1 or more")
     require(cfg.svd.rank >= 1, "svd.rank", cfg.svd.rank, "1 to the rank of the Jacobian")
     require(cfg.svd.share is None or 0 < cfg.svd.share < 1, "svd.share", cfg.svd.share, "null, or between 0 and 1")
-    choose("svd.precision", cfg.svd.precision, None, "bfloat16", "float16")
-    alone = cfg.svd.points == 1 or not (cfg.svd.compile or cfg.svd.precision)
-    require(alone, "svd.points", cfg.svd.points, "1 with svd.compile or svd.precision")
     require(cfg.svd.points >= 1, "svd.points", cfg.svd.points, "1 or more")
     if isinstance(cfg.svd, GolubKahanConfig):
         block, probe = cfg.svd.block_size, cfg.svd.probe

@@ -143,11 +143,6 @@ class SvdConfig:
         share: instead, the smallest n whose squared singular values reach this share of ‖J‖²_F.
         tol: bound on the residuals relative to s_1. 1e-4 puts 50 directions of the shipped model within
             1e-3 rad of the dense SVD.
-        precision: what the network computes in while directions are looked for: ``bfloat16`` or ``float16`` are quicker
-            on accelerators; singular values and residuals are taken in ``model.dtype`` all the same, and show what it
-            cost. null is ``model.dtype``.
-        compile: make products with J by compiled graphs: minutes for each network, timestep and number of columns,
-            which pay on accelerators for thousands of bases.
         points: samples, or points of a path, whose bases are computed together; more fill a GPU (``golub_kahan``, with
             the whole h).
     """
@@ -156,8 +151,6 @@ class SvdConfig:
     rank: int = 50
     share: float | None = None
     tol: float = 1e-4
-    precision: str | None = None
-    compile: bool = False
     points: int = 1
 
 

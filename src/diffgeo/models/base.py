@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +38,6 @@ class DiffusionModel(ABC):
     ) -> None:
         self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
-        self._rounded: dict[torch.dtype, nn.Module] = {}
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
@@ -150,31 +148,13 @@ class DiffusionModel(ABC):
         output = self.forward(x, t)[:, : x.shape[1]]
         return self.schedule.to_noise(output, x, t)
 
-    def in_precision(self, dtype: torch.dtype) -> Self:
-        """The same model with its network in another precision, for :meth:`forward`.
-
-        Args:
-            dtype: what the weights are rounded to, such as ``torch.bfloat16``; they are kept beside the others.
-
-        Returns:
-            A copy that shares everything but the network.
-        """
-        if dtype not in self._rounded:
-            self._rounded[dtype] = copy.deepcopy(self.unet).to(dtype)
-        other = copy.copy(self)
-        other.unet = self._rounded[dtype]
-        return other
-
-    def feature_map(
-        self, t: int, block: str = "mid", pool: Pool = None, *, precision: torch.dtype | None = None
-    ) -> FeatureMap:
+    def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 
         Args:
             t: timestep, 0 … T.
             block: ``mid``, ``down.i`` or ``up.i``.
             pool: ``"sum"`` over space (P23a) or None (P23b).
-            precision: what the network computes in, such as ``torch.bfloat16``; that of its weights where None.
 
         Returns:
             A callable: (B, C, H, W) → (B, C', H', W') or, pooled, (B, C').
@@ -184,8 +164,8 @@ class DiffusionModel(ABC):
             ConfigError: no such block or pooling.
         """
         self.schedule.alpha(t)
-        model = self.editor if precision is None else self.editor.in_precision(precision)
-        return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool, dtype=precision)
+        model = self.editor
+        return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool)
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 _DECODING = 0x5EED << 32
 """Sets the noise of decoding (η > 0) apart from the seeds of initial noise."""
-_COMMON = ("solver", "rank", "share", "tol", "precision", "compile", "points", "probe")
+_COMMON = ("solver", "rank", "share", "tol", "points", "probe")
 """Settings of ``svd`` that are no solver's own."""
 _ALL = 1_000_000
 """More pictures than any batch has."""
@@ -100,7 +100,6 @@ class Context:
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
-    _maps: dict[tuple[Any, ...], FeatureMap] = field(default_factory=dict, repr=False)
     _fitting: dict[tuple[Any, ...], int] = field(default_factory=dict, repr=False)
 
     def with_settings(self, cfg: Config, interruption: Interruption) -> Context:
@@ -302,25 +301,18 @@ class Context:
         """The local bases at any points (C, H, W), ``svd.points`` of them at a time; arguments as :meth:`basis_at`."""
         feature = self.cfg.feature if feature is None else feature
         name: dict[str, Any] = {"t": t, "block": feature.block, "pool": feature.pool}
-        precision = self.cfg.svd.precision
-        rough = None if precision is None else self.feature_map(t, feature, getattr(torch, precision))
         f, found = self.feature_map(t, feature), []
         for first in range(0, len(xs), self.cfg.svd.points):
             group = xs[first : first + self.cfg.svd.points]
             what = f"local basis at t = {t}"
-            found += self._solved(f, group, name=name, rank=rank, tol=tol, what=what, rough=rough)
+            found += self._solved(f, group, name=name, rank=rank, tol=tol, what=what)
         return found
 
-    def feature_map(
-        self, t: int, feature: FeatureConfig | None = None, precision: torch.dtype | None = None
-    ) -> FeatureMap:
-        """F at timestep t, by the run's ``feature`` where None; its network in ``precision``."""
+    def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
+        """F at timestep t, by the run's ``feature`` if None."""
         feature = self.cfg.feature if feature is None else feature
-        key = (id(self.model), t, feature.block, feature.pool, precision)
-        if key not in self._maps:  # one object a map: compiled graphs belong to it
-            pool: Pool = "sum" if feature.pool == "sum" else None
-            self._maps[key] = self.model.feature_map(t, feature.block, pool, precision=precision)
-        return self._maps[key]
+        pool: Pool = "sum" if feature.pool == "sum" else None
+        return self.model.feature_map(t, feature.block, pool)
 
     def basis_of(
         self,
@@ -353,7 +345,6 @@ class Context:
         rank: int | None,
         tol: float | None,
         what: str,
-        rough: Callable[[Tensor], Tensor] | None = None,
     ) -> list[LocalBasis]:
         """Bases of one map at points that are computed together; from the store, where it has them."""
         svd = self.cfg.svd
@@ -366,20 +357,15 @@ class Context:
             "seed": self.cfg.seed,
             **options,
         }
-        joined = len(xs) > 1 and settings["share"] is None and rough is None and svd.solver == "golub_kahan"
+        joined = len(xs) > 1 and settings["share"] is None and svd.solver == "golub_kahan"
         settings["chunk_size"] = self.chunk_size(f, name, torch.stack(list(xs)) if joined else xs[0])
         if getattr(svd, "probe", False):
             settings["block_size"] = self._probed_block_size(f, name, xs[0], settings)
-        if svd.compile:
-            settings["compiled"] = True
-        if rough is not None:
-            # rounding keeps residuals above this
-            settings["rough_tol"] = 4 * torch.finfo(getattr(torch, str(svd.precision))).eps
 
         def compute() -> list[LocalBasis]:
             with self.display.task(f"{what}, passes", None) as advance:
                 if not joined:
-                    return [local_basis(f, x, rough=rough, on_pass=advance, **settings) for x in xs]
+                    return [local_basis(f, x, on_pass=advance, **settings) for x in xs]
                 together = {k: v for k, v in settings.items() if k != "share"}
                 return local_bases(f, torch.stack(list(xs)), on_pass=advance, **together)
 

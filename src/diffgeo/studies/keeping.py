@@ -17,7 +17,7 @@ from diffgeo.svd import Certificate, LocalBasis
 __all__ = ["kept_bases", "kept_basis", "kept_block_size", "kept_tensor"]
 
 _SAMPLING = ("noise_schedule", "models", "sampling")
-_SOLVING = (*_SAMPLING, "memory", "feature_map", "compiled", "transposable", "jacobian", "svd")
+_SOLVING = (*_SAMPLING, "memory", "feature_map", "transposable", "jacobian", "svd")
 
 
 def kept_tensor(
