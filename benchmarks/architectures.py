@@ -14,8 +14,8 @@ from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 
 from diffgeo import DiffusionModel, load_model
-from diffgeo.models import PixelDiffusion
-from diffgeo.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.models import PixelDiffusion
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
 
 __all__ = ["ARCHITECTURES", "Architecture", "build"]
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 import torch
 
 from diffgeo.explore import Explorer, page
-from diffgeo.explore_command import read, settings
-from diffgeo.progress import Interruption
-from diffgeo.runner import prepare
+from diffgeo.cli.explore import read, settings
+from diffgeo.session.progress import Interruption
+from diffgeo.runner.run import prepare
 
 
 def main() -> None:

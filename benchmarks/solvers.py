@@ -40,7 +40,7 @@ from torch import Tensor
 
 from diffgeo import DiffusionModel, JacobianOperator, LocalBasis, initial_noise, principal_angles
 from diffgeo.errors import ConvergenceWarning
-from diffgeo.feature_map import Pool
+from diffgeo.diffusion.feature_map import Pool
 from diffgeo.results import atomic
 from diffgeo.svd import SOLVERS, decompose, local_bases, probe_block_size
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd

@@ -24,8 +24,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.models import load_model, shipped_folder
-from diffgeo.models.loading import DIGESTS
+from diffgeo.diffusion.models import load_model, shipped_folder
+from diffgeo.diffusion.models.loading import DIGESTS
 from diffgeo.training.card import diffusion_card, predictor_card, text_to_image_card
 from diffgeo.training.diffusion import DiffusionTraining
 from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors

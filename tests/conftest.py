@@ -14,8 +14,8 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from diffgeo.models import PixelDiffusion, load_model
-from diffgeo.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.models import PixelDiffusion, load_model
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
 
 
 def make_tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32):

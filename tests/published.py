@@ -21,7 +21,7 @@ from diffusers import (
     UNet2DModel,
 )
 
-from diffgeo.models import shipped_folder
+from diffgeo.diffusion.models import shipped_folder
 
 Settings = dict[str, Any]
 

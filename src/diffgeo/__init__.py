@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffgeo.directions import Directions, load_directions, save_directions
-    from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
+    from diffgeo.diffusion.direction_files import Directions, load_directions, save_directions
+    from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
     from diffgeo.geometry import (
         boundary_value_geodesic,
         frechet_mean,
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
         slerp,
         transport,
     )
-    from diffgeo.jacobian import JacobianOperator
-    from diffgeo.models import DiffusionModel, load_model
-    from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+    from diffgeo.jacobian.operator import JacobianOperator
+    from diffgeo.diffusion.models import DiffusionModel, load_model
+    from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
     from diffgeo.svd import Certificate, LocalBasis, local_basis
 
 __all__ = [

@@ -13,7 +13,7 @@ import pandas as pd
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffgeo.directions import Directions, save_directions
+from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
 
 __all__ = ["Result", "atomic", "clear_temporary", "write_result"]

@@ -133,8 +133,8 @@ def tiny_run(tiny_settings, tmp_path_factory):
             settings.append("study.discovery.directions=2")
         with contextlib.ExitStack() as stack:
             if not figures:  # drawing takes most of a tiny run's time
-                stack.enter_context(mock.patch("diffgeo.finishing.draw", return_value={}))
-                stack.enter_context(mock.patch("diffgeo.runner._draw_page"))
+                stack.enter_context(mock.patch("diffgeo.runner.finish.draw", return_value={}))
+                stack.enter_context(mock.patch("diffgeo.runner.run._draw_page"))
             return run_cli(*settings, f"hydra.run.dir={folder}", *overrides, folder=folder)
 
     return run

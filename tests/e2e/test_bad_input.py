@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from diffgeo.errors import ConfigError, DataError, DeviceError, ModelError, OutputError
-from diffgeo.models.loading import DIGESTS, SHIPPED, shipped_folder, verify_digests
+from diffgeo.diffusion.models.loading import DIGESTS, SHIPPED, shipped_folder, verify_digests
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 

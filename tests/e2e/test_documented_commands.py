@@ -26,7 +26,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from diffgeo import cli, explore_command, paper
-from diffgeo.cli import quoted_prompts
+from diffgeo.cli.main import quoted_prompts
 from diffgeo.config import check, config_folder, register, typed
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def run_small(one, words, tools):
     names = {word.split("=")[0] for word in words}
     small = [word for word in tools.tiny_settings if word.split("=")[0] not in names]
     small += [f"hydra.{kind}.dir={folder / 'run'}" for kind in ("run", "sweep")] + ["study.discovery.directions=1"]
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         outcome = tools.command(*words, *small, folder=folder / "run")
     assert outcome.code == 0, outcome.err
     assert outcome.out.strip()

@@ -76,7 +76,7 @@ def test_it_says_what_the_run_took_that_differs_least(command, tiny_run, tiny_se
     own = ["study=[spectrum,frequency]", "store.enabled=false"]
     for i, words in enumerate((["data.samples=2"], ["data.samples=2", "svd.rank=2"])):
         folder = alone / "outputs" / f"{i}"
-        with mock.patch("diffgeo.finishing.perf_counter", side_effect=[0.0, 30.0 + i, 0.0, 12.0]):
+        with mock.patch("diffgeo.runner.finish.perf_counter", side_effect=[0.0, 30.0 + i, 0.0, 12.0]):
             assert tiny_run(*own, *words, folder=folder).code == 0
     other = json.loads((alone / "outputs" / "0" / "run.json").read_text())
     other["settings"] |= {"model": other["settings"]["model"] | {"path": "another"}, "data": {"samples": 1}}

@@ -22,7 +22,7 @@ from diffgeo.config import composed
 from diffgeo.explore import Explorer
 from diffgeo.explore.commands import with_defaults
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.studies import Context
+from diffgeo.session import Context
 
 SHOTS = Path(__file__).parents[2] / "outputs" / "screenshots"
 AFTER = ".dg-figures figure:nth-child(2) img"

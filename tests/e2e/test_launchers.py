@@ -14,7 +14,7 @@ import yaml
 
 from diffgeo import gathering
 from diffgeo.errors import ConfigError, WorkerError
-from diffgeo.report.page.reading import read_run
+from diffgeo.report.reading import read_run
 
 
 def sweep(command, tiny_settings, folder, *words):
@@ -25,7 +25,7 @@ def sweep(command, tiny_settings, folder, *words):
 
 @pytest.fixture(scope="module")
 def serial(command, tiny_settings, tmp_path_factory):
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         outcome = sweep(command, tiny_settings, tmp_path_factory.mktemp("serial") / "out")
     assert outcome.code == 0, outcome.err
     assert "2 of 2 jobs completed" in outcome.err
@@ -58,7 +58,7 @@ class Killer(threading.Thread):
                 words, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
             except OSError:
                 continue
-            if b"diffgeo.sweeping" in words and self.marker.encode() in environment:
+            if b"diffgeo.runner.sweeping" in words and self.marker.encode() in environment:
                 yield int(folder.name)
 
     def run(self):
@@ -88,7 +88,7 @@ def marked(monkeypatch, tmp_path):
 @pytest.fixture
 def without_figures():
     """Drawing takes most of a tiny run's time (in this process; children draw)."""
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         yield
 
 

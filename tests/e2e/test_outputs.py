@@ -37,7 +37,7 @@ def test_the_command_prints_the_path_of_the_page_last(good):
 
 
 def test_a_page_that_cannot_be_drawn_does_not_lose_the_run(tiny_run, tmp_path):
-    with mock.patch("diffgeo.runner.write_page", side_effect=RuntimeError("no ink")):
+    with mock.patch("diffgeo.runner.run.write_page", side_effect=RuntimeError("no ink")):
         outcome = tiny_run("study=[spectrum]", folder=tmp_path / "run", figures=True)
     assert outcome.code == 0, outcome.err
     assert outcome.manifest["status"] == "completed"

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from diffgeo import paper
 from diffgeo.config import check, config_folder, register, typed
 from diffgeo.errors import ConfigError
-from diffgeo.report.page.reading import read_run
+from diffgeo.report.reading import read_run
 
 
 def run(capsys, *words):
@@ -46,7 +46,7 @@ def tiny(tiny_pipeline, tmp_path):
 
 @pytest.fixture(autouse=True)
 def without_figures():
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         yield
 
 
@@ -119,7 +119,7 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     command = read_run(tmp_path / "out" / "p23a_fig3b").command
     assert command.startswith("diffgeo experiment=p23a/fig3b scale=smoke model=local ")
 
-    with mock.patch("diffgeo.runner.execute", side_effect=AssertionError("computed again")):
+    with mock.patch("diffgeo.runner.run.execute", side_effect=AssertionError("computed again")):
         again, _, _ = run(capsys, *words)
     assert again == 0
     assert pd.read_csv(tmp_path / "out" / "claims.csv").equals(table)
@@ -139,12 +139,12 @@ def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_p
 
     real = runner.execute
     words = [*tiny, "only=[p23a/fig3b,p23a/fig5b]"]
-    with mock.patch("diffgeo.runner.execute", interrupted):
+    with mock.patch("diffgeo.runner.run.execute", interrupted):
         code, _, _ = run(capsys, *words)
     assert code == 130
     assert list(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == ["P23a Fig. 3b"]
     calls.clear()
-    with mock.patch("diffgeo.runner.execute", lambda *a: calls.append(a[1].name) or real(*a)):
+    with mock.patch("diffgeo.runner.run.execute", lambda *a: calls.append(a[1].name) or real(*a)):
         code, _, _ = run(capsys, *words)
     assert code == 0
     assert calls == ["p23a_fig5b"]

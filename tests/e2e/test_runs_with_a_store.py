@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo import store_command
 from diffgeo.config import config_folder, register, typed
-from diffgeo.store import Store
+from diffgeo.session.store import Store
 
 STUDIES = "study=[discovery,frequency,tangent_distance,global_consistency]"
 
@@ -44,7 +44,7 @@ def settings(tiny_pipeline, tmp_path):
 
 
 def execute(cfg, folder):
-    from diffgeo.runner import execute as run
+    from diffgeo.runner.run import execute as run
 
     folder.mkdir(parents=True, exist_ok=True)
     return run(cfg, folder)[0]
@@ -58,7 +58,7 @@ def files(folder):
 
 def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
     first = execute(settings(), tmp_path / "a")
-    with mock.patch("diffgeo.finishing.run_study", side_effect=AssertionError("computed again")):
+    with mock.patch("diffgeo.runner.finish.run_study", side_effect=AssertionError("computed again")):
         second = execute(settings("tracking.project=other"), tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert str(first) == str(second)  # NaN and all
@@ -131,7 +131,7 @@ def test_pictures_count_by_what_they_show(settings, tmp_path):
 
 def _work(cfg, folder, started):
     started.set()
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         execute(cfg, folder)
 
 
@@ -139,12 +139,12 @@ def _work(cfg, folder, started):
 def test_twenty_kills_at_random_change_no_table(settings, tmp_path):
     """SIGKILL at random moments of the work that is left; the last run is let through."""
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         start = time.monotonic()
         execute(settings("store.enabled=false"), whole)
         takes = time.monotonic() - start
     spawn, chance, killed = multiprocessing.get_context("forkserver"), random.Random(0), 0
-    spawn.set_forkserver_preload(["diffgeo.runner"])
+    spawn.set_forkserver_preload(["diffgeo.runner.run"])
     for _ in range(20):
         started = spawn.Event()
         worker = spawn.Process(target=_work, args=(settings(), pieces, started))
@@ -155,7 +155,7 @@ def test_twenty_kills_at_random_change_no_table(settings, tmp_path):
         worker.join()
         killed += worker.exitcode == -signal.SIGKILL
     assert killed >= 5, "most runs were through before they were killed: the test says nothing"
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         execute(settings(), pieces)
     assert files(whole) == files(pieces)
     left = [p for root in (pieces, tmp_path / "store") for p in root.rglob("*") if p.name.startswith(".tmp-")]

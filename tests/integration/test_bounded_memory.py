@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo.config import check, config_folder, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.operator import JacobianOperator
 
 STUDIES = "study=[discovery,curvedness]"
 
@@ -29,7 +29,7 @@ def run(tiny_pipeline, tmp_path):
     ]
 
     def execute(*overrides, store=None):
-        from diffgeo.runner import execute
+        from diffgeo.runner.run import execute
 
         GlobalHydra.instance().clear()
         chosen = any(word.startswith("study=") for word in overrides)

@@ -18,10 +18,10 @@ import diffgeo
 from diffgeo import config, svd
 from diffgeo.config import composition, config_folder, register, typed
 from diffgeo.errors import ConfigError
-from diffgeo.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.report import figures
-from diffgeo.runner import execute
-from diffgeo.studies import Context, run_study
+from diffgeo.runner.run import execute
+from diffgeo.session import Context, run_study
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -79,7 +79,7 @@ def test_the_solver_is_a_choice(monkeypatch, settings, tmp_path):
     monkeypatch.setitem(config.SVD_SCHEMAS, "arpack", None)  # undone afterwards
     load("solver/schema.py", "arpack_schema")
     small = ("data.samples=1", "schedule.edit=[1.0]", "svd.rank=3", "svd.tol=1e-3")
-    with mock.patch("diffgeo.finishing.draw", return_value={}):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         execute(settings("solver", "svd=arpack", "study=[discovery]", *small), tmp_path / "run")
     table = pd.read_parquet(tmp_path / "run" / "tables" / "discovery.parquet")
     assert set(table["solver"]) == {"arpack"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffgeo.errors import ModelError
-from diffgeo.models import load_model
+from diffgeo.diffusion.models import load_model
 
 NAME, OLD, NEW = "google/ddpm-ema-celebahq-256", "1" * 40, "2" * 40
 

@@ -13,11 +13,11 @@ from diffgeo.config import check, config_folder, register, typed
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.geometry import grassmann_distance
 from diffgeo.metrics.clip import load_clip
-from diffgeo.models import load_model
+from diffgeo.diffusion.models import load_model
 from diffgeo.report.figures import draw
-from diffgeo.sampling import ddim_sample, initial_noise
-from diffgeo.studies import Context, run_study
-from diffgeo.studies.prompts import mantel
+from diffgeo.diffusion.sampling import ddim_sample, initial_noise
+from diffgeo.session import Context, run_study
+from diffgeo.studies.prompts.measure import mantel
 from diffgeo.svd import local_basis
 
 PROMPTS = ["smiling face with long hair", "happy face with long hair", "sad face with short dark hair"]

@@ -14,8 +14,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 import diffgeo
 from diffgeo import JacobianOperator
 from diffgeo.config import TextToImageConfig, check, config_folder, typed
-from diffgeo.models import SHIPPED
-from diffgeo.noise_schedule import CLEAN
+from diffgeo.diffusion.models import SHIPPED
+from diffgeo.diffusion.noise_schedule import CLEAN
 from published import CALM, PUBLISHED, build_unet, save_published
 
 ENTRIES = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))

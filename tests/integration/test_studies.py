@@ -14,13 +14,13 @@ from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
 from diffgeo.config import check, config_folder, register, typed
-from diffgeo.directions import save_directions
+from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import global_directions
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.operator import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.studies import Context, run_study
-from diffgeo.studies.timing import coarse_to_fine, factor_scale
+from diffgeo.session import Context, run_study
+from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
 
 SETTINGS = [
     "scale=smoke",

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from diffgeo.errors import OutputError
-from diffgeo.models import load_model
+from diffgeo.diffusion.models import load_model
 from diffgeo.results import Result, atomic, write_result
-from diffgeo.tracking import tracking
+from diffgeo.runner.tracking import tracking
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.operator import JacobianOperator
 
 
 def orthonormal(rows, columns, generator):

@@ -82,7 +82,7 @@ def imported(path):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            # "from diffgeo.models import base" imports diffgeo.models.base
+            # "from diffgeo.diffusion.models import base" imports diffgeo.diffusion.models.base
             names |= {n if (n := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names}
     return names
 
@@ -168,7 +168,7 @@ def test_the_settings_import_nothing_heavy():
 
 
 def test_stored_studies_depend_on_the_code_of_figures_and_not_on_that_of_pages():
-    from diffgeo.finishing import CODE
+    from diffgeo.runner.finish import CODE
 
     named = [ROOT / part if (ROOT / part).is_dir() else (ROOT / part).with_suffix(".py") for part in CODE]
     assert all(path.exists() for path in named)

@@ -10,7 +10,7 @@ from torch import nn
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.errors import ModelError, ShapeError
 from diffgeo.metrics.attributes import FactorPredictor, label_change, load_predictor
-from diffgeo.models import shipped_folder
+from diffgeo.diffusion.models import shipped_folder
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from diffgeo import Directions, load_directions, save_directions
-from diffgeo.directions import KEY
+from diffgeo.diffusion.direction_files import KEY
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import random_directions
-from diffgeo.models import PixelDiffusion
+from diffgeo.diffusion.models import PixelDiffusion
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from diffgeo.editing import match_strength, normalise_distortion, single_step, x_space_guidance
+from diffgeo.diffusion.editing import match_strength, normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ShapeError, ValueRangeError
 
 F64 = torch.float64

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import diffgeo
-from diffgeo.cli import quoted_prompts
+from diffgeo.cli.main import quoted_prompts
 from diffgeo.config import composed
 from diffgeo.errors import ConfigError, DataError, DirectionsError, ValueRangeError
 from diffgeo.explore import Explorer, page, uploads
@@ -20,8 +20,8 @@ from diffgeo.explore.commands import with_defaults
 from diffgeo.explore.session import preview_steps
 from diffgeo.geometry import global_directions, pull_back
 from diffgeo.metrics.attributes import AttributePredictor
-from diffgeo.store import Store
-from diffgeo.studies import Context
+from diffgeo.session.store import Store
+from diffgeo.session import Context
 
 WORDS = ("schedule.steps=8", "svd.rank=3", "data.samples=2", "edit.normalise=false", "seed=5")
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from diffgeo.errors import ConfigError, ShapeError
-from diffgeo.feature_map import FeatureMap, block_names
+from diffgeo.diffusion.feature_map import FeatureMap, block_names
 
 BLOCKS = ["down.0", "down.1", "mid", "up.0", "up.1"]
 

@@ -3,7 +3,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from diffgeo.errors import ModelError, ValueRangeError
-from diffgeo.noise_schedule import CLEAN, NoiseSchedule
+from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
 
 
 def test_alpha_is_the_cumulative_product_of_the_linear_schedule(schedule):

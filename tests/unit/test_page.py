@@ -19,12 +19,12 @@ from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.charts import CHARTS, Tabs
-from diffgeo.report.page.findings import findings, lean
-from diffgeo.report.page.formatting import interval, number, p_value, timestep
-from diffgeo.report.page.reading import Run, read_run
+from diffgeo.report.findings import findings, lean
+from diffgeo.report.formatting import interval, number, p_value, timestep
+from diffgeo.report.reading import Run, read_run
 from diffgeo.report.page.sections import claims_table, sections
-from diffgeo.report.page.tables import Column, as_table
-from diffgeo.report.page.traversals import Quality, choose_quality, global_edits, strip, traversals
+from diffgeo.report.tables import Column, as_table
+from diffgeo.report.traversals import Quality, choose_quality, global_edits, strip, traversals
 
 TIMES = ((1.0, 999), (0.25, 249))
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from diffgeo.progress import Display, Interruption
+from diffgeo.session.progress import Display, Interruption
 
 
 def interrupt():

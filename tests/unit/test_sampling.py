@@ -8,8 +8,8 @@ from diffusers import DDIMScheduler
 
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.errors import ValueRangeError
-from diffgeo.noise_schedule import CLEAN, NoiseSchedule
-from diffgeo.sampling import ddim_invert, ddim_sample, ddim_step, initial_noise
+from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
+from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, ddim_step, initial_noise
 
 F64 = torch.float64
 

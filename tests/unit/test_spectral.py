@@ -7,7 +7,7 @@ import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.studies.spectrum import effective_dimension
+from diffgeo.studies.spectrum.measure import effective_dimension
 
 
 def wave(cycles, size=32):

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgeo.store import Record, Store, code_version, digest, file_digest, store_folder
+from diffgeo.session.store import Record, Store, code_version, digest, file_digest, store_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -100,7 +100,7 @@ def test_verify_uses_nothing_and_removes_only_what_is_damaged(store, monkeypatch
     assert store.verify() == []
     assert store.hits == 2
     assert old.stat().st_mtime == 1000
-    load = "diffgeo.store._load"
+    load = "diffgeo.session.store._load"
     monkeypatch.setattr(load, mock.Mock(side_effect=PermissionError(13, "Permission denied")))
     assert store.verify() == []
     assert stored_files(store) == [old, other]
@@ -165,7 +165,7 @@ def test_a_store_that_cannot_be_written_warns_once_and_computes(store, monkeypat
     def fail(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("diffgeo.store.save_file", fail)
+    monkeypatch.setattr("diffgeo.session.store.save_file", fail)
     for i in range(3):
         assert store.fetch("bases", {"i": i}, lambda i=i: record(float(i))).facts["value"] == float(i)
     assert caplog.text.count("goes on without it") == 1

@@ -8,8 +8,8 @@ from linear_maps import matrix_with, operator_of
 from scipy.linalg import subspace_angles
 
 from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
-from diffgeo.jacobian import JacobianOperator
-from diffgeo.models import PixelDiffusion
+from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.svd import SOLVERS, decompose, energy, local_basis
 from diffgeo.svd.golub_kahan import _Patience, golub_kahan
 from diffgeo.svd.randomized import randomized
@@ -397,7 +397,7 @@ def test_local_basis_is_decompose_of_the_operator(tiny_unet, schedule):
 
 @pytest.mark.parametrize("solve", [lambda j: golub_kahan(j, 10, tol=1e-5), lambda j: subspace(j, 10, tol=1e-5)])
 def test_pooled_basis_of_the_shipped_model_is_the_dense_one(shipped, solve):
-    from diffgeo.sampling import initial_noise
+    from diffgeo.diffusion.sampling import initial_noise
 
     jacobian = JacobianOperator(shipped.feature_map(999, pool="sum"), initial_noise(shipped, [0])[0])
     u, s, vh = torch.linalg.svd(jacobian.dense().double(), full_matrices=False)
@@ -410,7 +410,7 @@ def test_pooled_basis_of_the_shipped_model_is_the_dense_one(shipped, solve):
 
 @pytest.mark.slow
 def test_fifty_directions_of_the_shipped_model_within_a_milliradian_and_450_passes(shipped):
-    from diffgeo.sampling import initial_noise
+    from diffgeo.diffusion.sampling import initial_noise
 
     jacobian = JacobianOperator(shipped.feature_map(999), initial_noise(shipped, [0])[0])
     fast = decompose(jacobian, 50, tol=1e-4)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from diffgeo.errors import ModelError, ObjectiveError, ValueRangeError, WorkerError
-from diffgeo.sweeping import isolated, objective, outcomes
+from diffgeo.runner.sweeping import isolated, objective, outcomes
 
 
 def test_a_child_returns_what_the_call_does():
@@ -60,7 +60,7 @@ def test_an_error_that_cannot_be_pickled_is_told_and_not_tried_again(tmp_path):
     assert calls.read_text() == "x"
 
 
-WORKER = "from diffgeo.sweeping import isolated; isolated(exec, {code!r}, retries=0)"
+WORKER = "from diffgeo.runner.sweeping import isolated; isolated(exec, {code!r}, retries=0)"
 SLEEPS = "import os, pathlib, time\npathlib.Path({file!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
 
 
@@ -85,7 +85,7 @@ def wait_until(true, seconds=30):
 
 
 def test_the_worker_itself_does_not_load_torch():
-    code = "import diffgeo.cli, diffgeo.sweeping, sys; sys.exit('torch' in sys.modules)"
+    code = "import diffgeo.cli.main, diffgeo.runner.sweeping, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

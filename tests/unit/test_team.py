@@ -6,7 +6,7 @@ import pytest
 
 from diffgeo import team as teams
 from diffgeo.errors import ConfigError
-from diffgeo.team import StudyDone, Team, team
+from diffgeo.session.processes import StudyDone, Team, team
 
 
 def ahead(rank, size, items):

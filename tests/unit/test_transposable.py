@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from diffgeo.jacobian import JacobianOperator
-from diffgeo.transposable import transposable_layers
+from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian.transposable import transposable_layers
 
 F64 = torch.float64
 
@@ -77,7 +77,7 @@ def test_copies_of_a_point_are_apart(layer, shape):
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize(("layer", "shape"), list(layers()))
 def test_jacobians_of_copies_are_those_of_forward_mode(layer, shape, last):
-    """As :mod:`diffgeo.jacobian` uses them; with channels last in memory, too, as attention leaves them."""
+    """As :mod:`diffgeo.jacobian.operator` uses them; with channels last in memory, too, as attention leaves them."""
 
     def f(x):
         laid = x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x

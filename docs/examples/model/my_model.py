@@ -3,8 +3,8 @@
 from torch import Tensor, nn, tensor
 
 from diffgeo.errors import ConfigError
-from diffgeo.models import PixelDiffusion
-from diffgeo.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.models import PixelDiffusion
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
 
 
 class ClassConditional(PixelDiffusion):

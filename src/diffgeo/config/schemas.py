@@ -408,7 +408,7 @@ class TrackingConfig:
 
 @dataclass
 class StoreConfig:
-    """Results that are kept from run to run (``diffgeo.store``).
+    """Results that are kept from run to run (``diffgeo.session.store``).
 
     Attributes:
         enabled: whether results are stored and taken.

@@ -23,7 +23,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read on import
 
 import gradio as gr
 
-from diffgeo.directions import save_directions
+from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DataError, DiffgeoError, sentence
 from diffgeo.explore import page
 from diffgeo.explore.session import LIMIT, Choice, Explorer, Picture, Place, Report, Source

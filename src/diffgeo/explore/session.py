@@ -22,14 +22,14 @@ from torch import Tensor
 
 from diffgeo.config import Config, DataConfig, ShootingConfig
 from diffgeo.data.images import list_images
-from diffgeo.directions import Directions
+from diffgeo.diffusion.direction_files import Directions
 from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
 from diffgeo.explore.commands import again, settings_of
 from diffgeo.explore.uploads import picture_of
 from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
 from diffgeo.metrics.attributes import label_change
-from diffgeo.progress import Display, Interruption
-from diffgeo.studies import Context, Sample
+from diffgeo.session.progress import Display, Interruption
+from diffgeo.session import Context, Sample
 from diffgeo.svd import LocalBasis
 
 __all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "Report", "Source", "preview_steps"]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from diffgeo.data.factor_faces import FACTORS
 from diffgeo.errors import ModelError, ShapeError, ValueRangeError
-from diffgeo.models import shipped_folder, verify_digests
+from diffgeo.diffusion.models import shipped_folder, verify_digests
 
 __all__ = [
     "SHIPPED_PREDICTORS",

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgeo.store import Record, Slot, Store, code_version
+from diffgeo.session.store import Record, Slot, Store, code_version
 from diffgeo.svd import Certificate, LocalBasis
 
 __all__ = ["Cache", "Key", "KeptBases"]
 
 Key = Mapping[str, Any]
-"""All that a result depends on, as :func:`diffgeo.store.digest` takes it; the code of the package is added."""
+"""All that a result depends on, as :func:`diffgeo.session.store.digest` takes it; the code of the package is added."""
 
 
 @dataclass

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffgeo.config import ScheduleConfig
-from diffgeo.models import DiffusionModel
-from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.diffusion.models import DiffusionModel
+from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.session.cache import Cache
-from diffgeo.progress import Display
+from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample
 
 __all__ = ["Latents"]

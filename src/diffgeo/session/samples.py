@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffgeo.config import DataConfig
 from diffgeo.data.images import list_images, load_image, picture_names
-from diffgeo.models import DiffusionModel
+from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import DataError
 
 __all__ = ["Sample", "Samples"]

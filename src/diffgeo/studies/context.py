@@ -15,24 +15,24 @@ from torch import Tensor
 
 from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig
 from diffgeo.data.images import list_images, load_image, picture_names
-from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
+from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ConfigError, DataError
-from diffgeo.feature_map import FeatureMap, Pool
+from diffgeo.diffusion.feature_map import FeatureMap, Pool
 from diffgeo.geometry import geodesic_shooting
-from diffgeo.jacobian import JacobianOperator, chunk_that_fits
-from diffgeo.memory import device_name, most_that_fits
+from diffgeo.jacobian.operator import JacobianOperator, chunk_that_fits
+from diffgeo.jacobian.memory import device_name, most_that_fits
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.metrics.pictures import PictureMetric, measured
-from diffgeo.models import DiffusionModel
-from diffgeo.noise_schedule import CLEAN
-from diffgeo.progress import Display, Interruption
-from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
-from diffgeo.store import Store
+from diffgeo.diffusion.models import DiffusionModel
+from diffgeo.diffusion.noise_schedule import CLEAN
+from diffgeo.session.progress import Display, Interruption
+from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.session.store import Store
 from diffgeo.studies.keeping import kept_bases, kept_block_size, kept_tensor
 from diffgeo.svd import LocalBasis, local_bases, local_basis, probe_block_size
-from diffgeo.team import Team
+from diffgeo.session.processes import Team
 
 __all__ = ["Context", "Sample", "shareable"]
 

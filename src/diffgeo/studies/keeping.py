@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgeo.store import Record, Store, code_version
+from diffgeo.session.store import Record, Store, code_version
 from diffgeo.svd import Certificate, LocalBasis
 
 __all__ = ["kept_bases", "kept_basis", "kept_block_size", "kept_tensor"]

@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.operator import JacobianOperator
 from diffgeo.svd._linalg import Columns, combine, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone

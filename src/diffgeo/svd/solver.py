@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.operator import JacobianOperator
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine
 

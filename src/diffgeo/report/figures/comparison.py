@@ -19,7 +19,7 @@ def comparison(groups: pd.DataFrame, by: Sequence[str], folder: Path) -> list[Pa
     """A figure per scalar: the first key along the axis, one line for every value of the others.
 
     Args:
-        groups: of :func:`diffgeo.gathering.grouped`.
+        groups: of :func:`diffgeo.report.runs.grouped`.
         by: its keys; nothing is drawn without any.
         folder: where to write.
 

@@ -19,12 +19,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from diffgeo.errors import sentence
-from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
-from diffgeo.report.page.formatting import counted, name, timestep
-from diffgeo.report.page.reading import Run, read_run
+from diffgeo.report.findings import FEWEST, Finding, findings, reading_of
+from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.reading import Run, read_run
 from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
-from diffgeo.report.page.tables import Column, Table, as_table
-from diffgeo.report.page.traversals import SMALL, small_strip
+from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.traversals import SMALL, small_strip
 from diffgeo.results import atomic
 
 __all__ = ["PAGE", "render", "write_page"]

@@ -13,11 +13,11 @@ import pandas as pd
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.page.charts import CHARTS, Chart, Tabs
 from diffgeo.report.page.charts.geometry import PATHS
-from diffgeo.report.page.findings import Finding, reading_of
-from diffgeo.report.page.formatting import counted, name, timestep
-from diffgeo.report.page.reading import PROVENANCE, Run
-from diffgeo.report.page.tables import Column, Table, as_table
-from diffgeo.report.page.traversals import global_edits, picture_uri, traversals
+from diffgeo.report.findings import Finding, reading_of
+from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.reading import PROVENANCE, Run
+from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.traversals import global_edits, picture_uri, traversals
 
 log = logging.getLogger(__name__)
 

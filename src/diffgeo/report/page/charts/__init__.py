@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from diffgeo.report.page.charts import bases, edits, geometry
 from diffgeo.report.page.charts.base import Chart, Tabs
-from diffgeo.report.page.reading import Run
+from diffgeo.report.reading import Run
 
 __all__ = ["CHARTS", "Chart", "Tabs"]
 

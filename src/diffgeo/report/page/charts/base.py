@@ -16,7 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page.formatting import interval, number, timestep
+from diffgeo.report.formatting import interval, number, timestep
 from diffgeo.report.palette import COLOURS
 
 __all__ = [

@@ -18,8 +18,8 @@ from diffgeo.report.page.charts.base import (
     series_text,
     t_name,
 )
-from diffgeo.report.page.formatting import name, number, timestep
-from diffgeo.report.page.reading import Run
+from diffgeo.report.formatting import name, number, timestep
+from diffgeo.report.reading import Run
 
 __all__ = ["discovery", "frequency", "spectrum"]
 

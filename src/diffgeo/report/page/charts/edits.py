@@ -20,8 +20,8 @@ from diffgeo.report.page.charts.base import (
     symbol,
     t_name,
 )
-from diffgeo.report.page.formatting import interval, name, number, timestep
-from diffgeo.report.page.reading import Run
+from diffgeo.report.formatting import interval, name, number, timestep
+from diffgeo.report.reading import Run
 
 __all__ = ["CARD", "ablation", "disentanglement"]
 

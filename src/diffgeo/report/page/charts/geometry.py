@@ -21,8 +21,8 @@ from diffgeo.report.page.charts.base import (
     symbol,
     t_name,
 )
-from diffgeo.report.page.formatting import name, number
-from diffgeo.report.page.reading import Run
+from diffgeo.report.formatting import name, number
+from diffgeo.report.reading import Run
 
 __all__ = ["PATHS", "curvedness", "dataset_complexity", "global_consistency", "prompts", "tangent_distance"]
 

@@ -1,0 +1,236 @@
+r"""Directions in and out: one documented file, so that a published direction can be scored by others.
+
+A direction set is a safetensors file. Tensors:
+
+    ``U``       (m, k)  unit columns, directions in H
+    ``score``   (k,)    how well each fits its makers (:class:`diffgeo.geometry.GlobalDirections`), NaN where unknown
+
+Metadata, one JSON object under the key ``diffgeo.diffusion.direction_files``:
+
+    ``format``      1
+    ``t``, ``T``    timestep of the latents, and the largest timestep of the schedule
+    ``block``, ``pool``   of the feature map
+    ``model``, ``weights``   source with revision, and SHA-256 of the U-Net's weights
+    ``method``      how they were found
+    ``labels``      what each does, where that was measured (a list, or null)
+    ``provenance``  anything else: samples, rank, schedule, versions
+
+Only safetensors are read; nothing in the file is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffgeo.errors import DirectionsError
+from diffgeo.geometry import GlobalDirections
+from diffgeo.diffusion.models import DiffusionModel
+
+__all__ = ["Directions", "load_directions", "save_directions"]
+
+KEY = "diffgeo.diffusion.direction_files"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """Directions in H with what they belong to.
+
+    Attributes:
+        U: unit columns, shape (m, k).
+        score: shape (k,).
+        method: how they were found.
+        t: timestep of the latents.
+        T: largest timestep of the schedule.
+        block: of the feature map.
+        pool: of the feature map, ``"sum"`` or None.
+        model: source of the model, with its revision.
+        weights: SHA-256 of the U-Net's weights.
+        labels: what each does, or None.
+        provenance: plain JSON.
+    """
+
+    U: Tensor
+    score: Tensor
+    method: str
+    t: int
+    T: int
+    block: str
+    pool: str | None
+    model: str
+    weights: str
+    labels: tuple[str, ...] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        found: GlobalDirections,
+        model: DiffusionModel,
+        *,
+        t: int,
+        block: str,
+        pool: str | None,
+        labels: Sequence[str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Directions:
+        """Directions of a model at t, with the model's identity filled in.
+
+        Args:
+            found: the directions, unit columns (m, k), with their scores.
+            model: that they were found on.
+            t: timestep of the latents.
+            block: of the feature map.
+            pool: of the feature map, ``"sum"`` or None.
+            labels: what each does, k of them, or None.
+            provenance: anything that plain JSON can hold.
+
+        Returns:
+            The set, its tensors on the CPU.
+
+        Raises:
+            DirectionsError: a label for each direction is missing.
+        """
+        if labels is not None and len(labels) != found.U.shape[1]:
+            raise DirectionsError(f"{len(labels)} labels for {found.U.shape[1]} directions", "give one each, or none")
+        return cls(
+            found.U.cpu(),
+            found.score.cpu(),
+            found.method,
+            t,
+            model.schedule.T,
+            block,
+            pool,
+            model.source,
+            model.weights_digest,
+            None if labels is None else tuple(labels),
+            dict(provenance or {}),
+        )
+
+    def check(self, model: DiffusionModel, *, t: int, block: str, pool: str | None) -> None:
+        """Whether the directions mean anything for this model, timestep and feature map.
+
+        Args:
+            model: that they shall be used on; compared by its weights.
+            t: timestep of the latents there.
+            block: of the feature map there.
+            pool: of the feature map there, ``"sum"`` or None.
+
+        Raises:
+            DirectionsError: they do not; the message says what differs.
+        """
+        pairs = [
+            ("weights", self.weights, model.weights_digest, f"were made on {self.model}, this is {model.source}"),
+            ("T", self.T, model.schedule.T, f"belong to a schedule up to T = {self.T}, not {model.schedule.T}"),
+            ("t", self.t, t, f"belong to timestep {self.t}, not {t}"),
+            ("block", self.block, block, f"belong to block {self.block}, not {block}"),
+            ("pool", self.pool, pool, f"belong to pooling {self.pool or 'null'}, not {pool or 'null'}"),
+        ]
+        for name, own, other, reason in pairs:
+            if own != other:
+                more = " (other weights)" if name == "weights" and self.model == model.source else ""
+                raise DirectionsError(
+                    f"these directions {reason}{more}",
+                    "they mean nothing there, so take others, or what they were made with",
+                )
+
+
+def save_directions(path: str | Path, directions: Directions) -> Path:
+    """Write a direction set.
+
+    Args:
+        path: of the file, ending in ``.safetensors``.
+        directions: what to write.
+
+    Returns:
+        The file, ``~`` expanded.
+
+    Raises:
+        DirectionsError: the suffix is another one, or the columns are not unit vectors.
+        OSError: the folder cannot be written.
+    """
+    file = Path(path).expanduser()
+    if file.suffix != ".safetensors":
+        raise DirectionsError(f"{file.name} is no name for directions", "it should end in .safetensors")
+    _check_tensors(directions.U, directions.score, file)
+    header = {
+        "format": FORMAT,
+        "method": directions.method,
+        "t": directions.t,
+        "T": directions.T,
+        "block": directions.block,
+        "pool": directions.pool,
+        "model": directions.model,
+        "weights": directions.weights,
+        "labels": directions.labels,
+        "provenance": dict(directions.provenance),
+    }
+    tensors = {"U": directions.U.contiguous().cpu(), "score": directions.score.contiguous().cpu()}
+    save_file(tensors, file, {KEY: json.dumps(header)})
+    return file
+
+
+def load_directions(path: str | Path) -> Directions:
+    """Read a direction set; :meth:`Directions.check` then says whether it fits a model.
+
+    Args:
+        path: a file that :func:`save_directions` wrote.
+
+    Returns:
+        The set, its tensors on the CPU.
+
+    Raises:
+        DirectionsError: the file is missing, damaged, no direction set, or of a later format.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DirectionsError(f"{file} does not exist", "give a file that save_directions wrote")
+    try:
+        with safe_open(file, "pt") as opened:
+            header = json.loads((opened.metadata() or {})[KEY])
+            u, score = opened.get_tensor("U"), opened.get_tensor("score")
+        if header["format"] != FORMAT:
+            raise DirectionsError(
+                f"{file} has format {header['format']}", f"this version reads {FORMAT}, update diffgeo"
+            )
+        labels = header["labels"]
+        found = Directions(
+            u,
+            score,
+            str(header["method"]),
+            int(header["t"]),
+            int(header["T"]),
+            str(header["block"]),
+            header["pool"],
+            str(header["model"]),
+            str(header["weights"]),
+            None if labels is None else tuple(map(str, labels)),
+            dict(header["provenance"]),
+        )
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DirectionsError(
+            f"{file} is no direction set ({type(error).__name__}: {reason})", "give a file that save_directions wrote"
+        ) from error
+    _check_tensors(found.U, found.score, file)
+    return found
+
+
+def _check_tensors(u: Tensor, score: Tensor, file: Path) -> None:
+    if u.ndim != 2 or u.numel() == 0 or score.shape != u.shape[1:]:
+        raise DirectionsError(
+            f"{file.name}: U has shape {tuple(u.shape)}, score {tuple(score.shape)}", "need (m, k), (k,)"
+        )
+    norms = u.double().norm(dim=0)
+    if not bool(torch.isfinite(norms).all()) or float((norms - 1).abs().max()) > 1e-3 or math.isnan(norms[0].item()):
+        raise DirectionsError(f"{file.name}: the columns of U are no unit vectors", "divide each by its length")

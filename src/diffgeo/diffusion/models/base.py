@@ -1,0 +1,182 @@
+"""What the rest of the package asks of a diffusion model: noise, features, and a codec."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffgeo.diffusion.feature_map import FeatureMap, Pool, block_names
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
+
+__all__ = ["DiffusionModel", "weights_digest"]
+
+
+class DiffusionModel(ABC):
+    """A pretrained diffusion model with its conditioning bound.
+
+    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    that sampling, Jacobians and studies need not know of prompts.
+
+    Attributes:
+        name: what ``load_model`` was asked for.
+        source: the folder that the weights came from, or the hub id and commit as ``owner/name@commit``.
+        schedule: arithmetic of the noise process.
+        unet: the network, in eval mode, without gradients.
+        latent_shape: shape (C, H, W) of x.
+    """
+
+    bounded = True
+    """Whether clean latents lie in [−1, 1], so that x̂0 may be clipped while denoising."""
+
+    def __init__(
+        self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
+    ) -> None:
+        self.unet = unet.eval().requires_grad_(False)
+        self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        for module in unet.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.register_forward_pre_hook(_contiguous)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of x."""
+        return next(self.unet.parameters()).dtype
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the U-Net's weights (names, dtypes, values): which model this is, whatever it is called."""
+        return weights_digest(self.unet)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What ``predict_noise``, ``encode`` and ``decode`` depend on: weights, noise process, arithmetic, prompts.
+
+        What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
+        """
+        return {
+            "weights": self.weights_digest,
+            "alphas_cumprod": self.schedule.alphas_cumprod,
+            "prediction": self.schedule.prediction,
+            "dtype": str(self.dtype),
+            "device": self.device.type,
+            "torch": torch.__version__,
+        }
+
+    @property
+    def blocks(self) -> list[str]:
+        """Blocks that ``feature_map`` accepts, in the order of the forward pass."""
+        return block_names(self.unet)
+
+    @property
+    def inverter(self) -> DiffusionModel:
+        """The model as DDIM inversion runs it; another one where guidance differs."""
+        return self
+
+    @property
+    def editor(self) -> DiffusionModel:
+        """The model whose features and noise edits are made with; another one where prompts differ."""
+        return self
+
+    @property
+    def conditioning(self) -> dict[str, str | float]:
+        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        return {}
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: int) -> Tensor:
+        """The network's raw output at (x, t), its conditioning bound.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            Shape (B, C, H, W), in the network's own parametrisation, or (B, 2C, H, W) with a learned variance.
+        """
+
+    @abstractmethod
+    def decode(self, x0: Tensor) -> Tensor:
+        """Pictures from clean latents.
+
+        Args:
+            x0: clean latents, shape (B, C, H, W).
+
+        Returns:
+            Shape (B, 3, H', W'), in [−1, 1].
+        """
+
+    @property
+    def picture_size(self) -> int:
+        """Side of its pictures in pixels; that of x where nothing says otherwise."""
+        return self.latent_shape[-1]
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Clean latents from pictures.
+
+        Args:
+            images: shape (B, 3, H', W'), in [−1, 1].
+
+        Returns:
+            Shape (B, C, H, W), on the model's device, in its dtype.
+        """
+
+    def predict_noise(self, x: Tensor, t: int) -> Tensor:
+        """ε(x, t), whatever the network's own parametrisation.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            shape (B, C, H, W); a learned variance (2C output channels) is dropped.
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+        """
+        self.schedule.alpha(t)
+        output = self.forward(x, t)[:, : x.shape[1]]
+        return self.schedule.to_noise(output, x, t)
+
+    def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
+        """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
+
+        Args:
+            t: timestep, 0 … T.
+            block: ``mid``, ``down.i`` or ``up.i``.
+            pool: ``"sum"`` over space (P23a) or None (P23b).
+
+        Returns:
+            A callable: (B, C, H, W) → (B, C', H', W') or, pooled, (B, C').
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+            ConfigError: no such block or pooling.
+        """
+        self.schedule.alpha(t)
+        model = self.editor
+        return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of a network's weights: names, dtypes, shapes, values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    # GroupNorm's forward-mode derivative fails on the channels-last strides that attention leaves behind
+    return (inputs[0].contiguous(), *inputs[1:])

@@ -1,0 +1,117 @@
+"""Tables of the page: what is shown, what sorts, and what is copied into a paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from diffgeo.report.formatting import interval, number
+
+__all__ = ["Cell", "Column", "Table", "as_table"]
+
+ROWS = 400
+"""Rows that are shown of a long table; the file has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: what is printed, what it sorts by, and what a CSV file holds (one value, or value, low and high)."""
+
+    text: str
+    sort: float | str
+    csv: list[str]
+    number: bool
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table of the page.
+
+    Attributes:
+        heading: as printed.
+        source: the column of the data frame; three of them for a value with its interval.
+        show: how a value is printed; numbers with three significant digits if left out.
+        style: a value's CSS class.
+    """
+
+    heading: str
+    source: str | tuple[str, str, str]
+    show: Callable[[Any], str] | None = None
+    style: Callable[[Any], str] | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """Names in a CSV file."""
+        return [self.source] if isinstance(self.source, str) else list(self.source)
+
+    def cell(self, row: dict[Any, Any]) -> Cell:
+        """The cell of one row."""
+        values = [row[key] for key in self.sources]
+        value, csv = values[0], [_csv(v) for v in values]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if len(values) == 3:
+            return Cell(interval(*values), float(value), csv, number=True)
+        if self.show is not None:
+            order = float(value) if is_number else str(value)
+            return Cell(self.show(value), order, csv, number=False, style=self.style(value) if self.style else "")
+        if is_number:
+            return Cell(number(value), float(value), csv, number=True)
+        return Cell(_text(value), str(value), csv, number=False, style=self.style(value) if self.style else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        id: unique in the page.
+        caption: what it holds.
+        columns: left to right.
+        rows: of cells.
+        note: what was left out, or how to read it.
+        folded: whether it opens on demand.
+    """
+
+    id: str
+    caption: str
+    columns: Sequence[Column]
+    rows: list[list[Cell]]
+    note: str = ""
+    folded: bool = False
+    kind: str = "table"
+
+
+def as_table(
+    identifier: str,
+    caption: str,
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    note: str = "",
+    folded: bool = False,
+) -> Table:
+    """A table of these columns, those that the frame lacks left out."""
+    known = [column for column in columns if set(column.sources) <= set(frame.columns)]
+    rows = [[column.cell(row) for column in known] for row in frame.head(ROWS).to_dict("records")]
+    if len(frame) > ROWS:
+        note = f"The first {ROWS} of {len(frame)} rows. {note}".strip()
+    return Table(identifier, caption, known, rows, note, folded)
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _csv(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value)

@@ -1,0 +1,193 @@
+r"""Other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
+
+Each variant gives directions v_i of X at a sample's x_t:
+
+    local                v_i of ∂h/∂x, the run's own feature map: the reference
+    global               ū_i of the other samples' bases, projected to the tangent space and pulled back
+    random               unit directions drawn uniformly
+    no_normalisation     local, without the distortion normalisation
+    pca_h                principal components of h over random latents (GANSpace), projected and pulled back
+    x0, eps              right singular vectors of ∂x̂0/∂x and of ∂ε/∂x
+    block                v_i of another block's feature map (``study.ablation.blocks``), one variant a block
+    pooling              v_i of the other pooling
+    shooting_isometric   local, walked by geodesic shooting with this transport
+    shooting_pullback    the same with the other one
+
+For every one, γ is searched until the decoded picture differs from the unedited one by the same perceptual distance;
+variants are never compared at equal γ. What else changed is the damage: the off-target attributes (all but the one that
+moved most), in the predictor's units, whose whole range is 2; on FactorFaces, how different these alone make the face
+look; the share of colours at their limits; the chroma. One row per (sample, variant, direction).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from diffgeo.config import AblationConfig
+from diffgeo.data.factor_faces import FACTOR_NAMES
+from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
+from diffgeo.metrics.attributes import label_change
+from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
+from diffgeo.results import Result
+from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.shared.matching import (
+    TOL,
+    Edit,
+    Matched,
+    features,
+    from_h,
+    match_edits,
+    output_map,
+    random_in_x,
+    straight,
+)
+
+__all__ = ["run"]
+
+PIECES, REACH = 4, 1.5
+"""Straight pieces of a shooting curve, and its length as a multiple of ``edit.strength``."""
+
+
+def run(context: Context, cfg: AblationConfig) -> Result:
+    """Edit ``cfg.samples`` samples by every variant, at one strength."""
+    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    rows: list[dict[str, Any]] = []
+    frames: list[Tensor] = []
+    target = cfg.change
+    for sample in context.track(context.first_samples(cfg.samples), "ablation"):
+        edits = list(_edits(context, cfg, sample, t))
+        found = match_edits(context, sample, t, edits, target)
+        target = found.target
+        rows += _rows(context, sample, t, cfg.t_frac, edits, found)
+        pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
+        frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
+    table = pd.DataFrame(rows)
+    tensors = {"frames": torch.cat(frames)} if frames else {}
+    return Result("ablation", table, {} if table.empty else _scalars(table, list(context.extra_metrics)), tensors)
+
+
+def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[Edit]:
+    """Every variant's curves for one sample."""
+    x, basis = context.latent(sample, t), context.basis(sample, t)
+    k, reach = min(cfg.directions, basis.rank), context.gammas[-1].item() * cfg.limit
+
+    def along(variant: str, v: Tensor, *, normalise: bool | None = None) -> Iterator[Edit]:
+        return straight(context, variant, v, reach, normalise=normalise)
+
+    for variant in cfg.variants:
+        match variant:
+            case "local":
+                yield from along(variant, basis.V[:, :k])
+            case "no_normalisation":
+                yield from along(variant, basis.V[:, :k], normalise=False)
+            case "global":
+                others = [context.basis(s, t) for s in context.samples if s.index != sample.index]
+                if len(others) >= 2:
+                    yield from along(variant, from_h(global_directions(others).U[:, :k], basis))
+            case "random":
+                yield from along(variant, random_in_x(context, k, sample))
+            case "pca_h":
+                yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
+            case "x0" | "eps":
+                f, which = output_map(context, t, variant), {"t": t, "output": variant}
+                yield from along(variant, context.basis_of(f, x, name=which, rank=k).V)
+            case "block":
+                for block in cfg.blocks:
+                    if block in context.model.blocks and block != context.cfg.feature.block:
+                        other = replace(context.cfg.feature, block=block)
+                        yield from along(f"block {block}", context.basis_at(x, t, feature=other, rank=k).V)
+            case "pooling":
+                other = replace(context.cfg.feature, pool=None if context.cfg.feature.pool else "sum")
+                name = "pooled h" if other.pool else "whole h"
+                yield from along(name, context.basis_at(x, t, feature=other, rank=k).V)
+            case "shooting_isometric" | "shooting_pullback":
+                convention: Convention = "isometric" if variant == "shooting_isometric" else "pullback"
+                yield from (_shot(context, cfg, sample, t, i, convention) for i in range(k))
+
+
+def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int, convention: Convention) -> Edit:
+    """A geodesic-shooting curve, walked by arc length; what γ reaches is normalised once, as a straight step is."""
+    x, basis = context.latent(sample, t), context.basis(sample, t)
+    reach = context.gammas[-1].item() * min(REACH, cfg.limit)
+    points = geodesic_shooting(
+        lambda y: context.basis_at(y, t, rank=min(10, basis.rank), tol=max(1e-3, context.cfg.svd.tol)),
+        x,
+        basis.U[:, i],
+        basis.V[:, i],
+        length=reach,
+        steps=PIECES,
+        convention=convention,
+    )
+
+    def offset(gamma: float) -> Tensor:
+        place = gamma / reach * PIECES
+        piece = min(int(place), PIECES - 1)
+        return torch.lerp(points[piece], points[piece + 1], place - piece) - x
+
+    return Edit(f"shooting, {convention}", i, offset, reach, curved=True)
+
+
+def _rows(
+    context: Context, sample: Sample, t: int, t_frac: float, edits: list[Edit], found: Matched
+) -> Iterator[dict[str, Any]]:
+    before, after, predictor = found.original, found.edited, context.predictor
+    clipped, colour = clipped_share(after) - clipped_share(before), chroma(after) - chroma(before)
+    change = None if predictor is None else predictor(after) - predictor(before)
+    unseen = None
+    if change is not None and predictor is not None and predictor.names == FACTOR_NAMES:
+        targets, size = change.abs().argmax(dim=1), context.model.picture_size
+        unseen = off_target_distance(predictor(before), predictor(after), targets, context.perceptual, size=size)
+    own = context.measured(after, before)
+    for i, edit in enumerate(edits):
+        row: dict[str, Any] = {
+            "sample": sample.index,
+            "name": sample.name,
+            "t_frac": t_frac,
+            "t": t,
+            "variant": edit.variant,
+            "direction": edit.direction,
+            "frame": i,
+            "gamma": found.gammas[i].item(),
+            "change": found.changes[i].item(),
+            "change_wanted": found.target,
+            "matched": abs(found.changes[i].item() / found.target - 1) <= TOL,
+            "perceptual_measure": context.perceptual.name,
+            "clipped_change": clipped[i].item(),
+            "chroma_change": colour[i].item(),
+            **{name: values[i] for name, values in own.items()},
+        }
+        if change is not None and predictor is not None:
+            moved = change[i].abs()
+            on = int(moved.argmax())
+            off = torch.cat([moved[:on], moved[on + 1 :]])
+            row |= {
+                "attribute": predictor.names[on],
+                "label": label_change(predictor.names, change[i]),
+                "on_target": moved[on].item(),
+                "off_target": off.mean().item(),
+                "off_target_max": off.max().item(),
+                "off_target_distance": math.nan if unseen is None else unseen[i].item(),
+                "precision": moved[on].item() / (off.mean().item() + 1e-8),
+            }
+        yield row
+
+
+def _scalars(table: pd.DataFrame, own: list[str]) -> dict[str, float]:
+    scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
+    for variant, part in table.groupby("variant", sort=False):
+        key = str(variant).replace(", ", "_").replace(" ", "_")
+        scalars[f"gamma/{key}"] = float(part["gamma"].mean())
+        scalars[f"clipped_change/{key}"] = float(part["clipped_change"].mean())
+        scalars |= {f"{name}/{key}": float(part[name].mean()) for name in own}
+        if "precision" in part and not math.isnan(part["precision"].mean()):
+            scalars[f"precision/{key}"] = float(part["precision"].mean())
+            # those that the search for γ brought to the common change; NaN where it brought none
+            scalars[f"precision_matched/{key}"] = float(part.loc[part["matched"], "precision"].mean())
+    return scalars

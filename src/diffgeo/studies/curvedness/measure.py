@@ -1,0 +1,195 @@
+r"""Curvedness of paths between two samples (P23a, section 3.4, Table 1 and Fig. 7).
+
+Paths of L segments from x⁽¹⁾ to x⁽²⁾, two samples' latents at one timestep:
+
+    lerp, slerp    through the chord, along the sphere
+    shooting       aimed at h⁽²⁾ at the start, pieces equal in H (see :func:`diffgeo.geometry.shoot_between`)
+    pursuit        the same, aimed anew at every point
+    shooting_x     the same as shooting with pieces equal in X, as long together as slerp: a control
+    geodesic       fixed ends, least pullback energy, from slerp
+
+Main table, one row per (pair, pooling, path): the semantic path length Σ_l D_geo and its form with a soft cut; the
+perceptual path length (mean distance of neighbouring decoded points); the lengths in X and in H; where the path ends,
+relative to ‖h⁽²⁾ − h⁽¹⁾‖ and ‖x⁽²⁾ − x⁽¹⁾‖ (0 for paths with fixed ends); the range of ‖x‖/√d, which is 1 where the
+network has seen latents; and the smallest spectral gap behind n on the way. Second table ``curvedness_segments``: the
+same by segment (Fig. 7c).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from diffgeo.config import CurvednessConfig
+from diffgeo.diffusion.feature_map import FeatureMap
+from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
+from diffgeo.results import Result
+from diffgeo.studies.context import Context, Sample
+from diffgeo.studies.tangent_distance.measure import common_rank
+from diffgeo.svd import LocalBasis
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """One path with its bases, before n is chosen."""
+
+    pair: int
+    samples: tuple[Sample, Sample]
+    pool: str
+    name: str
+    points: Tensor
+    h: Tensor
+    goal: tuple[Tensor, Tensor]  # x⁽²⁾ and h⁽²⁾, flat
+    bases: list[LocalBasis]
+    extra: dict[str, float]
+
+
+def run(context: Context, cfg: CurvednessConfig) -> Result:
+    """Walk every path between samples (0, 1), (2, 3), … and measure how the tangent spaces turn on the way.
+
+    Fewer pairs than asked for where there are fewer pictures; without two of them the result is empty, and a warning
+    says so.
+    """
+    samples = context.first_samples(2 * cfg.pairs)
+    if len(samples) < 2:
+        log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
+    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
+    paths: list[_Path] = []
+    for i, first, second, pool in context.track(pairs, "curvedness"):
+        paths += _walk(context, cfg, t, i, (first, second), pool)
+    ranks = {
+        p: common_rank([b for x in paths if x.pool == p for b in x.bases], cfg.rank, cfg.rule)
+        for p in cfg.pools
+        if any(x.pool == p for x in paths)
+    }
+    rows: list[Row] = []
+    segments: list[Row] = []
+    for path in context.track(paths, "path lengths"):
+        row, parts = _measure(context, cfg, t, path, ranks[path.pool])
+        rows.append(row)
+        segments += parts
+    table = pd.DataFrame(rows)
+    more = {"segments": pd.DataFrame(segments)} if segments else {}
+    return Result("curvedness", table, {} if table.empty else _scalars(table), {}, more)
+
+
+def _walk(
+    context: Context, cfg: CurvednessConfig, t: int, pair: int, samples: tuple[Sample, Sample], pool: str
+) -> list[_Path]:
+    """Every path of one pair in one pooling."""
+    feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
+    f = context.feature_map(t, feature)
+    m = f(context.latent(samples[0], t)).numel()
+    # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
+    rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
+    rank = min(rank, m, context.latent_size)
+
+    def bases_at(*xs: Tensor) -> list[LocalBasis]:
+        return context.bases_at(xs, t, feature=feature, rank=rank, tol=cfg.tol)
+
+    a, b = (context.latent(sample, t) for sample in samples)
+    ends = bases_at(a, b)
+    goal = b.flatten().double(), _features(f, b[None])[0].double()
+    weights = torch.linspace(0, 1, cfg.segments + 1)
+    arc = slerp(a, b, weights)
+    arc_length = (arc[1:] - arc[:-1]).flatten(1).norm(dim=1).sum().item()
+    shots: dict[str, dict[str, Any]] = {
+        "shooting": {},
+        "pursuit": {"aim": "pursuit"},
+        "shooting_x": {"x_length": arc_length},
+    }
+    paths: list[_Path] = []
+    for name in cfg.paths:
+        extra: dict[str, float] = {}
+        if name in shots:
+            shot = shoot_between(
+                f, lambda x: ends[0] if x is a else bases_at(x)[0], a, b, segments=cfg.segments, **shots[name]
+            )
+            points, bases = shot.points, shot.bases
+        else:
+            if name == "geodesic":
+                found = boundary_value_geodesic(f, arc)
+                points = found.points
+                extra = {"energy_start": found.energies[0], "energy": found.energies[-1]}
+            else:
+                points = lerp(a, b, weights) if name == "lerp" else arc
+            bases = [ends[0], *bases_at(*points[1:-1]), ends[1]]
+        # what follows looks at H alone; the V of all points of a paper-sized run would fill a machine
+        slim = [replace(basis, V=basis.V[:0].clone(), U=basis.U.cpu(), s=basis.s.cpu()) for basis in bases]
+        paths.append(_Path(pair, samples, pool, name, points, _features(f, points), goal, slim, extra))
+    return paths
+
+
+def _features(f: FeatureMap, points: Tensor) -> Tensor:
+    with torch.no_grad():
+        return f(points).flatten(1)
+
+
+def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path, n: int) -> tuple[Row, list[Row]]:
+    bases = [basis.truncated(n) for basis in path.bases]
+    hard, soft = curvedness(bases), curvedness(bases, soft=True)
+    x, h = path.points.flatten(1).double(), path.h.double()
+    x_steps, h_steps = (x[1:] - x[:-1]).norm(dim=1), (h[1:] - h[:-1]).norm(dim=1)
+    goal_x, goal_h = path.goal
+    norms = x.norm(dim=1) / math.sqrt(x.shape[1])
+    gaps = torch.tensor([basis.certificate.gap for basis in bases])
+    measure, perceptual = context.perceptual, torch.full((len(hard),), float("nan"))
+    if cfg.perceptual:
+        pictures = context.decode(path.points, t, path.samples[0])
+        perceptual = measure(pictures[:-1], pictures[1:])
+    where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": cfg.t_frac, "t": t, "rank": n}
+    row = {
+        **where,
+        "start": path.samples[0].name,
+        "end": path.samples[1].name,
+        "segments": len(hard),
+        "length": hard.sum().item(),
+        "length_soft": soft.sum().item(),
+        "perceptual_length": perceptual.mean().item(),
+        "perceptual_measure": measure.name,
+        "x_length": x_steps.sum().item(),
+        "h_length": h_steps.sum().item(),
+        "miss_h": ((h[-1] - goal_h).norm() / (goal_h - h[0]).norm()).item(),
+        "miss_x": ((x[-1] - goal_x).norm() / (goal_x - x[0]).norm()).item(),
+        "norm_min": norms.min().item(),
+        "norm_max": norms.max().item(),
+        "gap_min": gaps.min().item(),
+        "energy_start": path.extra.get("energy_start", float("nan")),
+        "energy": path.extra.get("energy", float("nan")),
+    }
+    segments = [
+        {
+            **where,
+            "segment": i,
+            "position": (i + 0.5) / len(hard),
+            "curvedness": hard[i].item(),
+            "curvedness_soft": soft[i].item(),
+            "perceptual": perceptual[i].item(),
+            "x_step": x_steps[i].item(),
+            "h_step": h_steps[i].item(),
+            "norm": norms[i + 1].item(),
+            "gap": gaps[i + 1].item(),
+        }
+        for i in range(len(hard))
+    ]
+    return row, segments
+
+
+def _scalars(table: pd.DataFrame) -> dict[str, float]:
+    scalars: dict[str, float] = {}
+    for (pool, path), part in table.groupby(["pool", "path"], sort=False):
+        scalars[f"length/{pool}/{path}"] = float(part["length"].mean())
+    return scalars

@@ -1,0 +1,175 @@
+r"""Prompts (P23b): do similar prompts have similar tangent spaces, and does the prompt matter less as t → 0?
+
+With T_h(x, t; p) the tangent space of dimension n at x under the conditional network with prompt p, for every pair of
+prompts p, q:
+
+    kind    tangent spaces                        tells
+    path    T_h(x_t^p, t; p), T_h(x_t^q, t; q)    what two prompts make of one x_T; x_t^p is denoised under p
+    fixed   T_h(x_t, t; p), T_h(x_t, t; q)        control: only the network's prompt varies; x_t is the run's own
+
+Paths are denoised at each scale of guidance; at T they share x_T, so guidance cannot matter there. The feature map runs
+without guidance. Prompts are compared by a cosine, and ``similarity_measure`` says which: ``clip``, of CLIP's text
+embeddings, where ``predictor=clip`` gives them, as in P23b; else ``conditioning``, of what cross-attention sees of the
+two prompts less what it sees of the empty one. (The one-vector summary of an encoder that was not trained to
+compare texts, as the shipped model's, hardly differs between prompts.)
+
+Main table ``prompts``, one row per (sample, timestep, kind, guidance, pair of prompts). Second table
+``prompts_similarity``, one row per (timestep, kind, guidance): the mean distance, and Spearman's ρ of similarity with
+distance, mean over samples, with the p-value of Mantel's test: prompts shuffled, as pairs with a common prompt are not
+independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from diffgeo.config import PromptsConfig
+from diffgeo.errors import UnsuitableModelError
+from diffgeo.metrics.clip import ClipPredictor
+from diffgeo.metrics.statistics import mean_interval, monte_carlo_p
+from diffgeo.diffusion.models import LatentDiffusion
+from diffgeo.results import Result
+from diffgeo.studies.context import Context
+from diffgeo.studies.tangent_distance.measure import common_rank, distances
+from diffgeo.svd import LocalBasis
+
+__all__ = ["mantel", "run"]
+
+Place = tuple[int, float, str, float, int]
+"""(sample, fraction of T, kind, guidance, prompt)."""
+
+
+def run(context: Context, cfg: PromptsConfig) -> Result:
+    """Tangent spaces of every prompt at every edit timestep.
+
+    Raises:
+        UnsuitableModelError: the model takes no prompt.
+    """
+    model = context.model
+    if not isinstance(model, LatentDiffusion):
+        raise UnsuitableModelError(
+            f"study prompts compares prompts, and {model.name} takes none", "choose another model"
+        )
+    scales = list(dict.fromkeys(cfg.guidance or [1.0, model.guidance]))
+    bases = _bases(context, model, cfg, scales)
+    if not bases:
+        return Result("prompts", pd.DataFrame())
+    similarity, measure = _similarity(context, model, cfg.prompts)
+    n = common_rank(list(bases.values()), cfg.rank, cfg.rule)
+    cut = {place: basis.truncated(n) for place, basis in bases.items()}
+    rows = []
+    for a, b in combinations(cut, 2):
+        if a[:-1] == b[:-1]:
+            names = ("sample", "t_frac", "kind", "guidance", "prompt_a")
+            alike = {"similarity": similarity[a[-1], b[-1]].item(), "similarity_measure": measure}
+            pair = {"prompt_b": b[-1], "text_a": cfg.prompts[a[-1]], "text_b": cfg.prompts[b[-1]]}
+            rows.append(dict(zip(names, a, strict=True)) | pair | {"rank": n} | alike | distances(cut[a], cut[b]))
+    table = pd.DataFrame(rows)
+    summary = _summary(table, similarity, cfg, context.cfg.seed)
+    return Result("prompts", table, _scalars(summary), more_tables={"similarity": summary})
+
+
+def _bases(
+    context: Context, model: LatentDiffusion, cfg: PromptsConfig, scales: Sequence[float]
+) -> dict[Place, LocalBasis]:
+    """Every tangent space that the tables compare; equal latents share one."""
+    asked = min(cfg.rank + 1, context.cfg.svd.rank)  # one more than n, so that the gap behind it is known
+    found: dict[Place, LocalBasis] = {}
+    for k, prompt in enumerate(context.track(cfg.prompts, "prompts")):
+        prompted = {scale: _under(context, model.prompted(prompt).guided(scale)) for scale in scales}
+        for sample in context.first_samples(cfg.samples):
+            for t_frac, t in context.edit_times:
+                places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latent(sample, t))]
+                places += [("path", scale, other.latent(sample, t)) for scale, other in prompted.items()]
+                known: list[tuple[Tensor, LocalBasis]] = []
+                for kind, scale, x in places:
+                    basis = next((basis for y, basis in known if torch.equal(x, y)), None)
+                    if basis is None:
+                        basis = prompted[scales[0]].basis_at(x, t, rank=asked)
+                        known.append((x, basis))
+                    found[sample.index, t_frac, kind, scale, k] = basis
+    return found
+
+
+def _under(context: Context, model: LatentDiffusion) -> Context:
+    """The run's settings and samples with another prompt bound to the model."""
+    return Context(
+        model, context.cfg, None, context.interruption, display=context.display, store=context.store, team=context.team
+    )
+
+
+def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:
+    """Cosines of the prompts' embeddings, shape (P, P), and which embeddings they are."""
+    if isinstance(context.predictor, ClipPredictor):
+        embedded, measure = context.predictor.embed_text(prompts), "clip"
+    else:
+        empty = model.encode_prompt("")
+        embedded, measure = torch.cat([model.encode_prompt(p) - empty for p in prompts]).flatten(1), "conditioning"
+    unit = torch.nn.functional.normalize(embedded.double().cpu(), dim=1)
+    return unit @ unit.T, measure
+
+
+def _summary(table: pd.DataFrame, similarity: Tensor, cfg: PromptsConfig, seed: int) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for (t_frac, kind, guidance), part in table.groupby(["t_frac", "kind", "guidance"], sort=False):
+        far = torch.full((part["sample"].nunique(), *similarity.shape), float("nan"), dtype=torch.float64)
+        for i, (_, one) in enumerate(part.groupby("sample")):
+            a, b = torch.tensor(one["prompt_a"].to_numpy()), torch.tensor(one["prompt_b"].to_numpy())
+            far[i, a, b] = far[i, b, a] = torch.tensor(one["distance"].to_numpy())
+        said = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
+        rho, p = mantel(similarity[said][:, said], far[:, said][:, :, said], draws=cfg.draws, seed=seed)
+        mean, low, high = mean_interval(part.groupby("sample")["distance_normalized"].mean().to_numpy())
+        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(said)}
+        share = {"distance_normalized": mean, "low": low, "high": high}
+        rows.append({**where, **share, "rho": rho, "p": p, "similarity_measure": part["similarity_measure"].iloc[0]})
+    return pd.DataFrame(rows)
+
+
+def mantel(similarity: Tensor, distance: Tensor, *, draws: int, seed: int) -> tuple[float, float]:
+    """Do the more similar lie nearer? Mantel's test (1967) with Spearman's ρ.
+
+    Args:
+        similarity: symmetric, shape (P, P).
+        distance: symmetric, one matrix a sample, shape (S, P, P).
+        draws: random orders of the P things.
+        seed: of the orders.
+
+    Returns:
+        (ρ of similarity and distance over pairs, mean over samples, in [−1, 1]; p, the share of orders that give a ρ as
+        low). Both NaN for fewer than three things, or where all are equally similar or far.
+    """
+    upper = torch.triu_indices(len(similarity), len(similarity), offset=1)
+
+    def rho(order: np.ndarray[Any, Any] | None = None) -> float:
+        one = similarity if order is None else similarity[order][:, order]
+        values = one[upper[0], upper[1]].numpy()
+        return float(np.mean([spearmanr(values, far[upper[0], upper[1]].numpy()).statistic for far in distance]))
+
+    flat = distance[:, upper[0], upper[1]]
+    if len(similarity) < 3 or similarity[upper[0], upper[1]].std() == 0 or bool((flat.std(dim=1) == 0).any()):
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    observed = rho()
+    null = np.array([rho(random.permutation(len(similarity))) for _ in range(draws)])
+    return observed, monte_carlo_p(-observed, -null)
+
+
+def _scalars(summary: pd.DataFrame) -> dict[str, float]:
+    scalars: dict[str, float] = {}
+    rows: Sequence[Mapping[Any, Any]] = summary.to_dict("records")
+    for row in rows:
+        name = f"{row['kind']}/g_{row['guidance']:g}/t_{row['t_frac']:g}"
+        scalars |= {
+            f"distance/{name}": row["distance_normalized"],
+            f"similarity_rho/{name}": row["rho"],
+            f"similarity_p/{name}": row["p"],
+        }
+    return scalars

@@ -1,0 +1,197 @@
+"""Edits along any directions, brought to one strength: what the comparing studies share.
+
+A study says which directions of X it compares at a sample's x_t; each becomes an :class:`Edit`, a curve γ ↦ offset.
+:func:`match_edits` finds for every one the γ at which the decoded picture differs from the unedited one by the same
+perceptual distance. Methods are never compared at equal γ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffgeo.diffusion.editing import match_strength
+from diffgeo.geometry import project_to_tangent, pull_back
+from diffgeo.diffusion.sampling import ddim_sample, initial_noise
+from diffgeo.studies.context import Context, Sample
+from diffgeo.svd import LocalBasis
+
+__all__ = [
+    "Edit",
+    "Matched",
+    "TOL",
+    "features",
+    "from_h",
+    "latents",
+    "match_edits",
+    "output_map",
+    "random_in_x",
+    "straight",
+]
+
+_RANDOM = 0xAB1A << 32
+"""Sets the random directions apart from the seeds of initial noise; every sample has its own."""
+TOL = 0.1
+"""Relative error of the change within which edits count as equally strong; half of it in γ for a squared distance."""
+STEPS = 4
+"""Evaluations after the first, at most: where a picture changes in jumps no strength may match."""
+PCA_SEED = 7_000_000
+"""First seed of the latents for PCA, apart from those of samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One curve of edits.
+
+    Attributes:
+        variant: what it is called in tables.
+        direction: its number within the variant.
+        offset: γ ≥ 0 ↦ what is added to x, shape (C, H, W).
+        limit: the largest γ.
+        curved: whether the offset lies on a curve of its own, which guidance must not replace.
+        normalise: overrides ``edit.normalise``.
+    """
+
+    variant: str
+    direction: int
+    offset: Callable[[float], Tensor]
+    limit: float
+    curved: bool = False
+    normalise: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Every edit of one sample at the common strength.
+
+    Attributes:
+        target: the wanted perceptual distance.
+        gammas: shape (k,).
+        changes: the distances measured there, shape (k,).
+        original: the unedited picture, shape (1, 3, H, W).
+        edited: shape (k, 3, H, W).
+    """
+
+    target: float
+    gammas: Tensor
+    changes: Tensor
+    original: Tensor
+    edited: Tensor
+
+
+def straight(
+    context: Context, variant: str, v: Tensor, limit: float, *, normalise: bool | None = None
+) -> Iterator[Edit]:
+    """Edits x + γ v_i for every column of v (d, k)."""
+    shape = context.model.latent_shape
+
+    def along(direction: Tensor) -> Callable[[float], Tensor]:
+        return lambda gamma: gamma * direction
+
+    for i, column in enumerate(v.T):
+        yield Edit(variant, i, along(column.reshape(shape)), limit, normalise=normalise)
+
+
+def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
+    """Directions of X, shape (d, k), for directions of H, shape (m, k): into the tangent space, then pulled back."""
+    inside, _ = project_to_tangent(u, basis)
+    return torch.stack([pull_back(inside[:, i], basis) for i in range(inside.shape[1])], dim=1)
+
+
+def random_in_x(context: Context, k: int, sample: Sample | None = None) -> Tensor:
+    """K orthonormal directions drawn uniformly in X, shape (d, k): a sample's own, or one draw for all of them."""
+    own = -1 if sample is None else sample.index
+    generator = torch.Generator().manual_seed(_RANDOM + context.cfg.seed + own)
+    draw = torch.randn(context.latent_size, k, generator=generator, dtype=context.model.dtype)
+    q: Tensor = torch.linalg.qr(draw.to(context.model.device)).Q
+    return q
+
+
+def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tensor]:
+    """The map x ↦ ε(x, t) for ``eps``, or x ↦ x̂0(x, t) for ``x0``; shape (C, H, W) both."""
+    model = context.model.editor  # as F is: the conditional network, not guided sampling
+
+    def eps(x: Tensor) -> Tensor:
+        return model.predict_noise(x[None], t)[0]
+
+    def x0(x: Tensor) -> Tensor:
+        return model.schedule.predict_x0(x, eps(x), t)
+
+    return x0 if which == "x0" else eps
+
+
+def features(context: Context, n: int, t: int) -> Tensor:
+    """H of n random latents at t, one a row; never of the samples that are edited."""
+    model, steps = context.model, context.cfg.schedule.steps
+    chunks = []
+    for first in range(0, n, 16):
+        x = initial_noise(model, [PCA_SEED + i for i in range(first, min(first + 16, n))])
+        if t != model.schedule.T:
+            x = ddim_sample(model, x, steps=steps, stop=t, clip=model.bounded)
+        with torch.no_grad():
+            chunks.append(context.feature_map(t)(x).flatten(1))
+    return torch.cat(chunks)
+
+
+def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gammas: Sequence[float]) -> Tensor:
+    """Where each edit takes the sample's x_t at its γ, shape (k, C, H, W); alike edits make one batch."""
+    x = context.latent(sample, t)
+    moved = x.expand(len(edits), *x.shape).clone()
+    kinds = [(edit.curved, edit.normalise) for edit in edits]
+    for kind in dict.fromkeys(kinds):
+        rows = [i for i, other in enumerate(kinds) if other == kind]
+        offsets = torch.stack([edits[i].offset(gammas[i]) for i in rows])
+        curved, normalise = kind
+        moved[rows] = (
+            context.retract(x[None], x + offsets, t, normalise=normalise)
+            if curved
+            else context.displace(x, offsets, t, normalise=normalise)
+        )
+    return moved
+
+
+def match_edits(
+    context: Context,
+    sample: Sample,
+    t: int,
+    edits: Sequence[Edit],
+    target: float | None = None,
+    *,
+    reference: str = "local",
+    start: Tensor | None = None,
+) -> Matched:
+    """Bring every edit of one sample to one perceptual distance from the unedited picture.
+
+    Args:
+        context: of the run.
+        sample: whose x_t is edited.
+        t: edit timestep.
+        edits: one or more.
+        target: the distance; None takes what the edits called ``reference`` reach at ``edit.strength``, their median
+            (all edits where none is called so).
+        reference: a variant.
+        start: first γ of each edit; ``edit.strength`` where None.
+    """
+    measure = context.perceptual
+    original = context.decode(context.latent(sample, t)[None], t, sample)
+    seen: dict[tuple[int, float], Tensor] = {}
+
+    def change(gammas: Tensor, which: Tensor) -> Tensor:
+        chosen = [edits[i] for i in which.tolist()]
+        pictures = context.decode(latents(context, sample, t, chosen, gammas.tolist()), t, sample)
+        seen.update(zip(zip(which.tolist(), gammas.tolist(), strict=True), pictures, strict=True))
+        return measure(pictures, original)
+
+    strength = context.gammas[-1].item()
+    if target is None:  # what the reference does at the run's own strength sets the scale, once
+        chosen = torch.tensor([edit.variant == reference for edit in edits]).nonzero()[:, 0]
+        chosen = chosen if len(chosen) else torch.arange(len(edits))
+        target = change(torch.full((len(chosen),), strength), chosen).quantile(0.5).item()
+    limits = torch.tensor([edit.limit for edit in edits])
+    start = torch.full_like(limits, strength) if start is None else start
+    gammas, changes = match_strength(change, target, limits, start=start, tol=TOL, max_steps=STEPS)
+    edited = torch.stack([seen[i, gamma] for i, gamma in enumerate(gammas.tolist())])
+    return Matched(target, gammas, changes, original, edited)
