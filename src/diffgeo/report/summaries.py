@@ -1,0 +1,43 @@
+"""What the tables of a page are made of: means with intervals, and the columns that many tables have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from diffgeo.metrics.statistics import mean_interval
+from diffgeo.report.formatting import timestep
+from diffgeo.report.tables import Column
+
+__all__ = ["INTERVALS", "N_COLUMN", "T_COLUMN", "mean_column", "means_of", "p_column"]
+
+
+def means_of(table: pd.DataFrame, keys: list[str], values: Sequence[str], unit: str = "n") -> pd.DataFrame:
+    """Means with 95 % intervals by key: columns VALUE, VALUE_low, VALUE_high, and how many values."""
+    rows = []
+    for key, part in table.groupby(keys, sort=False):
+        row = dict(zip(keys, key, strict=True))
+        for value in (v for v in values if v in part):
+            mean, low, high = mean_interval(part[value].to_numpy(float))
+            row |= {value: mean, f"{value}_low": low, f"{value}_high": high}
+        rows.append(row | {unit: len(part)})
+    return pd.DataFrame(rows)
+
+
+def mean_column(heading: str, value: str) -> Column:
+    return Column(heading, (value, f"{value}_low", f"{value}_high"))
+
+
+def p_column(heading: str, source: str) -> Column:
+    return Column(heading, source, lambda p: "–" if math.isnan(p) else f"{p:.2g}", style=lambda _: "num")
+
+
+T_COLUMN = Column("t", "t_frac", timestep)
+
+
+N_COLUMN = Column("n", "n")
+
+
+INTERVALS = "Brackets hold 95 % bootstrap intervals of the mean."

@@ -1,0 +1,41 @@
+"""What a run's page shows of the study ``ablation``, beside its charts."""
+
+from __future__ import annotations
+
+from diffgeo.report.formatting import name, timestep
+from diffgeo.report.pictures import Pictures, picture_grid
+from diffgeo.report.reading import Run
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
+from diffgeo.report.tables import Column, Table, as_table
+
+__all__ = ["pictures", "tables"]
+
+
+def tables(run: Run) -> list[Table]:
+    table = run.table("ablation")
+    assert table is not None
+    values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", "matched"]
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["variant"], values)
+    columns = [
+        Column("variant", "variant", name),
+        mean_column("edit precision", "precision"),
+        mean_column("off-target change", "off_target"),
+        mean_column("colours at their limits", "clipped_change"),
+        mean_column("chroma", "chroma_change"),
+        mean_column("γ", "gamma"),
+        Column("share matched", "matched"),
+        N_COLUMN,
+    ]
+    note = f"{INTERVALS} n counts edits; edits of one sample are not independent."
+    return [as_table("table-ablation-means", "Variants at equal strength", means, columns, note=note)]
+
+
+def pictures(run: Run) -> list[Pictures]:
+    """The first sample, edited by every variant, all changed equally."""
+    table, frames = run.table("ablation"), run.pictures("ablation")
+    if table is None or frames is None:
+        return []
+    mine = table[table["sample"] == table["sample"].iloc[0]]
+    caption = f"{mine['name'].iloc[0]}: edits of equal change, at {timestep(float(mine['t_frac'].iloc[0]))}"
+    edits = mine.assign(method=mine["variant"], frame=mine["frame"] + 1, said=mine.get("attribute"))
+    return [picture_grid("pictures-ablation", caption, edits, frames, original=0)]

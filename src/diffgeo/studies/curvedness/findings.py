@@ -1,0 +1,31 @@
+"""What the study ``curvedness`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffgeo.report.findings import FEWEST, Finding, mean_of
+from diffgeo.report.formatting import counted, name
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    table = run.table("curvedness")
+    if table is None:
+        return
+    pool = "none" if "none" in set(table["pool"]) else table["pool"].iloc[0]
+    rows = table[table["pool"] == pool]
+    means = rows.groupby("path", sort=False)["length"].mean().sort_values()
+    named = {path: name(path).replace("shooting x", "shooting at equal steps in X") for path in means.index}
+    parts = [f"{named[path]} {mean_of(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
+    pairs = rows["pair"].nunique()
+    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', no interval' * (pairs == 1)}"
+    few = f"On {counted(pairs, 'pair')}, too few to rank paths, the tangent space"
+    start = few if pairs < FEWEST else "The tangent space"
+    yield Finding(
+        "curvedness",
+        f"{start} turns least along {named[means.index[0]]}, most along {named[means.index[-1]]}.",
+        f"Semantic length in rad: {', '.join(parts)} ({where}).",
+    )

@@ -1,0 +1,15 @@
+"""What changes when a latent moves along its own leading directions?"""
+
+from diffgeo.studies.discovery.settings import DiscoveryConfig
+from diffgeo.studies.study import Study
+
+__all__ = ["STUDY"]
+
+STUDY = Study(
+    name="discovery",
+    title="Traversals",
+    question="What changes when a latent moves along its own leading directions?",
+    settings=DiscoveryConfig,
+    package=__name__,
+    place=10,
+)

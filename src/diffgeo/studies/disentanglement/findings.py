@@ -1,0 +1,40 @@
+"""What the study ``disentanglement`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffgeo.report.findings import FEWEST, Finding, joined, lean
+from diffgeo.report.formatting import interval, name, p_value, timestep
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    card = run.table("disentanglement_scorecard")
+    if card is None:
+        return
+    gains = card[(card["metric"] == "precision_gain") & card["value"].notna()]
+    if gains.empty:
+        return
+    top = gains[gains["t_frac"] == gains["t_frac"].max()]
+    beyond = [r for r in top.to_dict("records") if lean(r["low"], r["high"], r["n"], r["p"]) == "yes"]
+    when = timestep(float(top["t_frac"].iloc[0]))
+    if beyond:
+        headline = (
+            f"At {when}, {joined([r['method'] for r in beyond])} directions edit more precisely than random ones."
+        )
+    elif int(top["n"].max()) < FEWEST:
+        headline = f"Too few samples to tell whether edits at {when} are more precise than random ones."
+    else:
+        headline = f"At {when}, no method edits more precisely than random directions do."
+    parts = [
+        f"{name(r['method'])} {interval(r['value'], r['low'], r['high'])} (n = {r['n']}, {p_value(r['p'])})"
+        for r in top.to_dict("records")
+    ]
+    yield Finding(
+        "disentanglement",
+        headline,
+        f"Edit precision above random directions at equal change: {'; '.join(parts)}.",
+    )

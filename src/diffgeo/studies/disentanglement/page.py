@@ -1,0 +1,60 @@
+"""What a run's page shows of the study ``disentanglement``, beside its charts."""
+
+from __future__ import annotations
+
+from diffgeo.report.formatting import name, timestep
+from diffgeo.report.pictures import Pictures, picture_grid
+from diffgeo.report.reading import Run
+from diffgeo.report.summaries import T_COLUMN, p_column
+from diffgeo.report.tables import Column, Table, as_table
+
+__all__ = ["pictures", "tables"]
+
+
+def tables(run: Run) -> list[Table]:
+    card, rescoring = run.table("disentanglement_scorecard"), run.table("disentanglement_rescoring")
+    tables = []
+    if rescoring is not None:
+        keys = ["t_frac", "method", "direction", "label", "confidence", "samples"]
+        labels = rescoring[keys].drop_duplicates()
+        columns = [
+            T_COLUMN,
+            Column("method", "method", name),
+            Column("direction", "number"),
+            Column("automatic label (share of samples)", "label", name),
+            Column("confidence", "confidence"),
+            Column("n", "samples"),
+        ]
+        labels = labels.assign(number=labels["direction"] + 1)
+        note = "The share says on how many samples the label that the others give comes true."
+        tables.append(as_table("table-rescoring-labels", "Automatic labels of directions", labels, columns, note=note))
+    if card is not None:
+        columns = [
+            T_COLUMN,
+            Column("method", "method", name),
+            Column("metric", "metric", name),
+            Column("value", ("value", "low", "high")),
+            Column("null", "null"),
+            p_column("p", "p"),
+            Column("n", "n"),
+        ]
+        note = (
+            "Brackets hold 95 % bootstrap intervals over samples. The null is what shuffled factors give (codes), or "
+            "the precision of random directions (beside a gain over them)."
+        )
+        known = card[card["value"].notna()]
+        tables.insert(0, as_table("table-scorecard", "Scorecard", known, columns, note=note))
+    return tables
+
+
+def pictures(run: Run) -> list[Pictures]:
+    """The first scored sample at the first timestep, edited by every method."""
+    table, frames = run.table("disentanglement"), run.pictures("disentanglement")
+    if table is None or frames is None:
+        return []
+    mine = table[(table["t"] == table["t"].iloc[0]) & (table["sample"] == table["sample"].iloc[0])]
+    mine = mine[mine["direction"] < 6]
+    when = timestep(float(mine["t_frac"].iloc[0]))
+    caption = f"{mine['name'].iloc[0]}: edits of equal change at {when}, each with its target"
+    edits = mine.assign(said=mine["target"])
+    return [picture_grid("pictures-scorecard", caption, edits, frames, original=int(mine["frame"].min()) - 1)]

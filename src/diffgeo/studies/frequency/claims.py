@@ -1,0 +1,17 @@
+"""What the papers claim that the study ``frequency`` can answer, and the measurement that stands for each claim."""
+
+from __future__ import annotations
+
+from diffgeo.claims import Claim, Tables, Values, first_last
+
+__all__ = ["CLAIMS"]
+
+
+def _low_share_falls(tables: Tables) -> Values:
+    table = tables["frequency"]
+    return -first_last(table[table["radius"] == 0], "sample", "t_frac", "low_share")
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("P23a Fig. 5b", "p23a/fig5b", "low-frequency share of directions falls from T by", "claim", _low_share_falls),
+)

@@ -1,0 +1,38 @@
+"""What the study ``frequency`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffgeo.report.findings import Finding, claim_of, ends, headline, mean_of, tested
+from diffgeo.report.formatting import counted, timestep
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    table, row = run.table("frequency"), claim_of(run, "p23a/fig5b")
+    if table is None:
+        return
+    once = table[table["radius"] == 0]
+    first, last = ends(once)
+    at = {t: mean_of(part["low_share"]) for t, part in once.groupby("t_frac")}
+    if row is None or first == last:
+        yield Finding(
+            "frequency",
+            f"The low-frequency share of the directions is {at[first]}",
+            f"at {timestep(first)} (mean over {counted(once['sample'].nunique(), 'sample')}).",
+        )
+        return
+    span = f"from {timestep(first)} to {timestep(last)}"
+    yield Finding(
+        "frequency",
+        headline(
+            row,
+            f"Directions grow finer {span}",
+            f"Directions do not grow finer {span}: they grow coarser",
+            f"directions grow finer {span}",
+        ),
+        f"Their share of low frequencies goes from {at[first]} to {at[last]}, a fall of {tested(row)}.",
+    )

@@ -1,0 +1,29 @@
+"""What the study ``global_consistency`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffgeo.report.findings import Finding, SIGNIFICANT, ends, mean_of
+from diffgeo.report.formatting import number, p_value, timestep
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    table = run.table("global_consistency")
+    if table is None:
+        return
+    leading = table[(table["method"] == table["method"].iloc[0]) & (table["direction"] == 0)]
+    first, last = ends(leading)
+    at = dict(iter(leading.groupby("t_frac")))
+    p, limit = at[first]["p_best_match"].iloc[0], at[first]["null_best_match_95"].iloc[0]
+    shared = "Samples share directions" if p <= SIGNIFICANT else "No direction is shown to be shared by the samples"
+    detail = (
+        f"The first global direction meets a held-out sample's own with |cos| {mean_of(at[first]['best_match'])} "
+        f"(n = {len(at[first])}, {p_value(p)} among random subspaces; 95 % of chance: {number(limit, 2)})"
+    )
+    if last < first:
+        detail += f", at {timestep(last)} with {mean_of(at[last]['best_match'])}"
+    yield Finding("global_consistency", f"{shared} at {timestep(first)}.", f"{detail}.")

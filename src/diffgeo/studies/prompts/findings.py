@@ -1,0 +1,39 @@
+"""What the study ``prompts`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffgeo.report.findings import Finding, claim_of, headline, tested
+from diffgeo.report.formatting import 
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    if run.table("prompts") is None:
+        return
+    near, fades = claim_of(run, "p23b/prompts"), claim_of(run, "p23b/prompts", "falls")
+    if near is not None:
+        yield Finding(
+            "prompts",
+            headline(
+                near,
+                "Similar prompts have near tangent spaces",
+                "Similar prompts have no nearer tangent spaces: they lie further apart",
+                "similar prompts have near tangent spaces",
+            ),
+            f"The rank correlation of similarity and nearness is {tested(near)}.",
+        )
+    if fades is not None:
+        yield Finding(
+            "prompts",
+            headline(
+                fades,
+                "The prompt matters less towards t = 0",
+                "The prompt does not matter less towards t = 0: it matters more",
+                "the prompt matters less towards t = 0",
+            ),
+            f"The distance between prompts on their own paths falls by {tested(fades, ' rad')}.",
+        )

@@ -1,0 +1,1 @@
+"""What several studies share; none of these is a study."""

@@ -1,0 +1,38 @@
+"""What the study ``spectrum`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffgeo.report.findings import Finding, claim_of, ends, headline, mean_of, tested
+from diffgeo.report.formatting import counted, timestep
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    table, row = run.table("spectrum"), claim_of(run, "p23a/fig3b")
+    if table is None:
+        return
+    first, last = ends(table)
+    at = {t: mean_of(part["effective_dimension"]) for t, part in table.groupby("t_frac")}
+    rank = counted(int(table["rank"].max()), "direction")
+    if row is None or first == last:
+        yield Finding(
+            "spectrum",
+            f"The leading {rank} have an effective dimension of {at[first]}",
+            f"at {timestep(first)} (mean over {counted(table['sample'].nunique(), 'sample')}).",
+        )
+        return
+    span = f"from {timestep(first)} to {timestep(last)}"
+    yield Finding(
+        "spectrum",
+        headline(
+            row,
+            f"The spectrum flattens {span}",
+            f"The spectrum does not flatten {span}: it grows steeper",
+            f"the spectrum flattens {span}",
+        ),
+        f"The effective dimension of the leading {rank} goes from {at[first]} to {at[last]}, a change of {tested(row)}.",
+    )

@@ -1,0 +1,15 @@
+"""How alike are the tangent spaces of samples and timesteps?"""
+
+from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
+from diffgeo.studies.study import Study
+
+__all__ = ["STUDY"]
+
+STUDY = Study(
+    name="tangent_distance",
+    title="Distances of tangent spaces",
+    question="How alike are the tangent spaces of samples and timesteps?",
+    settings=TangentDistanceConfig,
+    package=__name__,
+    place=60,
+)

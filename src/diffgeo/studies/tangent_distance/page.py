@@ -1,0 +1,38 @@
+"""What a run's page shows of the study ``tangent_distance``, beside its charts."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from diffgeo.report.formatting import name, timestep
+from diffgeo.report.reading import Run
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
+from diffgeo.report.tables import Column, Table, as_table
+
+__all__ = ["tables"]
+
+
+def tables(run: Run) -> list[Table]:
+    table = run.table("tangent_distance")
+    assert table is not None
+    labels = {"sample": "two samples at t", "time": "one sample, two timesteps"}
+    rows = table.assign(
+        what=table["kind"].map(lambda k: labels.get(k, f"control: {name(k).replace(' ', ' is ')}")),
+        apart=(table["t_frac_a"] - table["t_frac_b"]).abs().round(6),
+        t_frac=table["t_frac_a"].where(table["kind"] == "sample"),
+    )
+    rows["at"] = [
+        timestep(t) if pd.notna(t) else f"|t − s| = {timestep(d)}"
+        for t, d in zip(rows["t_frac"], rows["apart"], strict=True)
+    ]
+    means = means_of(rows, ["what", "at"], ["distance_normalized", "distance", "distance_soft"])
+    columns = [
+        Column("between", "what"),
+        Column("where", "at"),
+        mean_column("distance / largest", "distance_normalized"),
+        mean_column("distance / rad", "distance"),
+        mean_column("soft distance / rad", "distance_soft"),
+        N_COLUMN,
+    ]
+    note = f"{INTERVALS} n counts pairs, which share samples: intervals over them are too narrow."
+    return [as_table("table-distance-means", "Grassmann distances", means, columns, note=note)]
