@@ -14,10 +14,10 @@ from dataclasses import replace
 
 import torch
 
-from diffgeo.explore import Explorer, page
 from diffgeo.cli.explore import read, settings
-from diffgeo.session.progress import Interruption
+from diffgeo.explore import Explorer, page
 from diffgeo.runner.run import prepare
+from diffgeo.session.progress import Interruption
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from diffgeo import DiffusionModel, JacobianOperator, LocalBasis, initial_noise, principal_angles
-from diffgeo.errors import ConvergenceWarning
 from diffgeo.diffusion.feature_map import Pool
+from diffgeo.errors import ConvergenceWarning
 from diffgeo.results import atomic
 from diffgeo.svd import SOLVERS, decompose, local_bases, probe_block_size
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd

@@ -314,7 +314,7 @@ def _scales() -> str:
 
 def _claims() -> str:
     """Every claim with the experiment that answers it."""
-    from diffgeo.claims import CLAIMS
+    from diffgeo.studies import all_claims as CLAIMS
 
     lines = ["| source | experiment | what is measured | published |", "|---|---|---|---|"]
     for claim in CLAIMS:

@@ -11,11 +11,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from diffgeo.cli.explore import free_port, read, settings
 from diffgeo.explore import Explorer
 from diffgeo.explore.serving import LOCAL, serving
-from diffgeo.cli.explore import free_port, read, settings
-from diffgeo.session.progress import Interruption
 from diffgeo.runner.run import prepare
+from diffgeo.session.progress import Interruption
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 WORDS = ["seed=7", "schedule.edit=[0.7]", "edit.strength=0.03", "svd.rank=8"]

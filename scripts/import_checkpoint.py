@@ -11,9 +11,9 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-from diffgeo.cli.main import worded_errors
-from diffgeo.errors import ConfigError
+from diffgeo.cli.command import worded_errors
 from diffgeo.diffusion.models.importing import PRESETS, RECORD, Settings, import_checkpoint
+from diffgeo.errors import ConfigError
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

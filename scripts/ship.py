@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffgeo.metrics.attributes import load_predictor
 from diffgeo.diffusion.models import load_model, shipped_folder
 from diffgeo.diffusion.models.loading import DIGESTS
+from diffgeo.metrics.attributes import load_predictor
 from diffgeo.training.card import diffusion_card, predictor_card, text_to_image_card
 from diffgeo.training.diffusion import DiffusionTraining
 from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffgeo.diffusion.direction_files import Directions, load_directions, save_directions
     from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
+    from diffgeo.diffusion.models import DiffusionModel, load_model
+    from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
     from diffgeo.geometry import (
         boundary_value_geodesic,
         frechet_mean,
@@ -24,9 +26,7 @@ if TYPE_CHECKING:
         slerp,
         transport,
     )
-    from diffgeo.jacobian.operator import JacobianOperator
-    from diffgeo.diffusion.models import DiffusionModel, load_model
-    from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
+    from diffgeo.jacobian import JacobianOperator
     from diffgeo.svd import Certificate, LocalBasis, local_basis
 
 __all__ = [

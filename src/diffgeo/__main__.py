@@ -1,5 +1,5 @@
 """``python -m diffgeo``."""
 
-from diffgeo.cli.main import main
+from diffgeo.cli import main
 
 main()

@@ -22,9 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
-from diffgeo.data.factor_faces import FACTORS
 from diffgeo.metrics.statistics import mean_interval, sign_test
 
 __all__ = ["Claim", "Verdict", "judge"]

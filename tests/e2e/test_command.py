@@ -35,7 +35,9 @@ def test_help_takes_under_three_seconds_and_names_every_choice(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("code", ["import diffgeo", "import diffgeo.cli.main, diffgeo.config, diffgeo.cli.help, diffgeo.errors"])
+@pytest.mark.parametrize(
+    "code", ["import diffgeo", "import diffgeo.cli.command, diffgeo.config, diffgeo.cli.help, diffgeo.errors"]
+)
 def test_importing_the_package_does_not_import_torch(code):
     heavy = "{'torch', 'diffusers', 'pandas', 'matplotlib', 'wandb', 'numpy'}"
     done = run(sys.executable, "-c", f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))")
@@ -46,7 +48,7 @@ def test_help_does_not_import_torch(tmp_path):
     done = run(sys.executable, "-X", "importtime", "-m", "diffgeo", "-h", cwd=tmp_path)
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "diffgeo.cli.main" in imported
+    assert "diffgeo.cli.command" in imported
     assert not imported & {"torch", "diffusers", "wandb"}
 
 
@@ -191,7 +193,7 @@ def test_the_wheel_holds_the_settings_and_the_shipped_models(tmp_path):
     assets = ROOT / "src" / "diffgeo" / "assets"
     assert {f"diffgeo/assets/{p.relative_to(assets)}" for p in assets.rglob("*") if p.is_file()} <= names
     assert "diffgeo/assets/factor_faces/unet/diffusion_pytorch_model.safetensors" in names
-    probe = "import diffgeo.config; print(diffgeo.config.config_folder()); from diffgeo.cli.main import main; main()"
+    probe = "import diffgeo.config; print(diffgeo.config.config_folder()); from diffgeo.cli.command import main; main()"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     installed = run(sys.executable, "-c", probe, "--cfg", "job", cwd=tmp_path, env=environment)
     assert installed.returncode == 0, installed.stderr

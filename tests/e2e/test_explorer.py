@@ -18,7 +18,7 @@ from PIL import Image
 
 import diffgeo
 from diffgeo import explore_command
-from diffgeo.config import composed
+from diffgeo.composition import composed
 from diffgeo.explore import Explorer
 from diffgeo.explore.commands import with_defaults
 from diffgeo.metrics.attributes import load_predictor

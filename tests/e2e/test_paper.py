@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo import paper
-from diffgeo.config import check, config_folder, register, typed
+from diffgeo.composition import register, typed
+from diffgeo.config import check, config_folder
 from diffgeo.errors import ConfigError
 from diffgeo.report.reading import read_run
 

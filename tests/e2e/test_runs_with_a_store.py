@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo import store_command
-from diffgeo.config import config_folder, register, typed
+from diffgeo.composition import register, typed
+from diffgeo.config import config_folder
 from diffgeo.session.store import Store
 
 STUDIES = "study=[discovery,frequency,tangent_distance,global_consistency]"

@@ -12,9 +12,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo import cli, errors, explore_command, paper, report_command, store_command
-from diffgeo.config import config_folder, documentation, studies
 from diffgeo.cli.help import EXIT_CODES, help_text
 from diffgeo.cli.words import Command
+from diffgeo.config import config_folder, documentation, studies
 
 COMMANDS = {
     "diffgeo": cli,
@@ -237,6 +237,6 @@ def test_what_nobody_foresaw_is_two_lines_too(says):
 
 def test_the_traceback_is_there_when_asked_for(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr("diffgeo.cli.main._traceback", False)  # and back to that
+    monkeypatch.setattr("diffgeo.cli.command._traceback", False)  # and back to that
     with mock.patch.object(Command, "parse", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
         store_command.COMMAND.main(lambda _: None, ["ls"])

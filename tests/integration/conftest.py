@@ -4,7 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo.config import config_folder, register
+from diffgeo.composition import register
+from diffgeo.config import config_folder
 
 
 @pytest.fixture

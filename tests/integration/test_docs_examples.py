@@ -16,9 +16,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 import diffgeo
 from diffgeo import config, svd
-from diffgeo.config import composition, config_folder, register, typed
-from diffgeo.errors import ConfigError
+from diffgeo.composition import register, typed
+from diffgeo.config import composition, config_folder
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ConfigError
 from diffgeo.report import figures
 from diffgeo.runner.run import execute
 from diffgeo.session import Context, run_study

@@ -7,8 +7,8 @@ import socket
 import pytest
 import torch
 
-from diffgeo.errors import ModelError
 from diffgeo.diffusion.models import load_model
+from diffgeo.errors import ModelError
 
 NAME, OLD, NEW = "google/ddpm-ema-celebahq-256", "1" * 40, "2" * 40
 

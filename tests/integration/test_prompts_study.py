@@ -9,13 +9,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from scipy.stats import spearmanr
 
-from diffgeo.config import check, config_folder, register, typed
+from diffgeo.composition import register, typed
+from diffgeo.config import check, config_folder
+from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.geometry import grassmann_distance
 from diffgeo.metrics.clip import load_clip
-from diffgeo.diffusion.models import load_model
 from diffgeo.report.figures import draw
-from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.session import Context, run_study
 from diffgeo.studies.prompts.measure import mantel
 from diffgeo.svd import local_basis

@@ -13,7 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
-from diffgeo.config import check, config_folder, register, typed
+from diffgeo.composition import register, typed
+from diffgeo.config import check, config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import global_directions
@@ -73,7 +74,7 @@ def ablation(context):
 @pytest.fixture(scope="module")
 def bases(context):
     """(sample, fraction of T) → the run's own local basis."""
-    return {(s.index, frac): context.basis(s, t) for s in context.samples for frac, t in context.edit_times}
+    return {(s.index, frac): context.bases.of(s, t) for s in context.samples for frac, t in context.edit_times}
 
 
 def pictures_of(frames):
@@ -138,7 +139,7 @@ def test_agreement_is_the_cosine_of_the_attribute_changes(consistency):
 
 def test_edits_by_global_directions_number_their_pictures(consistency, context):
     edits, pictures = consistency.more_tables["edits"], pictures_of(consistency.tensors["frames"])
-    count = len(context.gammas)
+    count = len(context.editor.gammas)
     assert set(edits["frames"]) == {count}
     assert len(pictures) == count * len(edits)
     assert edits["gamma"].to_numpy() == pytest.approx(0.06 * math.sqrt(3 * 32 * 32))
@@ -198,8 +199,8 @@ def test_the_controls_hold_the_latent_or_the_timestep_fixed(tangents, context, b
     (top_frac, top), (low_frac, low) = context.edit_times
     sample, here = context.samples[0], bases[0, top_frac].truncated(4)
     elsewhere = {
-        "x_fixed": context.basis_at(context.latent(sample, top), low, rank=5),
-        "t_fixed": context.basis_at(context.latent(sample, low), top, rank=5),
+        "x_fixed": context.basis_at(context.latents.of(sample, top), low, rank=5),
+        "t_fixed": context.basis_at(context.latents.of(sample, low), top, rank=5),
     }
     for kind, basis in elsewhere.items():
         rows = tangents.table[(tangents.table["kind"] == kind) & (tangents.table["sample_a"] == 0)]
@@ -248,12 +249,12 @@ def test_paths_with_fixed_ends_miss_nothing_and_shots_say_what_they_miss(curves,
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_slerp_keeps_the_norm_between_those_of_its_ends_and_lerp_dips_below(curves, context, pool):
-    d = context.latent_size
-    ends = [context.latent(s, context.model.schedule.T).norm().item() / math.sqrt(d) for s in context.samples[:2]]
+    d = context.model.latent_size
+    ends = [context.latents.of(s, context.model.schedule.T).norm().item() / math.sqrt(d) for s in context.samples[:2]]
     arc, chord = path(curves, "slerp", pool), path(curves, "lerp", pool)
     assert (arc["norm_min"], arc["norm_max"]) == pytest.approx((min(ends), max(ends)), abs=1e-5)
     assert chord["norm_max"] == pytest.approx(max(ends), abs=1e-5)
-    a, b = (context.latent(s, context.model.schedule.T) for s in context.samples[:2])
+    a, b = (context.latents.of(s, context.model.schedule.T) for s in context.samples[:2])
     assert chord["norm_min"] == pytest.approx(((a + b) / 2).norm().item() / math.sqrt(d), abs=1e-5)
     assert chord["norm_min"] < 0.8 * min(ends)
 
@@ -278,10 +279,10 @@ def test_the_control_in_x_is_as_long_as_slerp_in_equal_pieces(curves, pool):
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_shot_walks_about_the_distance_between_its_ends_in_h(curves, context, pool):
-    f = context.feature_map(
+    f = context.bases.feature_map(
         context.model.schedule.T, replace(context.cfg.feature, pool=None if pool == "none" else pool)
     )
-    a, b = (f(context.latent(s, context.model.schedule.T)) for s in context.samples[:2])
+    a, b = (f(context.latents.of(s, context.model.schedule.T)) for s in context.samples[:2])
     first = pieces(curves, "shooting", pool)["h_step"].iloc[0]
     assert first == pytest.approx((b - a).norm().item() / 2, rel=0.1)  # to first order
 
@@ -304,8 +305,8 @@ def test_lengths_are_the_sums_of_their_segments(curves):
 
 def test_the_curvedness_of_a_segment_is_the_angle_of_the_dense_tangent_spaces(curves, context):
     top = context.model.schedule.T
-    f = context.feature_map(top, replace(context.cfg.feature, pool="sum"))
-    a, b = (context.latent(s, top) for s in context.samples[:2])
+    f = context.bases.feature_map(top, replace(context.cfg.feature, pool="sum"))
+    a, b = (context.latents.of(s, top) for s in context.samples[:2])
     jacobians = [JacobianOperator(f, x).dense().double() for x in (a, (a + b) / 2)]
     u, v = (torch.linalg.svd(j, full_matrices=False).U[:, :4].numpy() for j in jacobians)
     expected = np.linalg.norm(subspace_angles(u, v))
@@ -327,13 +328,13 @@ def test_matched_edits_change_the_picture_by_what_was_wanted(ablation):
 
 def test_the_wanted_change_is_what_the_local_basis_does_at_the_runs_strength(ablation, context):
     sample, t = context.samples[0], context.model.schedule.T
-    pictures = context.decode(context.traverse(sample, t, 0), t, sample)  # −γ, 0, γ
+    pictures = context.decoder(context.editor.traverse(sample, t, 0), t, sample)  # −γ, 0, γ
     before, after = context.predictor(pictures[1:])
     wanted = context.perceptual(pictures[2:], pictures[1:2]).item()
     assert ablation.table["change_wanted"].iloc[0] == pytest.approx(wanted, rel=0.02)
     # the local edit therefore needs that strength, and moves those attributes
     (row,) = ablation.table[ablation.table["variant"] == "local"].to_dict("records")
-    assert row["gamma"] == pytest.approx(context.gammas[-1].item(), rel=0.2)
+    assert row["gamma"] == pytest.approx(context.editor.gammas[-1].item(), rel=0.2)
     assert row["on_target"] == pytest.approx((after - before).abs().max().item(), rel=0.3)
 
 
@@ -349,7 +350,7 @@ def test_the_pictures_are_those_that_the_rows_measure(ablation, context):
 def test_strengths_stay_within_the_limit_and_the_rest_moves_less_than_the_target(ablation, context):
     table = ablation.table
     assert (table["gamma"] > 0).all()
-    assert (table["gamma"] <= 8 * context.gammas[-1].item() * (1 + 1e-6)).all()
+    assert (table["gamma"] <= 8 * context.editor.gammas[-1].item() * (1 + 1e-6)).all()
     assert (table["on_target"] >= table["off_target_max"]).all()
     assert (table["off_target_max"] >= table["off_target"]).all()
     np.testing.assert_allclose(table["precision"], table["on_target"] / table["off_target"], rtol=1e-5)
@@ -520,7 +521,7 @@ def test_the_tangent_space_holds_at_least_its_best_axis(scored, context):
     assert (inside["random"] <= inside["subspace"]).all()
     row = inside.iloc[0]
     sample = context.samples[row["sample"]]
-    basis, x = context.basis(sample, row["t"]), context.latent(sample, row["t"])
+    basis, x = context.bases.of(sample, row["t"]), context.latents.of(sample, row["t"])
     names = list(context.predictor.names)
 
     def value(step):

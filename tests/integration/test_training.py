@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.data.fashion_mnist import fashion_mnist
-from diffgeo.errors import ConfigError, DataError, ValueRangeError
-from diffgeo.metrics.attributes import load_predictor
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample
+from diffgeo.errors import ConfigError, DataError, ValueRangeError
+from diffgeo.metrics.attributes import load_predictor
 from diffgeo.training.card import diffusion_card, predictor_card
 from diffgeo.training.diffusion import DiffusionTraining, learning_rate, loss_weights, pictures, train_diffusion
 from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diffgeo.errors import OutputError
 from diffgeo.diffusion.models import load_model
+from diffgeo.errors import OutputError
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.runner.tracking import tracking
 
@@ -99,7 +99,7 @@ def test_a_failed_table_leaves_those_before_it_and_no_part_of_itself(result, tmp
 
 
 def test_without_tracking_a_result_can_be_logged_all_the_same(composed, result, tmp_path):
-    from diffgeo.config import typed
+    from diffgeo.composition import typed
 
     with tracking(typed(composed("tracking=none")).tracking, tmp_path, {}) as tracker:
         tracker.log_result(result, {})

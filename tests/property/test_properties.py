@@ -18,12 +18,12 @@ from scipy.linalg import subspace_angles
 from diffgeo.data.factor_faces import FACTORS, render
 from diffgeo.data.images import load_image
 from diffgeo.diffusion.editing import match_strength, normalise_distortion, single_step
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.sampling import ddim_step
 from diffgeo.errors import DataError
 from diffgeo.geometry import pull_back, random_overlaps, shoot_between, transport
 from diffgeo.jacobian.operator import JacobianOperator
 from diffgeo.metrics.attributes import label_change
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
-from diffgeo.diffusion.sampling import ddim_step
 from diffgeo.svd import local_basis
 
 F64 = torch.float64

@@ -8,9 +8,9 @@ from sklearn.metrics import r2_score, roc_auc_score
 from torch import nn
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
+from diffgeo.diffusion.models import shipped_folder
 from diffgeo.errors import ModelError, ShapeError
 from diffgeo.metrics.attributes import FactorPredictor, label_change, load_predictor
-from diffgeo.diffusion.models import shipped_folder
 
 
 @pytest.fixture(scope="module")

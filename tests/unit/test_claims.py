@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffgeo.claims import CLAIMS, Claim, judge
+from diffgeo.claims import Claim, judge
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
+from diffgeo.studies import all_claims as CLAIMS
 
 
 def claim(quantity):

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 
 from diffgeo import Directions, load_directions, save_directions
 from diffgeo.diffusion.direction_files import KEY
+from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import random_directions
-from diffgeo.diffusion.models import PixelDiffusion
 
 
 @pytest.fixture

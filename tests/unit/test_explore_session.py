@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 
 import diffgeo
-from diffgeo.cli.main import quoted_prompts
-from diffgeo.config import composed
+from diffgeo.cli.command import quoted_prompts
+from diffgeo.composition import composed
 from diffgeo.errors import ConfigError, DataError, DirectionsError, ValueRangeError
 from diffgeo.explore import Explorer, page, uploads
 from diffgeo.explore.commands import with_defaults
 from diffgeo.explore.session import preview_steps
 from diffgeo.geometry import global_directions, pull_back
 from diffgeo.metrics.attributes import AttributePredictor
-from diffgeo.session.store import Store
 from diffgeo.session import Context
+from diffgeo.session.store import Store
 
 WORDS = ("schedule.steps=8", "svd.rank=3", "data.samples=2", "edit.normalise=false", "seed=5")
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from diffgeo.errors import ConfigError, ShapeError
 from diffgeo.diffusion.feature_map import FeatureMap, block_names
+from diffgeo.errors import ConfigError, ShapeError
 
 BLOCKS = ["down.0", "down.1", "mid", "up.0", "up.1"]
 

@@ -10,9 +10,9 @@ import pytest
 from diffusers import DDPMPipeline
 from importing_cases import DDPM_SETTINGS, P2_SETTINGS, assert_same, refused
 
-from diffgeo.errors import OutputError
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.models.importing import PRESETS, RECORD, import_checkpoint
+from diffgeo.errors import OutputError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "import_checkpoint.py"
 

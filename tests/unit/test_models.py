@@ -7,9 +7,9 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from torch import nn
 
-from diffgeo.errors import ConfigError, DeviceError, ModelError, ShapeError, ValueRangeError
 from diffgeo.diffusion.models import PixelDiffusion, load_model, resolve_device, verify_digests
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ConfigError, DeviceError, ModelError, ShapeError, ValueRangeError
 
 
 def x(*shape, seed=0):

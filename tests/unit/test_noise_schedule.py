@@ -2,8 +2,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from diffgeo.errors import ModelError, ValueRangeError
 from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
+from diffgeo.errors import ModelError, ValueRangeError
 
 
 def test_alpha_is_the_cumulative_product_of_the_linear_schedule(schedule):

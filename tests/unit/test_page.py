@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 
 from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page import render, write_page
-from diffgeo.report.page.charts import CHARTS, Tabs
 from diffgeo.report.findings import findings, lean
 from diffgeo.report.formatting import interval, number, p_value, timestep
-from diffgeo.report.reading import Run, read_run
+from diffgeo.report.page import render, write_page
+from diffgeo.report.page.charts import CHARTS, Tabs
 from diffgeo.report.page.sections import claims_table, sections
+from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, as_table
 from diffgeo.report.traversals import Quality, choose_quality, global_edits, strip, traversals
 

@@ -7,9 +7,9 @@ import torch
 from diffusers import DDIMScheduler
 
 from diffgeo.data.factor_faces import render, sample_factors
-from diffgeo.errors import ValueRangeError
 from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, ddim_step, initial_noise
+from diffgeo.errors import ValueRangeError
 
 F64 = torch.float64
 

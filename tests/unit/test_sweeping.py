@@ -85,7 +85,7 @@ def wait_until(true, seconds=30):
 
 
 def test_the_worker_itself_does_not_load_torch():
-    code = "import diffgeo.cli.main, diffgeo.runner.sweeping, sys; sys.exit('torch' in sys.modules)"
+    code = "import diffgeo.cli.command, diffgeo.runner.sweeping, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn, tensor
 
-from diffgeo.errors import ConfigError
 from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ConfigError
 
 
 class ClassConditional(PixelDiffusion):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffgeo.config import GreynessConfig
 from diffgeo.results import Result
-from diffgeo.studies.context import Context
+from diffgeo.session import Context
 
 __all__ = ["greyness", "run"]
 
@@ -37,7 +37,7 @@ def run(context: Context, cfg: GreynessConfig) -> Result:
     rows = []
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
     for sample, t_frac, t in context.track(places, "greyness"):
-        basis = context.basis(sample, t)
+        basis = context.bases.of(sample, t)
         for i, share in enumerate(greyness(basis.V, context.model.latent_shape)[: cfg.directions].tolist()):
             rows.append({"sample": sample.index, "t_frac": t_frac, "t": t, "direction": i, "greyness": share})
     table = pd.DataFrame(rows)

@@ -6,9 +6,9 @@ of studies, experiments in folders, and flags.
 
 from __future__ import annotations
 
+from diffgeo.cli.help import choices
 from diffgeo.config import config_folder, nearest
 from diffgeo.errors import ConfigError
-from diffgeo.cli.help import choices
 
 __all__ = ["FLAGS", "candidates", "script"]
 

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffgeo.cli.main import quoted_prompts
-from diffgeo.config import Config, check, composed
-from diffgeo.errors import ConfigError
+from diffgeo.cli.command import quoted_prompts
 from diffgeo.cli.words import Command, Words
+from diffgeo.composition import composed
+from diffgeo.config import Config, check
+from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffgeo.explore import Explorer
@@ -145,8 +146,8 @@ def _explorer(wanted: Wanted) -> Explorer:
     cfg = settings(wanted)
     from diffgeo.diffusion.direction_files import load_directions  # torch is slow to import
     from diffgeo.explore import Explorer
-    from diffgeo.session.progress import Interruption
     from diffgeo.runner.run import prepare
+    from diffgeo.session.progress import Interruption
 
     file = None if wanted.directions in ("local", "global") else wanted.directions
     return Explorer(

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from diffgeo.config import GROUP_SCHEMAS, Config, nearest, raw
+from diffgeo.composition import group_schemas as GROUP_SCHEMAS
+from diffgeo.config import Config, nearest, raw
 from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
 

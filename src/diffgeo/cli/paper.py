@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from diffgeo.config import Config, check, config_folder, nearest, register, typed
-from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
+from diffgeo.composition import register, typed
+from diffgeo.config import Config, check, config_folder, nearest
+from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,7 +244,8 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     """Verdicts of every experiment whose run is complete with these settings, asked for in this call or not."""
     import pandas as pd
 
-    from diffgeo.claims import CLAIMS, judge
+    from diffgeo.claims import judge
+    from diffgeo.studies import all_claims as CLAIMS
 
     rows = []
     for claim in CLAIMS:

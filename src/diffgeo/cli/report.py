@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffgeo.errors import ConfigError
 from diffgeo.cli.words import Command, Words, listed
+from diffgeo.errors import ConfigError
 
 __all__ = ["COMMAND", "main"]
 

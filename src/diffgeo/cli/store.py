@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffgeo.errors import ConfigError
 from diffgeo.cli.words import Command, Words
+from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffgeo.session.store import Store

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from diffgeo import cli
 from diffgeo.cli.completion import script
+from diffgeo.cli.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 from diffgeo.config import nearest
 from diffgeo.errors import ConfigError
-from diffgeo.cli.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 
 __all__ = ["Command", "Words", "listed"]
 

@@ -18,22 +18,17 @@ from diffgeo.config.schemas import (
     ShootingConfig,
     TextToImageConfig,
 )
-from diffgeo.config.studies import (
-    METHODS,
-    PATHS,
-    STUDY_SCHEMAS,
-    VARIANTS,
-    AblationConfig,
-    CurvednessConfig,
-    DatasetComplexityConfig,
-    DiscoveryConfig,
-    DisentanglementConfig,
-    FrequencyConfig,
-    GlobalConsistencyConfig,
-    PromptsConfig,
-    TangentDistanceConfig,
-)
+from diffgeo.config.studies import STUDY_SCHEMAS
 from diffgeo.errors import ConfigError, UnsuitableModelError
+from diffgeo.studies.ablation.settings import VARIANTS, AblationConfig
+from diffgeo.studies.curvedness.settings import PATHS, CurvednessConfig
+from diffgeo.studies.dataset_complexity.settings import DatasetComplexityConfig
+from diffgeo.studies.discovery.settings import DiscoveryConfig
+from diffgeo.studies.disentanglement.settings import METHODS, DisentanglementConfig
+from diffgeo.studies.frequency.settings import FrequencyConfig
+from diffgeo.studies.global_consistency.settings import GlobalConsistencyConfig
+from diffgeo.studies.prompts.settings import PromptsConfig
+from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
 
 __all__ = ["TAKEN", "check"]
 

@@ -32,9 +32,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import GlobalDirections
-from diffgeo.diffusion.models import DiffusionModel
 
 __all__ = ["Directions", "load_directions", "save_directions"]
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ShapeError, ValueRangeError
 
 __all__ = ["KAPPA", "match_strength", "normalise_distortion", "single_step", "x_space_guidance"]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffgeo.errors import ValueRangeError
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
+from diffgeo.errors import ValueRangeError
 
 __all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise"]
 

@@ -28,8 +28,8 @@ from diffgeo.explore.commands import again, settings_of
 from diffgeo.explore.uploads import picture_of
 from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
 from diffgeo.metrics.attributes import label_change
-from diffgeo.session.progress import Display, Interruption
 from diffgeo.session import Context, Sample
+from diffgeo.session.progress import Display, Interruption
 from diffgeo.svd import LocalBasis
 
 __all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "Report", "Source", "preview_steps"]
@@ -222,10 +222,10 @@ class Explorer:
     def samples(self, most: int = 24) -> list[tuple[str, Tensor]]:
         """What can be picked: (name, picture (3, H, W)) of the first seeds, or of ``data.images``."""
         context = self._view(self.context)
-        found = context.first_samples(min(most, context.cfg.data.samples if self._files is None else len(self._files)))
+        found = context.samples.first(min(most, context.cfg.data.samples if self._files is None else len(self._files)))
         if self._files is None:
             top = context.model.schedule.T
-            pictures = context.decode(torch.stack([context.latent(s, top) for s in found]), top, found[0])
+            pictures = context.decoder(torch.stack([context.latents.of(s, top) for s in found]), top, found[0])
         else:
             pictures = context.model.decode(torch.stack([s.x0 for s in found if s.x0 is not None]))
         return [(s.name, picture) for s, picture in zip(found, pictures, strict=True)]
@@ -236,7 +236,7 @@ class Explorer:
         Raises:
             DataError: as :func:`diffgeo.explore.uploads.picture_of`.
         """
-        pixels = picture_of(content, *self.context.picture_shape)
+        pixels = picture_of(content, *self.context.model.picture_shape)
         with torch.no_grad():
             return Picture(name, self.context.model.encode(pixels[None])[0])
 
@@ -270,7 +270,7 @@ class Explorer:
         display = self._display(report)
         context, sample = self._at(choice, picture, earlier, display)
         t = context.edit_times[0][1]
-        x, basis = context.latent(sample, t), context.basis(sample, t)
+        x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
         V, fit = self._directions(choice, basis, t, display)
         silent = replace(context, display=self._display(None))
         original = self._view(silent).decode(x[None], t, sample)[0]
@@ -289,7 +289,7 @@ class Explorer:
         unit = torch.eye(place.rank)[list(chosen)]
         moved = self.moved(place, torch.cat([-unit, unit]))
         context = replace(self._view(place.context), display=self._display(report))
-        minus, plus = context.decode(moved, place.t, place.sample).chunk(2)
+        minus, plus = context.decoder(moved, place.t, place.sample).chunk(2)
         changes = self._scores(plus) - self._scores(minus)
         cards = []
         for k, i in enumerate(chosen):
@@ -317,7 +317,7 @@ class Explorer:
         """
         gamma = place.choice.strength * math.sqrt(place.x.numel())
         offsets = gamma * weights.to(place.V) @ place.V.T
-        return place.context.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
+        return place.context.editor.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
 
     def edit(self, place: Place, weights: Sequence[float], *, full: bool = False) -> EditedPicture:
         """Move x along several directions at once, and compare the pictures.
@@ -332,11 +332,11 @@ class Explorer:
         """
         context = place.context if full else self._view(place.context)
         context = replace(context, store=None)
-        before = context.decode(place.x[None], place.t, place.sample)[0] if full else place.original
+        before = context.decoder(place.x[None], place.t, place.sample)[0] if full else place.original
         after = before
         if any(weights):
             moved = self.moved(place, self._padded(place, weights)[None])
-            after = context.decode(moved, place.t, place.sample)[0]
+            after = context.decoder(moved, place.t, place.sample)[0]
             if not bool(after.isfinite().all()):
                 raise ValueRangeError("the edited picture holds NaN", "move the sliders back or lower edit.strength")
         changes = self._scores(after[None])[0] - self._scores(before[None])[0]
@@ -403,7 +403,7 @@ class Explorer:
         )
         if picture is not None:
             return context, Sample(0, picture.name, picture.x0, None)
-        return context, context.first_samples(1)[0]
+        return context, context.samples.first(1)[0]
 
     def _display(self, report: Report | None) -> Display:
         return _Reporting(report, self.context.interruption)
@@ -442,10 +442,10 @@ class Explorer:
             own = self.context
             cfg = replace(self._settings(key, None), seed=own.cfg.seed, data=own.cfg.data)
             context = Context(own.model, cfg, display=display, store=own.store, team=own.team)
-            samples = context.first_samples(max(2, cfg.data.samples))
+            samples = context.samples.first(max(2, cfg.data.samples))
             if len(samples) < 2:
                 raise ConfigError("global directions need 2 pictures or more, data.images has 1", "take local ones")
-            bases = [context.basis(sample, t) for sample in samples]
+            bases = [context.bases.of(sample, t) for sample in samples]
             rank = min(basis.rank for basis in bases)
             _remember(self._shared, key, global_directions([basis.truncated(rank) for basis in bases]))
         return self._shared[key]

@@ -1,6 +1,6 @@
 r"""Convolution and group norm whose derivative can be transposed for the price of one.
 
-Reverse mode gives u ↦ Jᵀu, a linear map; reverse mode through *that* gives v ↦ J v (:mod:`diffgeo.jacobian.operator`). Torch's
+Reverse mode gives u ↦ Jᵀu, a linear map; reverse mode through *that* gives v ↦ J v (``operator``). Torch's
 rules for the second step are made for training: of a convolution they also compute a gradient of the weights that
 nobody asked for, as dear as the answer, and group norm becomes twenty small operations. Both are known in closed form:
 

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diffgeo.data.factor_faces import FACTORS
-from diffgeo.errors import ModelError, ShapeError, ValueRangeError
 from diffgeo.diffusion.models import shipped_folder, verify_digests
+from diffgeo.errors import ModelError, ShapeError, ValueRangeError
 
 __all__ = [
     "SHIPPED_PREDICTORS",

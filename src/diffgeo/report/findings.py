@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.formatting import counted, interval, name, number, p_value, timestep
+from diffgeo.report.formatting import interval, name, p_value
 from diffgeo.report.reading import Run
 
-__all__ = ["FEWEST", "Finding", "claim_of", "findings", "lean", "reading_of"]
+__all__ = ["FEWEST", "Finding", "claim_of", "lean", "reading_of"]
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +40,6 @@ class Finding:
     study: str
     headline: str
     detail: str
-
-
-def findings(run: Run) -> list[Finding]:
-    """All findings of a run, in the order of their importance to a reader; none where nothing was measured."""
-    found: list[Finding] = []
-    for study, finder in _FINDERS.items():
-        try:
-            found += finder(run)
-        except Exception:  # one study's tables must not cost the others their findings
-            log.warning("%s: the findings of %s could not be told", run.folder, study, exc_info=True)
-    return found
 
 
 def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
@@ -80,7 +68,7 @@ def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] 
     return next(rows, None)
 
 
-def tested(row: dict[str, Any], unit: str = "") -> str:
+def tested(row: dict[str, Any], unit: str = "") -> str:  # noqa: PT028 (no test)
     """``0.47 [0.44, 0.50] (n = 4, p = 0.062)``."""
     p = "" if math.isnan(row["p"]) else f", {p_value(row['p'])}"
     return f"{interval(row['ours'], row['low'], row['high'])}{unit} (n = {row['n']}{p})"
@@ -115,5 +103,3 @@ def ends(table: pd.DataFrame, column: str = "t_frac") -> tuple[float, float]:
 def joined(names: list[str]) -> str:
     words = [name(one) for one in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError, safe_open
 
-from diffgeo.claims import CLAIMS, judge
+from diffgeo.claims import Claim, judge
 from diffgeo.errors import DataError
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
@@ -37,12 +38,14 @@ class Run:
         facts: ``run.json``.
         tables: by file stem.
         overrides: the words of the command line, None for a run that Hydra did not start.
+        claims: what its tables may be asked.
     """
 
     folder: Path
     facts: dict[str, Any]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     overrides: list[str] | None = None
+    claims: Sequence[Claim] = ()
 
     @property
     def status(self) -> str:
@@ -92,7 +95,7 @@ class Run:
     def verdicts(self) -> list[dict[str, Any]]:
         """The claims that this run can speak to, as rows of :func:`diffgeo.claims.judge`, with their experiment."""
         source, rows = str(self.model.get("source", "")), []
-        for claim in CLAIMS if self.tables else ():
+        for claim in self.claims if self.tables else ():
             try:
                 rows.append(judge(claim, self.tables, source) | {"experiment": claim.experiment})
             except (IndexError, TypeError, ValueError) as error:  # tables cut short, or of another version

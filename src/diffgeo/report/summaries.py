@@ -27,10 +27,12 @@ def means_of(table: pd.DataFrame, keys: list[str], values: Sequence[str], unit: 
 
 
 def mean_column(heading: str, value: str) -> Column:
+    """A column of means with intervals, from the columns of :func:`means_of`."""
     return Column(heading, (value, f"{value}_low", f"{value}_high"))
 
 
 def p_column(heading: str, source: str) -> Column:
+    """A column of p-values."""
     return Column(heading, source, lambda p: "–" if math.isnan(p) else f"{p:.2g}", style=lambda _: "num")
 
 

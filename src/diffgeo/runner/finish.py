@@ -23,15 +23,15 @@ import torch
 
 from diffgeo.config import source_files
 from diffgeo.data.images import list_images
-from diffgeo.jacobian.memory import device_name
-from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.diffusion.models import shipped_folder
 from diffgeo.diffusion.models.base import weights_digest
+from diffgeo.jacobian.memory import device_name
+from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
-from diffgeo.session.store import Record, code_version, file_digest
 from diffgeo.session import Context, run_study
 from diffgeo.session.processes import StudyDone
+from diffgeo.session.store import Record, code_version, file_digest
 
 __all__ = ["assist", "finish", "finished"]
 

@@ -36,21 +36,21 @@ from diffgeo.config import (
     check,
     instance,
 )
+from diffgeo.diffusion.models import load_model, resolve_device
 from diffgeo.errors import ConfigError, DiffgeoError, error_facts
-from diffgeo.runner.finish import assist, finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.metrics.pictures import PictureMetric, try_out
-from diffgeo.diffusion.models import load_model, resolve_device
-from diffgeo.session.progress import Interruption
 from diffgeo.report.page import PAGE, write_page
 from diffgeo.results import atomic, clear_temporary
-from diffgeo.session.store import Store, store_folder
+from diffgeo.runner.finish import assist, finish
+from diffgeo.runner.tracking import Tracker, tracking
 from diffgeo.session import Context, shareable
 from diffgeo.session.processes import is_first, team
-from diffgeo.runner.tracking import Tracker, tracking
+from diffgeo.session.progress import Interruption
+from diffgeo.session.store import Store, store_folder
 
 __all__ = ["execute", "prepare", "quiet", "versions"]
 
@@ -293,7 +293,7 @@ def _manifest(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -
 
 def commit() -> str | None:
     """The commit of the sources, with ``+`` where they were changed since; None unless they are a git checkout."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists() or not (root / "src" / "diffgeo").is_dir():
         return None  # installed, perhaps into an environment inside somebody's repository
     try:

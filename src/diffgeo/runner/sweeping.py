@@ -78,7 +78,9 @@ def isolated(work: Callable[..., T], *arguments: Any, retries: int) -> T:
     with TemporaryDirectory(prefix="diffgeo-job-") as name:
         (Path(name) / QUESTION).write_bytes(pickle.dumps((work, arguments)))
         for left in reversed(range(retries + 1)):
-            code = _wait(subprocess.Popen([sys.executable, "-m", "diffgeo.runner.sweeping", name], stdin=subprocess.PIPE))
+            code = _wait(
+                subprocess.Popen([sys.executable, "-m", "diffgeo.runner.sweeping", name], stdin=subprocess.PIPE)
+            )
             if (Path(name) / ANSWER).is_file():
                 answer = pickle.loads((Path(name) / ANSWER).read_bytes())
                 if isinstance(answer, BaseException):

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from diffgeo.config import Config, FeatureConfig, SvdConfig, instance
 from diffgeo.diffusion.feature_map import FeatureMap, Pool
-from diffgeo.jacobian.operator import JacobianOperator, chunk_that_fits
-from diffgeo.jacobian.memory import device_name
 from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.session.progress import Display
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits
+from diffgeo.jacobian.memory import device_name
 from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
+from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
 from diffgeo.svd import GolubKahan, LocalBasis, SolveSpec, local_bases, local_basis, probe_block_size
 

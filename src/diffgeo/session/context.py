@@ -10,21 +10,21 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from diffgeo.config import Config, instance
+from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.metrics.pictures import PictureMetric, measured
-from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
 from diffgeo.session.editor import Straight
 from diffgeo.session.latents import Latents
+from diffgeo.session.processes import Team
+from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.samples import Samples
 from diffgeo.session.store import Store
-from diffgeo.session.processes import Team
 
 __all__ = ["Context"]
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import Config
-from diffgeo.jacobian.memory import most_that_fits
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.noise_schedule import CLEAN
-from diffgeo.session.progress import Display
 from diffgeo.diffusion.sampling import ddim_sample
+from diffgeo.jacobian.memory import most_that_fits
 from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
+from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample
 
 __all__ = ["Decoder"]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diffgeo.config import EditConfig, GuidanceConfig, ShootingConfig
 from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
-from diffgeo.geometry import Convention, geodesic_shooting
 from diffgeo.diffusion.models import DiffusionModel
+from diffgeo.geometry import Convention, geodesic_shooting
 from diffgeo.session.bases import Bases
 from diffgeo.session.latents import Latents
 from diffgeo.session.samples import Sample

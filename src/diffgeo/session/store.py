@@ -317,7 +317,7 @@ def file_digest(path: Path) -> str:
 @cache
 def code_version(*parts: str) -> str:
     """SHA-256 of source files of this package, modules or folders by name: results of other code are not ours."""
-    root = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[1]
     total = hashlib.sha256()
     for part in sorted(parts):
         folder = root / part

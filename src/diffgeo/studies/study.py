@@ -45,7 +45,7 @@ class Study:
         title: of its section on a run's page.
         question: what it asks, one sentence.
         settings: dataclass of its settings.
-        package: dotted name of its folder, ``__name__`` of the module that makes this object.
+        package: dotted name of its folder, ``__name__`` of the module that makes this object; empty if it is not there.
         place: orders studies on the page, smallest first.
     """
 
@@ -58,6 +58,8 @@ class Study:
 
     def part(self, module: str, name: str, default: Any = None) -> Any:
         """What one of the folder's modules defines, or the default if the study has no such module or name."""
+        if not self.package:
+            return default
         home = f"{self.package}.{module}"
         try:
             found = importlib.import_module(home)
@@ -68,7 +70,7 @@ class Study:
         return getattr(found, name, default)
 
     def run(self, context: Context, settings: Any) -> Result:
-        """Measure.
+        """Measure; samples are named in the tables, and the run's settings noted as columns.
 
         Args:
             context: model, samples, and what the run shares.
@@ -77,8 +79,10 @@ class Study:
         Raises:
             DiffgeoError: what the measurement says that a user can mend.
         """
-        run: Callable[[Context, Any], Result] = self.part("measure", "run")
-        return run(context, settings)
+        from diffgeo.studies.shared.columns import with_provenance
+
+        measure: Callable[[Context, Any], Result] = self.part("measure", "run")
+        return with_provenance(measure(context, settings), context)
 
     @property
     def claims(self) -> tuple[Claim, ...]:

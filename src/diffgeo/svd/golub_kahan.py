@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import Columns, combine, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
@@ -66,7 +66,9 @@ class GolubKahan(Solver):
         """Whether the whole J costs no more than looking for ``rank`` directions."""
         return 4 * rank >= min(shape) or min(shape) <= SMALL
 
-    def routine(self, shape: tuple[int, int], like: Tensor, rank: int, *, tol: float, seed: int) -> Routine[LocalBasis | None]:
+    def routine(
+        self, shape: tuple[int, int], like: Tensor, rank: int, *, tol: float, seed: int
+    ) -> Routine[LocalBasis | None]:
         """The algorithm as a conversation; its result is None if only the dense J is left to take."""
         width = default_block_size(like.device) if self.block_size is None else self.block_size
         budget = max(40 * rank, 400) if self.max_passes is None else self.max_passes

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.errors import ConvergenceWarning, ShapeError, ValueRangeError
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import stacked, together

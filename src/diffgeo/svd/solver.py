@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine
 
@@ -55,7 +55,15 @@ class Solver(ABC):
         """Whether the dense J (m, d) is decomposed instead, because that costs no more."""
         return False
 
-    def routine(self, shape: tuple[int, int], like: Tensor, rank: int, *, tol: float, seed: int) -> Routine[LocalBasis | None] | None:  # noqa: ARG002
+    def routine(
+        self,
+        shape: tuple[int, int],  # noqa: ARG002
+        like: Tensor,  # noqa: ARG002
+        rank: int,  # noqa: ARG002
+        *,
+        tol: float,  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+    ) -> Routine[LocalBasis | None] | None:
         """The algorithm as a conversation, which can serve several points at once; None if it is not written as one.
 
         Args:

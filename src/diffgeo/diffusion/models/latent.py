@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffgeo.errors import ModelError, ShapeError
 from diffgeo.diffusion.models.base import DiffusionModel, weights_digest
 from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ModelError, ShapeError
 
 __all__ = ["LatentDiffusion"]
 

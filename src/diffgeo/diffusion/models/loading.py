@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from diffgeo.errors import ConfigError, DeviceError, ModelError
 from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.latent import LatentDiffusion
 from diffgeo.diffusion.models.pixel import PixelDiffusion
 from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
 
@@ -44,7 +44,7 @@ _HUB_ADVICE = "check the id, model.revision and the network, or download it else
 
 def shipped_folder(name: str) -> Path:
     """Where the shipped asset ``name`` lies, inside the installed package."""
-    return Path(__file__).resolve().parent.parent / "assets" / name
+    return Path(__file__).resolve().parents[2] / "assets" / name
 
 
 def resolve_device(device: str) -> torch.device:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from diffgeo.errors import ModelError, ShapeError
 from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.errors import ModelError, ShapeError
 
 __all__ = ["PixelDiffusion"]
 

@@ -19,13 +19,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from diffgeo.errors import sentence
-from diffgeo.report.findings import FEWEST, Finding, findings, reading_of
+from diffgeo.report.findings import FEWEST, Finding, reading_of
 from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
 from diffgeo.report.reading import Run, read_run
-from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import SMALL, small_strip
 from diffgeo.results import atomic
+from diffgeo.studies import all_claims
 
 __all__ = ["PAGE", "render", "write_page"]
 
@@ -47,7 +48,7 @@ def write_page(folder: Path) -> Path:
         DataError: the folder holds no run.
         OutputError: the page cannot be written.
     """
-    text = render(read_run(folder))
+    text = render(read_run(folder, all_claims()))
     path = folder / PAGE
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -56,7 +57,7 @@ def write_page(folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """The page of a run as HTML."""
-    found = findings(run)
+    found = all_findings(run)
     shown = sections(run, found)
     template = _environment().get_template("page.html.j2")
     return template.render(
@@ -98,7 +99,7 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "banner": _banner(run),
         "hero": _hero(run),
         "findings": found,
-        "titles": {study: title for study, (title, _) in TITLES.items()},
+        "titles": {section.id: section.title for section in shown},
         "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; with two or three values they "
         "only say how far these lie apart. p is of the one-sided sign test unless said otherwise.",
         "sections": shown,
@@ -140,8 +141,8 @@ def _what(run: Run) -> str:
 
 def _banner(run: Run) -> str:
     """What to say of a run that did not end well; nothing of one that did."""
-    done = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is not None]
-    missing = [TITLES[s][0] for s in run.studies if s in TITLES and run.table(s) is None]
+    done = [study.title for study in asked_for(run) if run.table(study.name) is not None]
+    missing = [study.title for study in asked_for(run) if run.table(study.name) is None]
     rest = f" Measured: {', '.join(done) or 'nothing'}." + (f" Missing: {', '.join(missing)}." if missing else "")
     if run.status == "failed":
         advice = f" {sentence(run.facts['advice'])}" if run.facts.get("advice") else ""

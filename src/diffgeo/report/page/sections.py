@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page.charts import CHARTS, Chart, Tabs
-from diffgeo.report.page.charts.geometry import PATHS
 from diffgeo.report.findings import Finding, reading_of
-from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.formatting import counted, name
+from diffgeo.report.page.charts import CHARTS, Chart, Tabs
+from diffgeo.report.pictures import Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
+from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
-from diffgeo.report.traversals import global_edits, picture_uri, traversals
+from diffgeo.studies import Study, studies
 
 log = logging.getLogger(__name__)
 
-__all__ = ["TITLES", "Section", "claims_table", "sections"]
+__all__ = ["Section", "all_findings", "asked_for", "claims_table", "sections"]
 
 
 _RAW_CELLS = 6_000
@@ -53,48 +53,56 @@ class Section:
     raw: Sequence[Raw] = ()
 
 
+def asked_for(run: Run) -> list[Study]:
+    """The studies of a run, in the order of the page; one that is not installed any more shows its tables alone."""
+    known = [study for name, study in studies().items() if name in run.studies]
+    return known + [_unknown(name) for name in run.studies if name not in studies()]
+
+
+def _unknown(study: str) -> Study:
+    title = name(study)
+    return Study(study, title[:1].upper() + title[1:], "A study that is not installed here: its tables.", object, "")
+
+
+def all_findings(run: Run) -> list[Finding]:
+    """All findings of a run, study by study; none where nothing was measured."""
+    found: list[Finding] = []
+    for study in asked_for(run):
+        try:
+            found += study.part("findings", "findings", lambda _: ())(run)
+        except Exception:  # one study's tables must not cost the others their findings
+            log.warning("%s: the findings of %s could not be told", run.folder, study.name, exc_info=True)
+    return found
+
+
 def sections(run: Run, found: Sequence[Finding]) -> list[Section]:
     """A section for every study that the run was asked for, with its findings; one without rows says so."""
-    known = [study for study in TITLES if study in run.studies]
-    known += [study for study in run.studies if study not in TITLES]  # somebody's own
-    return [_drawn(run, study, [f for f in found if f.study == study]) for study in known]
+    return [_drawn(run, study, [f for f in found if f.study == study.name]) for study in asked_for(run)]
 
 
-def _drawn(run: Run, study: str, found: list[Finding]) -> Section:
-    """A section; what stands in its place where its tables are not what this version writes."""
+def _drawn(run: Run, study: Study, found: list[Finding]) -> Section:
+    """A section; what stands in its place if its tables are not what this version writes."""
     try:
         return _section(run, study, found)
     except Exception as error:  # one study's tables must not cost the others their page
-        log.warning("%s: the section %s could not be drawn", run.folder, study, exc_info=True)
-        note = f"This section could not be drawn from tables/{study}.parquet ({type(error).__name__}: {error})."
-        return Section(study, *_title(study), found, note)
+        log.warning("%s: the section %s could not be drawn", run.folder, study.name, exc_info=True)
+        note = f"This section could not be drawn from tables/{study.name}.parquet ({type(error).__name__}: {error})."
+        return Section(study.name, study.title, study.question, found, note)
 
 
-def _section(run: Run, study: str, found: list[Finding]) -> Section:
-    title, question = _title(study)
-    section = Section(study, title, question, found)
-    if run.table(study) is None:
+def _section(run: Run, study: Study, found: list[Finding]) -> Section:
+    section = Section(study.name, study.title, study.question, found)
+    if run.table(study.name) is None:
         reason = {"failed": "the run failed", "interrupted": "the run was interrupted"}.get(run.status)
         why = f", because {reason} before it" if reason else "; the log says why it was left out"
         section.note = f"This study left no rows{why}."
         return section
-    section.charts = CHARTS[study](run) if study in CHARTS else ()
-    section.tables = _SUMMARIES[study](run) if study in _SUMMARIES else ()
-    section.raw = [_raw(stem, table) for stem, table in run.tables.items() if _belongs(stem, study) and len(table)]
-    if study == "discovery":
-        section.viewer = _traversal_viewer(run)
-    elif study == "global_consistency":
-        section.viewer = _global_viewer(run)
-    elif study == "ablation":
-        section.pictures = _ablation_pictures(run)
-    elif study == "disentanglement":
-        section.pictures = _scorecard_pictures(run)
+    section.charts = CHARTS[study.name](run) if study.name in CHARTS else ()
+    section.tables = study.part("page", "tables", lambda _: ())(run)
+    section.viewer = study.part("page", "viewer", lambda _: None)(run)
+    section.pictures = study.part("page", "pictures", lambda _: ())(run)
+    section.raw = [_raw(stem, one) for stem, one in run.tables.items() if _belongs(stem, study.name) and len(one)]
     return section
-
-
-def _title(study: str) -> tuple[str, str]:
-    own = name(study)
-    return TITLES.get(study, (own[:1].upper() + own[1:], "A study that the page has no charts for: its tables, whole."))
 
 
 def _belongs(stem: str, study: str) -> bool:
@@ -130,7 +138,7 @@ def claims_table(run: Run) -> Table | None:
         Column("published", "published"),
         Column("this run", ("ours", "low", "high")),
         Column("n", "n"),
-        _p("p", "p"),
+        p_column("p", "p"),
         Column("verdict", "said", style=lambda verdict: f"verdict-{str(verdict).split()[0]}"),
     ]
     note = (

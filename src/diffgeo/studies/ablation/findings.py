@@ -13,6 +13,7 @@ __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     table, row = run.table("ablation"), claim_of(run, "p23a/fig9", "log precision")
     if table is None or row is None:
         return

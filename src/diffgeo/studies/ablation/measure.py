@@ -30,13 +30,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import AblationConfig
 from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
 from diffgeo.results import Result
-from diffgeo.studies.context import Context, Sample
+from diffgeo.session import Context, Sample
+from diffgeo.studies.ablation.settings import AblationConfig
 from diffgeo.studies.shared.matching import (
     TOL,
     Edit,
@@ -61,7 +61,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     rows: list[dict[str, Any]] = []
     frames: list[Tensor] = []
     target = cfg.change
-    for sample in context.track(context.first_samples(cfg.samples), "ablation"):
+    for sample in context.track(context.samples.first(cfg.samples), "ablation"):
         edits = list(_edits(context, cfg, sample, t))
         found = match_edits(context, sample, t, edits, target)
         target = found.target
@@ -75,8 +75,8 @@ def run(context: Context, cfg: AblationConfig) -> Result:
 
 def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[Edit]:
     """Every variant's curves for one sample."""
-    x, basis = context.latent(sample, t), context.basis(sample, t)
-    k, reach = min(cfg.directions, basis.rank), context.gammas[-1].item() * cfg.limit
+    x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
+    k, reach = min(cfg.directions, basis.rank), context.editor.gammas[-1].item() * cfg.limit
 
     def along(variant: str, v: Tensor, *, normalise: bool | None = None) -> Iterator[Edit]:
         return straight(context, variant, v, reach, normalise=normalise)
@@ -88,7 +88,7 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             case "no_normalisation":
                 yield from along(variant, basis.V[:, :k], normalise=False)
             case "global":
-                others = [context.basis(s, t) for s in context.samples if s.index != sample.index]
+                others = [context.bases.of(s, t) for s in context.samples if s.index != sample.index]
                 if len(others) >= 2:
                     yield from along(variant, from_h(global_directions(others).U[:, :k], basis))
             case "random":
@@ -114,8 +114,8 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
 
 def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int, convention: Convention) -> Edit:
     """A geodesic-shooting curve, walked by arc length; what γ reaches is normalised once, as a straight step is."""
-    x, basis = context.latent(sample, t), context.basis(sample, t)
-    reach = context.gammas[-1].item() * min(REACH, cfg.limit)
+    x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
+    reach = context.editor.gammas[-1].item() * min(REACH, cfg.limit)
     points = geodesic_shooting(
         lambda y: context.basis_at(y, t, rank=min(10, basis.rank), tol=max(1e-3, context.cfg.svd.tol)),
         x,

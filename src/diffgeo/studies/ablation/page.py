@@ -12,6 +12,7 @@ __all__ = ["pictures", "tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("ablation")
     assert table is not None
     values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", "matched"]

@@ -26,12 +26,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import CurvednessConfig
 from diffgeo.diffusion.feature_map import FeatureMap
 from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
 from diffgeo.results import Result
-from diffgeo.studies.context import Context, Sample
-from diffgeo.studies.tangent_distance.measure import common_rank
+from diffgeo.session import Context, Sample
+from diffgeo.studies.curvedness.settings import CurvednessConfig
+from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
@@ -62,7 +62,7 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
     Fewer pairs than asked for where there are fewer pictures; without two of them the result is empty, and a warning
     says so.
     """
-    samples = context.first_samples(2 * cfg.pairs)
+    samples = context.samples.first(2 * cfg.pairs)
     if len(samples) < 2:
         log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
     t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
@@ -91,16 +91,16 @@ def _walk(
 ) -> list[_Path]:
     """Every path of one pair in one pooling."""
     feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
-    f = context.feature_map(t, feature)
-    m = f(context.latent(samples[0], t)).numel()
+    f = context.bases.feature_map(t, feature)
+    m = f(context.latents.of(samples[0], t)).numel()
     # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
-    rank = min(rank, m, context.latent_size)
+    rank = min(rank, m, context.model.latent_size)
 
     def bases_at(*xs: Tensor) -> list[LocalBasis]:
-        return context.bases_at(xs, t, feature=feature, rank=rank, tol=cfg.tol)
+        return context.bases.at(xs, t, feature=feature, rank=rank, tol=cfg.tol)
 
-    a, b = (context.latent(sample, t) for sample in samples)
+    a, b = (context.latents.of(sample, t) for sample in samples)
     ends = bases_at(a, b)
     goal = b.flatten().double(), _features(f, b[None])[0].double()
     weights = torch.linspace(0, 1, cfg.segments + 1)
@@ -148,7 +148,7 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path, n: in
     gaps = torch.tensor([basis.certificate.gap for basis in bases])
     measure, perceptual = context.perceptual, torch.full((len(hard),), float("nan"))
     if cfg.perceptual:
-        pictures = context.decode(path.points, t, path.samples[0])
+        pictures = context.decoder(path.points, t, path.samples[0])
         perceptual = measure(pictures[:-1], pictures[1:])
     where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": cfg.t_frac, "t": t, "rank": n}
     row = {

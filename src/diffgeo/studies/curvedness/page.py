@@ -10,6 +10,7 @@ __all__ = ["tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("curvedness")
     assert table is not None
     values = ["length", "length_soft", "perceptual_length", "x_length", "h_length", "miss_h"]

@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from diffgeo.config import DatasetComplexityConfig
 from diffgeo.diffusion.models import load_model
 from diffgeo.results import Result
-from diffgeo.studies.context import Context
-from diffgeo.studies.tangent_distance.measure import common_rank, distances
+from diffgeo.session import Context
+from diffgeo.studies.dataset_complexity.settings import DatasetComplexityConfig
+from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]

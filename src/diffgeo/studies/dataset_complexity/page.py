@@ -10,6 +10,7 @@ __all__ = ["tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("dataset_complexity")
     assert table is not None
     means = means_of(table, ["data_model", "t_frac"], ["distance_normalized", "distance"])

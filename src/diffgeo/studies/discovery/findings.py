@@ -12,6 +12,7 @@ __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     table = run.table("discovery")
     if table is None:
         return
@@ -34,6 +35,6 @@ def findings(run: Run) -> Iterator[Finding]:
     yield Finding(
         "discovery",
         f"{named} of {counted(len(moved), 'unlabelled direction')} change a predicted attribute by 0.15 or more.",
-        f"At {timestep(first)} the one that moves most changes by {mean_of(per_sample)} from −γ to +γ; unedited pictures "
-        f"score about −1 to 1 (n = {len(per_sample)}).",
+        f"At {timestep(first)} the one that moves most changes by {mean_of(per_sample)} from −γ to +γ; unedited "
+        f"pictures score about −1 to 1 (n = {len(per_sample)}).",
     )

@@ -17,12 +17,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import DiscoveryConfig
 from diffgeo.errors import ValueRangeError
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
-from diffgeo.studies.context import Context, Sample
+from diffgeo.session import Context, Sample
+from diffgeo.studies.discovery.settings import DiscoveryConfig
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
@@ -50,7 +50,7 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
     tensors = {"latent_shape": torch.tensor(context.model.latent_shape)}
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
     for sample, t_frac, t in context.track(places, "discovery"):
-        basis = context.basis(sample, t)
+        basis = context.bases.of(sample, t)
         where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
         for part in ("U", "s", "V"):
             tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part).cpu()
@@ -69,8 +69,8 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
 
 def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None]:
     """Pictures (directions, frames, 3, H, W) in [−1, 1] and their attributes (directions, frames, k)."""
-    moved = torch.stack([context.traverse(sample, t, i) for i in range(directions)])
-    pictures = context.decode(moved.flatten(0, 1), t, sample)
+    moved = torch.stack([context.editor.traverse(sample, t, i) for i in range(directions)])
+    pictures = context.decoder(moved.flatten(0, 1), t, sample)
     if not bool(torch.isfinite(pictures).all()):
         raise ValueRangeError(f"{sample.name}, t={t}: edited pictures hold NaN", "lower edit.strength")
     predicted = None if context.predictor is None else context.predictor(pictures)
@@ -140,7 +140,7 @@ def _low_shares(changes: Tensor) -> list[float]:
 def _frame_rows(
     context: Context, pictures: Tensor, predicted: Tensor | None, own: list[dict[str, list[float]]]
 ) -> list[Row]:
-    gammas, middle = context.gammas.tolist(), len(context.gammas) // 2
+    gammas, middle = context.editor.gammas.tolist(), len(context.editor.gammas) // 2
     rows: list[Row] = []
     for i, frames in enumerate(pictures):
         change = (frames - frames[middle]).square().mean(dim=(1, 2, 3)).sqrt()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from diffgeo.report.formatting import counted, name
-from diffgeo.report.pictures import Pictures, Viewer
+from diffgeo.report.pictures import Viewer
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import T_COLUMN
 from diffgeo.report.tables import Column, Table, as_table
@@ -15,6 +15,7 @@ __all__ = ["tables", "viewer"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("discovery")
     assert table is not None
     followed = table[table["path_length"].notna()] if "path_length" in table else table
@@ -37,6 +38,7 @@ def tables(run: Run) -> list[Table]:
 
 
 def viewer(run: Run) -> Viewer | None:
+    """Pictures under a slider; None if the run left none."""
     data = traversals(run)
     if data is None:
         return None

@@ -25,7 +25,7 @@ from torch import Tensor
 from diffgeo.geometry import independent_axes, varimax
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.disentanglement import importance_scores
-from diffgeo.studies.context import Context, Sample
+from diffgeo.session import Context, Sample
 from diffgeo.studies.shared.matching import output_map
 
 __all__ = ["attribute_gradients", "entanglement"]
@@ -61,12 +61,12 @@ def entanglement(
     """
     if not predictor.differentiable:
         return []
-    basis = context.basis(sample, t)
+    basis = context.bases.of(sample, t)
     v = basis.V.double()
-    gradients = attribute_gradients(context, context.latent(sample, t), t, predictor).double()
+    gradients = attribute_gradients(context, context.latents.of(sample, t), t, predictor).double()
     norms = gradients.norm(dim=1, keepdim=True)
     unit = gradients / torch.where(norms > 0, norms, 1.0)
-    f = context.feature_map(t)
+    f = context.bases.feature_map(t)
     with torch.no_grad():
         h = torch.cat([f(chunk).flatten(1) for chunk in latents.split(16)])
     leading = min(basis.rank, len(h) // 4)

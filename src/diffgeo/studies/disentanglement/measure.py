@@ -43,7 +43,6 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from diffgeo import __version__
-from diffgeo.config import METHODS, DisentanglementConfig
 from diffgeo.diffusion.direction_files import Directions, load_directions
 from diffgeo.errors import ConfigError, DirectionsError
 from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_directions, random_directions
@@ -51,8 +50,13 @@ from diffgeo.metrics import edits as scores
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.results import Result
-from diffgeo.studies.context import Context, Sample
+from diffgeo.session import Context, Sample
 from diffgeo.studies.disentanglement.edits import Edited
+from diffgeo.studies.disentanglement.entanglement import entanglement
+from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
+from diffgeo.studies.disentanglement.scorecard import scorecard
+from diffgeo.studies.disentanglement.settings import METHODS, DisentanglementConfig
+from diffgeo.studies.disentanglement.timing import coarse_to_fine
 from diffgeo.studies.shared.matching import (
     TOL,
     Edit,
@@ -64,10 +68,6 @@ from diffgeo.studies.shared.matching import (
     random_in_x,
     straight,
 )
-from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
-from diffgeo.studies.disentanglement.scorecard import scorecard
-from diffgeo.studies.disentanglement.entanglement import entanglement
-from diffgeo.studies.disentanglement.timing import coarse_to_fine
 
 __all__ = ["run"]
 
@@ -86,7 +86,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
 
     With no attribute predictor, or with fewer than three pictures, the result is empty and a warning says so.
     """
-    predictor, samples = context.predictor, context.first_samples(max(3, cfg.samples))
+    predictor, samples = context.predictor, context.samples.first(max(3, cfg.samples))
     if predictor is None or len(samples) < 3:
         missing = "an attribute predictor (predictor=…)" if predictor is None else "3 pictures in data.images"
         log.warning("disentanglement was left out: it needs %s", missing)
@@ -101,7 +101,7 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
     frames: list[Tensor] = []
     for t_frac, t in context.track(times, "disentanglement"):
         where = {"t_frac": t_frac, "t": t}
-        k = min(cfg.directions, *(context.basis(sample, t).rank for sample in samples))  # svd.share varies the rank
+        k = min(cfg.directions, *(context.bases.of(sample, t).rank for sample in samples))  # svd.share varies the rank
         found = _directions(context, cfg, training, t, k)
         edited = Edited(predictor, reference)
         target = cfg.change
@@ -183,7 +183,7 @@ def _directions(
 ) -> dict[str, GlobalDirections]:
     """The methods that give directions of H, and files; each signed as the first training sample's best matches."""
     found: dict[str, GlobalDirections] = {}
-    bases = [context.basis(sample, t) for sample in training]
+    bases = [context.bases.of(sample, t) for sample in training]
     for method in cfg.methods:
         if method in GLOBAL:
             smallest = min(basis.rank for basis in bases)
@@ -220,7 +220,7 @@ def _edit(
     predictor = context.predictor
     assert predictor is not None
     edits = list(_edits(context, cfg, sample, t, k, found, out.axes))
-    known, strength = out.gammas, context.gammas[-1].item()
+    known, strength = out.gammas, context.editor.gammas[-1].item()
     start = torch.tensor([median(known.get((edit.variant, edit.direction), [strength])) for edit in edits])
     matched = match_edits(context, sample, t, edits, target, start=start)
     for edit, gamma in zip(edits, matched.gammas.tolist(), strict=True):
@@ -271,7 +271,7 @@ def _edit(
         weaker = changes
         if level != 1.0:
             moved = latents(context, sample, t, edits, (matched.gammas * level).tolist())
-            weak = predictor(context.decode(moved, t, sample)) - before
+            weak = predictor(context.decoder(moved, t, sample)) - before
             weaker = scores.standardise(weak[:, reference.columns], reference.attributes)
         for method in dict.fromkeys(edit.variant for edit in edits):
             rows = [i for i, edit in enumerate(edits) if edit.variant == method]
@@ -291,8 +291,8 @@ def _edits(
     axes: dict[str, Tensor],
 ) -> Iterator[Edit]:
     """Every method's edits; a singular vector's sign is arbitrary, so that of the first sample's is kept."""
-    x, basis = context.latent(sample, t), context.basis(sample, t)
-    limit = context.gammas[-1].item() * cfg.limit
+    x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
+    limit = context.editor.gammas[-1].item() * cfg.limit
     for method in [*cfg.methods, *(name for name in found if name not in METHODS)]:
         match method:
             case "local":
@@ -325,7 +325,7 @@ def _codes(
     t: int,
 ) -> dict[str, Tensor]:
     """⟨h, ū_i⟩ of the unedited pictures, shape (N, K), by method: those with directions of H, and random ones in H."""
-    f = context.feature_map(t)
+    f = context.bases.feature_map(t)
     with torch.no_grad():
         h = torch.cat([f(x).flatten(1) for x in reference.latents[t].split(16)]).double()
     directions = {method: one.U for method, one in found.items()}

@@ -12,6 +12,7 @@ __all__ = ["pictures", "tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     card, rescoring = run.table("disentanglement_scorecard"), run.table("disentanglement_rescoring")
     tables = []
     if rescoring is not None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffgeo.config import DisentanglementConfig
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
-from diffgeo.errors import ConfigError
-from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
-from diffgeo.studies.context import Context
+from diffgeo.errors import ConfigError
+from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.session import Context
+from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
 __all__ = ["Reference", "reference_pictures"]
 
@@ -120,7 +120,7 @@ def _chunk(
                 points.append(x)
             return torch.stack(points[::-1])
 
-        found = context.kept("latents", {"inverted": model.inverter.fingerprint, "x": clean, **place}, follow)
+        found = context.cache.tensor("latents", {"inverted": model.inverter.fingerprint, "x": clean, **place}, follow)
         return list(found), pictures, z
 
     def denoise() -> Tensor:
@@ -131,7 +131,7 @@ def _chunk(
             points.append(x)
         return torch.stack(points)
 
-    latents = context.kept("latents", {"denoised": model.fingerprint, "clip": model.bounded, **place}, denoise)
+    latents = context.cache.tensor("latents", {"denoised": model.fingerprint, "clip": model.bounded, **place}, denoise)
     return list(latents[:-1]), model.decode(latents[-1]).cpu(), z
 
 

@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import DisentanglementConfig
 from diffgeo.metrics import disentanglement as codes_metrics
 from diffgeo.metrics.edits import edit_precision, targets
 from diffgeo.metrics.modular import (
@@ -33,6 +32,7 @@ from diffgeo.metrics.modular import (
     TransferSuccess,
 )
 from diffgeo.metrics.statistics import Estimate, monte_carlo_p, resample, sign_test
+from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
 __all__ = ["scorecard"]
 

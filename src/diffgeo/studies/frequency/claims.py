@@ -1,4 +1,4 @@
-"""What the papers claim that the study ``frequency`` can answer, and the measurement that stands for each claim."""
+"""The papers\' claims that the study ``frequency`` can answer, each with the measurement that stands for it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     table, row = run.table("frequency"), claim_of(run, "p23a/fig5b")
     if table is None:
         return

@@ -10,10 +10,10 @@ from __future__ import annotations
 import pandas as pd
 from scipy.stats import binomtest
 
-from diffgeo.config import FrequencyConfig
 from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
-from diffgeo.studies.context import Context
+from diffgeo.session import Context
+from diffgeo.studies.frequency.settings import FrequencyConfig
 
 __all__ = ["run"]
 
@@ -23,7 +23,7 @@ def run(context: Context, cfg: FrequencyConfig) -> Result:
     rows = []
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
     for sample, t_frac, t in context.track(places, "frequency"):
-        v = context.basis(sample, t).V[:, : cfg.directions]
+        v = context.bases.of(sample, t).V[:, : cfg.directions]
         power = radial_power(v.T.reshape(-1, *context.model.latent_shape))
         side = min(context.model.latent_shape[1:])
         low = band_share(power, 0, cfg.low, side).mean().item()

@@ -1,4 +1,4 @@
-"""What the papers claim that the study ``global_consistency`` can answer, and the measurement that stands for each claim."""
+"""The papers\' claims that the study ``global_consistency`` can answer, each with the measurement that stands for it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diffgeo.report.findings import Finding, SIGNIFICANT, ends, mean_of
+from diffgeo.report.findings import SIGNIFICANT, Finding, ends, mean_of
 from diffgeo.report.formatting import number, p_value, timestep
 from diffgeo.report.reading import Run
 
@@ -12,6 +12,7 @@ __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     table = run.table("global_consistency")
     if table is None:
         return

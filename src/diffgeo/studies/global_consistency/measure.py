@@ -29,12 +29,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import GlobalConsistencyConfig
 from diffgeo.geometry import best_match, global_directions, project_to_tangent, pull_back, random_overlaps
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.statistics import monte_carlo_p
 from diffgeo.results import Result
-from diffgeo.studies.context import Context, Sample
+from diffgeo.session import Context, Sample
+from diffgeo.studies.global_consistency.settings import GlobalConsistencyConfig
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
@@ -50,7 +50,7 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     At least three samples are taken, whatever ``data.samples`` says: two make the global directions, one is held out.
     With fewer pictures than that the result is empty, and a warning says so.
     """
-    samples = context.first_samples(max(3, context.cfg.data.samples))
+    samples = context.samples.first(max(3, context.cfg.data.samples))
     if len(samples) < 3:
         log.warning("global_consistency was left out: it needs 3 pictures, data.images holds %d", len(samples))
         return Result("global_consistency", pd.DataFrame())
@@ -60,7 +60,7 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     agreement: list[Row] = []
     frames: list[Tensor] = []
     for t_frac, t in context.track(context.edit_times, "global consistency"):
-        bases = _common_rank([context.basis(sample, t) for sample in samples])
+        bases = _common_rank([context.bases.of(sample, t) for sample in samples])
         where = {"t_frac": t_frac, "t": t}
         overlaps += [{**where, **row} for row in _overlap_rows(samples, bases)]
         rows += [{**where, **row} for row in _held_out_rows(samples, bases, cfg, context.cfg.seed)]
@@ -146,7 +146,7 @@ def _edit(
 ) -> tuple[list[Row], list[Row], Tensor]:
     """Rows of the edits, rows of their agreement, and the pictures (N, 3, H, W) uint8 that the first ones number."""
     assert context.predictor is not None
-    names, gammas = context.predictor.names, context.gammas
+    names, gammas = context.predictor.names, context.editor.gammas
     rows: list[Row] = []
     agreement: list[Row] = []
     changes: list[Tensor] = []
@@ -155,9 +155,9 @@ def _edit(
     u = _directions(bases[:first], cfg.methods[0], cfg.directions)
     for sample, basis in zip(samples[first:], bases[first:], strict=True):
         projected, share = project_to_tangent(u, basis)
-        x = context.latent(sample, t)
-        moved = [context.move(x, pull_back(projected[:, k], basis), gammas, t) for k in range(u.shape[1])]
-        pictures = context.decode(torch.cat(moved), t, sample)
+        x = context.latents.of(sample, t)
+        moved = [context.editor.move(x, pull_back(projected[:, k], basis), gammas, t) for k in range(u.shape[1])]
+        pictures = context.decoder(torch.cat(moved), t, sample)
         predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(gammas)))
         change = predicted[:, -1] - predicted[:, 0]
         for k, label in enumerate(label_change(names, c) for c in change):

@@ -13,6 +13,7 @@ __all__ = ["tables", "viewer"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("global_consistency")
     assert table is not None
     keys = ["t_frac", "method", "direction"]
@@ -40,6 +41,7 @@ def tables(run: Run) -> list[Table]:
 
 
 def viewer(run: Run) -> Viewer | None:
+    """Pictures under a slider; None if the run left none."""
     data = global_edits(run)
     if data is None:
         return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diffgeo.report.findings import Finding, claim_of, headline, tested
-from diffgeo.report.formatting import 
 from diffgeo.report.reading import Run
 
 __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     if run.table("prompts") is None:
         return
     near, fades = claim_of(run, "p23b/prompts"), claim_of(run, "p23b/prompts", "falls")

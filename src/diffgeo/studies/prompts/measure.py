@@ -31,14 +31,14 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from diffgeo.config import PromptsConfig
+from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.statistics import mean_interval, monte_carlo_p
-from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.results import Result
-from diffgeo.studies.context import Context
-from diffgeo.studies.tangent_distance.measure import common_rank, distances
+from diffgeo.session import Context
+from diffgeo.studies.prompts.settings import PromptsConfig
+from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.svd import LocalBasis
 
 __all__ = ["mantel", "run"]
@@ -85,9 +85,9 @@ def _bases(
     found: dict[Place, LocalBasis] = {}
     for k, prompt in enumerate(context.track(cfg.prompts, "prompts")):
         prompted = {scale: _under(context, model.prompted(prompt).guided(scale)) for scale in scales}
-        for sample in context.first_samples(cfg.samples):
+        for sample in context.samples.first(cfg.samples):
             for t_frac, t in context.edit_times:
-                places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latent(sample, t))]
+                places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latents.of(sample, t))]
                 places += [("path", scale, other.latent(sample, t)) for scale, other in prompted.items()]
                 known: list[tuple[Tensor, LocalBasis]] = []
                 for kind, scale, x in places:

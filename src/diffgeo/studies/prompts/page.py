@@ -10,6 +10,7 @@ __all__ = ["tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     summary = run.table("prompts_similarity")
     if summary is None:
         return []

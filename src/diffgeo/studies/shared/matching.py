@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from diffgeo.diffusion.editing import match_strength
-from diffgeo.geometry import project_to_tangent, pull_back
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
-from diffgeo.studies.context import Context, Sample
+from diffgeo.geometry import project_to_tangent, pull_back
+from diffgeo.session import Context, Sample
 from diffgeo.svd import LocalBasis
 
 __all__ = [
@@ -105,7 +105,7 @@ def random_in_x(context: Context, k: int, sample: Sample | None = None) -> Tenso
     """K orthonormal directions drawn uniformly in X, shape (d, k): a sample's own, or one draw for all of them."""
     own = -1 if sample is None else sample.index
     generator = torch.Generator().manual_seed(_RANDOM + context.cfg.seed + own)
-    draw = torch.randn(context.latent_size, k, generator=generator, dtype=context.model.dtype)
+    draw = torch.randn(context.model.latent_size, k, generator=generator, dtype=context.model.dtype)
     q: Tensor = torch.linalg.qr(draw.to(context.model.device)).Q
     return q
 
@@ -132,13 +132,13 @@ def features(context: Context, n: int, t: int) -> Tensor:
         if t != model.schedule.T:
             x = ddim_sample(model, x, steps=steps, stop=t, clip=model.bounded)
         with torch.no_grad():
-            chunks.append(context.feature_map(t)(x).flatten(1))
+            chunks.append(context.bases.feature_map(t)(x).flatten(1))
     return torch.cat(chunks)
 
 
 def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gammas: Sequence[float]) -> Tensor:
     """Where each edit takes the sample's x_t at its γ, shape (k, C, H, W); alike edits make one batch."""
-    x = context.latent(sample, t)
+    x = context.latents.of(sample, t)
     moved = x.expand(len(edits), *x.shape).clone()
     kinds = [(edit.curved, edit.normalise) for edit in edits]
     for kind in dict.fromkeys(kinds):
@@ -146,9 +146,9 @@ def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gam
         offsets = torch.stack([edits[i].offset(gammas[i]) for i in rows])
         curved, normalise = kind
         moved[rows] = (
-            context.retract(x[None], x + offsets, t, normalise=normalise)
+            context.editor.retract(x[None], x + offsets, t, normalise=normalise)
             if curved
-            else context.displace(x, offsets, t, normalise=normalise)
+            else context.editor.displace(x, offsets, t, normalise=normalise)
         )
     return moved
 
@@ -176,16 +176,16 @@ def match_edits(
         start: first γ of each edit; ``edit.strength`` where None.
     """
     measure = context.perceptual
-    original = context.decode(context.latent(sample, t)[None], t, sample)
+    original = context.decoder(context.latents.of(sample, t)[None], t, sample)
     seen: dict[tuple[int, float], Tensor] = {}
 
     def change(gammas: Tensor, which: Tensor) -> Tensor:
         chosen = [edits[i] for i in which.tolist()]
-        pictures = context.decode(latents(context, sample, t, chosen, gammas.tolist()), t, sample)
+        pictures = context.decoder(latents(context, sample, t, chosen, gammas.tolist()), t, sample)
         seen.update(zip(zip(which.tolist(), gammas.tolist(), strict=True), pictures, strict=True))
         return measure(pictures, original)
 
-    strength = context.gammas[-1].item()
+    strength = context.editor.gammas[-1].item()
     if target is None:  # what the reference does at the run's own strength sets the scale, once
         chosen = torch.tensor([edit.variant == reference for edit in edits]).nonzero()[:, 0]
         chosen = chosen if len(chosen) else torch.arange(len(edits))

@@ -1,12 +1,10 @@
-"""What the papers claim that the study ``spectrum`` can answer, and the measurement that stands for each claim."""
+"""The papers\' claims that the study ``spectrum`` can answer, each with the measurement that stands for it."""
 
 from __future__ import annotations
 
 from diffgeo.claims import Claim, first_last
 
 __all__ = ["CLAIMS"]
-
-
 
 
 CLAIMS: tuple[Claim, ...] = (

@@ -12,6 +12,7 @@ __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     table, row = run.table("spectrum"), claim_of(run, "p23a/fig3b")
     if table is None:
         return
@@ -34,5 +35,6 @@ def findings(run: Run) -> Iterator[Finding]:
             f"The spectrum does not flatten {span}: it grows steeper",
             f"the spectrum flattens {span}",
         ),
-        f"The effective dimension of the leading {rank} goes from {at[first]} to {at[last]}, a change of {tested(row)}.",
+        f"The effective dimension of the leading {rank} goes from {at[first]} to {at[last]}, "
+        f"a change of {tested(row)}.",
     )

@@ -11,9 +11,9 @@ import pandas as pd
 from scipy.stats import binomtest
 from torch import Tensor
 
-from diffgeo.config import SpectrumConfig
 from diffgeo.results import Result
-from diffgeo.studies.context import Context
+from diffgeo.session import Context
+from diffgeo.studies.spectrum.settings import SpectrumConfig
 
 __all__ = ["effective_dimension", "run"]
 
@@ -33,7 +33,7 @@ def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every
     rows = []
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
     for sample, t_frac, t in context.track(places, "spectrum"):
-        basis = context.basis(sample, t)
+        basis = context.bases.of(sample, t)
         share = basis.s.double().square().cumsum(0) / basis.s.double().square().sum()
         rows.append(
             {

@@ -10,6 +10,7 @@ __all__ = ["tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("spectrum")
     assert table is not None
     means = means_of(table, ["t_frac"], ["effective_dimension", "flatness", "half_energy_rank", "singular_value_first"])

@@ -1,7 +1,7 @@
 """How alike are the tangent spaces of samples and timesteps?"""
 
-from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
 from diffgeo.studies.study import Study
+from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
 
 __all__ = ["STUDY"]
 

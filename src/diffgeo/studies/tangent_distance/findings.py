@@ -12,6 +12,7 @@ __all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study left no rows."""
     table, row = run.table("tangent_distance"), claim_of(run, "p23b/samples")
     if table is None:
         return

@@ -22,10 +22,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from diffgeo.config import TangentDistanceConfig
 from diffgeo.geometry import choose_rank, grassmann_distance, soft_distance
 from diffgeo.results import Result
-from diffgeo.studies.context import Context
+from diffgeo.session import Context
+from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
 from diffgeo.svd import LocalBasis
 
 __all__ = ["common_rank", "distances", "run"]
@@ -40,7 +40,7 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in times]
     own: dict[Place, LocalBasis] = {}
     for sample, t_frac, t in context.track(places, "tangent distance"):
-        own[sample.index, t_frac] = context.basis(sample, t)
+        own[sample.index, t_frac] = context.bases.of(sample, t)
     if not own:
         return Result("tangent_distance", pd.DataFrame())
     n = common_rank(list(own.values()), cfg.rank, cfg.rule)
@@ -54,8 +54,8 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
         if t == top:
             x_fixed[here] = t_fixed[here] = own[here]
             continue
-        x_fixed[here] = context.basis_at(context.latent(sample, top), t, rank=rank)
-        t_fixed[here] = context.basis_at(context.latent(sample, t), top, rank=rank)
+        x_fixed[here] = context.basis_at(context.latents.of(sample, top), t, rank=rank)
+        t_fixed[here] = context.basis_at(context.latents.of(sample, t), top, rank=rank)
     rows = [
         *_rows("sample", own, n, lambda a, b: a[1] == b[1]),
         *_rows("time", own, n, lambda a, b: a[0] == b[0]),

@@ -13,6 +13,7 @@ __all__ = ["tables"]
 
 
 def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
     table = run.table("tangent_distance")
     assert table is not None
     labels = {"sample": "two samples at t", "time": "one sample, two timesteps"}

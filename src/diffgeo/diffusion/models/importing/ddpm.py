@@ -10,8 +10,8 @@ import re
 
 from torch import Tensor
 
-from diffgeo.errors import ModelError
 from diffgeo.diffusion.models.importing.architecture import Architecture, Layout, Shapes, size
+from diffgeo.errors import ModelError
 
 __all__ = ["DDPM"]
 

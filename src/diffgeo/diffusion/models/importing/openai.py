@@ -12,8 +12,8 @@ from collections import defaultdict
 
 from torch import Tensor
 
-from diffgeo.errors import ModelError
 from diffgeo.diffusion.models.importing.architecture import Architecture, Layout, Shapes, size
+from diffgeo.errors import ModelError
 
 __all__ = ["OPENAI"]
 

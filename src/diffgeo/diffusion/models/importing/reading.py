@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffgeo.errors import ConfigError, ModelError
 from diffgeo.diffusion.models.importing.architecture import Layout, Shapes
+from diffgeo.errors import ConfigError, ModelError
 
 __all__ = ["Weights", "choose", "read", "shortened", "weights_in"]
 

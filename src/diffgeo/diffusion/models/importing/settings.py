@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from diffgeo.errors import ConfigError, ModelError
 from diffgeo.diffusion.models.importing.architecture import Architecture, Layout
+from diffgeo.errors import ConfigError, ModelError
 
 __all__ = ["PRESETS", "Settings", "head_width", "scheduler_config"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from diffgeo.report.formatting import name, number, timestep
 from diffgeo.report.page.charts.base import (
     SEQUENTIAL,
     Chart,
@@ -18,7 +19,6 @@ from diffgeo.report.page.charts.base import (
     series_text,
     t_name,
 )
-from diffgeo.report.formatting import name, number, timestep
 from diffgeo.report.reading import Run
 
 __all__ = ["discovery", "frequency", "spectrum"]

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from diffgeo.report.formatting import interval, name, number, timestep
 from diffgeo.report.page.charts.base import (
     DIVERGING,
     SEQUENTIAL,
@@ -20,7 +21,6 @@ from diffgeo.report.page.charts.base import (
     symbol,
     t_name,
 )
-from diffgeo.report.formatting import interval, name, number, timestep
 from diffgeo.report.reading import Run
 
 __all__ = ["CARD", "ablation", "disentanglement"]

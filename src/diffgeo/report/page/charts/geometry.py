@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from diffgeo.report.formatting import name, number
 from diffgeo.report.page.charts.base import (
     Chart,
     by_time,
@@ -21,7 +22,6 @@ from diffgeo.report.page.charts.base import (
     symbol,
     t_name,
 )
-from diffgeo.report.formatting import name, number
 from diffgeo.report.reading import Run
 
 __all__ = ["PATHS", "curvedness", "dataset_complexity", "global_consistency", "prompts", "tangent_distance"]

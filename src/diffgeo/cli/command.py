@@ -27,9 +27,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.completion import candidates, script
-from diffgeo.config import Config, check, config_folder, leaf_keys, nearest, register, typed
-from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.cli.help import help_text, topic_text, version_text
+from diffgeo.composition import register, typed
+from diffgeo.config import Config, check, config_folder, leaf_keys, nearest
+from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.session.processes import is_first
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def worded_errors(
 def _unforeseen(error: Exception) -> tuple[str, str]:
     """What nobody has worded: its name, its first line and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(__file__).parent in Path(frame.filename).parents]
+    ours = [frame for frame in frames if Path(__file__).parents[1] in Path(frame.filename).parents]
     where = f" (in {Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
     first = next(iter(str(error).splitlines()), "")
     return (

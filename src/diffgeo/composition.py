@@ -1,17 +1,16 @@
-"""From YAML to dataclasses: where ``conf/`` is, its schemas, and the names that a typo may have meant."""
+"""From YAML to dataclasses: Hydra composes ``conf/`` onto the schemas, those of the studies included."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from diffgeo.config import config_folder
 from diffgeo.config.schemas import (
     EDIT_SCHEMAS,
     MODEL_SCHEMAS,
@@ -25,56 +24,43 @@ from diffgeo.config.schemas import (
     ScheduleConfig,
     TrackingConfig,
 )
-from diffgeo.config.studies import STUDY_SCHEMAS
 from diffgeo.errors import ConfigError
+from diffgeo.studies import studies
 
-__all__ = ["GROUP_SCHEMAS", "composed", "config_folder", "leaf_keys", "nearest", "raw", "register", "typed"]
+__all__ = ["composed", "group_schemas", "register", "typed"]
 
-GROUP_SCHEMAS: dict[str, Mapping[str, type]] = {
-    "model": MODEL_SCHEMAS,
-    "data": {"data": DataConfig},
-    "schedule": {"schedule": ScheduleConfig},
-    "feature": {"feature": FeatureConfig},
-    "svd": SVD_SCHEMAS,
-    "edit": EDIT_SCHEMAS,
-    "predictor": PREDICTOR_SCHEMAS,
-    "metric": {"metric": MetricConfig},
-    "study": STUDY_SCHEMAS,
-    "scale": {"scale": ScaleConfig},
-    "tracking": {"tracking": TrackingConfig},
-}
-"""Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives."""
+
+@cache
+def group_schemas() -> dict[str, Mapping[str, type]]:
+    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives."""
+    return {
+        "model": MODEL_SCHEMAS,
+        "data": {"data": DataConfig},
+        "schedule": {"schedule": ScheduleConfig},
+        "feature": {"feature": FeatureConfig},
+        "svd": SVD_SCHEMAS,
+        "edit": EDIT_SCHEMAS,
+        "predictor": PREDICTOR_SCHEMAS,
+        "metric": {"metric": MetricConfig},
+        "study": {study.name: study.settings for study in studies().values()},
+        "scale": {"scale": ScaleConfig},
+        "tracking": {"tracking": TrackingConfig},
+    }
 
 
 def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
-    for group, schemas in GROUP_SCHEMAS.items():
+    for group, schemas in group_schemas().items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+    for study in studies().values():
+        if not (config_folder() / "study" / f"{study.name}.yaml").is_file():  # of another package: its defaults
+            store.store(group="study", name=study.name, node=study.settings, package=f"study.{study.name}")
     metric = OmegaConf.structured(MetricConfig)
     OmegaConf.set_struct(metric.extra, False)  # its keys are names of the user's: metric.extra.NAME=… needs no +
     store.store(group="schema/metric", name="metric", node=metric)
-
-
-def config_folder() -> Path:
-    """``conf/``: inside the package in a wheel, at the top of the repository in a checkout.
-
-    Raises:
-        ConfigError: neither is there (a broken installation).
-    """
-    here = Path(__file__).resolve().parent.parent
-    for folder in (here / "conf", here.parent.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise ConfigError("diffgeo's conf/ folder is missing", "reinstall the package")
-
-
-def raw(path: Path) -> dict[str, Any]:
-    """A file of ``conf/`` as it is written, references unresolved."""
-    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -109,20 +95,3 @@ def composed(overrides: Sequence[str]) -> Config:
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         return typed(compose("config", overrides=list(overrides)))
-
-
-def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
-    """Every dotted key of a configuration, inner nodes included."""
-    keys = []
-    for key in map(str, cfg):
-        keys.append(f"{prefix}{key}")
-        value = cfg._get_node(key)
-        if isinstance(value, DictConfig) and not value._is_none():
-            keys += leaf_keys(value, f"{prefix}{key}.")
-    return keys
-
-
-def nearest(word: str, known: list[str]) -> str | None:
-    """The known word most like ``word``, or None if nothing is near."""
-    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return matches[0] if matches else None

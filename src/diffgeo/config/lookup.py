@@ -1,0 +1,49 @@
+"""Where ``conf/`` is, what keys a configuration has, and which one a typo may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from diffgeo.errors import ConfigError
+
+__all__ = ["config_folder", "leaf_keys", "nearest", "raw"]
+
+
+def config_folder() -> Path:
+    """``conf/``: inside the package in a wheel, at the top of the repository in a checkout.
+
+    Raises:
+        ConfigError: neither is there (a broken installation).
+    """
+    here = Path(__file__).resolve().parent.parent
+    for folder in (here / "conf", here.parent.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError("diffgeo's conf/ folder is missing", "reinstall the package")
+
+
+def raw(path: Path) -> dict[str, Any]:
+    """A file of ``conf/`` as it is written, references unresolved."""
+    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """Every dotted key of a configuration, inner nodes included."""
+    keys = []
+    for key in map(str, cfg):
+        keys.append(f"{prefix}{key}")
+        value = cfg._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none():
+            keys += leaf_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The known word most like ``word``, or None if nothing is near."""
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return matches[0] if matches else None

@@ -1,0 +1,18 @@
+"""What the study ``discovery`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DiscoveryConfig"]
+
+
+@dataclass
+class DiscoveryConfig:
+    """Study ``discovery``: local bases, spectra and traversals.
+
+    Attributes:
+        directions: leading directions that are traversed; fewer where ``svd.rank`` is lower.
+    """
+
+    directions: int = 3
