@@ -1,8 +1,8 @@
 """A study's files in the run folder: computed and drawn, or taken from the store as they were.
 
 A finished study is stored as its files, bytes and all, so that a run which finds it there writes the same tables and
-figures. It lies under the digest of the whole package's code, the model, what reads the pictures, and every setting but
-those that change no number (tracking, device, folders).
+figures. It lies under the digest of the model, what reads the pictures, and every setting but those that change no
+number (tracking, device, folders).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from diffgeo.models import shipped_folder
 from diffgeo.models.base import weights_digest
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
-from diffgeo.store import Record, code_version, file_digest
+from diffgeo.store import Record, file_digest
 from diffgeo.studies import Context, run_study
 from diffgeo.team import StudyDone
 
@@ -38,15 +38,9 @@ log = logging.getLogger(__name__)
 
 SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
 """Settings that change no number of a study; its own are added by themselves."""
-CODE = (
-    *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
-    *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
-    "finishing",
-)
-"""Code that a study's files depend on."""
 
 
-def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, dict[str, Path]]:
+def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path]]:
     """Execute a study and write its tables, tensors, directions and figures; or write those that the store has.
 
     Args:
@@ -56,23 +50,22 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
         folder: the run folder.
 
     Returns:
-        The result (only its tables and scalars where it comes from the store), and its figures, name → PNG.
+        The result (only its tables and scalars if it comes from the store), and the files.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     if context.store is None:
-        result, files = _computed(name, context, settings, folder)
-        return result, {path.stem: path for path in files if path.suffix == ".png"}
+        return _computed(name, context, settings, folder)
     record, made = _found_or_made(name, context, settings, folder)
-    pictures = {Path(png).stem: folder / png for png in record.facts["figures"]}
+    files = [folder / key for key in record.tensors]
     if made is not None:
-        return made, pictures
+        return made, files
     log.info("%s: taken from the store", name)
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
-    return _stored(name, record), pictures
+    return _stored(name, record), files
 
 
 def assist(name: str, context: Context, settings: Any) -> None:
@@ -97,7 +90,7 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
         result, files = _computed(name, context, settings, folder)
         contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
         tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
-        record = Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors)})
+        record = Record(tensors, {"scalars": result.scalars})
         if not context.interruption.requested:
             store.keep("studies", determinants, record)
         return record, result
@@ -136,15 +129,10 @@ def _stored(name: str, record: Record) -> Result:
     return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more)
 
 
-def _pngs(files: dict[str, Any]) -> list[str]:
-    return [key for key in files if key.startswith("figures/") and key.endswith(".png")]
-
-
 def _determinants(name: str, context: Context, settings: Any) -> dict[str, Any]:
     cfg, model = context.cfg, context.model
     images = [] if cfg.data.images is None else list_images(cfg.data.images)
     return {
-        "code": code_version(*CODE),
         "study": name,
         "own": asdict(settings),
         "run": {key: value for key, value in asdict(cfg).items() if key not in SILENT},

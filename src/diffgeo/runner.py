@@ -1,8 +1,12 @@
 """One run: load, execute every study of the list, write, mirror.
 
 The run folder holds ``tables/`` (Parquet and CSV), ``figures/`` (PNG and SVG), ``tensors/`` (safetensors),
-``run.json`` (versions, seed, model, outcome), Hydra's ``.hydra/config.yaml``, the log, and ``report.html``, a page made
-of all that however the run ended.
+``run.json`` (versions, seed, model, outcome, files), Hydra's ``.hydra/config.yaml``, the log, and ``report.html``, a
+page made of all that however the run ended.
+
+A run folder that is used again is cleaned of the earlier run's files, since resumed sweeps, repeated jobs and
+``diffgeo-paper`` use theirs again on purpose; but only when this run is about to compute, so that a mistyped setting
+costs no results.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +38,7 @@ from diffgeo.config import (
     check,
     instance,
 )
-from diffgeo.errors import ConfigError, DiffgeoError
+from diffgeo.errors import ConfigError, DiffgeoError, OutputError
 from diffgeo.finishing import assist, finish
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
@@ -44,7 +48,7 @@ from diffgeo.metrics.pictures import PictureMetric, try_out
 from diffgeo.models import load_model, resolve_device
 from diffgeo.progress import Interruption
 from diffgeo.report.page import PAGE, write_page
-from diffgeo.results import atomic, clear_temporary
+from diffgeo.results import atomic, clear_temporary, is_manifest, listed, remove
 from diffgeo.store import Store, store_folder
 from diffgeo.studies import Context, shareable
 from diffgeo.team import is_first, team
@@ -91,10 +95,12 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["processes"] = context.team.size
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
+            manifest.clear_earlier()
             for name, study_cfg in cfg.study.items():
-                result, pictures = finish(name, context, study_cfg, folder)
-                tracker.log_result(result, pictures)
+                result, files = finish(name, context, study_cfg, folder)
                 scalars[name] = result.scalars
+                manifest.add(files)
+                tracker.log_result(result, {path.stem: path for path in files if path.suffix == ".png"})
                 for key, value in result.scalars.items():
                     log.info("%s: %s = %.4g", name, key, value)
                 if interruption.requested:
@@ -232,8 +238,27 @@ class _Manifest:
             "versions": versions(),
             "commit": commit(),
             "threads": torch.get_num_threads(),
+            "files": [],
         }
         self._folder, self._scalars = folder, scalars
+        if earlier := _earlier(folder):
+            self.facts["earlier"] = earlier
+        self._write()
+
+    def clear_earlier(self) -> None:
+        """Remove the files that an earlier run in this folder left.
+
+        Raises:
+            OutputError: one cannot be removed.
+        """
+        if "earlier" in self.facts:
+            remove(self._folder, self.facts["earlier"])
+            del self.facts["earlier"]
+            self._write()
+
+    def add(self, files: Sequence[Path]) -> None:
+        """Say that these files of the run folder are of this run."""
+        self.facts["files"] += [path.relative_to(self._folder).as_posix() for path in files]
         self._write()
 
     @contextmanager
@@ -261,6 +286,25 @@ class _Manifest:
     def _write(self) -> None:
         with atomic(self._folder / "run.json") as temporary:
             temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n")
+
+
+def _earlier(folder: Path) -> list[str]:
+    """Files of studies that an earlier run left in a run folder.
+
+    Raises:
+        OutputError: files are in the way that another program wrote.
+    """
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        facts = None
+    except (OSError, ValueError):
+        facts = {}
+    if not is_manifest(facts) and (facts is not None or (folder / PAGE).exists()):
+        other = path if facts is not None else folder / PAGE
+        raise OutputError(f"{other} is not of a run of diffgeo; choose another folder with hydra.run.dir=")
+    return [] if facts is None else listed(folder, facts)
 
 
 def _draw_page(folder: Path, tracker: Tracker | None) -> None:

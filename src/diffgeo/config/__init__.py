@@ -7,6 +7,7 @@ torch is even imported. ``check`` then looks at what no single field can know. T
 from diffgeo.config.checks import check
 from diffgeo.config.composition import (
     GROUP_SCHEMAS,
+    at_home,
     composed,
     config_folder,
     leaf_keys,
@@ -107,6 +108,7 @@ __all__ = [
     "TextToImageConfig",
     "TrackingConfig",
     "VARIANTS",
+    "at_home",
     "check",
     "composed",
     "config_folder",

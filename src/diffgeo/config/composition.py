@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from diffgeo.config.schemas import (
 from diffgeo.config.studies import STUDY_SCHEMAS
 from diffgeo.errors import ConfigError
 
-__all__ = ["GROUP_SCHEMAS", "composed", "config_folder", "leaf_keys", "nearest", "raw", "register", "typed"]
+__all__ = ["GROUP_SCHEMAS", "at_home", "composed", "config_folder", "leaf_keys", "nearest", "raw", "register", "typed"]
 
 GROUP_SCHEMAS: dict[str, Mapping[str, type]] = {
     "model": MODEL_SCHEMAS,
@@ -106,7 +107,13 @@ def composed(overrides: Sequence[str]) -> Config:
     """
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return typed(compose("config", overrides=list(overrides)))
+        return typed(compose("config", overrides=at_home(overrides)))
+
+
+def at_home(words: Sequence[str]) -> list[str]:
+    """``key=~/folder`` with the user's home for ``~``: shells leave it, and Hydra's grammar has no such sign."""
+    parts = [word.partition("=") for word in words]
+    return [f"{key}{equals}{os.path.expanduser(value)}" for key, equals, value in parts]
 
 
 def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:

@@ -97,8 +97,8 @@ class Context:
     store: Store | None = None
     team: Team = field(default_factory=Team)
     extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
-    _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
-    _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
+    _latents: dict[tuple[Any, ...], Tensor] = field(default_factory=dict, repr=False)
+    _bases: dict[tuple[Any, ...], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
     _maps: dict[tuple[Any, ...], FeatureMap] = field(default_factory=dict, repr=False)
     _fitting: dict[tuple[Any, ...], int] = field(default_factory=dict, repr=False)
@@ -212,12 +212,13 @@ class Context:
 
     def latent(self, sample: Sample, t: int) -> Tensor:
         """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
-        key = (sample.index, t)
+        way = self._way(sample)
+        key = (*way, t)
         if key not in self._latents:
             top = self.model.schedule.T
             if t < top:
                 # go on from the lowest timestep above t that is known
-                start = min((u for i, u in self._latents if i == sample.index and u > t), default=top)
+                start = min((u for *other, u in self._latents if tuple(other) == way and u > t), default=top)
                 self._latents[key] = self._denoised(sample, self.latent(sample, start), start, t)
             elif sample.x0 is not None:
                 self._latents[key] = self._inverted(sample, sample.x0)
@@ -225,6 +226,10 @@ class Context:
                 assert sample.seed is not None
                 self._latents[key] = initial_noise(self.model, [sample.seed])[0]
         return self._latents[key]
+
+    def _way(self, sample: Sample) -> tuple[Any, ...]:
+        """What determines a sample's latents beside the timestep: contexts of other settings may share them."""
+        return self.model, sample.index, sample.name, self.cfg.schedule.steps, self.clips(sample)
 
     def _inverted(self, sample: Sample, x0: Tensor) -> Tensor:
         steps, inverter = self.cfg.schedule.steps, self.model.inverter
@@ -263,11 +268,12 @@ class Context:
 
         With ``svd.points`` the bases of the samples beside it are computed with it.
         """
-        key = (sample.index, t)
+        solved = (t, repr(self.cfg.feature), repr(self.cfg.svd), self.cfg.seed)
+        key = (*self._way(sample), *solved)
         if key not in self._bases:
             beside = self._beside(sample)
             found = self.bases_at([self.latent(one, t) for one in beside], t)
-            self._bases |= {(one.index, t): basis for one, basis in zip(beside, found, strict=True)}
+            self._bases |= {(*self._way(one), *solved): basis for one, basis in zip(beside, found, strict=True)}
         return self._bases[key]
 
     def _beside(self, sample: Sample) -> list[Sample]:

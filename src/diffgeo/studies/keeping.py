@@ -1,4 +1,4 @@
-"""Latents, pictures and bases from the store, or computed and stored, with the code that each depends on.
+"""Latents, pictures and bases from the store, or computed and stored.
 
 Either way they lie in memory alike: the last digit of what is computed from them depends on it.
 """
@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgeo.store import Record, Store, code_version
+from diffgeo.store import Record, Store
 from diffgeo.svd import Certificate, LocalBasis
 
 __all__ = ["kept_bases", "kept_basis", "kept_block_size", "kept_tensor"]
-
-_SAMPLING = ("noise_schedule", "models", "sampling")
-_SOLVING = (*_SAMPLING, "memory", "feature_map", "compiled", "transposable", "jacobian", "svd")
 
 
 def kept_tensor(
@@ -32,22 +29,21 @@ def kept_tensor(
     Args:
         store: where to look and to keep; None computes.
         stage: ``latents`` or ``pictures``.
-        determinants: inputs and settings; the code of sampling is added.
+        determinants: inputs and settings.
         compute: makes it.
         device: where the result goes.
     """
     if store is None:
         return compute().contiguous()
-    keys = {"code": code_version(*_SAMPLING), **determinants}
-    return store.fetch(stage, keys, lambda: Record({"x": compute().contiguous()})).tensors["x"].to(device)
+    found = store.fetch(stage, determinants, lambda: Record({"x": compute().contiguous()}))
+    return found.tensors["x"].to(device)
 
 
 def kept_basis(
     store: Store | None, determinants: Mapping[str, Any], compute: Callable[[], LocalBasis], device: torch.device
 ) -> LocalBasis:
     """A local basis with its certificate; arguments as in :func:`kept_tensor`."""
-    keys = {"code": code_version(*_SOLVING), **determinants}
-    found = _record(compute()) if store is None else store.fetch("bases", keys, lambda: _record(compute()))
+    found = _record(compute()) if store is None else store.fetch("bases", determinants, lambda: _record(compute()))
     t, facts = found.tensors, found.facts
     certificate = Certificate(t["left"], t["right"], **facts)
     return LocalBasis(t["U"].to(device), t["s"].to(device), t["V"].to(device), certificate)
@@ -79,11 +75,10 @@ def kept_bases(
 
 def kept_block_size(store: Store | None, determinants: Mapping[str, Any], compute: Callable[[], int]) -> int:
     """A measured block size, so that a repeated run takes the same one."""
-    keys = {"code": code_version(*_SOLVING), **determinants}
     found = (
         Record(facts={"block_size": compute()})
         if store is None
-        else store.fetch("probes", keys, lambda: Record(facts={"block_size": compute()}))
+        else store.fetch("probes", determinants, lambda: Record(facts={"block_size": compute()}))
     )
     return int(found.facts["block_size"])
 
