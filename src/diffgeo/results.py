@@ -1,24 +1,43 @@
-"""What a study returns, and how it reaches the disk: whole or not at all."""
+"""What a study returns, how it reaches the disk (whole or not at all), and which files of a run folder are the run's.
+
+A run folder may be used again, and may hold files of the user's. ``run.json`` lists the files of the run (``files``),
+and those that an earlier run left there (``earlier``) until they are removed: only listed files are ever removed.
+"""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
+from diffgeo.files import create, save_tensors
 
-__all__ = ["Result", "atomic", "clear_temporary", "write_result"]
+__all__ = [
+    "FOLDERS",
+    "Result",
+    "atomic",
+    "belongs",
+    "clear_temporary",
+    "is_manifest",
+    "listed",
+    "remove",
+    "write_result",
+]
 
 TEMPORARY = ".tmp-"
+_HALF = re.compile(re.escape(TEMPORARY) + r".+-[0-9a-f]{8}(\.\w+)?")
+FOLDERS = ("tables", "figures", "tensors", "directions")
+"""Folders of a run folder in which studies write their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +67,7 @@ class Result:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Write to a temporary file beside ``path`` and rename it at the end.
+    """Write to a temporary file beside ``path`` and rename it at the end; its mode is what the umask says.
 
     Yields:
         The temporary path, with the suffix of ``path``.
@@ -56,17 +75,17 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the file cannot be written (read-only, disk full); nothing is left behind.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f"{TEMPORARY}{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        mode = create(temporary)
+        made = True
         yield temporary
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)  # some writers replace the file
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
+        if made:
             temporary.unlink(missing_ok=True)
         if _is_write_failure(error):
             raise OutputError(
@@ -77,10 +96,72 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def clear_temporary(folder: Path) -> None:
-    """Remove what :func:`atomic` left in a run folder when its process was killed."""
-    for left in folder.rglob(f"{TEMPORARY}*"):
-        with suppress(OSError):
-            left.unlink(missing_ok=True)
+    """Remove what :func:`atomic` left in a run folder when its process was killed; nothing by a link."""
+    for place in (folder, *(folder / name for name in FOLDERS)):
+        if place.is_dir() and (place == folder or not place.is_symlink()):
+            for left in place.iterdir():
+                if _HALF.fullmatch(left.name) and left.is_file():
+                    with suppress(OSError):
+                        left.unlink(missing_ok=True)
+
+
+def is_manifest(facts: Any) -> bool:
+    """Whether what a ``run.json`` holds is of a run of diffgeo."""
+    return isinstance(facts, dict) and isinstance(facts.get("settings"), dict) and "status" in facts
+
+
+def belongs(facts: Mapping[str, Any], file: str) -> bool:
+    """Whether a file of a run folder is of the run that its ``run.json`` tells of.
+
+    Args:
+        facts: what ``run.json`` holds; if it lists no files (of an earlier version), a study's name decides.
+        file: such as ``tables/discovery.parquet``.
+    """
+    if "files" in facts:
+        return file in facts["files"]
+    studies = (facts.get("settings") or {}).get("study") or {}
+    stem = PurePosixPath(file).stem
+    return any(stem == study or stem.startswith(f"{study}_") for study in studies)
+
+
+def listed(folder: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Files that a run, and those before it, left in a run folder, as its ``run.json`` tells.
+
+    Runs of earlier versions listed no files: there a table, figure or tensor of one of the run's studies counts if it
+    lies there as those versions wrote it (tables as Parquet and CSV, figures as PNG and SVG). Their ``directions/``
+    have no study's name, and stay.
+    """
+    if "files" in facts:
+        named = [*facts["files"], *facts.get("earlier", ())]
+    else:
+        named = []
+        for part, kinds in (
+            ("tables", (".parquet", ".csv")),
+            ("figures", (".png", ".svg")),
+            ("tensors", (".safetensors",)),
+        ):
+            for path in sorted((folder / part).glob(f"*{kinds[0]}")):
+                if belongs(facts, path.name) and all(path.with_suffix(kind).is_file() for kind in kinds):
+                    named += [f"{part}/{path.stem}{kind}" for kind in kinds]
+    return [str(file) for file in named]
+
+
+def remove(folder: Path, files: Sequence[str]) -> None:
+    """Remove files of an earlier run from the folders of studies; others, and what lies behind a link, stay.
+
+    Raises:
+        OutputError: one cannot be removed.
+    """
+    for file in files:
+        parts, path = PurePosixPath(file).parts, folder / file
+        if len(parts) == 2 and parts[0] in FOLDERS and parts[1] != ".." and not path.parent.is_symlink():
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot remove {path} of an earlier run ({error.strerror or error})",
+                    "choose another folder with hydra.run.dir=",
+                ) from error
 
 
 def write_result(result: Result, folder: Path) -> list[Path]:
@@ -105,7 +186,7 @@ def write_result(result: Result, folder: Path) -> list[Path]:
     if result.tensors:
         path = folder / "tensors" / f"{result.study}.safetensors"
         with atomic(path) as temporary:
-            save_file({k: v.contiguous().cpu() for k, v in result.tensors.items()}, temporary)
+            save_tensors(temporary, {k: v.contiguous().cpu() for k, v in result.tensors.items()})
         written.append(path)
     for name, directions in result.directions.items():
         path = folder / "directions" / f"{name}.safetensors"

@@ -74,7 +74,7 @@ def test_a_read_only_file_system_is_an_output_error(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("diffgeo.results.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("diffgeo.results.create", refuse)
     with pytest.raises(OutputError, match="Read-only"), atomic(tmp_path / "a.csv"):
         pytest.fail("nothing to write to")
 

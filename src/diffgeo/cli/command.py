@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.completion import candidates, script
@@ -81,6 +82,58 @@ _planner: Planner | None = None
 """With ``--dry-run``, what plans the jobs."""
 _traceback = False
 """Whether the user asked for tracebacks: what HYDRA_FULL_ERROR said before it was set for Hydra's sake."""
+
+
+class NewFolder(Callback):
+    """Makes the folder of a run or sweep, if the clock names it: a new one, also for those that start in one second.
+
+    A folder that the user names without ``${now:…}`` is taken as it is, and used again. ``conf/config.yaml`` puts this
+    into Hydra, which calls it in the process that the user started, before any job; a sweep's jobs are told the folder
+    as a word of the command line, wherever they run.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Make a single run's folder."""
+        self._make(config, "run")
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Make a sweep's folder."""
+        folder = self._make(config, "sweep")
+        if folder is not None:
+            escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", folder).replace("'", "\\'")
+            with read_write(config.hydra.overrides):
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")
+
+    def _make(self, config: DictConfig, kind: str) -> str | None:
+        """Make a folder and say so in Hydra's settings; None if the clock does not name it or it cannot be made."""
+        node = config.hydra[kind]
+        if "${now:" not in str(OmegaConf.to_container(node, resolve=False)["dir"]):  # type: ignore[call-overload,index]
+            return None
+        named = Path(node.dir)
+        try:
+            named.parent.mkdir(parents=True, exist_ok=True)
+            folder = next(folder for folder in _numbered(named) if _made(folder))
+        except OSError:
+            return None  # Hydra meets the same and words it
+        with read_write(node), open_dict(node):
+            node.dir = str(folder)
+        return str(folder)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    """A folder's name, then the same with -2, -3 and so on."""
+    yield folder
+    for number in count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
+
+
+def _made(folder: Path) -> bool:
+    """Whether this process made the folder, and no other."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 class SweepSummary(Callback):
@@ -207,7 +260,7 @@ def main() -> None:
         sys.stdout.flush()  # a reader that went away shows here, not when Python ends
     if answered:
         return
-    sys.argv[1:] = quoted_prompts(sys.argv[1:])
+    sys.argv[1:] = at_home(quoted_prompts(sys.argv[1:]))
     if not is_first():
         sys.argv += _SILENT
     heed_environment()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -158,7 +157,6 @@ def _execute(work: Plan) -> None:
     try:
         for i, (folder, cfg) in enumerate(todo.items()):
             print(f"[{i + 1}/{len(todo)}] {folder}", file=sys.stderr, flush=True)
-            shutil.rmtree(folder / "tables", ignore_errors=True)  # of other settings
             folder.mkdir(parents=True, exist_ok=True)
             _leave_words(folder, next(name for name in names if folders[name] == folder), work)
             try:
@@ -198,7 +196,9 @@ def _compose(work: Plan, name: str) -> Config:
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = typed(compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *work.overrides]))
+        cfg = typed(
+            compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *at_home(work.overrides)])
+        )
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
     return cfg
@@ -251,9 +251,10 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     for claim in CLAIMS:
         folder = folders.get(claim.experiment)
         if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
-            model = json.loads((folder / "run.json").read_text())["model"]["source"]
-            tables = {path.stem: pd.read_parquet(path) for path in (folder / "tables").glob("*.parquet")}
-            rows.append(judge(claim, tables, model) | {"run": str(folder)})
+            facts = json.loads((folder / "run.json").read_text())
+            paths = [path for path in (folder / "tables").glob("*.parquet") if belongs(facts, f"tables/{path.name}")]
+            tables = {path.stem: pd.read_parquet(path) for path in paths}
+            rows.append(judge(claim, tables, facts["model"]["source"]) | {"run": str(folder)})
     return pd.DataFrame(rows)
 
 

@@ -86,7 +86,7 @@ def _verify(store: Store) -> int:
     count = sum(1 for _ in store.entries())
     damaged = store.verify()
     for path in damaged:
-        print(f"damaged, removed: {path}")
+        print(f"damaged, {'cannot be removed' if path.exists() else 'removed'}: {path}")
     unread = max(0, count - store.hits - len(damaged))
     print(f"{store.hits} sound, {len(damaged)} damaged" + (f", {unread} cannot be read" if unread else ""))
     return DAMAGED if damaged else 0
@@ -94,5 +94,10 @@ def _verify(store: Store) -> int:
 
 def _prune(store: Store) -> int:
     removed = store.prune()
-    print(f"removed {len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.1f} MB")
+    print(f"removed {len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.1f} MB", flush=True)
+    left = sum(entry.size for entry in store.entries())
+    if left > store.max_bytes:
+        raise OutputError(
+            f"{store.folder} still holds {left / 1e6:.1f} MB, which cannot be removed; see whether it is read-only"
+        )
     return 0

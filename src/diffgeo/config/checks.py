@@ -101,6 +101,8 @@ def check(cfg: Config) -> None:
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
     require(cfg.retries is None or cfg.retries >= 0, "retries", cfg.retries, "null, or 0 or more")
     _check_objective(cfg, require)
+    named = cfg.store.path is None or bool(cfg.store.path.strip())
+    require(named, "store.path", cfg.store.path, "a folder, or null; store.enabled=false keeps nothing")
     require(0 < cfg.store.max_gb < math.inf, "store.max_gb", cfg.store.max_gb, "a positive number")
     require(cfg.data.samples >= 1, "data.samples", cfg.data.samples, "1 or more")
     images = cfg.data.images

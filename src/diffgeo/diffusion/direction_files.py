@@ -29,11 +29,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import DirectionsError
+from diffgeo.files import save_tensors
 from diffgeo.geometry import GlobalDirections
 
 __all__ = ["Directions", "load_directions", "save_directions"]
@@ -176,7 +176,7 @@ def save_directions(path: str | Path, directions: Directions) -> Path:
         "provenance": dict(directions.provenance),
     }
     tensors = {"U": directions.U.contiguous().cpu(), "score": directions.score.contiguous().cpu()}
-    save_file(tensors, file, {KEY: json.dumps(header)})
+    save_tensors(file, tensors, {KEY: json.dumps(header)})
     return file
 
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from diffgeo.claims import Claim, judge
 from diffgeo.errors import DataError
+from diffgeo.results import belongs
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
 
@@ -114,6 +115,8 @@ class Run:
 
     def _tensor(self, study: str, key: str, columns: int | None = None) -> Pictures | None:
         path = self.folder / "tensors" / f"{study}.safetensors"
+        if "files" in self.facts and not belongs(self.facts, f"tensors/{path.name}"):
+            return None
         try:
             with safe_open(path, "np") as file:
                 part = file.get_slice(key)
@@ -144,6 +147,8 @@ def read_run(folder: Path) -> Run:
         raise DataError(f"{folder / 'run.json'} is not the manifest of a run", "give a run folder")
     tables = {}
     for path in sorted((folder / "tables").glob("*.parquet")):
+        if not belongs(facts, f"tables/{path.name}"):  # the user's own, or an earlier run's
+            continue
         try:
             tables[path.stem] = pd.read_parquet(path)
         except (OSError, ValueError) as error:

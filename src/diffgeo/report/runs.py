@@ -17,6 +17,7 @@ import pandas as pd
 
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
+from diffgeo.results import belongs
 
 __all__ = ["compared", "deciding", "differing", "find_runs", "grouped", "matching", "query", "read_runs", "study_rows"]
 
@@ -194,8 +195,10 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
         raise ConfigError("gathering tables needs duckdb", "install diffgeo[report]") from error
     files: dict[str, list[str]] = {}
     for run in runs["run"]:
+        facts = json.loads(Path(run, "run.json").read_text())
         for path in sorted(Path(run, "tables").glob("*.parquet")):
-            files.setdefault(path.stem, []).append(str(path))
+            if belongs(facts, f"tables/{path.name}"):
+                files.setdefault(path.stem, []).append(str(path))
     for name in tables or ():
         if name not in files:
             raise DataError(f"no run has a table {name}", f"there are {', '.join(sorted(files)) or 'none'}")

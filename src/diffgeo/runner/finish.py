@@ -1,8 +1,8 @@
 """A study's files in the run folder: computed and drawn, or taken from the store as they were.
 
 A finished study is stored as its files, bytes and all, so that a run which finds it there writes the same tables and
-figures. It lies under the digest of the whole package's code, the model, what reads the pictures, and every setting but
-those that change no number (tracking, device, folders).
+figures. It lies under the digest of the model, what reads the pictures, and every setting but those that change no
+number (tracking, device, folders).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,89 +29,96 @@ from diffgeo.jacobian.memory import device_name
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
-from diffgeo.session import Context, run_study
+from diffgeo.session import Context
 from diffgeo.session.processes import StudyDone
-from diffgeo.session.store import Record, code_version, file_digest
+from diffgeo.session.store import Record, file_digest
+from diffgeo.studies import Study
 
-__all__ = ["assist", "finish", "finished"]
+__all__ = ["Finished", "assist", "finish", "finished"]
 
 log = logging.getLogger(__name__)
 
 SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
 """Settings that change no number of a study; its own are added by themselves."""
-CODE = (
-    *("noise_schedule", "memory", "feature_map", "transposable", "jacobian", "svd", "geometry", "editing"),
-    *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
-    "finishing",
-)
-"""Code that a study's files depend on."""
 
 
-def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, dict[str, Path], float]:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A study that is done.
+
+    Attributes:
+        result: of the study; its tables and scalars only if it comes from the store.
+        files: in the run folder.
+        seconds: that it took to compute and draw, whenever that was.
+        stored: whether it comes from the store.
+    """
+
+    result: Result
+    files: list[Path]
+    seconds: float
+    stored: bool = False
+
+
+def finish(study: Study, context: Context, settings: Any, folder: Path) -> Finished:
     """Execute a study and write its tables, tensors, directions and figures; or write those that the store has.
 
     Args:
-        name: of the study.
+        study: the study.
         context: model, samples and settings; its store is asked first, and again between two items of the study.
         settings: the study's own.
         folder: the run folder.
-
-    Returns:
-        The result (only its tables and scalars where it comes from the store), its figures, name → PNG, and the seconds
-        that it took to compute and draw, whenever that was.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     if context.store is None:
-        result, files, seconds = _computed(name, context, settings, folder)
-        return result, {path.stem: path for path in files if path.suffix == ".png"}, seconds
-    record, made = _found_or_made(name, context, settings, folder)
-    pictures = {Path(png).stem: folder / png for png in record.facts["figures"]}
+        return _computed(study, context, settings, folder)
+    record, made = _found_or_made(study, context, settings, folder)
     if made is not None:
-        return made, pictures, record.facts["seconds"]
-    log.info("%s: taken from the store", name)
+        return made
+    log.info("%s: taken from the store", study.name)
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
-    return _stored(name, record), pictures, record.facts["seconds"]
+    files = [folder / key for key in record.tensors]
+    return Finished(_stored(study.name, record), files, record.facts["seconds"], stored=True)
 
 
-def assist(name: str, context: Context, settings: Any) -> None:
-    """Do a study for another process of the run, which finds it in the store; nothing where it is there already."""
+def assist(study: Study, context: Context, settings: Any) -> None:
+    """Do a study for another process of the run, which finds it in the store; nothing if it is there already."""
     with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder:
-        _found_or_made(name, context, settings, Path(folder))
+        _found_or_made(study, context, settings, Path(folder))
 
 
-def finished(name: str, context: Context, settings: Any) -> bool:
+def finished(study: Study, context: Context, settings: Any) -> bool:
     """Whether the store holds this study, as :func:`finish` takes it."""
     store = context.store
-    return store is not None and store.path("studies", _determinants(name, context, settings)).is_file()
+    return store is not None and store.path("studies", _determinants(study, context, settings)).is_file()
 
 
-def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> tuple[Record, Result | None]:
-    """A study's record from the store and None; or made, with its files in ``folder``, and its result."""
-    store, determinants = context.store, _determinants(name, context, settings)
+def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) -> tuple[Record, Finished | None]:
+    """A study's record from the store and None; or made, with its files in ``folder``."""
+    store, determinants = context.store, _determinants(study, context, settings)
     assert store is not None
     path = store.path("studies", determinants)
 
-    def make() -> tuple[Record, Result]:
-        result, files, seconds = _computed(name, context, settings, folder)
-        contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+    def make() -> tuple[Record, Finished]:
+        made = _computed(study, context, settings, folder)
+        contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in made.files}
         tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
-        record = Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors), "seconds": seconds})
+        record = Record(tensors, {"scalars": made.result.scalars, "seconds": made.seconds})
         if not context.interruption.requested:
             store.keep("studies", determinants, record)
-        return record, result
+        return record, made
 
     if (record := store.read(path)) is not None:
         return record, None
-    # where it is damaged, and cannot be removed, nobody waits for it
+    # if it is damaged, and cannot be removed, no process waits for it
     there = (lambda: False) if path.exists() else path.is_file
     with store.claimed(path) as mine:
         if not mine:
             with suppress(StudyDone), context.team.unless(there), context.team.ahead():
-                run_study(name, context, settings)
+                study.run(context, settings)
         with suppress(StudyDone), context.team.unless(there):
             context.team.check()
             return make()
@@ -119,14 +126,13 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
     return make() if record is None else (record, None)
 
 
-def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path], float]:
-    """A study's result, the files that it wrote, and the seconds that both took."""
+def _computed(study: Study, context: Context, settings: Any, folder: Path) -> Finished:
     start = perf_counter()
-    result = run_study(name, context, settings)
+    result = study.run(context, settings)
     files = write_result(result, folder)
     for stem, figure in draw(result).items():
         files += save_figure(figure, folder / "figures" / stem)
-    return result, files, round(perf_counter() - start, 2)
+    return Finished(result, files, round(perf_counter() - start, 2))
 
 
 def _stored(name: str, record: Record) -> Result:
@@ -140,16 +146,11 @@ def _stored(name: str, record: Record) -> Result:
     return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more)
 
 
-def _pngs(files: dict[str, Any]) -> list[str]:
-    return [key for key in files if key.startswith("figures/") and key.endswith(".png")]
-
-
-def _determinants(name: str, context: Context, settings: Any) -> dict[str, Any]:
+def _determinants(study: Study, context: Context, settings: Any) -> dict[str, Any]:
     cfg, model = context.cfg, context.model
     images = [] if cfg.data.images is None else list_images(cfg.data.images)
     return {
-        "code": code_version(*CODE),
-        "study": name,
+        "study": study.name,
         "own": asdict(settings),
         "run": {key: value for key, value in asdict(cfg).items() if key not in SILENT},
         "models": [one.fingerprint for one in (model, model.inverter, model.editor)],

@@ -3,6 +3,10 @@
 The run folder holds ``tables/`` (Parquet and CSV), ``figures/`` (PNG and SVG), ``tensors/`` (safetensors),
 ``run.json`` (versions, seed, model, outcome, the run's ``duration`` and the ``seconds`` of each study), Hydra's
 ``.hydra/config.yaml``, the log, and ``report.html``, a page made of all that however the run ended.
+
+A run folder that is used again is cleaned of the earlier run's files, since resumed sweeps, repeated jobs and
+``diffgeo-paper`` use theirs again on purpose; but only when this run is about to compute, so that a mistyped setting
+costs no results.
 """
 
 from __future__ import annotations
@@ -37,20 +41,21 @@ from diffgeo.config import (
     instance,
 )
 from diffgeo.diffusion.models import load_model, resolve_device
-from diffgeo.errors import ConfigError, DiffgeoError, error_facts
+from diffgeo.errors import ConfigError, DiffgeoError, OutputError, error_facts
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
 from diffgeo.metrics.classifiers import ClassifierPredictor, load_network
 from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.metrics.pictures import PictureMetric, try_out
 from diffgeo.report.page import PAGE, write_page
-from diffgeo.results import atomic, clear_temporary
-from diffgeo.runner.finish import assist, finish
+from diffgeo.results import atomic, clear_temporary, is_manifest, listed, remove
+from diffgeo.runner.finish import Finished, assist, finish
 from diffgeo.runner.tracking import Tracker, tracking
-from diffgeo.session import Context, shareable
+from diffgeo.session import Context
 from diffgeo.session.processes import is_first, team
-from diffgeo.session.progress import Interruption
+from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.store import Store, store_folder
+from diffgeo.studies import study_named
 
 __all__ = ["execute", "prepare", "quiet", "versions"]
 
@@ -93,15 +98,14 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["processes"] = context.team.size
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
+            manifest.clear_earlier()
             for name, study_cfg in cfg.study.items():
-                result, pictures, seconds = finish(name, context, study_cfg, folder)
-                tracker.log_result(result, pictures)
-                scalars[name] = result.scalars
-                for key, value in result.scalars.items():
-                    log.info("%s: %s = %.4g", name, key, value)
+                done = finish(study_named(name), context, study_cfg, folder)
+                scalars[name] = done.result.scalars
+                manifest.add(name, done)
+                tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
                 if interruption.requested:
                     raise KeyboardInterrupt
-                facts["seconds"][name] = seconds
     return scalars, context
 
 
@@ -112,7 +116,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
         context = prepare(cfg, interruption, earlier)
         with interruption.listening():
             for name in context.team.from_both_ends(list(cfg.study)):
-                assist(name, context, cfg.study[name])
+                assist(study_named(name), context, cfg.study[name])
                 if interruption.requested:
                     raise KeyboardInterrupt
     return context
@@ -146,7 +150,7 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     torch.manual_seed(cfg.seed)
     extra = _extra_metrics(cfg.metric)
     if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
-        return _checked(replace(earlier.with_settings(cfg, interruption), extra_metrics=extra))
+        return _checked(replace(earlier, cfg=cfg, interruption=interruption, display=Display(), extra_metrics=extra))
     store = _store(cfg.store)
     own_team = team(None if store is None else store.folder, cpu=cfg.device == "cpu")
     device = resolve_device(own_team.device if own_team.device and cfg.device in ("auto", "cuda") else cfg.device)
@@ -172,6 +176,13 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
     return context
+
+
+def shareable(cfg: Config) -> dict[str, Any]:
+    """The settings that model, latents and bases depend on: contexts that agree in them may share those."""
+    parts = ("model", "predictor", "feature", "svd", "seed", "device", "max_memory", "store")
+    schedule = (cfg.schedule.steps, cfg.schedule.clip)
+    return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images}
 
 
 def _extra_metrics(cfg: MetricConfig) -> dict[str, PictureMetric]:
@@ -238,9 +249,29 @@ class _Manifest:
             "commit": commit(),
             "threads": torch.get_num_threads(),
             "seconds": {},
+            "files": [],
         }
         self._start = perf_counter()
         self._folder, self._scalars = folder, scalars
+        if earlier := _earlier(folder):
+            self.facts["earlier"] = earlier
+        self._write()
+
+    def clear_earlier(self) -> None:
+        """Remove the files that an earlier run in this folder left.
+
+        Raises:
+            OutputError: one cannot be removed.
+        """
+        if "earlier" in self.facts:
+            remove(self._folder, self.facts["earlier"])
+            del self.facts["earlier"]
+            self._write()
+
+    def add(self, study: str, done: Finished) -> None:
+        """Say that a study is done: its files, and the seconds that it took."""
+        self.facts["files"] += [path.relative_to(self._folder).as_posix() for path in done.files]
+        self.facts["seconds"][study] = done.seconds
         self._write()
 
     @contextmanager
@@ -269,6 +300,25 @@ class _Manifest:
     def _write(self) -> None:
         with atomic(self._folder / "run.json") as temporary:
             temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n")
+
+
+def _earlier(folder: Path) -> list[str]:
+    """Files of studies that an earlier run left in a run folder.
+
+    Raises:
+        OutputError: files are in the way that another program wrote.
+    """
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        facts = None
+    except (OSError, ValueError):
+        facts = {}
+    if not is_manifest(facts) and (facts is not None or (folder / PAGE).exists()):
+        other = path if facts is not None else folder / PAGE
+        raise OutputError(f"{other} is not of a run of diffgeo", "choose another folder with hydra.run.dir=")
+    return [] if facts is None else listed(folder, facts)
 
 
 def _draw_page(folder: Path, tracker: Tracker | None) -> None:

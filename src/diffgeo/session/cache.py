@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgeo.session.store import Record, Slot, Store, code_version
+from diffgeo.session.store import Record, Slot, Store
 from diffgeo.svd import Certificate, LocalBasis
 
 __all__ = ["Cache", "Key", "KeptBases"]
 
 Key = Mapping[str, Any]
-"""All that a result depends on, as :func:`diffgeo.session.store.digest` takes it; the code of the package is added."""
+"""All that a result depends on, as :func:`diffgeo.session.store.digest` takes it; the store adds the code of the package."""
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Cache:
         return int(entry.record.facts["number"])
 
     def _entry(self, stage: str, key: Key) -> AbstractContextManager[Slot]:
-        return nullcontext(Slot()) if self.store is None else self.store.slot(stage, {"code": code_version(), **key})
+        return nullcontext(Slot()) if self.store is None else self.store.slot(stage, key)
 
     def _basis(self, record: Record) -> LocalBasis:
         t = record.tensors

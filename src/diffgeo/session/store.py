@@ -5,19 +5,27 @@ its header. It is written to a temporary name and renamed, so it is there whole 
 share a store: whoever computes an entry holds its lock, and the others wait for it. An entry that fails its checksum is
 reported, removed and computed again. Nothing in an entry is executed.
 
+A store holds nothing but its own, and removes nothing else. A folder with other files is refused, unless it has the
+store's marker or an entry (earlier versions left no marker). Only ``DIGEST.safetensors`` in the folder of the digest's
+first two digits is an entry, and it is removed only if its header is the store's. Links within a store are not
+followed; the store's folder itself may be one.
+
 The store only saves time: where it cannot be written, a warning says so once and the run goes on without it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +33,41 @@ import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from diffgeo.errors import OutputError
+from diffgeo.errors import ConfigError, OutputError
+from diffgeo.files import create, save_tensors
 
-__all__ = ["ENVIRONMENT", "Entry", "Record", "Store", "code_version", "digest", "file_digest", "store_folder"]
+__all__ = [
+    "ENVIRONMENT",
+    "MARKER",
+    "NO_RESULTS",
+    "Entry",
+    "Record",
+    "Slot",
+    "Store",
+    "code_version",
+    "digest",
+    "file_digest",
+    "store_folder",
+]
 
 log = logging.getLogger(__name__)
 
-KEY = "diffgeo.session.store"
+KEY = "diffgeo.store"
 ENVIRONMENT = "DIFFGEO_STORE"
 """Environment variable: another folder for the store, or empty for none."""
 TEMPORARY = ".tmp-"
+MARKER = ".diffgeo-store"
+"""File at the top of a store that says that the folder is one."""
+NO_RESULTS = ("__main__", "api", "cli", "explore", "report/page", "report/runs", "runner/dry_run")
+"""Modules and folders of this package that compute nothing that is stored: command lines, pages, explorer, training."""
+_LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
+"""Packages whose versions results depend on."""
+_STAGE, _PREFIX = re.compile(r"[a-z]\w*"), re.compile(r"[0-9a-f]{2}")
+_ENTRY = re.compile(r"([0-9a-f]{64})\.safetensors")
+_LOCK = re.compile(r"([0-9a-f]{64})\.(?:lock|claim)")
+_HALF = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]{64})-\d+\.safetensors")
 _CHECK_EVERY = 256 * 2**20
 """Bytes written between two looks at the size of the whole store."""
 
@@ -53,6 +83,17 @@ class Record:
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Slot:
+    """A place for an entry while its lock is held.
+
+    Attributes:
+        record: the stored one; None if there is none, and then to be set by whoever computes it.
+    """
+
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +131,20 @@ class Store:
     Args:
         folder: where entries lie; made on first use.
         max_bytes: size above which the entries that were used least recently go.
+
+    Raises:
+        ConfigError: the folder holds other files, and nothing that says that it is a store.
     """
 
     def __init__(self, folder: str | Path, *, max_bytes: int = 20 * 10**9) -> None:
-        self.folder, self.max_bytes = Path(folder).expanduser(), max_bytes
+        self.folder, self.max_bytes = Path(os.path.expanduser(folder)), max_bytes
         self.hits = self.misses = 0
         self._written, self._usable = _CHECK_EVERY, True
+        if (other := _foreign(self.folder)) is not None:
+            raise ConfigError(
+                f"{self.folder} is no store of diffgeo, as it holds {other}; name an empty or a new folder "
+                "(store.path= of diffgeo, path= of diffgeo-store, or DIFFGEO_STORE)"
+            )
 
     def fetch(
         self,
@@ -109,22 +158,40 @@ class Store:
 
         Args:
             stage: kind of result, a plain word; the first folder of its path.
-            determinants: all that the result depends on, as :func:`digest` takes it.
+            determinants: all that the result depends on, less the code, as :func:`digest` takes it.
             compute: makes the record; not called where it is stored.
             keep: whether a computed record is worth storing.
+        """
+        with self.slot(stage, determinants, keep=keep) as slot:
+            if slot.record is None:
+                slot.record = compute()
+        return slot.record
+
+    @contextmanager
+    def slot(
+        self, stage: str, determinants: Mapping[str, Any], *, keep: Callable[[Record], bool] = lambda _: True
+    ) -> Iterator[Slot]:
+        """Hold an entry's place: inside the block its ``record`` is there, or to be set, and then stored.
+
+        Args:
+            stage: as for :meth:`fetch`.
+            determinants: as for :meth:`fetch`.
+            keep: as for :meth:`fetch`.
         """
         path = self.path(stage, determinants)
         found = self.read(path)
         if found is not None:
-            return found
+            yield Slot(found)
+            return
         with self._locked(path):
-            found = self.read(path)  # somebody else may have been quicker
-            if found is None:
-                self.misses += 1
-                found = compute()
-                if keep(found):
-                    self.write(path, stage, determinants, found)
-        return found
+            slot = Slot(self.read(path))  # another process may have been quicker
+            if slot.record is not None:
+                yield slot
+                return
+            self.misses += 1
+            yield slot
+            if slot.record is not None and keep(slot.record):
+                self.write(path, stage, determinants, slot.record)
 
     def keep(self, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
         """Store a record that was computed outside :meth:`fetch`, unless somebody was quicker."""
@@ -138,7 +205,7 @@ class Store:
         """Whether this process alone is at an entry while the block runs; True, too, where the folder is read-only."""
         lock = FileLock(path.with_suffix(".claim"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(path)
             lock.acquire(timeout=0)
         except Timeout:
             yield False
@@ -153,8 +220,8 @@ class Store:
             lock.release()
 
     def path(self, stage: str, determinants: Mapping[str, Any]) -> Path:
-        """Where an entry lies, or would."""
-        name = digest({"stage": stage, **determinants})
+        """Where an entry lies, or would: by its determinants and by the code that makes results."""
+        name = digest({"stage": stage, "code": code_version(), **determinants})
         return self.folder / stage / name[:2] / f"{name}.safetensors"
 
     def read(self, path: Path) -> Record | None:
@@ -171,7 +238,7 @@ class Store:
 
     def _sound(self, path: Path) -> Record | None:
         """An entry's record; None where there is none, or where the system does not let us read it."""
-        if not path.is_file():
+        if not self._is_ours(path):
             return None
         try:
             return _load(path)
@@ -182,7 +249,7 @@ class Store:
             return None
         except (SafetensorError, ValueError, KeyError) as error:
             log.warning("store: %s is damaged (%s); it is computed again", path, " ".join(str(error).split())[:120])
-            _remove(path)
+            _remove(path)  # `_is_ours` was asked
             raise _DamagedError from error
 
     def write(self, path: Path, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
@@ -190,14 +257,17 @@ class Store:
         if not self._usable:
             return
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in record.tensors.items()}
+        determinants = {"code": code_version(), **determinants}
         header = {"stage": stage, "determinants": _readable(determinants), "facts": record.facts}
         header["checksum"] = _checksum(tensors, record.facts)
         temporary = path.with_name(f"{TEMPORARY}{path.stem}-{os.getpid()}.safetensors")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(path)
             for left in path.parent.glob(f"{TEMPORARY}{path.stem}-*"):  # of a process that was killed: we hold the lock
-                left.unlink(missing_ok=True)
-            save_file(tensors, temporary, {KEY: json.dumps(header)})
+                if _HALF.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
+            create(temporary)
+            save_tensors(temporary, tensors, {KEY: json.dumps(header)})
             os.replace(temporary, path)
         except (OSError, SafetensorError) as error:
             _remove(temporary)
@@ -211,22 +281,62 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in no order."""
-        for path in self.folder.glob("*/??/*.safetensors"):
-            if path.name.startswith(TEMPORARY):
-                continue
+        for path in self._files(_ENTRY):
             try:
                 facts = path.stat()
-            except OSError:  # somebody removed it meanwhile
+            except OSError:  # another process removed it meanwhile
                 continue
             yield Entry(path, path.parent.parent.name, facts.st_size, facts.st_mtime)
+
+    def _files(self, kind: re.Pattern[str]) -> Iterator[Path]:
+        """Files whose name is of a kind, each in the folder of its digest's first two digits; no links, and not by any.
+
+        Args:
+            kind: of the whole name; its first group is the digest.
+        """
+        for stage in _inside(self.folder, _STAGE):
+            for prefix in _inside(stage, _PREFIX):
+                for path in _inside(prefix, kind, files=True):
+                    name = kind.fullmatch(path.name)
+                    if name is not None and name[1][:2] == prefix.name:
+                        yield path
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether an entry's file is there, by no link, and is the store's: by its header, however damaged the rest.
+
+        A file without any header is the store's if the folder has the marker: nothing else has such a name there.
+        """
+        if any(part.is_symlink() for part in (path, path.parent, path.parent.parent)) or not path.is_file():
+            return False
+        own = _has_header(path)
+        return (self.folder / MARKER).is_file() if own is None else own
+
+    def _make_room(self, path: Path) -> None:
+        """Make an entry's folder.
+
+        Raises:
+            OSError: it cannot be made, or something else is there: a link, or a file that is not the store's.
+        """
+        beside = [path.with_suffix(suffix) for suffix in (".lock", ".claim")]
+        for part in (path.parent.parent, path.parent, path, *beside):
+            if part.is_symlink():
+                raise OSError(errno.ELOOP, "links are not followed", str(part))
+        others = [one for one in beside if one.is_file() and one.stat().st_size]  # locks are empty
+        if others or (path.exists() and not self._is_ours(path)):
+            raise OSError(errno.EEXIST, "another program's file is there", str(*others or [path]))
+        if not (self.folder / MARKER).is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # another process was quicker
+                create(self.folder / MARKER)
+        path.parent.mkdir(parents=True, exist_ok=True)
 
     def prune(self, max_bytes: int | None = None) -> list[Entry]:
         """Remove the entries used least recently until the store is no larger than ``max_bytes``.
 
-        Also clears what killed processes left: temporary files whose lock nobody holds.
+        Also clears what killed processes left: temporary files whose lock no process holds.
 
         Returns:
-            The removed entries.
+            The removed entries; those that could not be removed are not among them.
         """
         most = self.max_bytes if max_bytes is None else max_bytes
         entries = sorted(self.entries(), key=lambda entry: entry.used)
@@ -234,14 +344,18 @@ class Store:
         for entry in entries:
             if total <= most:
                 break
-            _remove(entry.path)
-            total -= entry.size
-            removed.append(entry)
+            if self._is_ours(entry.path) and _remove(entry.path):
+                total -= entry.size
+                removed.append(entry)
         self._clear()
         return removed
 
     def verify(self) -> list[Path]:
-        """Read every entry, remove the damaged ones and name them; what was used least recently stays so."""
+        """Read every entry, remove the damaged ones and name them; what was used least recently stays so.
+
+        Returns:
+            The damaged entries; those of a store that cannot be written are still there.
+        """
         damaged = []
         for entry in self.entries():
             try:
@@ -251,19 +365,17 @@ class Store:
         return damaged
 
     def _clear(self) -> None:
-        for left in [*self.folder.glob("*/??/*.lock"), *self.folder.glob("*/??/*.claim")]:
+        """Remove locks and half-written files that no process holds."""
+        for left in [*self._files(_LOCK), *self._files(_HALF)]:
+            name = _HALF.fullmatch(left.name)
+            lock = left if name is None else left.with_name(f"{name[1]}.lock")
             try:
-                with FileLock(left, timeout=0):
+                if lock.is_symlink() or (lock.exists() and lock.stat().st_size):  # no lock of the store's
+                    continue
+                with FileLock(lock, timeout=0):
                     _remove(left)
-            except (Timeout, OSError):  # somebody holds it
-                continue
-        for left in self.folder.glob(f"*/??/{TEMPORARY}*"):
-            name = left.name.removeprefix(TEMPORARY).rpartition("-")[0]
-            try:
-                with FileLock(left.with_name(f"{name}.lock"), timeout=0):
-                    _remove(left)
-                    _remove(left.with_name(f"{name}.lock"))
-            except (Timeout, OSError):  # somebody is writing it
+                    _remove(lock)
+            except (Timeout, OSError):  # another process holds it
                 continue
 
     @contextmanager
@@ -271,7 +383,7 @@ class Store:
         """Hold an entry's lock; without one where the folder cannot be written."""
         lock = FileLock(path.with_suffix(".lock"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(path)
             lock.acquire()
         except OSError as error:
             if self._usable:
@@ -315,15 +427,23 @@ def file_digest(path: Path) -> str:
 
 
 @cache
-def code_version(*parts: str) -> str:
-    """SHA-256 of source files of this package, modules or folders by name: results of other code are not ours."""
-    root = Path(__file__).resolve().parents[1]
+def code_version(package: Path | None = None) -> str:
+    """SHA-256 of the code that makes results, which every entry's name holds: results of other code are not ours.
+
+    That is the whole package less :data:`NO_RESULTS`, and the versions of the libraries that compute.
+
+    Args:
+        package: its folder; this one's where None.
+    """
+    root = Path(__file__).resolve().parents[1] if package is None else package
     total = hashlib.sha256()
-    for part in sorted(parts):
-        folder = root / part
-        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
-        for file in files:
-            total.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    for file in sorted(root.rglob("*.py")):
+        name = file.relative_to(root)
+        if not {name.with_suffix("").as_posix(), *(part.as_posix() for part in name.parents)} & set(NO_RESULTS):
+            total.update(f"{name.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    for library in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            total.update(f"{library} {version(library)}\n".encode())
     return total.hexdigest()
 
 
@@ -359,6 +479,72 @@ def _load(path: Path) -> Record:
     return Record(tensors, header["facts"])
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # a store may be read-only
+def _remove(path: Path) -> bool:
+    """Whether a file is gone; it is not from a store that is read-only."""
+    try:
         path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _inside(folder: Path, names: re.Pattern[str], *, files: bool = False) -> Iterator[Path]:
+    """Folders (or files) in a folder whose whole name fits, links left out; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            inside = sorted(found, key=lambda one: one.name)
+    except OSError:
+        return
+    for one in inside:
+        right = one.is_file(follow_symlinks=False) if files else one.is_dir(follow_symlinks=False)
+        if right and names.fullmatch(one.name):
+            yield Path(one.path)
+
+
+def _has_header(path: Path) -> bool | None:
+    """Whether a safetensors file's header has the store's part; None where the file has no header that can be read."""
+    try:
+        with path.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(size)) if size <= path.stat().st_size else None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(header, dict):
+        return None
+    about = header.get("__metadata__")
+    return isinstance(about, dict) and KEY in about
+
+
+def _foreign(folder: Path) -> str | None:
+    """What in a folder is not of a store; None of a folder that is one, could become one, or is none at all.
+
+    With the marker, or with an entry, whatever else lies there: it is left alone.
+    """
+    if not folder.is_dir() or (folder / MARKER).is_file():
+        return None
+    other = None
+    for stage in _listed(folder):
+        if stage.name.startswith(".team-"):  # of processes that meet there
+            continue
+        if stage.is_symlink() or not stage.is_dir() or not _STAGE.fullmatch(stage.name):
+            other = other or stage
+            continue
+        for prefix in _listed(stage):
+            if prefix.is_symlink() or not prefix.is_dir() or not _PREFIX.fullmatch(prefix.name):
+                other = other or prefix
+                continue
+            for path in _listed(prefix):
+                name = _ENTRY.fullmatch(path.name)
+                if name and name[1][:2] == prefix.name and not path.is_symlink() and _has_header(path):
+                    return None
+                if not (_LOCK.fullmatch(path.name) or path.name.startswith(".tmp")):
+                    other = other or path
+    return None if other is None else other.relative_to(folder).as_posix()
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
