@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -27,7 +28,7 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["composed", "group_schemas", "register", "typed"]
+__all__ = ["at_home", "composed", "group_schemas", "register", "typed"]
 
 
 @cache
@@ -94,4 +95,10 @@ def composed(overrides: Sequence[str]) -> Config:
     """
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return typed(compose("config", overrides=list(overrides)))
+        return typed(compose("config", overrides=at_home(overrides)))
+
+
+def at_home(words: Sequence[str]) -> list[str]:
+    """``key=~/folder`` with the user's home for ``~``: shells leave it, and Hydra's grammar has no such sign."""
+    parts = [word.partition("=") for word in words]
+    return [f"{key}{equals}{os.path.expanduser(value)}" for key, equals, value in parts]

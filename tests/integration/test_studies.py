@@ -199,8 +199,8 @@ def test_the_controls_hold_the_latent_or_the_timestep_fixed(tangents, context, b
     (top_frac, top), (low_frac, low) = context.edit_times
     sample, here = context.samples[0], bases[0, top_frac].truncated(4)
     elsewhere = {
-        "x_fixed": context.basis_at(context.latents.of(sample, top), low, rank=5),
-        "t_fixed": context.basis_at(context.latents.of(sample, low), top, rank=5),
+        "x_fixed": context.bases.at(context.latents.of(sample, top), low, rank=5),
+        "t_fixed": context.bases.at(context.latents.of(sample, low), top, rank=5),
     }
     for kind, basis in elsewhere.items():
         rows = tangents.table[(tangents.table["kind"] == kind) & (tangents.table["sample_a"] == 0)]

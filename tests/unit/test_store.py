@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgeo.session.store import Record, Store, code_version, digest, file_digest, store_folder
+from diffgeo.session.store import Record, Store, digest, file_digest, store_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.help import help_text, topic_text, version_text
-from diffgeo.composition import register, typed
+from diffgeo.composition import at_home, register, typed
 from diffgeo.config import Config, check, config_folder, leaf_keys, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.session.processes import is_first

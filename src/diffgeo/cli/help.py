@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from diffgeo.composition import group_schemas as GROUP_SCHEMAS
+from diffgeo.composition import group_schemas
 from diffgeo.config import Config, nearest, raw
 from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
@@ -240,7 +240,7 @@ def _schema(conf: Path, group: str, choice: str) -> type | None:
     for item in _yaml(conf / group / f"{choice}.yaml").get("defaults", ()):
         found = re.match(r"/schema/\w+/(\w+)@", str(item))
         if found:
-            return GROUP_SCHEMAS[group][found[1]]
+            return group_schemas()[group][found[1]]
     return None
 
 
@@ -258,7 +258,7 @@ def _settings(conf: Path) -> dict[str, dict[str, type]]:
         if field.name == "study":
             for choice in choices(conf, "study"):
                 for key in _choice_keys(conf, "study", choice):
-                    found[key] = {choice: GROUP_SCHEMAS["study"][choice]}
+                    found[key] = {choice: group_schemas()["study"][choice]}
         elif (conf / field.name).is_dir():
             standard = _standard(conf, field.name)
             for choice in sorted(choices(conf, field.name), key=lambda name: name != standard):
@@ -312,7 +312,7 @@ def _default(conf: Path, key: str, schema: type, choice: str) -> str:
     if reference:
         group, name = reference.groups()
         return (
-            f"{_default(conf, f'{group}.{name}', GROUP_SCHEMAS[group][group], _standard(conf, group))} ({group}.{name})"
+            f"{_default(conf, f'{group}.{name}', group_schemas()[group][group], _standard(conf, group))} ({group}.{name})"
         )
     if str(value).startswith("${"):
         return f"that of {value[2:-1]}"

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import register, typed
+from diffgeo.composition import at_home, register, typed
 from diffgeo.config import Config, check, config_folder, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
@@ -245,10 +245,11 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     import pandas as pd
 
     from diffgeo.claims import judge
-    from diffgeo.studies import all_claims as CLAIMS
+    from diffgeo.results import belongs
+    from diffgeo.studies import all_claims
 
     rows = []
-    for claim in CLAIMS:
+    for claim in all_claims():
         folder = folders.get(claim.experiment)
         if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
             facts = json.loads((folder / "run.json").read_text())

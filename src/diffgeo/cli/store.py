@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffgeo.cli.words import Command, Words
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from diffgeo.session.store import Store
@@ -98,6 +98,6 @@ def _prune(store: Store) -> int:
     left = sum(entry.size for entry in store.entries())
     if left > store.max_bytes:
         raise OutputError(
-            f"{store.folder} still holds {left / 1e6:.1f} MB, which cannot be removed; see whether it is read-only"
+            f"{store.folder} still holds {left / 1e6:.1f} MB, which cannot be removed", "see whether it is read-only"
         )
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffgeo import cli
+from diffgeo.cli import command as cli
 from diffgeo.cli.completion import script
 from diffgeo.cli.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 from diffgeo.config import nearest

@@ -18,7 +18,7 @@ from diffgeo.config.schemas import (
     ShootingConfig,
     TextToImageConfig,
 )
-from diffgeo.config.studies import STUDY_SCHEMAS
+STUDY_SCHEMAS: dict[str, type] = {}
 from diffgeo.errors import ConfigError, UnsuitableModelError
 from diffgeo.studies.ablation.settings import VARIANTS, AblationConfig
 from diffgeo.studies.curvedness.settings import PATHS, CurvednessConfig

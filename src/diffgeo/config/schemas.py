@@ -138,7 +138,8 @@ class SvdConfig:
     """What every solver takes.
 
     Attributes:
-        solver: set by the choice ``svd=…``.
+        _target_: set by the choice ``svd=…``: a :class:`diffgeo.svd.Solver`, yours or ours.
+        solver: set by the choice ``svd=…``: its name.
         rank: n, directions per basis; with ``share``, the most to look for.
         share: instead, the smallest n whose squared singular values reach this share of ‖J‖²_F.
         tol: bound on the residuals relative to s_1. 1e-4 puts 50 directions of the shipped model within
@@ -147,11 +148,13 @@ class SvdConfig:
             the whole h).
     """
 
+    _target_: str = MISSING
     solver: str = MISSING
     rank: int = 50
     share: float | None = None
     tol: float = 1e-4
     points: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -166,6 +169,7 @@ class GolubKahanConfig(SvdConfig):
         max_passes: budget; null is 40 a direction, at least 400.
     """
 
+    _target_: str = "diffgeo.svd.GolubKahan"
     solver: str = "golub_kahan"
     block_size: int | None = None
     probe: bool = False
@@ -181,6 +185,7 @@ class SubspaceConfig(SvdConfig):
         max_passes: budget; null is 100 a direction.
     """
 
+    _target_: str = "diffgeo.svd.Subspace"
     solver: str = "subspace"
     oversample: int = 10
     max_passes: int | None = None
@@ -195,6 +200,7 @@ class RandomizedConfig(SvdConfig):
         power_steps: each costs two passes a column.
     """
 
+    _target_: str = "diffgeo.svd.Randomized"
     solver: str = "randomized"
     oversample: int = 10
     power_steps: int = 3
@@ -204,6 +210,7 @@ class RandomizedConfig(SvdConfig):
 class DenseConfig(SvdConfig):
     """The whole Jacobian, min(m, d) passes."""
 
+    _target_: str = "diffgeo.svd.Dense"
     solver: str = "dense"
 
 
@@ -212,13 +219,15 @@ class EditConfig:
     """How a latent is moved.
 
     Attributes:
-        method: set by the choice ``edit=…``.
+        _target_: set by the choice ``edit=…``: a :class:`diffgeo.session.editor.Straight`, yours or ours.
+        method: set by the choice ``edit=…``: its name.
         strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions.
         frames: odd number of γ from −strength to +strength.
         normalise: distortion normalisation (P23a).
         kappa: its κ in [0, 1).
     """
 
+    _target_: str = MISSING
     method: str = MISSING
     strength: float = 0.06
     frames: int = 7
@@ -230,6 +239,7 @@ class EditConfig:
 class SingleConfig(EditConfig):
     """One straight step, x + γv."""
 
+    _target_: str = "diffgeo.session.editor.Straight"
     method: str = "single"
 
 
@@ -242,6 +252,7 @@ class ShootingConfig(EditConfig):
         transport: ``isometric`` (as released) or ``pullback``.
     """
 
+    _target_: str = "diffgeo.session.editor.Shooting"
     method: str = "shooting"
     steps: int = 6
     transport: str = "isometric"
@@ -256,6 +267,7 @@ class GuidanceConfig(EditConfig):
         guidance_scale: multiple of the change of ε.
     """
 
+    _target_: str = "diffgeo.session.editor.Guidance"
     method: str = "guidance"
     normalise: bool = False
     steps: int = 16

@@ -395,7 +395,7 @@ class Explorer:
         """The context and sample of a choice, with the latents that an earlier place of the same sample has."""
         cfg = self._settings(choice, picture)
         if earlier is not None and earlier.picture is picture and (picture or earlier.choice.sample == choice.sample):
-            return earlier.context.with_directions(cfg, display), earlier.sample
+            return replace(earlier.context, cfg=cfg, display=display), earlier.sample
         own = self.context
         store = own.store if picture is None else None
         context = Context(

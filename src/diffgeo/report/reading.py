@@ -133,8 +133,12 @@ def _as_rgb(pictures: Pictures) -> Pictures:
     return np.repeat(pictures[..., :1], 3, axis=-1)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, claims: Sequence[Claim] = ()) -> Run:
     """Read a run folder.
+
+    Args:
+        folder: of the run.
+        claims: what its tables may be asked.
 
     Raises:
         DataError: the folder holds no ``run.json`` that can be read.
@@ -153,7 +157,7 @@ def read_run(folder: Path) -> Run:
             tables[path.stem] = pd.read_parquet(path)
         except (OSError, ValueError) as error:
             log.warning("%s is left out of the page: it cannot be read (%s)", path, error)
-    return Run(folder, facts, tables, _overrides(folder))
+    return Run(folder, facts, tables, _overrides(folder), claims)
 
 
 def _overrides(folder: Path) -> list[str] | None:

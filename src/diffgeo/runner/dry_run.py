@@ -23,6 +23,7 @@ from diffgeo.config.documentation import headline
 from diffgeo.runner.finish import SILENT, finished
 from diffgeo.runner.run import prepare, quiet
 from diffgeo.session import Context
+from diffgeo.studies import study_named
 
 __all__ = ["Planner"]
 
@@ -56,7 +57,7 @@ class Planner:
         for name, study in cfg.study.items():
             own = [f"{key} {vars(study)[key]}" for key in SIZES if vars(study).get(key) is not None]
             what = headline(type(study)).removeprefix(f"Study ``{name}``: ") + f" ({', '.join(own)})" * bool(own)
-            if finished(name, context, study):
+            if finished(study_named(name), context, study):
                 table.add_row(name, what, "nothing to compute, the store has it", style="dim")
             else:
                 seconds, words = _last(self._runs, name, now)

@@ -79,11 +79,31 @@ class Bases:
         key = (sample.index, t)
         if key not in self._found:
             group = self._group(sample)
-            found = self.at([self._latents.of(one, t) for one in group], t)
+            found = self.at_each([self._latents.of(one, t) for one in group], t)
             self._found |= {(one.index, t): basis for one, basis in zip(group, found, strict=True)}
         return self._found[key]
 
     def at(
+        self,
+        x: Tensor,
+        t: int,
+        *,
+        feature: FeatureConfig | None = None,
+        rank: int | None = None,
+        tol: float | None = None,
+    ) -> LocalBasis:
+        """The local basis at any point.
+
+        Args:
+            x: the point, shape (C, H, W).
+            t: timestep of the feature map.
+            feature: the run's if None.
+            rank: number of directions; the run's rank or share if None.
+            tol: of the residuals, relative to s_1; the run's if None.
+        """
+        return self.at_each([x], t, feature=feature, rank=rank, tol=tol)[0]
+
+    def at_each(
         self,
         xs: Sequence[Tensor],
         t: int,
@@ -92,46 +112,31 @@ class Bases:
         rank: int | None = None,
         tol: float | None = None,
     ) -> list[LocalBasis]:
-        """The local bases at any points, ``svd.points`` of them at a time.
-
-        Args:
-            xs: points, shape (C, H, W) each.
-            t: timestep of the feature map.
-            feature: the run's if None.
-            rank: number of directions; the run's rank or share if None.
-            tol: of the residuals, relative to s_1; the run's if None.
-        """
+        """The local bases at several points, ``svd.points`` of them at a time; arguments as in :meth:`at`."""
         f, feature = self.feature_map(t, feature), feature or self._cfg.feature
         name = {"t": t, "block": feature.block, "pool": feature.pool}
+        spec, points = self.spec.of_rank(rank, tol), self._cfg.svd.points
         found: list[LocalBasis] = []
-        for group in self._groups(xs):
-            found += self._solved(f, group, name, self.spec.of_rank(rank, tol))
+        for first in range(0, len(xs), points):
+            found += self._solved(f, xs[first : first + points], name, spec)
         return found
 
-    def of_map(self, f: Map, xs: Sequence[Tensor], *, name: dict[str, Any], spec: SolveSpec) -> list[LocalBasis]:
-        """The leading singular triplets of any map's Jacobian at some points.
+    def of_map(self, f: Map, x: Tensor, *, name: dict[str, Any], rank: int | None = None) -> LocalBasis:
+        """The leading singular triplets of any map's Jacobian.
 
         Args:
             f: a map of the model's network under ``editor``'s conditioning, such as x ↦ x̂0(x, t).
-            xs: points, shape (C, H, W) each.
-            name: tells f from the model's other maps, in the store's keys.
-            spec: what to solve for.
+            x: the point, shape (C, H, W).
+            name: tells f from the model's other maps, in the store's keys; has ``t``.
+            rank: number of directions; the run's rank or share if None.
         """
-        found: list[LocalBasis] = []
-        for group in self._groups(xs):
-            found += self._solved(f, group, name, spec)
-        return found
+        return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
 
     def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
         """f: x → h at timestep t; by the run's ``feature`` if None."""
         feature = feature or self._cfg.feature
         pool: Pool = "sum" if feature.pool == "sum" else None
         return self._model.feature_map(t, feature.block, pool)
-
-    def _groups(self, xs: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-        """Points that are solved together: ``svd.points`` at a time."""
-        points = self._cfg.svd.points
-        return [xs[first : first + points] for first in range(0, len(xs), points)]
 
     def _group(self, sample: Sample) -> list[Sample]:
         """The run's samples that are computed with this one, itself included: ``svd.points`` at a time."""

@@ -98,7 +98,7 @@ class Shooting(Straight[ShootingConfig]):
         """Points of one side of the curve, as many as there are frames on it, x first."""
         convention: Convention = "pullback" if self.cfg.transport == "pullback" else "isometric"
         points = geodesic_shooting(
-            lambda y: self.bases.at([y], t)[0],
+            lambda y: self.bases.at(y, t),
             x,
             basis.U[:, direction],
             basis.V[:, direction],

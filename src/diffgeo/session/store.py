@@ -142,8 +142,8 @@ class Store:
         self._written, self._usable = _CHECK_EVERY, True
         if (other := _foreign(self.folder)) is not None:
             raise ConfigError(
-                f"{self.folder} is no store of diffgeo, as it holds {other}; name an empty or a new folder "
-                "(store.path= of diffgeo, path= of diffgeo-store, or DIFFGEO_STORE)"
+                f"{self.folder} is no store of diffgeo, as it holds {other}",
+                "name an empty or a new folder (store.path= of diffgeo, path= of diffgeo-store, or DIFFGEO_STORE)",
             )
 
     def fetch(
@@ -184,13 +184,11 @@ class Store:
             yield Slot(found)
             return
         with self._locked(path):
-            slot = Slot(self.read(path))  # another process may have been quicker
-            if slot.record is not None:
-                yield slot
-                return
-            self.misses += 1
+            found = self.read(path)  # another process may have been quicker
+            slot = Slot(found)
+            self.misses += found is None
             yield slot
-            if slot.record is not None and keep(slot.record):
+            if found is None and slot.record is not None and keep(slot.record):
                 self.write(path, stage, determinants, slot.record)
 
     def keep(self, stage: str, determinants: Mapping[str, Any], record: Record) -> None:

@@ -104,5 +104,5 @@ class SolveSpec:
 
     def of_rank(self, rank: int | None, tol: float | None = None) -> Self:
         """The same with a fixed number of directions, and another tolerance; what is None stays as it is."""
-        fixed = {} if rank is None else {"rank": rank, "share": None}
-        return replace(self, **fixed, **({} if tol is None else {"tol": tol}))
+        fixed = self if rank is None else replace(self, rank=rank, share=None)
+        return fixed if tol is None else replace(fixed, tol=tol)

@@ -116,6 +116,17 @@ class DiffusionModel(ABC):
         """
 
     @property
+    def latent_size(self) -> int:
+        """d, the numbers in x."""
+        c, h, w = self.latent_shape
+        return c * h * w
+
+    @property
+    def picture_shape(self) -> tuple[int, int]:
+        """Height and width of its pictures in pixels."""
+        return self.latent_shape[1:] if self.bounded else (self.picture_size, self.picture_size)
+
+    @property
     def picture_size(self) -> int:
         """Side of its pictures in pixels; that of x where nothing says otherwise."""
         return self.latent_shape[-1]

@@ -1,4 +1,4 @@
-"""The papers\' claims that the study ``ablation`` can answer, each with the measurement that stands for it."""
+"""The papers' claims that ``ablation`` can answer, and how each is measured."""
 
 from __future__ import annotations
 

@@ -97,16 +97,16 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
                 yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
             case "x0" | "eps":
                 f, which = output_map(context, t, variant), {"t": t, "output": variant}
-                yield from along(variant, context.basis_of(f, x, name=which, rank=k).V)
+                yield from along(variant, context.bases.of_map(f, x, name=which, rank=k).V)
             case "block":
                 for block in cfg.blocks:
                     if block in context.model.blocks and block != context.cfg.feature.block:
                         other = replace(context.cfg.feature, block=block)
-                        yield from along(f"block {block}", context.basis_at(x, t, feature=other, rank=k).V)
+                        yield from along(f"block {block}", context.bases.at(x, t, feature=other, rank=k).V)
             case "pooling":
                 other = replace(context.cfg.feature, pool=None if context.cfg.feature.pool else "sum")
                 name = "pooled h" if other.pool else "whole h"
-                yield from along(name, context.basis_at(x, t, feature=other, rank=k).V)
+                yield from along(name, context.bases.at(x, t, feature=other, rank=k).V)
             case "shooting_isometric" | "shooting_pullback":
                 convention: Convention = "isometric" if variant == "shooting_isometric" else "pullback"
                 yield from (_shot(context, cfg, sample, t, i, convention) for i in range(k))
@@ -117,7 +117,7 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
     x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
     reach = context.editor.gammas[-1].item() * min(REACH, cfg.limit)
     points = geodesic_shooting(
-        lambda y: context.basis_at(y, t, rank=min(10, basis.rank), tol=max(1e-3, context.cfg.svd.tol)),
+        lambda y: context.bases.at(y, t, rank=min(10, basis.rank), tol=max(1e-3, context.cfg.svd.tol)),
         x,
         basis.U[:, i],
         basis.V[:, i],

@@ -98,7 +98,7 @@ def _walk(
     rank = min(rank, m, context.model.latent_size)
 
     def bases_at(*xs: Tensor) -> list[LocalBasis]:
-        return context.bases.at(xs, t, feature=feature, rank=rank, tol=cfg.tol)
+        return context.bases.at_each(xs, t, feature=feature, rank=rank, tol=cfg.tol)
 
     a, b = (context.latents.of(sample, t) for sample in samples)
     ends = bases_at(a, b)

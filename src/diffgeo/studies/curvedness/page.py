@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.studies.curvedness.settings import PATHS
 
 __all__ = ["tables"]
 

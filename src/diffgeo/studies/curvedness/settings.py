@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 
 __all__ = ["CurvednessConfig", "PATHS"]
 
-PATHS = ("lerp", "slerp", "shooting", "pursuit", "shooting_x", "geodesic")
+PATHS = {
+    "lerp": "lerp",
+    "slerp": "slerp",
+    "shooting": "shooting",
+    "pursuit": "shooting, re-aimed",
+    "shooting_x": "shooting, equal steps in X",
+    "geodesic": "boundary-value geodesic",
+}
 """Paths of the study ``curvedness``; its module says what each is."""
 
 

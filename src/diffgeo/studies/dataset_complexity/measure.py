@@ -41,9 +41,9 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
             store=context.store,
             team=context.team,
         )
-        for sample in context.track(other.first_samples(cfg.samples), path):
+        for sample in context.track(other.samples.first(cfg.samples), path):
             for t_frac, t in other.edit_times:
-                found[path, t_frac, sample.index] = other.basis_at(other.latent(sample, t), t, rank=cfg.rank + 1)
+                found[path, t_frac, sample.index] = other.bases.at(other.latents.of(sample, t), t, rank=cfg.rank + 1)
     if not found:
         return Result("dataset_complexity", pd.DataFrame())
     n = common_rank(list(found.values()), cfg.rank, cfg.rule)

@@ -300,7 +300,7 @@ def _edits(
             case "random":
                 v = random_in_x(context, k)  # the same for every sample, as global directions are
             case "x0" | "eps":
-                v = context.basis_of(output_map(context, t, method), x, name={"t": t, "output": method}, rank=k).V
+                v = context.bases.of_map(output_map(context, t, method), x, name={"t": t, "output": method}, rank=k).V
             case _:
                 v = from_h(found[method].U[:, :k], basis)
         if method in ("local", "x0", "eps"):

@@ -1,4 +1,4 @@
-"""The papers\' claims that the study ``frequency`` can answer, each with the measurement that stands for it."""
+"""The papers' claims that ``frequency`` can answer, and how each is measured."""
 
 from __future__ import annotations
 

@@ -88,12 +88,12 @@ def _bases(
         for sample in context.samples.first(cfg.samples):
             for t_frac, t in context.edit_times:
                 places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latents.of(sample, t))]
-                places += [("path", scale, other.latent(sample, t)) for scale, other in prompted.items()]
+                places += [("path", scale, other.latents.of(sample, t)) for scale, other in prompted.items()]
                 known: list[tuple[Tensor, LocalBasis]] = []
                 for kind, scale, x in places:
                     basis = next((basis for y, basis in known if torch.equal(x, y)), None)
                     if basis is None:
-                        basis = prompted[scales[0]].basis_at(x, t, rank=asked)
+                        basis = prompted[scales[0]].bases.at(x, t, rank=asked)
                         known.append((x, basis))
                     found[sample.index, t_frac, kind, scale, k] = basis
     return found

@@ -1,4 +1,4 @@
-"""The papers\' claims that the study ``tangent_distance`` can answer, each with the measurement that stands for it."""
+"""The papers' claims that ``tangent_distance`` can answer, and how each is measured."""
 
 from __future__ import annotations
 

@@ -20,15 +20,14 @@ from itertools import combinations
 from typing import Any
 
 import pandas as pd
-import torch
 
-from diffgeo.geometry import choose_rank, grassmann_distance, soft_distance
 from diffgeo.results import Result
 from diffgeo.session import Context
+from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
 from diffgeo.svd import LocalBasis
 
-__all__ = ["common_rank", "distances", "run"]
+__all__ = ["run"]
 
 Place = tuple[int, float]
 """(sample, fraction of T)."""
@@ -54,8 +53,8 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
         if t == top:
             x_fixed[here] = t_fixed[here] = own[here]
             continue
-        x_fixed[here] = context.basis_at(context.latents.of(sample, top), t, rank=rank)
-        t_fixed[here] = context.basis_at(context.latents.of(sample, t), top, rank=rank)
+        x_fixed[here] = context.bases.at(context.latents.of(sample, top), t, rank=rank)
+        t_fixed[here] = context.bases.at(context.latents.of(sample, t), top, rank=rank)
     rows = [
         *_rows("sample", own, n, lambda a, b: a[1] == b[1]),
         *_rows("time", own, n, lambda a, b: a[0] == b[0]),
@@ -64,32 +63,6 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
     ]
     table = pd.DataFrame(rows)
     return Result("tangent_distance", table, {} if table.empty else _scalars(table))
-
-
-def common_rank(bases: list[LocalBasis], target: int, rule: str) -> int:
-    """One n for many bases: ``rule`` of :func:`diffgeo.geometry.choose_rank` on their mean spectrum, each over its s_1.
-
-    Args:
-        bases: of one run.
-        target: the wanted n; lowered to the smallest rank.
-        rule: ``fixed``, ``share`` or ``gap``.
-    """
-    most = min(b.rank for b in bases)
-    mean = torch.stack([(b.s[:most] / b.s[0]).double().cpu() for b in bases]).mean(dim=0)
-    target = min(target, most)
-    # a share is of the target's energy; the gap rule looks beyond
-    return choose_rank(mean[:target] if rule == "share" else mean, target, rule=rule)
-
-
-def distances(first: LocalBasis, second: LocalBasis) -> dict[str, float]:
-    """Every way to say how far two tangent spaces are apart, with the gaps that tell how well they are defined."""
-    return {
-        "distance": grassmann_distance(first.U, second.U),
-        "distance_normalized": grassmann_distance(first.U, second.U, normalized=True),
-        "distance_soft": soft_distance(first, second),
-        "gap_a": first.certificate.gap,
-        "gap_b": second.certificate.gap,
-    }
 
 
 def _rows(kind: str, bases: dict[Place, LocalBasis], n: int, paired: Any) -> Iterator[dict[str, Any]]:

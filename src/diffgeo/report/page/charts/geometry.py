@@ -23,17 +23,10 @@ from diffgeo.report.page.charts.base import (
     t_name,
 )
 from diffgeo.report.reading import Run
+from diffgeo.studies.curvedness.settings import PATHS
 
-__all__ = ["PATHS", "curvedness", "dataset_complexity", "global_consistency", "prompts", "tangent_distance"]
+__all__ = ["curvedness", "dataset_complexity", "global_consistency", "prompts", "tangent_distance"]
 
-PATHS = {
-    "lerp": "lerp",
-    "slerp": "slerp",
-    "shooting": "shooting",
-    "pursuit": "shooting, re-aimed",
-    "shooting_x": "shooting, equal steps in X",
-    "geodesic": "boundary-value geodesic",
-}
 KINDS = {
     "time": "along a sample: x and t vary",
     "x_fixed": "x fixed, t varies",
