@@ -23,8 +23,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from diffgeo.config import STUDY_SCHEMAS, schemas
 from diffgeo.config import documentation as schemas_say
-from diffgeo.config import schemas, studies
 from diffgeo.training.diffusion import DiffusionTraining
 from diffgeo.training.predictor import PredictorTraining
 from diffgeo.training.text_to_image import TextToImageTraining
@@ -202,7 +202,7 @@ def _settings() -> str:
     for group, variants in GROUPS.items():
         lines += ["", f"## {group}", "", *_choices(group)]
         base, choice = variants[0], chosen.get(group)
-        given = _yaml(f"{group}/{choice}.yaml") if choice else run[group]
+        given = _yaml(f"{group}/{choice}.yaml") if choice else {}
         default = next((one for one in variants[1:] if choice and _choice_of(one) == choice), base)
         lines += [_sentence(base), "", *_table(base, f"{group}.", given=given, default=default)]
         inherited = {field.name for field in fields(base)}
@@ -216,7 +216,7 @@ def _settings() -> str:
                 lines += _table(variant, f"{group}.", only=own, given=given)
     lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
     lines += _choices("study")
-    for name, schema in studies.STUDY_SCHEMAS.items():
+    for name, schema in STUDY_SCHEMAS.items():
         lines += ["", f"### study.{name}", "", _sentence(schema), ""]
         if fields(schema):
             lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))

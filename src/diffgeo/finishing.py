@@ -2,7 +2,7 @@
 
 A finished study is stored as its files, bytes and all, so that a run which finds it there writes the same tables and
 figures. It lies under the digest of the whole package's code, the model, what reads the pictures, and every setting but
-those that change no number (tracking, device, folders).
+those that change no number (tracking, device, folders), as their fields say (:mod:`diffgeo.config.effects`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffgeo.config import source_files
+from diffgeo.config import results_depend_on, source_files
 from diffgeo.data.images import list_images
 from diffgeo.memory import device_name
 from diffgeo.metrics.perceptual import lpips_weights
@@ -36,8 +36,6 @@ __all__ = ["assist", "finish", "finished"]
 
 log = logging.getLogger(__name__)
 
-SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
-"""Settings that change no number of a study; its own are added by themselves."""
 CODE = (
     *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
     *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
@@ -147,7 +145,7 @@ def _determinants(name: str, context: Context, settings: Any) -> dict[str, Any]:
         "code": code_version(*CODE),
         "study": name,
         "own": asdict(settings),
-        "run": {key: value for key, value in asdict(cfg).items() if key not in SILENT},
+        "run": results_depend_on(asdict(cfg) | {"study": {}}),
         "models": [one.fingerprint for one in (model, model.inverter, model.editor)],
         "source": model.source,
         "images": [[path.name, file_digest(path)] for path in images],

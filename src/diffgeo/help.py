@@ -303,10 +303,8 @@ def _key_lines(conf: Path, keys: Iterable[str], choice: str | None = None) -> li
 def _default(conf: Path, key: str, schema: type, choice: str) -> str:
     """A key's default as YAML: from the choice's file, else from the schema; references with what they refer to."""
     parts = key.split(".")
-    node = _yaml(conf / parts[0] / f"{choice}.yaml") if choice else _yaml(conf / "config.yaml")
-    for part in () if choice else parts[:-1]:
-        node = node[part]
-    value = node.get(parts[-1], default_of(schema, parts[-1]))
+    given = _yaml(conf / parts[0] / f"{choice}.yaml") if choice else {}
+    value = given.get(parts[-1], default_of(schema, parts[-1]))
     reference = re.fullmatch(r"\$\{(\w+)\.(\w+)\}", str(value))
     if reference:
         group, name = reference.groups()

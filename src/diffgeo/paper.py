@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from diffgeo.config import Config, check, config_folder, nearest, register, typed
+from diffgeo.config import Config, check, config_folder, nearest, register, results_depend_on, typed
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 from diffgeo.help import rows
 from diffgeo.words import Command, Words, listed
@@ -228,9 +228,7 @@ def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], d
 
 def _settings(cfg: dict[str, Any]) -> str:
     """What a run's numbers depend on, as text."""
-    return json.dumps(
-        {k: v for k, v in cfg.items() if k not in ("tracking", "scale", "objective", "retries")}, sort_keys=True
-    )
+    return json.dumps(results_depend_on(cfg), sort_keys=True)
 
 
 def _complete(folder: Path, settings: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo import cli, errors, explore_command, paper, report_command, store_command
-from diffgeo.config import config_folder, documentation, studies
+from diffgeo.config import DiscoveryConfig, config_folder, documentation
 from diffgeo.help import EXIT_CODES, help_text
 from diffgeo.words import Command
 
@@ -78,7 +78,7 @@ def test_every_choice_has_a_line_that_says_something():
     for line in re.findall(r"^    \w+=.*$", text, re.MULTILINE):
         assert len(line.split(None, 1)[1].removeprefix("*")) > 10, line
     assert "svd=golub_kahan *" in text
-    assert documentation.documented(studies.DiscoveryConfig)["directions"].split(";")[0] in text
+    assert documentation.documented(DiscoveryConfig)["directions"].split(";")[0] in text
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from diffgeo.config.composition import (
     register,
     typed,
 )
+from diffgeo.config.effects import results_depend_on, session_depends_on
+from diffgeo.config.fields import refusal, setting
 from diffgeo.config.instances import instance, source_files
 from diffgeo.config.schemas import (
     EDIT_SCHEMAS,
@@ -46,22 +48,17 @@ from diffgeo.config.schemas import (
     TextToImageConfig,
     TrackingConfig,
 )
-from diffgeo.config.studies import (
-    METHODS,
-    PATHS,
-    STUDY_SCHEMAS,
-    VARIANTS,
-    AblationConfig,
-    CurvednessConfig,
-    DatasetComplexityConfig,
-    DiscoveryConfig,
-    DisentanglementConfig,
-    FrequencyConfig,
-    GlobalConsistencyConfig,
-    PromptsConfig,
-    SpectrumConfig,
-    TangentDistanceConfig,
-)
+from diffgeo.config.studies import STUDY_SCHEMAS
+from diffgeo.config.studies.ablation import VARIANTS, AblationConfig
+from diffgeo.config.studies.curvedness import PATHS, CurvednessConfig
+from diffgeo.config.studies.dataset_complexity import DatasetComplexityConfig
+from diffgeo.config.studies.discovery import DiscoveryConfig
+from diffgeo.config.studies.disentanglement import METHODS, DisentanglementConfig
+from diffgeo.config.studies.frequency import FrequencyConfig
+from diffgeo.config.studies.global_consistency import GlobalConsistencyConfig
+from diffgeo.config.studies.prompts import PromptsConfig
+from diffgeo.config.studies.spectrum import SpectrumConfig
+from diffgeo.config.studies.tangent_distance import TangentDistanceConfig
 
 __all__ = [
     "AblationConfig",
@@ -114,7 +111,11 @@ __all__ = [
     "leaf_keys",
     "nearest",
     "raw",
+    "refusal",
     "register",
+    "results_depend_on",
+    "session_depends_on",
+    "setting",
     "source_files",
     "typed",
 ]

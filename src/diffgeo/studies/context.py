@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig
+from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig, session_depends_on
 from diffgeo.data.images import list_images, load_image, picture_names
 from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ConfigError, DataError
@@ -66,10 +66,8 @@ class Sample:
 
 def shareable(cfg: Config) -> dict[str, Any]:
     """The settings that model, latents and bases depend on: contexts that agree in them may share those."""
-    parts = ("model", "predictor", "feature", "svd", "seed", "device", "max_memory", "store")
-    schedule = (cfg.schedule.steps, cfg.schedule.clip)
-    beside = {"samples": cfg.data.samples} if cfg.svd.points > 1 else {}
-    return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images} | beside
+    together = {"samples": cfg.data.samples} if cfg.svd.points > 1 else {}
+    return session_depends_on(asdict(cfg)) | together
 
 
 @dataclass

@@ -1,0 +1,42 @@
+"""What the study ``curvedness`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
+
+__all__ = ["CurvednessConfig", "PATHS"]
+
+PATHS = ("lerp", "slerp", "shooting", "pursuit", "shooting_x", "geodesic")
+"""Paths of the study; ``diffgeo.studies.curvedness`` says what each is."""
+
+
+@dataclass
+class CurvednessConfig:
+    """Study ``curvedness``: tangent spaces along paths between samples (P23a, Table 1, Fig. 7).
+
+    Attributes:
+        pairs: of samples (0, 1), (2, 3), …
+        segments: of every path.
+        rank: n, directions of a tangent space.
+        rule: how n is chosen: ``fixed``, ``share`` (half of the energy of rank directions) or ``gap`` (the largest gap
+            within ± 30 % of rank); one n serves all paths of a run.
+        t_frac: where, as a fraction of T.
+        pools: poolings of h: ``sum``, ``none`` or both.
+        paths: any of ``lerp``, ``slerp``, ``shooting``, ``pursuit``, ``shooting_x``, ``geodesic``.
+        perceptual: whether the points are decoded for the perceptual path length.
+        tol: of the bases along paths.
+    """
+
+    pairs: int = setting(II("scale.pairs"), ge=1)
+    segments: int = setting(II("scale.segments"), ge=2)
+    rank: int = setting(II("scale.path_rank"), ge=2)
+    rule: str = setting("fixed", choices=("fixed", "share", "gap"))
+    t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    pools: list[str] = setting(["none", "sum"], choices=("none", "sum"), items=1, distinct=True)
+    paths: list[str] = setting([path for path in PATHS if path != "pursuit"], choices=PATHS, items=1, distinct=True)
+    perceptual: bool = setting(True)
+    tol: float = setting(1e-3, gt=0)

@@ -1,0 +1,22 @@
+"""What the study ``discovery`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
+
+__all__ = ["DiscoveryConfig"]
+
+
+@dataclass
+class DiscoveryConfig:
+    """Study ``discovery``: local bases, spectra and traversals.
+
+    Attributes:
+        directions: leading directions that are traversed; fewer where ``svd.rank`` is lower.
+    """
+
+    directions: int = setting(II("scale.directions"), ge=1)

@@ -1,0 +1,32 @@
+"""What the study ``prompts`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
+
+__all__ = ["PromptsConfig"]
+
+
+@dataclass
+class PromptsConfig:
+    """Study ``prompts``: tangent spaces of a text-to-image model under different prompts (P23b).
+
+    Attributes:
+        prompts: compared with one another, all at the same samples; some alike, some not.
+        samples: compared.
+        guidance: scales under which paths are denoised; null is 1 and ``model.guidance``.
+        rank: n, directions of a tangent space; fewer where ``svd.rank`` is lower.
+        rule: as in ``curvedness``.
+        draws: orders of the prompts in the test of similarity against distance.
+    """
+
+    prompts: list[str] = setting(items=2, distinct=True, allowed="two or more, each once")
+    samples: int = setting(II("scale.controls"), ge=1)
+    guidance: list[float] | None = setting(None, ge=1, items=1, allowed="scales of 1 or more")
+    rank: int = setting(II("scale.path_rank"), ge=1)
+    rule: str = setting("fixed", choices=("fixed", "share", "gap"))
+    draws: int = setting(999, ge=99, allowed="99 or more, for p-values down to 0.01")
