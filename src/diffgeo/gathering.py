@@ -50,7 +50,7 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     rows = []
     for folder in folders:
         try:
-            facts = json.loads((folder / "run.json").read_text())
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             row = {"run": str(folder), "status": facts["status"], **_flat(results_depend_on(facts["settings"]))}
             row |= {"model.source": facts.get("model", {}).get("source"), "device": facts.get("device")}
             scalars = facts.get("scalars", {})

@@ -141,11 +141,11 @@ def help_text(conf: Path) -> str:
     headline = "directions in the latent space of a diffusion model, discovered without supervision."
     usage = ["[group=choice ...] [key=value ...] [-m] [--dry-run]", "--help [group | group=choice | key]"]
     sections = {
+        "Examples": rows(EXAMPLES, column=58),
+        "Exit codes": exit_lines(code for code in EXIT_CODES if code != 8),
         "Choices (group=choice; * is the default)": lines[:-1],
         "Keys that are typed most (diffgeo --help GROUP tells all)": rows(typed, column=38),
         "Flags": rows(flags | FLAGS, column=38),
-        "Examples": rows(EXAMPLES, column=58),
-        "Exit codes": exit_lines(code for code in EXIT_CODES if code != 8),
     }
     return page("diffgeo", headline, usage, sections)
 
@@ -217,7 +217,7 @@ def _choice_lines(conf: Path, group: str) -> dict[str, str]:
 def _comments(path: Path) -> list[str]:
     """The comment that heads a file, line by line."""
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if "@package" not in line:

@@ -102,7 +102,7 @@ def _experiment_lines() -> tuple[str, list[str]]:
 
 
 def _headline(conf: Path, name: str) -> str:
-    lines = (conf / "experiment" / f"{name}.yaml").read_text().splitlines()
+    lines = (conf / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return lines[1].lstrip("# ")
 
 
@@ -233,7 +233,7 @@ def _settings(cfg: dict[str, Any]) -> str:
 
 def _complete(folder: Path, settings: str) -> bool:
     try:
-        facts = json.loads((folder / "run.json").read_text())
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
@@ -249,7 +249,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     for claim in CLAIMS:
         folder = folders.get(claim.experiment)
         if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
-            model = json.loads((folder / "run.json").read_text())["model"]["source"]
+            model = json.loads((folder / "run.json").read_text(encoding="utf-8"))["model"]["source"]
             tables = {path.stem: pd.read_parquet(path) for path in (folder / "tables").glob("*.parquet")}
             rows.append(judge(claim, tables, model) | {"run": str(folder)})
     return pd.DataFrame(rows)
@@ -265,7 +265,7 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in table.to_dict("records")]
     with atomic(folder / "claims.md") as path:
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 _HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "verdict", "run")

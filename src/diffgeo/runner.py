@@ -260,7 +260,7 @@ class _Manifest:
 
     def _write(self) -> None:
         with atomic(self._folder / "run.json") as temporary:
-            temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n")
+            temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n", encoding="utf-8")
 
 
 def _draw_page(folder: Path, tracker: Tracker | None) -> None:

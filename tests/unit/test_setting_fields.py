@@ -57,13 +57,7 @@ SILENT = {
 
 def test_results_depend_on_everything_but_where_and_how_a_run_is_kept(run):
     kept = set(leaves(results_depend_on(run)))
-    assert (
-        set(leaves(run))
-        - {key for key in SILENT if not key.startswith("scale.")}
-        - {key for key in leaves(run) if key.startswith("scale.")}
-        == kept
-    )
-    assert not kept & SILENT
+    assert set(leaves(run)) - kept == SILENT
 
 
 def test_settings_that_no_schema_knows_count(run):
@@ -109,7 +103,10 @@ def test_the_four_that_ask_agree(run):
         changed = run | {key: "another"}
         assert _settings(changed) == _settings(run)
     assert _settings(run | {"seed": 99}) != _settings(run)
-    assert set(_flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - {"metric.extra"}  # empty
+    assert set(_flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - {
+        "metric.extra",
+        "study.spectrum",
+    }  # empty
 
 
 def test_a_study_is_found_by_its_file():

@@ -180,7 +180,7 @@ def test_a_store_whose_folder_is_a_file_warns_and_computes(tmp_path, caplog):
 
 def _count(folder, log, barrier):
     def compute():
-        with open(log, "a") as opened:
+        with open(log, "a", encoding="utf-8") as opened:
             opened.write("x")
         time.sleep(0.3)
         return record(7.0)
