@@ -618,14 +618,14 @@ class Peak:
             torch.cuda.reset_peak_memory_stats()
         else:
             with contextlib.suppress(OSError):  # Linux forgets the old peak when asked to
-                Path("/proc/self/clear_refs").write_text("5")
+                Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
     def mib(self) -> float:
         """MiB."""
         if self.cuda:
             return torch.cuda.max_memory_allocated() / 2**20
         try:
-            lines = Path("/proc/self/status").read_text().splitlines()
+            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
             return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
         except (OSError, StopIteration):
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
@@ -647,7 +647,7 @@ def environment(device: str) -> Settings:
     """What every row tells of where it was measured."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     cuda = device.startswith("cuda")
     return {
@@ -777,7 +777,7 @@ def write(rows: list[Settings], out: Path, where: Settings) -> pd.DataFrame:
             elif suffix == ".parquet":
                 table.to_parquet(temporary, index=False)
             else:
-                temporary.write_text(markdown(table))
+                temporary.write_text(markdown(table), encoding="utf-8")
     return table
 
 
@@ -859,7 +859,7 @@ def main(argv: list[str] | None = None) -> int:
         empty_memory()
     if rows:
         write(rows, args.out, where)
-        print("\n" + (args.out / "solvers.md").read_text())
+        print("\n" + (args.out / "solvers.md").read_text(encoding="utf-8"))
         print("\n".join(bars(pd.read_parquet(args.out / "solvers.parquet"))))
     return int(failed)
 

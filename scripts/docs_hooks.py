@@ -23,8 +23,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from diffgeo.config import STUDY_SCHEMAS, schemas
 from diffgeo.config import documentation as schemas_say
-from diffgeo.config import schemas, studies
 from diffgeo.training.diffusion import DiffusionTraining
 from diffgeo.training.predictor import PredictorTraining
 from diffgeo.training.text_to_image import TextToImageTraining
@@ -61,7 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, picture in pictures.items():
             files.append(File.generated(config, name, content=picture))
     for folder in _cards():
-        card = (folder / "README.md").read_text()
+        card = (folder / "README.md").read_text(encoding="utf-8")
         files.append(File.generated(config, f"cards/{folder.name}.md", content=_relinked(card, folder)))
         for picture in folder.glob("*.png"):
             files.append(File.generated(config, f"cards/{folder.name}/{picture.name}", abs_src_path=str(picture)))
@@ -124,7 +124,7 @@ def _relinked(card: str, folder: Path) -> str:
 def _card_list() -> str:
     lines = ["# Model cards", "", "What ships, how it was made, and what was measured on it.", ""]
     for folder in _cards():
-        text = (folder / "README.md").read_text()
+        text = (folder / "README.md").read_text(encoding="utf-8")
         title = next((x.removeprefix("# ") for x in text.splitlines() if x.startswith("# ")), folder.name)
         lines.append(f"- [{title}](cards/{folder.name}.md)")
     return "\n".join(lines) + "\n"
@@ -133,7 +133,7 @@ def _card_list() -> str:
 def _notebook() -> tuple[str, dict[str, bytes]]:
     """The executed tutorial as a page, and its pictures by file name."""
     parts, pictures = [], {}
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
         for output in cell.get("outputs", ()):
@@ -149,12 +149,12 @@ def _notebook() -> tuple[str, dict[str, bytes]]:
 
 
 def _contributing() -> str:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     return text.replace("](docs/", "](")
 
 
 def _changelog() -> str:
-    return (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "](")
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
 
 
 # The order of modules -----------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ LAYERS = (
 
 def _order() -> str:
     """The order that ``tests/unit/test_architecture.py`` holds, as a row of boxes."""
-    tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text())
+    tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text(encoding="utf-8"))
     (order,) = (
         ast.literal_eval(node.value)
         for node in tree.body
@@ -202,7 +202,7 @@ def _settings() -> str:
     for group, variants in GROUPS.items():
         lines += ["", f"## {group}", "", *_choices(group)]
         base, choice = variants[0], chosen.get(group)
-        given = _yaml(f"{group}/{choice}.yaml") if choice else run[group]
+        given = _yaml(f"{group}/{choice}.yaml") if choice else {}
         default = next((one for one in variants[1:] if choice and _choice_of(one) == choice), base)
         lines += [_sentence(base), "", *_table(base, f"{group}.", given=given, default=default)]
         inherited = {field.name for field in fields(base)}
@@ -216,7 +216,7 @@ def _settings() -> str:
                 lines += _table(variant, f"{group}.", only=own, given=given)
     lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
     lines += _choices("study")
-    for name, schema in studies.STUDY_SCHEMAS.items():
+    for name, schema in STUDY_SCHEMAS.items():
         lines += ["", f"### study.{name}", "", _sentence(schema), ""]
         if fields(schema):
             lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
@@ -262,12 +262,16 @@ def _choices(group: str) -> Iterator[str]:
     files = sorted((ROOT / "conf" / group).rglob("*.yaml"))
     if not files:
         return
-    config = (ROOT / "conf" / "config.yaml").read_text()
+    config = (ROOT / "conf" / "config.yaml").read_text(encoding="utf-8")
     yield "| choice | |"
     yield "|---|---|"
     for file in files:
         name = file.relative_to(ROOT / "conf" / group).with_suffix("").as_posix()
-        comments = [x.lstrip("# ") for x in file.read_text().splitlines() if x.startswith("#") and "@package" not in x]
+        comments = [
+            x.lstrip("# ")
+            for x in file.read_text(encoding="utf-8").splitlines()
+            if x.startswith("#") and "@package" not in x
+        ]
         chosen = re.search(rf"^  - {group}: (\[.*\b)?{file.stem}\b", config, re.MULTILINE)
         word = f"{group}=[{name}]" if group == "study" else f"{group}={name}"
         yield f"| `{word}`{' (default)' if chosen else ''} | {_escaped(comments[0] if comments else '')} |"
@@ -275,7 +279,7 @@ def _choices(group: str) -> Iterator[str]:
 
 
 def _yaml(name: str) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load((ROOT / "conf" / name).read_text())
+    read: dict[str, Any] = yaml.safe_load((ROOT / "conf" / name).read_text(encoding="utf-8"))
     return read
 
 
@@ -306,7 +310,7 @@ def _scales() -> str:
     """The sizes of a run, a row each."""
     rows = []
     for name in ("smoke", "default", "small", "paper"):
-        size = yaml.safe_load((ROOT / "conf" / "scale" / f"{name}.yaml").read_text())
+        size = yaml.safe_load((ROOT / "conf" / "scale" / f"{name}.yaml").read_text(encoding="utf-8"))
         cells = [str(size[key]) for key in ("samples", "steps", "rank", "pairs", "segments")]
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -54,7 +54,7 @@ def sample_all(pipeline: str, device: str, predictor: str, samples: int) -> torc
 
 def evaluate(trained: Path, samples: int, device: str, predictor: str) -> dict[str, Any]:
     """Measure, and keep the figures beside the training."""
-    cfg = DiffusionTraining(**json.loads((trained / "training.json").read_text())["config"])
+    cfg = DiffusionTraining(**json.loads((trained / "training.json").read_text(encoding="utf-8"))["config"])
     model = load_model(trained / "pipeline", device=device)
     psnr = reconstruction_psnr(model, held_out(cfg, 64))
     evaluation: dict[str, Any] = {
@@ -67,7 +67,7 @@ def evaluate(trained: Path, samples: int, device: str, predictor: str) -> dict[s
         evaluation["samples"] = samples
         evaluation["ks_distance"] = {name: round(value, 4) for name, value in distances.items()}
         evaluation["ks_distance_max"] = round(max(distances.values()), 4)
-    (trained / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    (trained / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(evaluation, indent=2))
     return evaluation
 
@@ -79,34 +79,38 @@ def halve(pipeline: Path) -> None:
 
 
 def ship_diffusion(trained: Path, evaluation: dict[str, Any]) -> Path:
-    facts, target = json.loads((trained / "training.json").read_text()), shipped_folder(trained.name)
+    facts, target = json.loads((trained / "training.json").read_text(encoding="utf-8")), shipped_folder(trained.name)
     facts["half"] = any(v.dtype == torch.float16 for v in load_file(next(trained.rglob("*.safetensors"))).values())
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained / "pipeline", target)
     shutil.copy(trained / "loss.png", target / "loss.png")
     shutil.copy(sorted((trained / "samples").glob("*.png"))[-1], target / "samples.png")
-    (target / "evaluation.json").write_text(json.dumps({"training": facts, "evaluation": evaluation}, indent=2) + "\n")
-    (target / "README.md").write_text(diffusion_card(trained.name, facts, evaluation))
+    (target / "evaluation.json").write_text(
+        json.dumps({"training": facts, "evaluation": evaluation}, indent=2) + "\n", encoding="utf-8"
+    )
+    (target / "README.md").write_text(diffusion_card(trained.name, facts, evaluation), encoding="utf-8")
     return target
 
 
 def ship_text_to_image(trained: Path, samples: int, measured: bool) -> Path:
     """Weights in half precision, measured so unless an earlier evaluation is taken."""
-    facts = json.loads((trained / "training.json").read_text())
+    facts = json.loads((trained / "training.json").read_text(encoding="utf-8"))
     target = shipped_folder(trained.name)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained / "pipeline", target)
     halve(target)
     if not measured:
         found = evaluate_text_to_image(target, shipped_folder("factor_predictor_64"), n=samples, renders=samples)
-        (trained / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n")
-    evaluation = json.loads((trained / "evaluation.json").read_text())
+        (trained / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    evaluation = json.loads((trained / "evaluation.json").read_text(encoding="utf-8"))
     shutil.copy(trained / "loss.png", target / "loss.png")
     shutil.copy(sorted((trained / "samples").glob("*.png"))[-1], target / "samples.png")
-    prompts = sorted((trained / "samples").glob("*.txt"))[-1].read_text().splitlines()
+    prompts = sorted((trained / "samples").glob("*.txt"))[-1].read_text(encoding="utf-8").splitlines()
     record = {"training": facts, "evaluation": evaluation}
-    (target / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n")
-    (target / "README.md").write_text(text_to_image_card(trained.name, facts | {"prompts": prompts}, evaluation))
+    (target / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (target / "README.md").write_text(
+        text_to_image_card(trained.name, facts | {"prompts": prompts}, evaluation), encoding="utf-8"
+    )
     return target
 
 
@@ -117,7 +121,8 @@ def ship_predictor(trained: Path) -> Path:
     for name in ("config.json", "model.safetensors", "evaluation.json"):
         shutil.copy(trained / name, target / name)
     (target / "README.md").write_text(
-        predictor_card(trained.name, json.loads((trained / "evaluation.json").read_text()))
+        predictor_card(trained.name, json.loads((trained / "evaluation.json").read_text(encoding="utf-8"))),
+        encoding="utf-8",
     )
     return target
 
@@ -127,7 +132,7 @@ def write_digests(folder: Path) -> None:
         p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "evaluation.json"
     )
     lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
-    (folder / DIGESTS).write_text("".join(lines))
+    (folder / DIGESTS).write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -147,7 +152,9 @@ if __name__ == "__main__":
     elif args.kind == "text_to_image":
         folder = ship_text_to_image(args.trained, args.samples, args.measured)
     elif args.measured:
-        folder = ship_diffusion(args.trained, json.loads((args.trained / "evaluation.json").read_text()))
+        folder = ship_diffusion(
+            args.trained, json.loads((args.trained / "evaluation.json").read_text(encoding="utf-8"))
+        )
     else:
         measured = evaluate(args.trained, args.samples, args.device, args.predictor)
         folder = ship_diffusion(args.trained, measured) if args.kind == "diffusion" else args.trained

@@ -27,8 +27,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from diffgeo import cli, explore_command, paper
 from diffgeo.cli.command import quoted_prompts
-from diffgeo.composition import register, typed
-from diffgeo.config import check, config_folder
+from diffgeo.composition import check, register, typed
+from diffgeo.config import config_folder
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

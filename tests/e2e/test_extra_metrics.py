@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from diffgeo.config.checks import TAKEN
+from diffgeo.composition.checks import TAKEN
 from diffgeo.errors import ConfigError, ShapeError, ValueRangeError
 
 GUIDE = Path(__file__).parents[2] / "docs" / "examples" / "metric"

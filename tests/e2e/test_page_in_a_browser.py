@@ -244,7 +244,7 @@ def test_tables_are_copied_as_csv_with_all_digits_in_the_order_shown(desk, run):
     with page.expect_download() as download:
         block.get_by_role("button", name="Save CSV").click()
     assert download.value.suggested_filename == "spectrum-means.csv"
-    assert list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text()))) == rows
+    assert list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8")))) == rows
     desk.check()
 
 

@@ -11,10 +11,16 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo import cli, errors, explore_command, paper, report_command, store_command
+from diffgeo import errors
+from diffgeo.cli import command as cli
+from diffgeo.cli import explore as explore_command
+from diffgeo.cli import paper
+from diffgeo.cli import report as report_command
+from diffgeo.cli import store as store_command
 from diffgeo.cli.help import EXIT_CODES, help_text
 from diffgeo.cli.words import Command
-from diffgeo.config import config_folder, documentation, studies
+from diffgeo.config import config_folder, documentation
+from diffgeo.studies.discovery.settings import DiscoveryConfig
 
 COMMANDS = {
     "diffgeo": cli,
@@ -78,7 +84,7 @@ def test_every_choice_has_a_line_that_says_something():
     for line in re.findall(r"^    \w+=.*$", text, re.MULTILINE):
         assert len(line.split(None, 1)[1].removeprefix("*")) > 10, line
     assert "svd=golub_kahan *" in text
-    assert documentation.documented(studies.DiscoveryConfig)["directions"].split(";")[0] in text
+    assert documentation.documented(DiscoveryConfig)["directions"].split(";")[0] in text
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_help_on_a_topic(says, topic, words):
 
 
 def test_every_key_of_every_choice_has_help(says):
-    from diffgeo import help as pages
+    from diffgeo.cli import help as pages
 
     conf = config_folder()
     for key in pages._settings(conf):

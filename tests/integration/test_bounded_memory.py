@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo.composition import register, typed
-from diffgeo.config import check, config_folder
+from diffgeo.composition import check, register, typed
+from diffgeo.config import config_folder
 from diffgeo.errors import ConfigError, DiffgeoError
 from diffgeo.jacobian.operator import JacobianOperator
 

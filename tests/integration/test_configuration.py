@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass
 import pytest
 from omegaconf import OmegaConf
 
-from diffgeo.composition import typed
-from diffgeo.config import STUDY_SCHEMAS, SVD_SCHEMAS, Config, check, config_folder, leaf_keys, nearest
+from diffgeo.composition import check, typed
+from diffgeo.config import STUDY_SCHEMAS, SVD_SCHEMAS, Config, config_folder, leaf_keys, nearest
 from diffgeo.errors import ConfigError
 
 GROUPS = [f.name for f in fields(Config)]

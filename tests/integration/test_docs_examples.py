@@ -91,9 +91,9 @@ def test_the_solver_is_a_choice(monkeypatch, settings, tmp_path):
 @pytest.fixture
 def greyness(monkeypatch):
     """The study, added to the package as the page says."""
-    monkeypatch.setitem(config.STUDY_SCHEMAS, "greyness", None)
-    schema = load("study/schema.py", "greyness_schema")
-    monkeypatch.setattr(config, "GreynessConfig", schema.GreynessConfig, raising=False)
+    schema = load("study/schema.py", "diffgeo.config.studies.greyness")
+    monkeypatch.setitem(sys.modules, "diffgeo.config.studies.greyness", schema)
+    monkeypatch.setitem(config.STUDY_SCHEMAS, "greyness", config.studies.schema_in("diffgeo.config.studies.greyness"))
     module = load("study/greyness.py", "diffgeo.studies.greyness")
     monkeypatch.setitem(sys.modules, "diffgeo.studies.greyness", module)
     monkeypatch.setitem(figures.FIGURES, "greyness", None)

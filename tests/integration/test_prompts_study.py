@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from scipy.stats import spearmanr
 
-from diffgeo.composition import register, typed
-from diffgeo.config import check, config_folder
+from diffgeo.composition import check, register, typed
+from diffgeo.config import config_folder
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.errors import UnsuitableModelError

@@ -13,8 +13,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 import diffgeo
 from diffgeo import JacobianOperator
-from diffgeo.composition import typed
-from diffgeo.config import TextToImageConfig, check, config_folder
+from diffgeo.composition import check, typed
+from diffgeo.config import TextToImageConfig, config_folder
 from diffgeo.diffusion.models import SHIPPED
 from diffgeo.diffusion.noise_schedule import CLEAN
 from published import CALM, PUBLISHED, build_unet, save_published

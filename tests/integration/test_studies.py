@@ -13,8 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
-from diffgeo.composition import register, typed
-from diffgeo.config import check, config_folder
+from diffgeo.composition import check, register, typed
+from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import global_directions

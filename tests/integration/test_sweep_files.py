@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
 from diffgeo.cli.help import help_text
-from diffgeo.composition import register, typed
-from diffgeo.config import check, config_folder
+from diffgeo.composition import check, register, typed
+from diffgeo.config import config_folder
 
 CONF = config_folder()
 GRIDS = sorted(path.stem for path in (CONF / "grid").glob("*.yaml"))

@@ -38,6 +38,7 @@ ORDER = [
     "training",
     "finishing",
     "runner",
+    "encoding",
     "sweeping",
     "planning",
     "help",
@@ -158,7 +159,7 @@ def test_geometry_knows_nothing_of_networks():
 
 
 def test_the_settings_import_nothing_heavy():
-    for path in (p for p in FILES if area(p) in ("errors", "config", "cli", "help", "completion", "words")):
+    for path in (p for p in FILES if area(p) in ("errors", "config", "encoding", "cli", "help", "completion", "words")):
         at_top = {
             (alias.name if isinstance(node, ast.Import) else node.module).split(".")[0]
             for node in ast.parse(path.read_text()).body

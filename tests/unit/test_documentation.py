@@ -4,15 +4,11 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from diffgeo.config import documentation, schemas, studies
+from diffgeo.config import STUDY_SCHEMAS, documentation, schemas
 from diffgeo.config.documentation import default_of, documented, headline, kind_of
 
-SCHEMAS = [
-    value
-    for module in (schemas, studies)
-    for name in module.__all__
-    if isinstance(value := getattr(module, name), type)
-]
+SCHEMAS = [value for name in schemas.__all__ if isinstance(value := getattr(schemas, name), type)]
+SCHEMAS += STUDY_SCHEMAS.values()
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda s: s.__name__)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgeo.session.store import Record, Store, digest, file_digest, store_folder
+from diffgeo.session.store import MARKER, Record, Store, digest, file_digest, store_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -180,7 +180,7 @@ def test_a_store_whose_folder_is_a_file_warns_and_computes(tmp_path, caplog):
 
 def _count(folder, log, barrier):
     def compute():
-        with open(log, "a") as opened:
+        with open(log, "a", encoding="utf-8") as opened:
             opened.write("x")
         time.sleep(0.3)
         return record(7.0)

@@ -8,9 +8,9 @@ random direction has 1 / C. One row per (sample, timestep, direction).
 from __future__ import annotations
 
 import pandas as pd
+from diffgeo.config.studies.greyness import GreynessConfig
 from torch import Tensor
 
-from diffgeo.config import GreynessConfig
 from diffgeo.results import Result
 from diffgeo.session import Context
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from diffgeo.config import STUDY_SCHEMAS
+from omegaconf import II
+
+from diffgeo.config.fields import setting
 
 
 @dataclass
@@ -13,7 +15,4 @@ class GreynessConfig:
         directions: leading directions that are measured; fewer where ``svd.rank`` is lower.
     """
 
-    directions: int = 10
-
-
-STUDY_SCHEMAS["greyness"] = GreynessConfig
+    directions: int = setting(II("scale.directions"), ge=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -29,15 +30,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.help import help_text, topic_text, version_text
-from diffgeo.composition import at_home, register, typed
-from diffgeo.config import Config, check, config_folder, leaf_keys, nearest
+from diffgeo.composition import at_home, check, register, typed
+from diffgeo.config import Config, config_folder, leaf_keys, nearest
+from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.session.processes import is_first
 
 if TYPE_CHECKING:
     from diffgeo.runner.dry_run import Planner
 
-__all__ = ["main", "quoted_prompts", "worded_errors"]
+__all__ = ["main", "quoted_prompts", "quoted_word", "worded_errors"]
 
 INTERRUPTED = 130
 KEPT = "Interrupted: what was finished is in the run folder."
@@ -175,9 +177,12 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
     """
     hydra_cfg = HydraConfig.get()
     swept = hydra_cfg.mode == RunMode.MULTIRUN
+    tolerate_logs()
+    os.chdir(hydra_cfg.runtime.cwd)  # hydra.job.chdir=true left it, and paths are meant from where they were typed
     with worded_errors((ObjectiveError,) if swept else EXPECTED, interrupted=KEPT):
         settings = typed(cfg)
         folder = Path(hydra_cfg.runtime.output_dir)
+        _check(settings, folder)
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
         # W&B's agent starts runs one by one; a job's page shows its own command, with what was swept
         if named and not swept and "WANDB_SWEEP_ID" not in os.environ and not _says_what_is_swept(hydra_cfg):
@@ -201,6 +206,18 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         return objective(scalars, settings.objective)
 
 
+def _check(settings: Config, folder: Path) -> None:
+    """Refuse settings out of range before torch is imported, which takes seconds; ``run.json`` says why."""
+    try:
+        check(settings)
+    except DiffgeoError as error:
+        if is_first() and _planner is None and not (folder / "run.json").exists():  # an earlier run's stays
+            from diffgeo.runner.sweeping import say_failed
+
+            say_failed(settings, folder, error)
+        raise
+
+
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:
     """Whether the command line itself has a value for every key that the chosen sweep varies."""
     said = {word.partition("=")[0].lstrip("+") for word in hydra_cfg.overrides.task}
@@ -216,7 +233,6 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
     if swept and retries:
         from diffgeo.runner.sweeping import run_isolated
 
-        check(settings)
         logs: Any = OmegaConf.to_container(hydra_cfg.job_logging, resolve=True)
         return run_isolated(settings, folder, logs, retries=retries)
     from diffgeo.runner.run import execute
@@ -248,13 +264,15 @@ def _dry_run(words: list[str]) -> Iterator[None]:
 
 
 def heed_environment() -> None:
-    """Read whether the user wants tracebacks; once, where a command begins."""
+    """Read whether the user wants tracebacks, and heed what the terminal can show; once, where a command begins."""
     global _traceback
+    tolerate()
     _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def main() -> None:
     """Entry point of the console command."""
+    heed_environment()
     with worded_errors():
         answered = _answered(sys.argv[1:])
         sys.stdout.flush()  # a reader that went away shows here, not when Python ends
@@ -263,7 +281,6 @@ def main() -> None:
     sys.argv[1:] = at_home(quoted_prompts(sys.argv[1:]))
     if not is_first():
         sys.argv += _SILENT
-    heed_environment()
     os.environ.setdefault("WANDB_SILENT", "true")
     register()
     # Hydra would print its own wording and exit; with this it raises, and the error is worded here
@@ -303,7 +320,7 @@ def _answered(words: Sequence[str]) -> bool:
 
 
 def _ordered(words: Sequence[str]) -> list[str]:
-    """The command line with ``-m`` first, as Hydra's parser reads no words on both sides of it.
+    """The command line with its flags first, as Hydra's parser reads no words on both sides of one.
 
     Raises:
         ConfigError: a flag that does not exist or lacks its value, or a word that is no ``key=value``; that parser
@@ -317,15 +334,37 @@ def _ordered(words: Sequence[str]) -> list[str]:
             if not word or word.startswith("-") or (allowed and word not in allowed):
                 raise ConfigError(f"{before} {word} is not possible", f"say {before} {'|'.join(allowed) or 'VALUE'}")
         elif flag.startswith("-") and flag not in HYDRA_FLAGS:
-            guess = nearest(flag, list(HYDRA_FLAGS))
-            raise ConfigError(f"there is no flag {flag}", f"did you mean {guess}?" if guess else "see diffgeo --help")
+            raise _unknown_flag(word, words)
         elif word and not word.startswith(("-", "~")) and "=" not in word and before not in ("--info", "-i"):
             group = (config_folder() / word).is_dir()
             how = f"{word}=CHOICE, see diffgeo --help {word}" if group else f"{word}=VALUE, see diffgeo --help"
             raise ConfigError(f"{word} has no value", f"say {how}")
         before = word
-    many = ("-m", "--multirun")
-    return [*(word for word in words if word in many), *(word for word in words if word not in many)]
+    flags, rest, last = [], [], []
+    following = iter(words)
+    for word in following:
+        if word in ("--info", "-i"):  # the word after it may be its value
+            last.append(word)
+        elif word.startswith("-"):
+            flags += [word, next(following)] if word in FLAG_VALUES else [word]
+        else:
+            (last if last[-1:] in (["--info"], ["-i"]) and "=" not in word else rest).append(word)
+    return [*flags, *rest, *last]
+
+
+def _unknown_flag(word: str, words: Sequence[str]) -> ConfigError:
+    """What ``--seed 3`` or ``--dry`` is answered: the setting or the flag that is meant."""
+    flag, equals, value = word.partition("=")
+    keys = [*_valid_keys(), *(path.name for path in config_folder().iterdir() if path.is_dir())]
+    flags = {known.lstrip("-"): known for known in HYDRA_FLAGS if known.startswith("--")}
+    meant = nearest(flag.lstrip("-"), [*flags, *keys])
+    if meant is None:
+        return ConfigError(f"there is no flag {flag}", "see diffgeo --help")
+    if meant in flags:
+        return ConfigError(f"there is no flag {flag}", f"did you mean {flags[meant]}?")
+    after = next(iter(words[words.index(word) + 1 :]), "")
+    value = value if equals else after if after and not after.startswith("-") and "=" not in after else "VALUE"
+    return ConfigError(f"there is no flag {flag}", f"settings are words without dashes: {meant}={value}")
 
 
 def quoted_prompts(words: Sequence[str]) -> list[str]:
@@ -340,10 +379,23 @@ def quoted_prompts(words: Sequence[str]) -> list[str]:
     for word in words:
         key, _, value = word.partition("=")
         plain = key in PROMPTS and value not in ("", "null") and value[0] not in "'\"" and not value.startswith("${")
-        # in Hydra's grammar a backslash is one of its own except before a quote
-        escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
-        quoted.append(f"{key}='{escaped}'" if plain else word)
+        quoted.append(f"{key}={_as_text(value)}" if plain else word)
     return quoted
+
+
+def _as_text(value: str) -> str:
+    """A value in the quotes of Hydra's grammar, where a backslash is one of its own except before a quote."""
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def quoted_word(word: str) -> str:
+    """``key=value`` as a shell has to be told it, so that Hydra reads the value, or a list's items, as plain text."""
+    key, _, value = word.partition("=")
+    inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else ""
+    items = [item if item[:1] in ("'", '"') else _as_text(item) for item in inner.split(",")] if "," in inner else []
+    said = f"{key}=[{','.join(items)}]" if items else f"{key}={_as_text(value)}"
+    return shlex.quote(said) if set(said) & set('"$`\\!') else f'"{said}"'
 
 
 EXPECTED = (DiffgeoError, HydraException, OmegaConfBaseException, OSError, ValueError)
@@ -416,12 +468,20 @@ def explain(error: Exception) -> DiffgeoError | None:
     if unknown and "not in" in str(cause):
         return _unknown_key(unknown.group(1))
     if isinstance(error, OverrideParseException):
+        return _unreadable(str(error.override))
+    if several := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
+        key, _, value = several[1].partition("=")
         return ConfigError(
-            f"cannot read {error.override}",
-            "write key=value, and quote what holds spaces, commas or brackets of its own: prompt=\"'a, b'\"",
+            f"{several[1]} is several values, of which a run takes one",
+            f"if it is one text, say {quoted_word(several[1])}; a list is {key}=[{value}], and -m makes a run of each",
         )
     first, *rest = str(cause).splitlines()
     name = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")
+    given = next((word for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")), "")
+    if given and re.match(r"Cannot convert '(list|dict)' to string", first):
+        return ConfigError(
+            f"{name} takes a text, and {given} is read as a list or mapping", f"say {quoted_word(given)}"
+        )
     if name:
         return ConfigError(f"{name}: {first}", "see `diffgeo --help` for keys and values")
     return _of_hydra(str(error))
@@ -431,6 +491,17 @@ def _of_hydra(message: str) -> ConfigError:
     """What Hydra says in words of its own, often with its advice on further lines."""
     what, _, advice = message.strip().partition("\n")
     return ConfigError(what, " ".join(advice.split()) or "see `diffgeo --help` for keys and values")
+
+
+def _unreadable(word: str) -> ConfigError:
+    key, equals, value = word.partition("=")
+    closed = all(value.count(left) == value.count(right) for left, right in ("()", "[]", "{}"))
+    if not key or not equals or not value or not closed:
+        return ConfigError(f"cannot read {word}", "write key=value, with every bracket and quote closed")
+    return ConfigError(
+        f"cannot read {word}",
+        f"quote what holds brackets, commas or = of its own, for Hydra and for the shell: {quoted_word(word)}",
+    )
 
 
 def _unknown_key(key: str) -> ConfigError:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from diffgeo.cli.command import quoted_prompts
 from diffgeo.cli.words import Command, Words
-from diffgeo.composition import composed
-from diffgeo.config import Config, check
+from diffgeo.composition import check, composed
+from diffgeo.config import Config
 from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def main() -> None:
 
 def _execute(words: Words) -> None:
     wanted = _wanted(words)
-    _write(wanted) if wanted.out is not None else _serve(wanted)
+    cfg = settings(wanted)  # refused, if need be, before torch and Gradio are imported, which takes seconds
+    _write(wanted, cfg) if wanted.out is not None else _serve(wanted, cfg)
 
 
 def read(words: Sequence[str]) -> Wanted:
@@ -142,8 +143,7 @@ def settings(wanted: Wanted) -> Config:
     return cfg
 
 
-def _explorer(wanted: Wanted) -> Explorer:
-    cfg = settings(wanted)
+def _explorer(wanted: Wanted, cfg: Config) -> Explorer:
     from diffgeo.diffusion.direction_files import load_directions  # torch is slow to import
     from diffgeo.explore import Explorer
     from diffgeo.runner.run import prepare
@@ -159,7 +159,7 @@ def _explorer(wanted: Wanted) -> Explorer:
     )
 
 
-def _serve(wanted: Wanted) -> None:
+def _serve(wanted: Wanted, cfg: Config) -> None:
     port = free_port(wanted.host, wanted.port)
     try:
         from diffgeo.explore.serving import is_local, serving
@@ -170,7 +170,7 @@ def _serve(wanted: Wanted) -> None:
             "the page needs Gradio, which is not installed",
             "install it with pip install 'diffgeo[explore]', or say weights=… out=… for one edit without the page",
         ) from None
-    explorer = _explorer(wanted)
+    explorer = _explorer(wanted, cfg)
     if not is_local(wanted.host):
         print(
             f"Warning: host={wanted.host} lets others in, without a password; an SSH tunnel to {LOCAL} does not.",
@@ -214,11 +214,11 @@ def free_port(host: str, port: int) -> int:
         return int(trial.getsockname()[1])
 
 
-def _write(wanted: Wanted) -> None:
+def _write(wanted: Wanted, cfg: Config) -> None:
     """One edit, as the page makes it, into a folder."""
     from dataclasses import replace
 
-    explorer = _explorer(wanted)
+    explorer = _explorer(wanted, cfg)
     from diffgeo.diffusion.direction_files import save_directions
     from diffgeo.explore import page
     from diffgeo.results import atomic
@@ -246,7 +246,7 @@ def _write(wanted: Wanted) -> None:
         "command": explorer.command(place, wanted.weights),
     }
     with atomic(wanted.out / "edit.json") as path:
-        path.write_text(json.dumps(facts, indent=2) + "\n")
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(wanted.out)
 
 

@@ -142,11 +142,11 @@ def help_text(conf: Path) -> str:
     headline = "directions in the latent space of a diffusion model, discovered without supervision."
     usage = ["[group=choice ...] [key=value ...] [-m] [--dry-run]", "--help [group | group=choice | key]"]
     sections = {
+        "Examples": rows(EXAMPLES, column=58),
+        "Exit codes": exit_lines(code for code in EXIT_CODES if code != 8),
         "Choices (group=choice; * is the default)": lines[:-1],
         "Keys that are typed most (diffgeo --help GROUP tells all)": rows(typed, column=38),
         "Flags": rows(flags | FLAGS, column=38),
-        "Examples": rows(EXAMPLES, column=58),
-        "Exit codes": exit_lines(code for code in EXIT_CODES if code != 8),
     }
     return page("diffgeo", headline, usage, sections)
 
@@ -218,7 +218,7 @@ def _choice_lines(conf: Path, group: str) -> dict[str, str]:
 def _comments(path: Path) -> list[str]:
     """The comment that heads a file, line by line."""
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if "@package" not in line:
@@ -304,16 +304,13 @@ def _key_lines(conf: Path, keys: Iterable[str], choice: str | None = None) -> li
 def _default(conf: Path, key: str, schema: type, choice: str) -> str:
     """A key's default as YAML: from the choice's file, else from the schema; references with what they refer to."""
     parts = key.split(".")
-    node = _yaml(conf / parts[0] / f"{choice}.yaml") if choice else _yaml(conf / "config.yaml")
-    for part in () if choice else parts[:-1]:
-        node = node[part]
-    value = node.get(parts[-1], default_of(schema, parts[-1]))
+    given = _yaml(conf / parts[0] / f"{choice}.yaml") if choice else {}
+    value = given.get(parts[-1], default_of(schema, parts[-1]))
     reference = re.fullmatch(r"\$\{(\w+)\.(\w+)\}", str(value))
     if reference:
         group, name = reference.groups()
-        return (
-            f"{_default(conf, f'{group}.{name}', group_schemas()[group][group], _standard(conf, group))} ({group}.{name})"
-        )
+        schema, choice = group_schemas()[group][group], _standard(conf, group)
+        return f"{_default(conf, f'{group}.{name}', schema, choice)} ({group}.{name})"
     if str(value).startswith("${"):
         return f"that of {value[2:-1]}"
     return "none, must be given" if value == "???" else _shown(value)

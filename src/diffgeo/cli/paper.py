@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import at_home, register, typed
-from diffgeo.config import Config, check, config_folder, nearest
+from diffgeo.composition import at_home, check, register, results_depend_on, typed
+from diffgeo.config import Config, config_folder, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _experiment_lines() -> tuple[str, list[str]]:
 
 
 def _headline(conf: Path, name: str) -> str:
-    lines = (conf / "experiment" / f"{name}.yaml").read_text().splitlines()
+    lines = (conf / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return lines[1].lstrip("# ")
 
 
@@ -227,14 +227,12 @@ def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], d
 
 def _settings(cfg: dict[str, Any]) -> str:
     """What a run's numbers depend on, as text."""
-    return json.dumps(
-        {k: v for k, v in cfg.items() if k not in ("tracking", "scale", "objective", "retries")}, sort_keys=True
-    )
+    return json.dumps(results_depend_on(cfg), sort_keys=True)
 
 
 def _complete(folder: Path, settings: str) -> bool:
     try:
-        facts = json.loads((folder / "run.json").read_text())
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
@@ -269,7 +267,7 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in table.to_dict("records")]
     with atomic(folder / "claims.md") as path:
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 _HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "verdict", "run")

@@ -94,12 +94,12 @@ class Command:
         """The help page."""
         longest = max(map(len, [*self.words, *FLAGS])) + 4
         sections = {
+            "Examples": rows(self.examples, max(map(len, self.examples), default=0) + 4),
+            "Exit codes": exit_lines(self.codes),
             "What it does": rows({"": " ".join(self.about)}, column=2) if self.about else [],
             "Words": rows(self.words, longest),
             "Flags": rows(FLAGS, longest),
-            "Examples": rows(self.examples, max(map(len, self.examples), default=0) + 4),
             **(dict([self.more()]) if self.more else {}),
-            "Exit codes": exit_lines(self.codes),
         }
         return page(self.name, self.headline, self.usage, sections)
 
@@ -130,6 +130,9 @@ class Command:
     def _unknown(self, word: str, key: str) -> ConfigError:
         known = [*self.actions, *self.keys, *self.flags]
         guess = nearest(key, known)
+        if word.startswith("--") and (bare := nearest(key.lstrip("-"), known)) in self.keys:
+            value = word.partition("=")[2] or "VALUE"
+            return f"{key} is no flag of {self.name}; settings are words without dashes: {bare}={value}"
         meant = f"did you mean {guess}{'=' if guess in self.keys else ''}? See" if guess else "see"
         return ConfigError(f"{word or 'an empty word'} is no argument of {self.name}", f"{meant} {self.name} --help")
 

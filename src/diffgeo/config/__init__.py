@@ -1,10 +1,10 @@
-"""Typed schemas under ``conf/``, and the checks that span several keys.
+"""Typed schemas under ``conf/``: what a run can be told, the range of every setting, and what depends on it.
 
 Hydra composes the YAML onto these dataclasses, so a typo or a wrong type fails while the configuration is read, before
-torch is even imported. ``check`` then looks at what no single field can know. This package imports nothing heavy.
+torch is even imported. This package imports nothing heavy.
 """
 
-from diffgeo.config.checks import check
+from diffgeo.config.fields import refusal, setting
 from diffgeo.config.instances import instance, source_files
 from diffgeo.config.lookup import config_folder, leaf_keys, nearest, raw
 from diffgeo.config.schemas import (
@@ -67,11 +67,12 @@ __all__ = [
     "SvdConfig",
     "TextToImageConfig",
     "TrackingConfig",
-    "check",
     "config_folder",
     "instance",
     "leaf_keys",
     "nearest",
     "raw",
+    "refusal",
+    "setting",
     "source_files",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import II, MISSING
+
+from diffgeo.config.fields import refusal, setting
 
 __all__ = [
     "EDIT_SCHEMAS",
@@ -39,6 +41,24 @@ __all__ = [
 ]
 
 
+def _pictures(value: Any) -> bool:
+    """Whether ``data.images`` is null, a path or a list of paths."""
+    listed = isinstance(value, list) and bool(value) and all(isinstance(file, str) for file in value)
+    return value is None or isinstance(value, str) or listed
+
+
+def _odd(value: int) -> bool:
+    return value % 2 == 1
+
+
+def _pairs(value: dict[str, list[str]]) -> bool:
+    return bool(value) and all(len(pair) == 2 for pair in value.values())
+
+
+def _three(value: list[float]) -> bool:
+    return len(value) == 3
+
+
 @dataclass
 class ModelConfig:
     """Which diffusion model.
@@ -57,12 +77,12 @@ class ModelConfig:
 
     path: str = MISSING
     revision: str | None = None
-    cache_dir: str | None = None
-    local_files_only: bool = False
+    cache_dir: str | None = setting(None, affects="session")
+    local_files_only: bool = setting(False, affects="session")
     variant: str | None = None
-    dtype: str = "float32"
+    dtype: str = setting("float32", choices=("float32", "float64"))
     predictor: str | None = None
-    chunk_size: int = 32
+    chunk_size: int = setting(32, ge=1)
 
 
 @dataclass
@@ -77,11 +97,11 @@ class TextToImageConfig(ModelConfig):
         inversion_guidance: the same in DDIM inversion.
     """
 
-    prompt: str | None = None
+    prompt: str | None = setting(II("prompt"))
     negative_prompt: str = ""
     edit_prompt: str | None = None
-    guidance: float = 3.0
-    inversion_guidance: float = 1.0
+    guidance: float = setting(3.0, ge=1)
+    inversion_guidance: float = setting(1.0, ge=1)
 
 
 @dataclass
@@ -95,8 +115,10 @@ class DataConfig:
             seeds.
     """
 
-    samples: int = 4
-    images: Any = MISSING  # str | list[str] | None, a union that Hydra's schemas cannot hold; checked in `check`
+    samples: int = setting(II("scale.samples"), ge=1)
+    images: Any = setting(
+        affects="model", fits=_pictures, allowed="null, a folder, a picture, or a list of pictures"
+    )  # str | list[str] | None, a union that Hydra's schemas cannot hold; see `_pictures`
 
 
 @dataclass
@@ -111,11 +133,13 @@ class ScheduleConfig:
         clip: clip x̂0 to [−1, 1] while denoising; null clips generated samples and never inverted pictures.
     """
 
-    steps: int = 40
-    edit: list[float] = field(default_factory=lambda: [1.0, 0.75, 0.5, 0.25])
-    eta: float = 0.0
-    boost_below: float = 0.0
-    clip: bool | None = None
+    steps: int = setting(II("scale.steps"), affects="model", ge=1, allowed="1 to the number of training timesteps")
+    edit: list[float] = setting(
+        [1.0, 0.75, 0.5, 0.25], gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
+    )
+    eta: float = setting(0.0, ge=0, le=1)
+    boost_below: float = setting(0.0, ge=0, le=1)
+    clip: bool | None = setting(None, affects="model")
 
 
 @dataclass
@@ -129,8 +153,8 @@ class FeatureConfig:
     """
 
     block: str = "mid"
-    pool: str | None = None
-    chunk_size: int = 32
+    pool: str | None = setting(None, choices=("sum",))
+    chunk_size: int = setting(II("model.chunk_size"), ge=1)
 
 
 @dataclass
@@ -150,11 +174,11 @@ class SvdConfig:
 
     _target_: str = MISSING
     solver: str = MISSING
-    rank: int = 50
-    share: float | None = None
-    tol: float = 1e-4
-    points: int = 1
-    options: dict[str, Any] = field(default_factory=dict)
+    rank: int = setting(II("scale.rank"), ge=1, allowed="1 to the rank of the Jacobian")
+    share: float | None = setting(None, gt=0, lt=1, allowed="between 0 and 1")
+    tol: float = setting(1e-4, gt=0)
+    points: int = setting(1, ge=1)
+    options: dict[str, Any] = setting({})
 
 
 @dataclass
@@ -171,9 +195,18 @@ class GolubKahanConfig(SvdConfig):
 
     _target_: str = "diffgeo.svd.GolubKahan"
     solver: str = "golub_kahan"
-    block_size: int | None = None
+    block_size: int | None = setting(None, ge=1)
     probe: bool = False
-    max_passes: int | None = None
+    max_passes: int | None = setting(None, ge=1)
+
+    def check(self) -> None:
+        """The block size is given, or measured.
+
+        Raises:
+            ConfigError: both.
+        """
+        if self.probe and self.block_size is not None:
+            raise refusal("svd.block_size", self.block_size, "null if svd.probe=true measures it")
 
 
 @dataclass
@@ -187,8 +220,8 @@ class SubspaceConfig(SvdConfig):
 
     _target_: str = "diffgeo.svd.Subspace"
     solver: str = "subspace"
-    oversample: int = 10
-    max_passes: int | None = None
+    oversample: int = setting(10, ge=0)
+    max_passes: int | None = setting(None, ge=1)
 
 
 @dataclass
@@ -202,8 +235,8 @@ class RandomizedConfig(SvdConfig):
 
     _target_: str = "diffgeo.svd.Randomized"
     solver: str = "randomized"
-    oversample: int = 10
-    power_steps: int = 3
+    oversample: int = setting(10, ge=0)
+    power_steps: int = setting(3, ge=0)
 
 
 @dataclass
@@ -229,10 +262,10 @@ class EditConfig:
 
     _target_: str = MISSING
     method: str = MISSING
-    strength: float = 0.06
-    frames: int = 7
+    strength: float = setting(0.06, gt=0)
+    frames: int = setting(II("scale.frames"), ge=3, fits=_odd, allowed="an odd number of 3 or more")
     normalise: bool = True
-    kappa: float = 0.99
+    kappa: float = setting(0.99, ge=0, lt=1, allowed="0 <= kappa < 1")
 
 
 @dataclass
@@ -254,8 +287,17 @@ class ShootingConfig(EditConfig):
 
     _target_: str = "diffgeo.session.editor.Shooting"
     method: str = "shooting"
-    steps: int = 6
-    transport: str = "isometric"
+    steps: int = setting(6, ge=1)
+    transport: str = setting("isometric", choices=("isometric", "pullback"))
+
+    def check(self) -> None:
+        """The frames of a traversal are points of the curve.
+
+        Raises:
+            ConfigError: some lie between two of its points.
+        """
+        if self.steps % (side := self.frames // 2):
+            raise refusal("edit.steps", self.steps, f"a multiple of {side}, so that edit.frames lie on the curve")
 
 
 @dataclass
@@ -270,7 +312,7 @@ class GuidanceConfig(EditConfig):
     _target_: str = "diffgeo.session.editor.Guidance"
     method: str = "guidance"
     normalise: bool = False
-    steps: int = 16
+    steps: int = setting(16, ge=1)
     guidance_scale: float = 0.5
 
 
@@ -311,8 +353,10 @@ class ClipConfig(PredictorConfig):
 
     kind: str = "clip"
     path: str = MISSING
-    prompts: dict[str, list[str]] = field(default_factory=dict)
-    local_files_only: bool = False
+    prompts: dict[str, list[str]] = setting(
+        fits=_pairs, allowed="two prompts an attribute: where it is there, where it is not"
+    )
+    local_files_only: bool = setting(False, affects="session")
 
 
 @dataclass
@@ -331,12 +375,12 @@ class ClassifierConfig(PredictorConfig):
 
     kind: str = "classifier"
     path: str = MISSING
-    names: list[str] = MISSING
+    names: list[str] = setting(items=1, distinct=True, allowed="each name once")
     arch: str | None = None
-    size: int = 224
-    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
-    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
-    activation: str = "sigmoid"
+    size: int = setting(224, ge=8)
+    mean: list[float] = setting([0.485, 0.456, 0.406], fits=_three, allowed="three numbers")
+    std: list[float] = setting([0.229, 0.224, 0.225], gt=0, fits=_three, allowed="three positive numbers")
+    activation: str = setting("sigmoid", choices=("sigmoid", "softmax", "probability", "none"))
 
 
 @dataclass
@@ -355,11 +399,11 @@ class MetricConfig:
             column of the tables of edits and a line of the scorecard.
     """
 
-    perceptual: str = "auto"
+    perceptual: str = setting("auto", choices=("auto", "lpips", "factor_features", "rmse"))
     lpips_weights: str | None = None
     identity: str | None = None
-    identity_size: int = 112
-    extra: dict[str, Any] = field(default_factory=dict)
+    identity_size: int = setting(112, ge=8)
+    extra: dict[str, Any] = setting({})
 
 
 @dataclass
@@ -409,13 +453,13 @@ class TrackingConfig:
         tags: any.
     """
 
-    backend: str = "none"
-    mode: str = "offline"
+    backend: str = setting("none", choices=("none", "wandb"))
+    mode: str = setting("offline", choices=("offline", "online"))
     project: str = "diffgeo"
     entity: str | None = None
     group: str | None = None
     name: str | None = None
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = setting([])
 
 
 @dataclass
@@ -431,7 +475,7 @@ class StoreConfig:
 
     enabled: bool = True
     path: str | None = None
-    max_gb: float = 20.0
+    max_gb: float = setting(20.0, gt=0)
 
 
 @dataclass
@@ -463,24 +507,24 @@ class Config:
             computes in the worker itself; null is 1 with a launcher that has workers, and 0 with Hydra's serial one.
     """
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    feature: FeatureConfig = field(default_factory=FeatureConfig)
-    svd: SvdConfig = field(default_factory=SvdConfig)
-    edit: EditConfig = field(default_factory=EditConfig)
-    predictor: PredictorConfig = field(default_factory=PredictorConfig)
-    metric: MetricConfig = field(default_factory=MetricConfig)
-    study: dict[str, Any] = field(default_factory=dict)
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    store: StoreConfig = field(default_factory=StoreConfig)
+    model: ModelConfig = setting(ModelConfig, affects="model")
+    data: DataConfig = setting(DataConfig)
+    schedule: ScheduleConfig = setting(ScheduleConfig)
+    feature: FeatureConfig = setting(FeatureConfig, affects="model")
+    svd: SvdConfig = setting(SvdConfig, affects="model")
+    edit: EditConfig = setting(EditConfig)
+    predictor: PredictorConfig = setting(PredictorConfig, affects="model")
+    metric: MetricConfig = setting(MetricConfig)
+    study: dict[str, Any] = setting({})
+    scale: ScaleConfig = setting(ScaleConfig, affects="nothing")
+    tracking: TrackingConfig = setting(TrackingConfig, affects="nothing")
+    store: StoreConfig = setting(StoreConfig, affects="session")
     prompt: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    max_memory: float | None = None
-    objective: Any = None  # str | list[str] | None; checked in `check`
-    retries: int | None = None
+    seed: int = setting(0, affects="model")
+    device: str = setting("auto", affects="session")
+    max_memory: float | None = setting(None, affects="model", gt=0, allowed="a positive number of 10^9 bytes")
+    objective: Any = setting(None, affects="nothing")  # str | list[str] | None; checked in `check`
+    retries: int | None = setting(None, affects="nothing", ge=0)
 
 
 MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig}

@@ -148,7 +148,7 @@ def load_predictor(
     folder = shipped_folder(str(name_or_path)) if shipped else Path(name_or_path).expanduser()
     verify_digests(folder, required=shipped)
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if len(config["names"]) != len(config["binary"]):
             raise ValueError(f"{len(config['names'])} names, but {len(config['binary'])} entries of binary")
         network = FactorNet(config["size"], config["width"], len(config["names"]))

@@ -144,7 +144,7 @@ def read_run(folder: Path, claims: Sequence[Claim] = ()) -> Run:
         DataError: the folder holds no ``run.json`` that can be read.
     """
     try:
-        facts = json.loads((folder / "run.json").read_text())
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} holds no run.json that can be read ({error})", "give a run folder") from error
     if not isinstance(facts, dict):
@@ -163,11 +163,13 @@ def read_run(folder: Path, claims: Sequence[Claim] = ()) -> Run:
 def _overrides(folder: Path) -> list[str] | None:
     """Words of the command line, and where it said that settings lie elsewhere, too."""
     try:
-        words = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
+        words = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return None
     try:
-        engine = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text())["hydra"]["overrides"]["hydra"]
+        engine = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]["overrides"][
+            "hydra"
+        ]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         engine = []
     return [str(word) for word in [*engine, *(words or [])] if not _is_engines(str(word))]

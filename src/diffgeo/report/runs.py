@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from diffgeo.composition import results_depend_on
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import belongs
@@ -22,9 +23,6 @@ from diffgeo.results import belongs
 __all__ = ["compared", "deciding", "differing", "find_runs", "grouped", "matching", "query", "read_runs", "study_rows"]
 
 log = logging.getLogger(__name__)
-
-NOT_SETTINGS = ("tracking", "store", "scale", "objective", "retries")
-"""Settings that change no number, or that others repeat."""
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -44,16 +42,18 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row a run: ``run`` (its folder), ``status``, settings by dotted key, scalars by ``STUDY/NAME``.
+    """One row a run: ``run`` (its folder), ``status``, settings by dotted key, ``device``, scalars by ``STUDY/NAME``.
+
+    Settings are those that results depend on; ``device`` is the one that was used.
 
     A ``run.json`` that cannot be read is left out with a warning.
     """
     rows = []
     for folder in folders:
         try:
-            facts = json.loads((folder / "run.json").read_text())
-            row = {"run": str(folder), "status": facts["status"], **_flat(facts["settings"])}
-            row["model.source"] = facts.get("model", {}).get("source")
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            row = {"run": str(folder), "status": facts["status"], **_flat(results_depend_on(facts["settings"]))}
+            row |= {"model.source": facts.get("model", {}).get("source"), "device": facts.get("device")}
             scalars = facts.get("scalars", {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s is left out: its run.json cannot be read (%s)", folder, error)
@@ -66,8 +66,6 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        if not prefix and key in NOT_SETTINGS:
-            continue
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:

@@ -18,7 +18,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from diffgeo.config import Config, check
+from diffgeo.composition import check
+from diffgeo.config import Config
 from diffgeo.config.documentation import headline
 from diffgeo.runner.finish import SILENT, finished
 from diffgeo.runner.run import prepare, quiet

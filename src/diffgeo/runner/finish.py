@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from diffgeo.composition import results_depend_on
 from diffgeo.config import source_files
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import shipped_folder
@@ -152,7 +153,7 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, An
     return {
         "study": study.name,
         "own": asdict(settings),
-        "run": {key: value for key, value in asdict(cfg).items() if key not in SILENT},
+        "run": results_depend_on(asdict(cfg) | {"study": {}}),
         "models": [one.fingerprint for one in (model, model.inverter, model.editor)],
         "source": model.source,
         "images": [[path.name, file_digest(path)] for path in images],

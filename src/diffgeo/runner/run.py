@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from diffgeo.composition import check, session_depends_on
 from diffgeo.config import (
     ClassifierConfig,
     ClipConfig,
@@ -37,7 +38,6 @@ from diffgeo.config import (
     ModelConfig,
     StoreConfig,
     TextToImageConfig,
-    check,
     instance,
 )
 from diffgeo.diffusion.models import load_model, resolve_device
@@ -149,7 +149,7 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     interruption = Interruption() if interruption is None else interruption
     torch.manual_seed(cfg.seed)
     extra = _extra_metrics(cfg.metric)
-    if earlier is not None and shareable(earlier.cfg) == shareable(cfg):
+    if earlier is not None and session_depends_on(asdict(earlier.cfg)) == session_depends_on(asdict(cfg)):
         return _checked(replace(earlier, cfg=cfg, interruption=interruption, display=Display(), extra_metrics=extra))
     store = _store(cfg.store)
     own_team = team(None if store is None else store.folder, cpu=cfg.device == "cpu")
@@ -176,13 +176,6 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     log.info("%s: %d samples, edits at t = %s", model.source, len(context.samples), [t for _, t in context.edit_times])
     return context
-
-
-def shareable(cfg: Config) -> dict[str, Any]:
-    """The settings that model, latents and bases depend on: contexts that agree in them may share those."""
-    parts = ("model", "predictor", "feature", "svd", "seed", "device", "max_memory", "store")
-    schedule = (cfg.schedule.steps, cfg.schedule.clip)
-    return {name: getattr(cfg, name) for name in parts} | {"schedule": schedule, "images": cfg.data.images}
 
 
 def _extra_metrics(cfg: MetricConfig) -> dict[str, PictureMetric]:
@@ -299,7 +292,7 @@ class _Manifest:
 
     def _write(self) -> None:
         with atomic(self._folder / "run.json") as temporary:
-            temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n")
+            temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n", encoding="utf-8")
 
 
 def _earlier(folder: Path) -> list[str]:

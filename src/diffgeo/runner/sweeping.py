@@ -25,9 +25,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from diffgeo.config import Config, nearest
+from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.errors import DiffgeoError, ObjectiveError, ValueRangeError, WorkerError, error_facts
 
-__all__ = ["isolated", "objective", "outcomes", "run_isolated"]
+__all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def run_isolated(cfg: Config, folder: Path, logs: Mapping[str, Any], *, retries:
     try:
         return isolated(_execute, cfg, folder, logs, retries=retries)
     except WorkerError as error:
-        _say_failed(cfg, folder, error)
+        say_failed(cfg, folder, error)
         raise
 
 
@@ -122,6 +123,7 @@ def _end_with_worker() -> None:
 
 def _answer(folder: Path) -> None:
     """What the child does."""
+    tolerate()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     _end_with_worker()
     work, arguments = pickle.loads((folder / QUESTION).read_bytes())
@@ -149,6 +151,7 @@ def _execute(cfg: Config, folder: Path, logs: Mapping[str, Any]) -> Scalars:
     from diffgeo.runner.run import execute  # torch, which the worker does without
 
     logging.config.dictConfig(dict(logs))
+    tolerate_logs()
     return execute(cfg, folder)[0]
 
 
@@ -158,10 +161,19 @@ def _cause(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name} (exit code {128 - code})"
 
 
-def _say_failed(cfg: Config, folder: Path, error: WorkerError) -> None:
-    """The dead process could not write how its run ended."""
+def say_failed(cfg: Config, folder: Path, error: DiffgeoError) -> None:
+    """Write into ``run.json`` that a run failed which cannot write so itself: it died, or was refused before it began.
+
+    Args:
+        cfg: typed settings.
+        folder: the run folder.
+        error: why.
+    """
+    (folder / "report.html").unlink(missing_ok=True)  # of an earlier run in this folder
     path = folder / "run.json"
-    facts = json.loads(path.read_text()) if path.is_file() else {"seed": cfg.seed, "settings": asdict(cfg)}
+    facts = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"seed": cfg.seed, "settings": asdict(cfg)}
+    )
     temporary = path.with_name(".tmp-run.json")
     temporary.write_text(json.dumps(facts | {"status": "failed"} | error_facts(error), indent=2) + "\n")
     temporary.replace(path)
@@ -208,7 +220,7 @@ def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
     found = []
     for folder in sorted(jobs, key=lambda path: int(path.name)):
         try:
-            facts = json.loads((folder / "run.json").read_text())
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             facts = {}
         said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))

@@ -219,7 +219,7 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
             "loss": progress.loss,
             "device": device_name(accelerator.device),
         }
-        (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return folder / "pipeline"
 
     started = time.monotonic() - progress.seconds
@@ -261,7 +261,7 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
 
 def _log(path: Path, progress: _Progress, cfg: DiffusionTraining) -> None:
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["images", "loss", "learning_rate", "seconds"])
@@ -293,7 +293,7 @@ def _sample_grid(pipeline: Path, path: Path, seed: int, n: int = 16, steps: int 
 def _loss_curve(log: Path, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    with log.open() as file:
+    with log.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.semilogy([int(r["images"]) for r in rows], [float(r["loss"]) for r in rows], lw=0.8)

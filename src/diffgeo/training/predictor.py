@@ -81,7 +81,7 @@ def train_predictor(cfg: PredictorTraining, folder: Path) -> Path:
     plain = accelerator.unwrap_model(network).eval()
     save_file({k: v.contiguous().cpu() for k, v in plain.state_dict().items()}, folder / "model.safetensors")
     config = {"size": cfg.size, "width": cfg.width, "names": list(FACTOR_NAMES), "binary": BINARY}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     facts = {
         "config": asdict(cfg),
         "images_seen": steps * cfg.batch_size,
@@ -89,7 +89,7 @@ def train_predictor(cfg: PredictorTraining, folder: Path) -> Path:
         "device": device_name(accelerator.device),
         "held_out": evaluate_predictor(folder, cfg.size),
     }
-    (folder / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

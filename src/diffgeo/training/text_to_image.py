@@ -238,7 +238,7 @@ class _Run:
             "sittings": self.sittings,
             "device": device_name(self.device),
         }
-        (self.folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (self.folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def save(self) -> Path:
         """The checkpoint, and the pipeline with the averaged weights."""
@@ -544,13 +544,13 @@ def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int, *,
     ).images
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(pictures.float(), path, nrow=len(PROMPTS))
-    path.with_suffix(".txt").write_text("\n".join(PROMPTS) + "\n")
+    path.with_suffix(".txt").write_text("\n".join(PROMPTS) + "\n", encoding="utf-8")
 
 
 def _loss_curves(log: Path, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    with log.open() as file:
+    with log.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for panel, stage, title in zip(axes, ("vae", "unet"), ("autoencoder", "U-Net and text model"), strict=True):

@@ -56,8 +56,12 @@ def write_tokenizer(words: Sequence[str], folder: Path, *, length: int = 77) -> 
     merges = byte_pairs(words)
     symbols = _byte_symbols()
     tokens = [*symbols, *(s + END for s in symbols), *dict.fromkeys(a + b for a, b in merges), START_TOKEN, END_TOKEN]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n")
+    (folder / "vocab.json").write_text(
+        json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False), encoding="utf-8"
+    )
+    (folder / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n", encoding="utf-8"
+    )
     settings = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": length,
@@ -67,7 +71,7 @@ def write_tokenizer(words: Sequence[str], folder: Path, *, length: int = 77) -> 
         "pad_token": END_TOKEN,
         "do_lower_case": True,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder))
     return tokenizer
 

@@ -85,7 +85,7 @@ def verify_digests(folder: Path, *, required: bool = False) -> None:
         if required:
             raise ModelError(f"{listing} is missing", "reinstall diffgeo or restore the file")
         return
-    for line in filter(str.strip, listing.read_text().splitlines()):
+    for line in filter(str.strip, listing.read_text(encoding="utf-8").splitlines()):
         digest, name = line.split(maxsplit=1)
         path = folder / name.lstrip("*")
         if not path.is_file():
@@ -193,7 +193,7 @@ def _looks_like_hub_id(name: str) -> bool:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / "model_index.json"
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
             f"{folder} is no diffusers pipeline: model_index.json is missing",
@@ -229,7 +229,7 @@ def _check_shards(folder: Path) -> None:
     """Whether lists of weight files name files that lie beside them."""
     for path in folder.glob("*/*.index.json"):
         try:
-            files = set(json.loads(path.read_text())["weight_map"].values())
+            files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
         outside = sorted(str(f) for f in files if not isinstance(f, str) or Path(f).name != f)

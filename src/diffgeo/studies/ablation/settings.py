@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from diffgeo.config.fields import refusal, setting
 
 __all__ = ["AblationConfig", "VARIANTS"]
 
@@ -19,7 +21,7 @@ VARIANTS = (
     "shooting_isometric",
     "shooting_pullback",
 )
-"""What the study ``ablation`` compares; see its module."""
+"""What the study compares; its module ``measure`` says what each is."""
 
 
 @dataclass
@@ -27,7 +29,7 @@ class AblationConfig:
     """Study ``ablation``: other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
 
     Attributes:
-        variants: what to compare; the names are those of ``VARIANTS`` above.
+        variants: what to compare; its module ``measure`` says what each is.
         samples: edited samples.
         directions: leading directions of each variant; fewer where ``svd.rank`` is lower.
         t_frac: edit timestep, as a fraction of T.
@@ -38,11 +40,20 @@ class AblationConfig:
         pca_samples: random latents for PCA of h.
     """
 
-    variants: list[str] = field(default_factory=lambda: list(VARIANTS))
-    samples: int = 1
-    directions: int = 2
-    t_frac: float = 1.0
-    change: float | None = None
-    limit: float = 8.0
-    blocks: list[str] = field(default_factory=lambda: ["down.1", "up.1"])
-    pca_samples: int = 64
+    variants: list[str] = setting(list(VARIANTS), choices=VARIANTS, items=1, distinct=True)
+    samples: int = setting(1, ge=1)
+    directions: int = setting(2, ge=1)
+    t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    change: float | None = setting(None, gt=0)
+    limit: float = setting(8.0, ge=1)
+    blocks: list[str] = setting(["down.1", "up.1"])
+    pca_samples: int = setting(64, ge=2)
+
+    def check(self) -> None:
+        """PCA of h finds fewer directions than it has samples.
+
+        Raises:
+            ConfigError: more directions are asked for.
+        """
+        if self.pca_samples <= self.directions:
+            raise refusal("study.ablation.pca_samples", self.pca_samples, "more than the directions")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
 
 __all__ = ["CurvednessConfig", "PATHS"]
 
-PATHS = {
-    "lerp": "lerp",
-    "slerp": "slerp",
-    "shooting": "shooting",
-    "pursuit": "shooting, re-aimed",
-    "shooting_x": "shooting, equal steps in X",
-    "geodesic": "boundary-value geodesic",
-}
-"""Paths of the study ``curvedness``; its module says what each is."""
+PATHS = ("lerp", "slerp", "shooting", "pursuit", "shooting_x", "geodesic")
+"""Paths of the study; its module ``measure`` says what each is."""
 
 
 @dataclass
@@ -34,12 +31,12 @@ class CurvednessConfig:
         tol: of the bases along paths.
     """
 
-    pairs: int = 2
-    segments: int = 5
-    rank: int = 10
-    rule: str = "fixed"
-    t_frac: float = 1.0
-    pools: list[str] = field(default_factory=lambda: ["none", "sum"])
-    paths: list[str] = field(default_factory=lambda: list(PATHS))
-    perceptual: bool = True
-    tol: float = 1e-3
+    pairs: int = setting(II("scale.pairs"), ge=1)
+    segments: int = setting(II("scale.segments"), ge=2)
+    rank: int = setting(II("scale.path_rank"), ge=2)
+    rule: str = setting("fixed", choices=("fixed", "share", "gap"))
+    t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    pools: list[str] = setting(["none", "sum"], choices=("none", "sum"), items=1, distinct=True)
+    paths: list[str] = setting([path for path in PATHS if path != "pursuit"], choices=PATHS, items=1, distinct=True)
+    perceptual: bool = setting(True)
+    tol: float = setting(1e-3, gt=0)

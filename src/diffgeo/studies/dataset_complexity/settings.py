@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
 
 __all__ = ["DatasetComplexityConfig"]
 
@@ -18,7 +22,7 @@ class DatasetComplexityConfig:
         rule: as in ``curvedness``.
     """
 
-    models: list[str] = field(default_factory=lambda: ["factor_faces_4", "factor_faces"])
-    samples: int = 4
-    rank: int = 10
-    rule: str = "fixed"
+    models: list[str] = setting(["factor_faces_4", "factor_faces"], items=2, allowed="two or more models")
+    samples: int = setting(II("scale.samples"), ge=2)
+    rank: int = setting(II("scale.path_rank"), ge=1)
+    rule: str = setting("fixed", choices=("fixed", "share", "gap"))

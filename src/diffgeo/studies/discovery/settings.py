@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omegaconf import II
+
+from diffgeo.config.fields import setting
+
 __all__ = ["DiscoveryConfig"]
 
 
@@ -15,4 +19,4 @@ class DiscoveryConfig:
         directions: leading directions that are traversed; fewer where ``svd.rank`` is lower.
     """
 
-    directions: int = 3
+    directions: int = setting(II("scale.directions"), ge=1)

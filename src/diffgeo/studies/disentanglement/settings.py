@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import refusal, setting
 
 __all__ = ["DisentanglementConfig", "METHODS"]
 
 METHODS = ("local", "nearest", "hungarian", "frechet", "pca_h", "random", "x0", "eps")
-"""What the study ``disentanglement`` compares; see its module."""
+"""What the study compares; its module ``measure`` says what each is."""
 
 
 @dataclass
@@ -39,20 +43,31 @@ class DisentanglementConfig:
         subspace: samples for the entanglement within the subspace; 0 leaves it out.
     """
 
-    methods: list[str] = field(default_factory=lambda: ["local", "nearest", "random"])
-    files: list[str] = field(default_factory=list)
-    samples: int = 4
-    training: int | None = None
-    directions: int = 2
-    t_fracs: list[float] | None = None
-    change: float | None = None
-    levels: list[float] = field(default_factory=lambda: [0.5])
-    limit: float = 8.0
-    codes: int = 48
-    renders: bool | None = None
-    regressor: str = "lasso"
-    min_spread: float = 0.02
-    moved: float = 1.0
-    still: float = 0.5
-    draws: int = 200
-    subspace: int = 1
+    methods: list[str] = setting(["local", "nearest", "random"], choices=METHODS, items=1, distinct=True)
+    files: list[str] = setting([])
+    samples: int = setting(
+        II("scale.samples"), ge=3, allowed="3 or more: two make the global directions, one is edited"
+    )
+    training: int | None = setting(None, ge=2)
+    directions: int = setting(II("scale.directions"), ge=1)
+    t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, allowed="fractions of T in (0, 1]")
+    change: float | None = setting(None, gt=0)
+    levels: list[float] = setting(II("scale.levels"), gt=0, lt=1, allowed="numbers between 0 and 1")
+    limit: float = setting(8.0, ge=1)
+    codes: int = setting(II("scale.codes"), ge=12)
+    renders: bool | None = setting(None)
+    regressor: str = setting("lasso", choices=("lasso", "forest"))
+    min_spread: float = setting(0.02, ge=0)
+    moved: float = setting(1.0, gt=0)
+    still: float = setting(0.5, gt=0, le=1)
+    draws: int = setting(200, ge=2)
+    subspace: int = setting(1, ge=0)
+
+    def check(self) -> None:
+        """Some samples make the global directions, and at least one is left to be edited.
+
+        Raises:
+            ConfigError: none is left.
+        """
+        if self.training is not None and self.training >= self.samples:
+            raise refusal("study.disentanglement.training", self.training, "null, or 2 to one less than samples")

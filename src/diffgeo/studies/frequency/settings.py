@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffgeo.config.fields import setting
+
 __all__ = ["FrequencyConfig"]
 
 
@@ -16,5 +18,5 @@ class FrequencyConfig:
         low: what counts as low frequency, as a fraction of Nyquist.
     """
 
-    directions: int = 50
-    low: float = 0.25
+    directions: int = setting(50, ge=1)
+    low: float = setting(0.25, gt=0, lt=2**0.5, allowed="a fraction of Nyquist, above 0, below 1.41")

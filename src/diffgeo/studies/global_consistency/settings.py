@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
 
 __all__ = ["GlobalConsistencyConfig"]
 
@@ -18,7 +22,9 @@ class GlobalConsistencyConfig:
         edit: whether held-out samples are edited by the global directions of the first method.
     """
 
-    directions: int = 3
-    methods: list[str] = field(default_factory=lambda: ["nearest", "hungarian", "frechet"])
-    draws: int = 999
-    edit: bool = True
+    directions: int = setting(II("scale.directions"), ge=1)
+    methods: list[str] = setting(
+        ["nearest", "hungarian", "frechet"], choices=("nearest", "hungarian", "frechet"), items=1, distinct=True
+    )
+    draws: int = setting(999, ge=99, allowed="99 or more, for p-values down to 0.01")
+    edit: bool = setting(True)

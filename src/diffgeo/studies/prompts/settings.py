@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from omegaconf import II
+
+from diffgeo.config.fields import setting
 
 __all__ = ["PromptsConfig"]
 
@@ -20,9 +24,9 @@ class PromptsConfig:
         draws: orders of the prompts in the test of similarity against distance.
     """
 
-    prompts: list[str] = field(default_factory=list)
-    samples: int = 2
-    guidance: list[float] | None = None
-    rank: int = 10
-    rule: str = "fixed"
-    draws: int = 999
+    prompts: list[str] = setting(items=2, distinct=True, allowed="two or more, each once")
+    samples: int = setting(II("scale.controls"), ge=1)
+    guidance: list[float] | None = setting(None, ge=1, items=1, allowed="scales of 1 or more")
+    rank: int = setting(II("scale.path_rank"), ge=1)
+    rule: str = setting("fixed", choices=("fixed", "share", "gap"))
+    draws: int = setting(999, ge=99, allowed="99 or more, for p-values down to 0.01")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omegaconf import II
+
+from diffgeo.config.fields import setting
+
 __all__ = ["TangentDistanceConfig"]
 
 
@@ -17,6 +21,6 @@ class TangentDistanceConfig:
         controls: samples for the controls "x fixed, t varies" and "t fixed, x varies"; 0 leaves them out.
     """
 
-    rank: int = 10
-    rule: str = "fixed"
-    controls: int = 2
+    rank: int = setting(II("scale.path_rank"), ge=1)
+    rule: str = setting("fixed", choices=("fixed", "share", "gap"))
+    controls: int = setting(II("scale.controls"), ge=0)

@@ -86,7 +86,7 @@ def import_checkpoint(
     done = Imported(folder, weights.layout.name, weights.entry, architecture, unet.num_parameters(), sha256)
     with _appearing(folder) as new:
         DDPMPipeline(unet, scheduler).save_pretrained(new)
-        (new / RECORD).write_text(json.dumps(_record(done, checkpoint, settings), indent=2) + "\n")
+        (new / RECORD).write_text(json.dumps(_record(done, checkpoint, settings), indent=2) + "\n", encoding="utf-8")
     return done
 
 

@@ -1,0 +1,16 @@
+"""Settings as a whole: composed by Hydra, checked, and what depends on them. Imports nothing heavy."""
+
+from diffgeo.composition.checks import check
+from diffgeo.composition.effects import results_depend_on, session_depends_on
+from diffgeo.composition.hydra import at_home, composed, group_schemas, register, typed
+
+__all__ = [
+    "at_home",
+    "check",
+    "composed",
+    "group_schemas",
+    "register",
+    "results_depend_on",
+    "session_depends_on",
+    "typed",
+]
