@@ -42,6 +42,11 @@ class Words:
         return Path(self.given[key]).expanduser() if key in self.given else default
 
 
+def _is_of_hydra(word: str) -> bool:
+    """Whether a setting is Hydra's own and only its main function heeds it; a search path is heeded everywhere."""
+    return word.lstrip("+~").startswith(("hydra.", "hydra/")) and not word.startswith("hydra.searchpath=")
+
+
 def listed(value: str) -> list[str]:
     """``[a,b]``, or ``a,b``, as a list of words; empty for ``[]`` and nothing."""
     return [word.strip() for word in value.strip().removeprefix("[").removesuffix("]").split(",") if word.strip()]
@@ -119,6 +124,9 @@ class Command:
                 if not value:
                     raise ConfigError(f"{key}= has no value", f"see {self.name} --help")
                 found.given[key] = value
+            elif equals and self.passes and _is_of_hydra(word):
+                instead = "say out=FOLDER for a folder" if "out" in self.keys else "leave it out"
+                raise ConfigError(f"{key} is a setting of Hydra's own, which {self.name} does not heed", instead)
             elif equals and not word.startswith("-") and self.passes:
                 found.others.append(word)
             elif not word.startswith("-") and (word in self.actions or (names and (not equals or Path(word).exists()))):

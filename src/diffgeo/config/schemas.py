@@ -448,7 +448,7 @@ class Config:
         store: results that are kept from run to run.
         prompt: what a text-to-image model shows; null for the others.
         seed: seeds samples and solvers.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: 10⁹ bytes that the tensors of one product with J, or of one batch of pictures, may take beside the
             weights; fewer columns or pictures are taken at once to stay below. null sets no bound, and a product that
             a GPU has no memory for is halved.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffgeo.errors import ConfigError, ConvergenceWarning, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, refuse_overflow, thin_svd
+from diffgeo.svd._linalg import finish, refuse_overflow, signs, thin_svd
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.conversation import stacked, together
 from diffgeo.svd.cost import Passes, expected_passes, forms_whole
@@ -46,6 +46,7 @@ __all__ = [
     "local_basis",
     "probe_block_size",
     "refine",
+    "signs",
 ]
 
 SOLVERS: dict[str, Callable[..., LocalBasis]] = {

@@ -15,17 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval
+from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
 from diffgeo.report.page.formatting import counted, interval, name, number, p_value, timestep
 from diffgeo.report.page.reading import Run
 
 __all__ = ["FEWEST", "Finding", "claim_of", "findings", "lean", "reading_of"]
 
 log = logging.getLogger(__name__)
-
-FEWEST = 5
-"""Values with which the sign test can reach p ≤ 0.05 at all: 0.5⁵ = 0.031."""
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
