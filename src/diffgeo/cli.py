@@ -1,7 +1,8 @@
 """The command ``diffgeo``: Hydra around :func:`diffgeo.runner.execute`.
 
-Errors are printed in two lines, what is wrong and what to do, with an exit code a kind (see ``errors``); 130 after
-Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Heavy imports wait until a job starts.
+Errors are printed in two lines, what is wrong and what to do, with an exit code a kind (see ``errors``); after a
+signal (Ctrl-C: 130) the code is 128 + its number. ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Heavy imports
+wait until a job starts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.completion import candidates, script
 from diffgeo.config import Config, check, config_folder, leaf_keys, nearest, register, typed
+from diffgeo.ending import Ended, signals_end
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.help import help_text, topic_text, version_text
 from diffgeo.team import is_first
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
-INTERRUPTED = 130
 KEPT = "Interrupted: what was finished is in the run folder."
 PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 UNWRITABLE = {
@@ -213,12 +214,17 @@ def heed_environment() -> None:
 
 def main() -> None:
     """Entry point of the console command."""
+    with worded_errors(), signals_end():
+        _main()
+
+
+def _main() -> None:
     with worded_errors():
         answered = _answered(sys.argv[1:])
         sys.stdout.flush()  # a reader that went away shows here, not when Python ends
     if answered:
         return
-    sys.argv[1:] = quoted_prompts(sys.argv[1:])
+    sys.argv[1:] = quoted_prompts(_at_home(sys.argv[1:]))
     if not is_first():
         sys.argv += _SILENT
     heed_environment()
@@ -236,6 +242,19 @@ def main() -> None:
             SweepSummary.show()
             if not _traceback:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _at_home(words: Sequence[str]) -> list[str]:
+    """The command line with a leading ``~`` of Hydra's folders expanded, which a shell leaves alone after ``=``."""
+    found = []
+    for word in words:
+        start = re.fullmatch(r"(\+{0,2}hydra\.(?:run|sweep)\.dir=)(['\"]?)(~[^/'\"]*)(.*)", word, flags=re.DOTALL)
+        if start:
+            key, quote, home, rest = start.groups()
+            path = os.path.expanduser(home) + rest  # a Path would drop what follows the name
+            word = f"{key}{quote}{path}" if quote else f"{key}{_quoted(path)}"
+        found.append(word)
+    return found
 
 
 def _answered(words: Sequence[str]) -> bool:
@@ -298,10 +317,14 @@ def quoted_prompts(words: Sequence[str]) -> list[str]:
     for word in words:
         key, _, value = word.partition("=")
         plain = key in PROMPTS and value not in ("", "null") and value[0] not in "'\"" and not value.startswith("${")
-        # in Hydra's grammar a backslash is one of its own except before a quote
-        escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
-        quoted.append(f"{key}='{escaped}'" if plain else word)
+        quoted.append(f"{key}={_quoted(value)}" if plain else word)
     return quoted
+
+
+def _quoted(value: str) -> str:
+    """A value in quotes of Hydra's grammar, where a backslash is one of its own except before a quote."""
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 EXPECTED = (DiffgeoError, HydraException, OmegaConfBaseException, OSError, ValueError)
@@ -320,9 +343,10 @@ def worded_errors(
     kinds = (Exception,) if expected is None else expected
     try:
         yield
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # a terminal that hung up
+            print(interrupted, file=sys.stderr)
+        raise SystemExit(error.exit_code if isinstance(error, Ended) else Ended().exit_code) from None
     except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
         sys.stderr.close()
         raise SystemExit(1) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from diffgeo.cli import quoted_prompts
 from diffgeo.config import Config, check, composed
+from diffgeo.ending import ended
 from diffgeo.errors import ConfigError
 from diffgeo.words import Command, Words
 
@@ -175,13 +175,12 @@ def _serve(wanted: Wanted) -> None:
             f"Warning: host={wanted.host} lets others in, without a password; an SSH tunnel to {LOCAL} does not.",
             file=sys.stderr,
         )
-    # ended by a service manager, it cleans up as after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with serving(explorer, wanted.host, port) as url:
             print(f"{url}  (Ctrl-C ends it)", flush=True)
             _wait()
     except KeyboardInterrupt:
+        ended()
         print("Ended.", file=sys.stderr)
 
 

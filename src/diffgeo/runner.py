@@ -71,7 +71,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
 
     Raises:
         DiffgeoError: anything a user can mend; tables written until then stay.
-        KeyboardInterrupt: Ctrl-C, after the finished samples were written.
+        Ended: Ctrl-C, SIGTERM or SIGHUP, after the finished samples were written.
     """
     scalars: dict[str, dict[str, float]] = {}
     interruption = Interruption()
@@ -97,8 +97,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
                 scalars[name] = result.scalars
                 for key, value in result.scalars.items():
                     log.info("%s: %s = %.4g", name, key, value)
-                if interruption.requested:
-                    raise KeyboardInterrupt
+                interruption.stop_if_requested()
     return scalars, context
 
 
@@ -110,8 +109,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
         with interruption.listening():
             for name in context.team.from_both_ends(list(cfg.study)):
                 assist(name, context, cfg.study[name])
-                if interruption.requested:
-                    raise KeyboardInterrupt
+                interruption.stop_if_requested()
     return context
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from diffgeo import cli
 from diffgeo.completion import script
 from diffgeo.config import nearest
+from diffgeo.ending import signals_end
 from diffgeo.errors import ConfigError
 from diffgeo.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 
@@ -154,7 +155,7 @@ class Command:
         words = sys.argv[1:] if words is None else words
         code = None
         cli.heed_environment()
-        with cli.worded_errors():
+        with cli.worded_errors(), signals_end():
             if {"--help", "-h"} & set(words) or not (words or self.bare):
                 print(self.help(), end="")
             elif "--version" in words:

@@ -12,6 +12,7 @@ ROOT = Path(diffgeo.__file__).parent
 # a module may import only from itself and from those before it
 ORDER = [
     "errors",
+    "ending",
     "config",
     "noise_schedule",
     "memory",
