@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.completion import candidates, script
-from diffgeo.config import Config, check, config_folder, leaf_keys, nearest, register, typed
+from diffgeo.config import Config, check, config_folder, heed_wandb, leaf_keys, nearest, register, typed
 from diffgeo.ending import Ended, signals_end
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.help import help_text, topic_text, version_text
@@ -43,10 +43,27 @@ KEPT = "Interrupted: what was finished is in the run folder."
 PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 UNWRITABLE = {
     getattr(errno, name)
-    for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOENT", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+    for name in (
+        "EACCES",
+        "EDQUOT",
+        "EEXIST",
+        "EFBIG",
+        "EIO",
+        "ENAMETOOLONG",
+        "ENOENT",
+        "ENOSPC",
+        "ENOTDIR",
+        "EPERM",
+        "EROFS",
+    )
     if hasattr(errno, name)
 }
 """What the system says when a run folder cannot be written."""
+
+MOST = 1000
+"""Characters of a message's either end that are shown at most."""
+LONGEST_KEY = 200
+"""Characters; no setting has a longer key, and the file system could not look for a group of that name."""
 
 HYDRA_FLAGS = (
     *("--help", "--version", "--dry-run", "--multirun", "-m", "--run", "-r", "--cfg", "-c", "--resolve", "--package"),
@@ -125,6 +142,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
     swept = hydra_cfg.mode == RunMode.MULTIRUN
     with worded_errors((ObjectiveError,) if swept else EXPECTED, interrupted=KEPT):
         settings = typed(cfg)
+        heed_wandb(settings, hydra_cfg.overrides.task, os.environ)
         folder = Path(hydra_cfg.runtime.output_dir)
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
         # W&B's agent starts runs one by one; a job's page shows its own command, with what was swept
@@ -207,9 +225,10 @@ def _dry_run(words: list[str]) -> Iterator[None]:
 
 
 def heed_environment() -> None:
-    """Read whether the user wants tracebacks; once, where a command begins."""
+    """Read whether the user wants tracebacks, and have figures drawn without a screen; once, where a command begins."""
     global _traceback
     _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["MPLBACKEND"] = "agg"  # whatever it was, perhaps no backend at all: commands only write files
 
 
 def main() -> None:
@@ -289,6 +308,8 @@ def _ordered(words: Sequence[str]) -> list[str]:
     before = ""
     for word in [*words, ""]:
         flag = word.partition("=")[0]
+        if len(flag) > LONGEST_KEY:
+            raise ConfigError(f"{flag[:40]}… is a key of {len(flag)} characters", "write key=value, see diffgeo --help")
         if before in FLAG_VALUES:
             allowed = FLAG_VALUES[before]
             if not word or word.startswith("-") or (allowed and word not in allowed):
@@ -355,9 +376,14 @@ def worded_errors(
         if _traceback or (known is None and expected is not None):
             raise
         what, advice = (known.what, known.advice) if known else _unforeseen(error)
-        what, advice = (" ".join(text.split("\n")) for text in (what, advice))
+        what, advice = (_shortened(" ".join(text.split("\n"))) for text in (what, advice))
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code if known else 1) from None
+
+
+def _shortened(text: str) -> str:
+    """A line that fits a screen, whatever was typed; cut in its middle."""
+    return text if len(text) <= 2 * MOST else f"{text[:MOST]} … {text[-MOST:]}"
 
 
 def _unforeseen(error: Exception) -> tuple[str, str]:
@@ -380,6 +406,8 @@ def explain(error: Exception) -> DiffgeoError | None:
     if isinstance(error, MissingConfigException):  # an OSError, too
         return _unknown_choice(str(error))
     if isinstance(error, OSError):
+        if error.errno == errno.ENAMETOOLONG:
+            return ConfigError(f"{error.filename or 'a file'} is too long a name for a file", "give a shorter one")
         if error.errno not in UNWRITABLE:
             return None
         where = f" {error.filename}" if error.filename else ""

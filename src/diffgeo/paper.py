@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from diffgeo.config import Config, check, config_folder, nearest, register, typed
+from diffgeo.config import Config, check, config_folder, heed_wandb, nearest, register, typed
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 from diffgeo.help import rows
 from diffgeo.words import Command, Words, listed
@@ -200,6 +200,7 @@ def _compose(work: Plan, name: str) -> Config:
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = typed(compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *work.overrides]))
+    heed_wandb(cfg, work.overrides, os.environ)
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
     return cfg

@@ -15,6 +15,7 @@ from diffgeo.config.composition import (
     register,
     typed,
 )
+from diffgeo.config.environment import heed_wandb
 from diffgeo.config.instances import instance, source_files
 from diffgeo.config.schemas import (
     EDIT_SCHEMAS,
@@ -110,6 +111,7 @@ __all__ = [
     "check",
     "composed",
     "config_folder",
+    "heed_wandb",
     "instance",
     "leaf_keys",
     "nearest",

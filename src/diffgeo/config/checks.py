@@ -104,6 +104,9 @@ def check(cfg: Config) -> None:
             require(len(value) == 3 and (key == "mean" or min(value) > 0), f"predictor.{key}", value, "three numbers")
     choose("tracking.backend", cfg.tracking.backend, "none", "wandb")
     choose("tracking.mode", cfg.tracking.mode, "offline", "online")
+    for tag in cfg.tracking.tags:
+        require(1 <= len(tag) <= 64, "tracking.tags", cfg.tracking.tags, "tags of 1 to 64 characters each")
+    require(0 <= cfg.seed < 2**32, "seed", cfg.seed, f"0 to {2**32 - 1}")
     require(cfg.retries is None or cfg.retries >= 0, "retries", cfg.retries, "null, or 0 or more")
     _check_objective(cfg, require)
     require(0 < cfg.store.max_gb < math.inf, "store.max_gb", cfg.store.max_gb, "a positive number")
@@ -142,6 +145,7 @@ def check(cfg: Config) -> None:
         require(
             e.steps % side == 0, "edit.steps", e.steps, f"a multiple of {side}, so that edit.frames lie on the curve"
         )
+    require(bool(cfg.study), "study", "[]", f"one or more of {', '.join(STUDY_SCHEMAS)}")
     for name, study in cfg.study.items():
         schema = STUDY_SCHEMAS.get(name)
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
