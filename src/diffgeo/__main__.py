@@ -1,5 +1,67 @@
-"""``python -m diffgeo``."""
+"""The console commands; ``python -m diffgeo`` is the first of them.
 
-from diffgeo.cli import main
+Each is imported here, so that a signal ends it from its first moment, imports included.
+"""
 
-main()
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diffgeo.ending import Ended, signals_end
+
+__all__ = ["explore", "main", "paper", "report", "store"]
+
+
+@contextmanager
+def _ending_worded() -> Iterator[None]:
+    """End at a signal that comes before the command itself could word it."""
+    try:
+        with signals_end():
+            yield
+    except Ended as error:
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def main() -> None:
+    """``diffgeo``."""
+    with _ending_worded():
+        from diffgeo.cli.command import main as command
+
+        command()
+
+
+def paper() -> None:
+    """``diffgeo-paper``."""
+    with _ending_worded():
+        from diffgeo.cli.paper import main as command
+
+        command()
+
+
+def report() -> None:
+    """``diffgeo-report``."""
+    with _ending_worded():
+        from diffgeo.cli.report import main as command
+
+        command()
+
+
+def store() -> None:
+    """``diffgeo-store``."""
+    with _ending_worded():
+        from diffgeo.cli.store import main as command
+
+        command()
+
+
+def explore() -> None:
+    """``diffgeo-explore``."""
+    with _ending_worded():
+        from diffgeo.cli.explore import main as command
+
+        command()
+
+
+if __name__ == "__main__":
+    main()

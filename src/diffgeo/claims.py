@@ -23,15 +23,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval, sign_test
+from diffgeo.metrics.statistics import SIGNIFICANT, mean_interval, sign_test
 
 __all__ = ["Claim", "Verdict", "judge"]
 
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
 Verdict = Literal["holds", "fails", "not comparable"]
-SIGNIFICANT = 0.05
-"""Largest p of the sign test with which a claim holds."""
 CELEBAHQ = "celebahq"
 """What the source of a model must contain for numbers published on CelebA-HQ to compare with."""
 

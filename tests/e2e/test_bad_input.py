@@ -339,3 +339,17 @@ def test_a_read_only_file_system_is_an_output_error(tiny_run, monkeypatch):
     monkeypatch.setattr("diffgeo.results.tempfile.mkstemp", refuse)
     outcome = tiny_run()
     outcome.assert_failed(OutputError.exit_code, "run.json", "Read-only file system", "hydra.run.dir=")
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_picture_whose_name_is_no_utf_8_is_studied(tiny_run, tmp_path, listed):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    path = folder / "caf\udce9.png"
+    Image.fromarray(np.full((16, 16, 3), 90, dtype=np.uint8)).save(path)
+    given = f"['{path}']" if listed else folder
+    outcome = tiny_run("data=images", f"data.images={given}")
+    assert outcome.code == 0, outcome.err
+    assert list(pd.read_parquet(outcome.folder / "tables" / "spectrum.parquet")["name"]) == ["caf\\xe9.png"]
+    assert outcome.manifest["samples"] == ["caf\\xe9.png"]
+    assert "caf\\xe9.png" in (outcome.folder / "tables" / "spectrum.csv").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import select
 import signal
 import subprocess
@@ -152,6 +153,34 @@ def test_ctrl_c_during_a_sample_finishes_that_sample(tiny_run, monkeypatch):
     rows = pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")
     assert list(rows["sample"].unique()) == [0, 1]
     assert outcome.leftovers() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_run_as_ctrl_c_does(tiny_run, monkeypatch, number, request):
+    from diffgeo.studies.context import local_basis
+
+    def told(*arguments, **options):
+        os.kill(os.getpid(), number)
+        return local_basis(*arguments, **options)
+
+    monkeypatch.setattr("diffgeo.session.progress.leave_terminal", lambda: None)
+    monkeypatch.setattr("diffgeo.studies.context.local_basis", told)
+    before = signal.signal(number, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(number, before))
+    outcome = tiny_run("data.samples=3")
+    assert outcome.code == 128 + number
+    assert outcome.manifest["status"] == "interrupted"
+    assert list(pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")["sample"].unique()) == [0]
+
+
+@pytest.mark.parametrize(
+    "seed", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+)
+def test_ctrl_c_while_a_command_starts_is_never_swallowed(started, seed):
+    job = started("data.samples=400", "study.discovery.directions=1")
+    time.sleep(random.Random(seed).uniform(0.05, 6))
+    job.interrupt()
+    assert job.end(60) != 0, job.said
 
 
 def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch, request):

@@ -9,7 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo import paper
+from diffgeo.cli import explore as explore_command
+from diffgeo.cli import paper
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import ConfigError
@@ -90,6 +91,20 @@ def test_only_takes_single_experiments_and_whole_papers():
 def test_a_wrong_word_is_refused_with_what_is_meant(word, hint):
     with pytest.raises(ConfigError, match=hint):
         paper.plan(paper.COMMAND.parse([word]), config_folder())
+
+
+@pytest.mark.parametrize(
+    "word", ["hydra.run.dir=x", "+hydra.job.num=3", "++hydra.run.dir=x", "~hydra.run.dir=x", "hydra/launcher=joblib"]
+)
+@pytest.mark.parametrize("command", [paper.COMMAND, explore_command.COMMAND])
+def test_settings_of_hydras_own_are_refused(command, word):
+    with pytest.raises(ConfigError, match=f"Hydra's own, which {command.name} does not heed; say out=FOLDER"):
+        command.parse([word])
+
+
+@pytest.mark.parametrize("command", [paper.COMMAND, explore_command.COMMAND])
+def test_a_search_path_of_ones_own_is_passed_on(command):
+    assert command.parse(["hydra.searchpath=[file://own]"]).others == ["hydra.searchpath=[file://own]"]
 
 
 def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from diffgeo import cli
 from diffgeo.errors import ConfigError, ValueRangeError
 
 SETTINGS = ConfigError.exit_code
@@ -125,11 +126,55 @@ def test_every_key_of_a_typical_command_is_accepted(tiny_run, tiny_pipeline):
     assert outcome.manifest["seed"] == 4
 
 
-def test_an_empty_list_of_studies_runs_and_writes_no_table(tiny_run):
-    outcome = tiny_run("study=[]")
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("study=[]", "study=[] is not possible allowed: one or more of discovery"),
+        ("seed=99999999999999999999", "seed=99999999999999999999 is not possible allowed: 0 to 4294967295"),
+        ("seed=-1", "seed=-1 is not possible"),
+        (f"tracking.tags=[a,{'b' * 70}]", "is not possible allowed: tags of 1 to 64 characters"),
+        ("tracking.tags=['']", "is not possible allowed: tags of 1 to 64 characters"),
+        (f"{'k' * 100_000}=1", "is a key of 100000 characters write key=value"),
+        (f"model={'k' * 100_000}", "is too long a name for a file give a shorter one"),
+    ],
+)
+def test_what_no_run_can_be_made_of_is_refused_in_two_short_lines(tiny_run, word, said):
+    outcome = tiny_run(word)
+    outcome.assert_failed(SETTINGS, said)
+    assert len(outcome.err.splitlines()) == 2
+    assert len(outcome.err) < 5000
+
+
+def test_an_unknown_backend_of_matplotlib_does_not_matter(tiny_run, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "nbAggg")
+    assert tiny_run(figures=True).code == 0
+
+
+def test_a_run_folder_may_begin_with_the_home_folder(tiny_run, monkeypatch, tmp_path):
+    home = tmp_path / "my home (1)"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    outcome = tiny_run(folder="~/a run")
     assert outcome.code == 0, outcome.err
-    assert outcome.manifest["status"] == "completed"
-    assert outcome.files("tables/*") == []
+    assert (home / "a run" / "run.json").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("hydra.run.dir=~/x", "hydra.run.dir='/home/a b/x'"),
+        ("++hydra.sweep.dir='~'", "++hydra.sweep.dir='/home/a b'"),
+        ('hydra.run.dir="~/${now:%H}"', 'hydra.run.dir="/home/a b/${now:%H}"'),
+        ("hydra.run.dir=a~b", "hydra.run.dir=a~b"),
+        ("hydra.job.name=~/x", "hydra.job.name=~/x"),
+        ("~hydra.run.dir", "~hydra.run.dir"),
+    ],
+)
+def test_the_home_folder_is_expanded_in_hydras_folders_alone(word, expected, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/a b")
+    assert cli._at_home([word]) == [expected]
 
 
 def test_cfg_job_prints_all_keys_and_runs_nothing(command, tmp_path):

@@ -13,6 +13,7 @@ ROOT = Path(diffgeo.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "ending",
     "config",
     "noise_schedule",
     "memory",

@@ -20,9 +20,10 @@ from diffgeo.geometry import (
     random_overlaps,
     semantic_path_length,
     shoot_between,
+    signed_as,
     slerp,
 )
-from diffgeo.svd import Certificate, LocalBasis, local_basis
+from diffgeo.svd import Certificate, LocalBasis, local_basis, signs
 
 
 def basis(u, s=None):
@@ -283,6 +284,27 @@ def test_hungarian_matches_one_to_one_where_nearest_repeats():
     hungarian = global_directions([basis(reference), basis(other)], "hungarian").U
     assert nearest[:, 1] @ u[:, 0] > 0.8  # u_0 serves both
     assert abs(hungarian[:, 1] @ u[:, 2]) > 0.7  # the second one has to take what is left
+
+
+def test_a_sign_is_never_zero():
+    values = torch.tensor([-2.0, -0.0, 0.0, 1e-300, math.nan, 3.0], dtype=torch.float64)
+    assert signs(values).tolist() == [-1, 1, 1, 1, 1, 1]
+    assert signs(values).dtype == torch.float64
+
+
+def test_directions_are_turned_to_the_reference_and_those_orthogonal_to_it_are_kept():
+    axes = torch.eye(5, dtype=torch.float64)
+    u = torch.stack([-axes[1], axes[0], axes[4], -axes[4]], dim=1)
+    expected = torch.stack([axes[1], axes[0], axes[4], -axes[4]], dim=1)
+    torch.testing.assert_close(signed_as(u, basis(axes[:, :3])), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", ["nearest", "hungarian"])
+def test_a_member_orthogonal_to_the_reference_still_counts_in_the_mean(method):
+    axes = torch.eye(4, dtype=torch.float64)
+    found = global_directions([basis(axes[:, :1]), basis(axes[:, 1:2])], method)
+    assert found.U[:, 0].tolist() == pytest.approx([math.sqrt(0.5), math.sqrt(0.5), 0, 0])
+    assert found.score.tolist() == pytest.approx([math.sqrt(0.5)])
 
 
 def test_frechet_directions_of_equal_spaces_are_the_axes_of_the_mean_metric():

@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgeo.data.images import SUFFIXES, list_images, load_image, picture_names
+from diffgeo.data import images
+from diffgeo.data.images import FORMATS, SUFFIXES, as_tensor, list_images, load_image, picture_names
 from diffgeo.errors import DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -171,14 +172,11 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
         load_image(tmp_path / "nowhere.png", 8, 8)
 
 
-def test_big_endian_sixteen_bit_tiff_is_read_or_refused(tmp_path):
+def test_big_endian_sixteen_bit_tiff_is_read(tmp_path):
     path = tmp_path / "big.tif"
     values = np.linspace(0, 65535, 64).astype(">u2").reshape(8, 8)
     Image.frombytes("I;16B", (8, 8), values.tobytes()).save(path)
-    try:
-        picture = load_image(path, 8, 8)
-    except DataError:
-        return
+    picture = load_image(path, 8, 8)
     torch.testing.assert_close(picture[0], torch.linspace(-1, 1, 64).reshape(8, 8), rtol=0, atol=2 / 255)
 
 
@@ -240,3 +238,161 @@ def test_a_list_of_other_things_than_files_is_refused(tmp_path):
 def test_pictures_are_called_by_their_files_and_by_their_paths_where_those_clash(tmp_path):
     same = [tmp_path / "x" / "1.png", tmp_path / "y" / "1.png"]
     assert picture_names([*same, tmp_path / "x" / "2.png"]) == [str(same[0]), str(same[1]), "2.png"]
+
+
+def test_sixteen_bit_grey_with_a_transparent_value_keeps_its_shades_and_is_white_there(saved):
+    values = np.tile(np.arange(64, dtype=np.uint16) * 1000, (64, 1))
+    picture = load_image(saved(Image.fromarray(values), transparency=0), 64, 64)
+    expected = torch.from_numpy(values.astype(np.float32) / 65535 * 2 - 1)
+    expected[:, 0] = 1
+    torch.testing.assert_close(picture[0], expected, rtol=0, atol=2 / 255)
+    assert picture.mean().item() == pytest.approx(-0.01, abs=0.02)
+
+
+def test_floating_point_is_read_from_0_to_1(saved):
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    picture = load_image(saved(Image.fromarray(values), "x.tif"), 8, 8)
+    torch.testing.assert_close(picture[0], torch.from_numpy(values) * 2 - 1, rtol=0, atol=2 / 255)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(0, 65535, 64, dtype=np.float32),
+        np.linspace(-1, 1, 64, dtype=np.float32),
+        np.full(64, np.nan, dtype=np.float32),
+        np.linspace(0, 1.01, 64, dtype=np.float32),
+        np.arange(64, dtype=np.int32) * 4,
+        np.zeros(64, dtype=np.int32),
+    ],
+)
+def test_numbers_of_which_no_file_says_what_is_white_are_refused(saved, values):
+    with pytest.raises(DataError, match=r"x\.tif cannot be read as a picture \(.*black and"):
+        load_image(saved(Image.fromarray(values.reshape(8, 8)), "x.tif"), 8, 8)
+
+
+GREYS = {"1": 255, "L": 255, "LA": (255, 255), "La": (255, 255), "P": 1, "PA": (1, 255), "F": 1.0}
+WHITES = {
+    **GREYS,
+    "RGB": WHITE,
+    "RGBA": (*WHITE, 255),
+    "RGBa": (*WHITE, 255),
+    "RGBX": (*WHITE, 255),
+    "CMYK": (0, 0, 0, 0),
+    "YCbCr": (255, 128, 128),
+    "HSV": (0, 0, 255),
+    "I;16": 65535,
+    "I;16B": 65535,
+    "I;16L": 65535,
+    "I;16N": 65535,
+}
+"""White in every mode of Pillow's that has a rule."""
+
+
+def filled(mode, colour):
+    image = Image.new(mode, (8, 8), colour)
+    if mode in ("P", "PA"):
+        image.putpalette([0, 0, 0, *WHITE])
+    return image
+
+
+@pytest.mark.parametrize("mode", sorted({*Image.MODES, "I;16N"}))
+def test_every_mode_has_its_white_and_black_or_is_refused(mode):
+    if mode in ("I", "LAB"):
+        with pytest.raises(ValueError, match=f"mode {mode} has no rule"):
+            as_tensor(Image.new(mode, (8, 8)), 8, 8)
+        return
+    white = WHITES[mode]
+    assert torch.equal(as_tensor(filled(mode, white), 8, 8), torch.ones(3, 8, 8))
+    black = {"CMYK": (0, 0, 0, 255), "YCbCr": (0, 128, 128)}.get(
+        mode,
+        (*[0] * (len(white) - 1), 255 if len(white) == 4 or "A" in mode.upper() else 0)
+        if isinstance(white, tuple)
+        else 0,
+    )
+    assert torch.equal(as_tensor(filled(mode, black), 8, 8), torch.full((3, 8, 8), -1.0))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "I;16"])
+def test_one_colour_may_be_transparent_in_every_mode_that_png_has(saved, mode):
+    colour = (0, 0, 0) if mode == "RGB" else 0
+    path = saved(filled(mode, colour), transparency=colour)
+    assert torch.equal(load_image(path, 8, 8), torch.ones(3, 8, 8))
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.eps", EPS), ("x.png", EPS), ("x.ppm", b"P6 1 1 255 abc"), ("x.xbm", b"#define x_width 8\n")],
+)
+def test_other_formats_are_refused_whatever_their_suffix_and_no_program_is_started(
+    tmp_path, monkeypatch, name, content
+):
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} cannot be read .*none of PNG, JPEG"):
+        load_image(tmp_path / name, 8, 8)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_of_the_list_is_read(tmp_path, form):
+    path = tmp_path / "white"
+    Image.new("RGB", (8, 8), WHITE).save(path, format=form)
+    torch.testing.assert_close(load_image(path, 8, 8), torch.ones(3, 8, 8), rtol=0, atol=0.02)
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path):
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE))
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[second])
+    assert tuple(as_bytes(load_image(tmp_path / "x.gif", 8, 8))[0, 0]) == RED
+
+
+def test_hidden_files_are_left_out_silently_and_other_kinds_are_named_once(tmp_path, caplog):
+    for name in ("IMG_1.png", "._IMG_1.png", ".DS_Store", "a.avif", "b.heic", "caf\udce9.svg", "old.JFIF"):
+        (tmp_path / name).touch()
+    images._say_left_out.cache_clear()
+    for _ in range(2):
+        assert [p.name for p in list_images(tmp_path)] == ["IMG_1.png", "old.JFIF"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "a.avif, b.heic, caf\\xe9.svg" in said
+    assert "DS_Store" not in said
+    said.encode()
+
+
+def test_a_name_that_is_no_utf_8_is_shown_so_that_it_can_be_written(tmp_path):
+    path = tmp_path / "caf\udce9.png"
+    Image.new("RGB", (8, 8)).save(path)
+    (name,) = picture_names(list_images(tmp_path))
+    assert name == "caf\\xe9.png"
+    path.write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load_image(path, 8, 8)
+    str(caught.value).encode()
+
+
+def test_a_strip_is_cropped_before_it_is_enlarged(monkeypatch):
+    sizes = []
+    resize = images.F.resize
+
+    def watched(tensor, *arguments, **options):
+        sizes.append(tuple(tensor.shape))
+        return resize(tensor, *arguments, **options)
+
+    monkeypatch.setattr(images.F, "resize", watched)
+    strip = Image.new("RGB", (1, 8000), RED)
+    strip.putpixel((0, 4000), GREEN)
+    picture = as_tensor(strip, 256, 256)
+    assert sizes == [(3, 1, 1)]
+    assert picture.shape == (3, 256, 256)
+    assert as_tensor(strip.rotate(90, expand=True), 16, 8).shape == (3, 16, 8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 96), (100, 30)])
+def test_a_picture_with_the_wanted_proportions_loses_nothing_at_its_edges(height, width):
+    ramp = np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3)).astype(np.uint8)
+    picture = as_tensor(Image.fromarray(ramp), height // 2, width // 2)
+    assert picture.shape == (3, height // 2, width // 2)
+    assert picture[0, 0, 0].item() < -0.9
+    assert picture[0, 0, -1].item() > 0.9

@@ -1,8 +1,10 @@
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
+from diffgeo.ending import Ended, signals_end
 from diffgeo.session.progress import Display, Interruption
 
 
@@ -39,6 +41,35 @@ def test_the_second_interrupt_stops_at_once():
         interrupt()
         with pytest.raises(KeyboardInterrupt):
             interrupt()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_let_the_item_in_hand_finish_too_however_often_they_come(number, monkeypatch):
+    monkeypatch.setattr("diffgeo.session.progress.leave_terminal", lambda: None)
+    before = signal.signal(number, signal.SIG_DFL)  # not ignored, as by nohup
+    interruption = Interruption()
+    with interruption.listening():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+    assert interruption.requested
+    with pytest.raises(Ended) as caught:
+        interruption.stop_if_requested()
+    assert caught.value.exit_code == 128 + number
+    assert signal.signal(number, before) == signal.SIG_DFL
+
+
+def test_a_signal_that_an_import_swallowed_stops_the_work_before_it_begins():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def work():
+        with suppress(BaseException):
+            interrupt()
+        with Interruption().listening():
+            pytest.fail("the work began")
+
+    with pytest.raises(Ended), signals_end():
+        work()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_former_handler_is_put_back():

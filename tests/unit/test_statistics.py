@@ -1,13 +1,25 @@
 """Intervals and tests against their definitions."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import binomtest, bootstrap, norm
 
-from diffgeo.metrics.statistics import mean_interval, monte_carlo_p, resample, resample_all, sign_test
+import diffgeo
+from diffgeo.metrics.statistics import (
+    FEWEST,
+    SIGNIFICANT,
+    mean_interval,
+    monte_carlo_p,
+    resample,
+    resample_all,
+    sign_test,
+)
+from diffgeo.studies import frequency, spectrum
 
 
 def normal(n, seed=0):
@@ -90,6 +102,31 @@ def test_the_sign_test_leaves_out_zeros_and_missing_values():
 @pytest.mark.parametrize("values", [[], [0.0, 0.0], [math.nan], [0.0, math.nan]])
 def test_the_sign_test_of_nothing_is_nothing(values):
     assert all(math.isnan(v) for v in sign_test(values))
+
+
+@pytest.mark.parametrize(
+    ("study", "column", "name"), [(spectrum, "effective_dimension", "flattens"), (frequency, "low_share", "falls")]
+)
+@pytest.mark.parametrize("early", [[2.0, 2.0, 2.0, 1.0, 1.0], [1.0] * 5])
+def test_studies_treat_ties_as_the_sign_test_does(study, column, name, early):
+    higher = [1.0, 1.0, 1.0, 1.0, 2.0]
+    low, top = (early, higher) if study is spectrum else (higher, early)
+    rows = [
+        {"sample": i, "t_frac": t_frac, "radius": 0, column: value}
+        for t_frac, values in ((0.25, low), (1.0, top))
+        for i, value in enumerate(values)
+    ]
+    found = study._scalars(pd.DataFrame(rows))
+    assert (found[f"{name}_share"], found[f"{name}_p"]) == sign_test(
+        [a - b for a, b in zip(early, higher, strict=True)]
+    )
+    assert found[f"{name}_share"] == (0.75 if early[0] == 2.0 else 0)
+
+
+def test_what_counts_as_significant_is_said_once():
+    assert 0.5**FEWEST <= SIGNIFICANT < 0.5 ** (FEWEST - 1)
+    files = [path for path in Path(diffgeo.__file__).parent.rglob("*.py") if "SIGNIFICANT = " in path.read_text()]
+    assert [path.name for path in files] == ["statistics.py"]
 
 
 def test_monte_carlo_p_is_the_rank_of_the_observation_among_all():

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -130,3 +131,33 @@ def test_outcomes_are_in_the_order_of_the_jobs(tmp_path):
             (tmp_path / job / "run.json").write_text(json.dumps(facts))
     (tmp_path / ".submitit").mkdir()
     assert outcomes(tmp_path) == [("2", "failed", "no"), ("3", "failed", ""), ("10", "completed", "")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_child_is_told_when_only_the_worker_is(tmp_path, number):
+    started, finished = tmp_path / "started", tmp_path / "finished"
+    work = (
+        "import time, pathlib\nfrom diffgeo.session.progress import Interruption\n"
+        "with Interruption().listening() as interruption:\n"
+        f"    pathlib.Path({str(started)!r}).touch()\n"
+        "    for _ in range(3000):\n        time.sleep(0.01)\n"
+        f"        if interruption.requested: pathlib.Path({str(finished)!r}).touch(); break\n"
+        "interruption.stop_if_requested()"
+    )
+    code = (
+        "import signal\nfrom diffgeo.ending import SIGNALS, signals_end, Ended\nfrom diffgeo.runner.sweeping import isolated\n"
+        "for number in SIGNALS: signal.signal(number, signal.default_int_handler)\n"  # not ignored
+        f"try:\n    with signals_end(): isolated(exec, {work!r}, retries=1)\n"
+        "except Ended as error: raise SystemExit(error.exit_code)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        for _ in range(600):
+            if started.exists():
+                break
+            time.sleep(0.1)
+        worker.send_signal(number)  # not to its process group
+        assert worker.wait(timeout=20) == 128 + number
+        assert finished.exists()
+    finally:
+        worker.kill()

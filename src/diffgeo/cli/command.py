@@ -1,7 +1,8 @@
 """The command ``diffgeo``: Hydra around :func:`diffgeo.runner.run.execute`.
 
-Errors are printed in two lines, what is wrong and what to do, with an exit code a kind (see ``errors``); 130 after
-Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Heavy imports wait until a job starts.
+Errors are printed in two lines, what is wrong and what to do, with an exit code a kind (see ``errors``); after a
+signal (Ctrl-C: 130) the code is 128 + its number. ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Heavy imports
+wait until a job starts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +32,9 @@ from omegaconf.errors import OmegaConfBaseException
 from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.help import help_text, topic_text, version_text
 from diffgeo.composition import at_home, check, register, typed
-from diffgeo.config import Config, config_folder, leaf_keys, nearest
+from diffgeo.config import Config, config_folder, heed_wandb, leaf_keys, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
+from diffgeo.ending import Ended, signals_end
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.session.processes import is_first
 
@@ -41,15 +43,31 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "quoted_prompts", "quoted_word", "worded_errors"]
 
-INTERRUPTED = 130
 KEPT = "Interrupted: what was finished is in the run folder."
 PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 UNWRITABLE = {
     getattr(errno, name)
-    for name in ("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "ENOENT", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+    for name in (
+        "EACCES",
+        "EDQUOT",
+        "EEXIST",
+        "EFBIG",
+        "EIO",
+        "ENAMETOOLONG",
+        "ENOENT",
+        "ENOSPC",
+        "ENOTDIR",
+        "EPERM",
+        "EROFS",
+    )
     if hasattr(errno, name)
 }
 """What the system says when a run folder cannot be written."""
+
+MOST = 1000
+"""Characters of a message's either end that are shown at most."""
+LONGEST_KEY = 200
+"""Characters; no setting has a longer key, and the file system could not look for a group of that name."""
 
 HYDRA_FLAGS = (
     *("--help", "--version", "--dry-run", "--multirun", "-m", "--run", "-r", "--cfg", "-c", "--resolve", "--package"),
@@ -181,6 +199,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
     os.chdir(hydra_cfg.runtime.cwd)  # hydra.job.chdir=true left it, and paths are meant from where they were typed
     with worded_errors((ObjectiveError,) if swept else EXPECTED, interrupted=KEPT):
         settings = typed(cfg)
+        heed_wandb(settings, hydra_cfg.overrides.task, os.environ)
         folder = Path(hydra_cfg.runtime.output_dir)
         _check(settings, folder)
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
@@ -268,17 +287,22 @@ def heed_environment() -> None:
     global _traceback
     tolerate()
     _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["MPLBACKEND"] = "agg"  # whatever it was, perhaps no backend at all: commands only write files
 
 
 def main() -> None:
     """Entry point of the console command."""
-    heed_environment()
+    with worded_errors(), signals_end():
+        _main()
+
+
+def _main() -> None:
     with worded_errors():
         answered = _answered(sys.argv[1:])
         sys.stdout.flush()  # a reader that went away shows here, not when Python ends
     if answered:
         return
-    sys.argv[1:] = at_home(quoted_prompts(sys.argv[1:]))
+    sys.argv[1:] = quoted_prompts(at_home(sys.argv[1:]))
     if not is_first():
         sys.argv += _SILENT
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -329,6 +353,8 @@ def _ordered(words: Sequence[str]) -> list[str]:
     before = ""
     for word in [*words, ""]:
         flag = word.partition("=")[0]
+        if len(flag) > LONGEST_KEY:
+            raise ConfigError(f"{flag[:40]}… is a key of {len(flag)} characters", "write key=value, see diffgeo --help")
         if before in FLAG_VALUES:
             allowed = FLAG_VALUES[before]
             if not word or word.startswith("-") or (allowed and word not in allowed):
@@ -414,9 +440,10 @@ def worded_errors(
     kinds = (Exception,) if expected is None else expected
     try:
         yield
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # a terminal that hung up
+            print(interrupted, file=sys.stderr)
+        raise SystemExit(error.exit_code if isinstance(error, Ended) else Ended().exit_code) from None
     except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
         sys.stderr.close()
         raise SystemExit(1) from None
@@ -425,9 +452,14 @@ def worded_errors(
         if _traceback or (known is None and expected is not None):
             raise
         what, advice = (known.what, known.advice) if known else _unforeseen(error)
-        what, advice = (" ".join(text.split("\n")) for text in (what, advice))
+        what, advice = (_shortened(" ".join(text.split("\n"))) for text in (what, advice))
         print(f"Error: {what}\n{advice[:1].upper()}{advice[1:]}", file=sys.stderr)
         raise SystemExit(known.exit_code if known else 1) from None
+
+
+def _shortened(text: str) -> str:
+    """A line that fits a screen, whatever was typed; cut in its middle."""
+    return text if len(text) <= 2 * MOST else f"{text[:MOST]} … {text[-MOST:]}"
 
 
 def _unforeseen(error: Exception) -> tuple[str, str]:
@@ -450,6 +482,8 @@ def explain(error: Exception) -> DiffgeoError | None:
     if isinstance(error, MissingConfigException):  # an OSError, too
         return _unknown_choice(str(error))
     if isinstance(error, OSError):
+        if error.errno == errno.ENAMETOOLONG:
+            return ConfigError(f"{error.filename or 'a file'} is too long a name for a file", "give a shorter one")
         if error.errno not in UNWRITABLE:
             return None
         where = f" {error.filename}" if error.filename else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -17,6 +16,7 @@ from diffgeo.cli.command import quoted_prompts
 from diffgeo.cli.words import Command, Words
 from diffgeo.composition import check, composed
 from diffgeo.config import Config
+from diffgeo.ending import ended
 from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -176,13 +176,12 @@ def _serve(wanted: Wanted, cfg: Config) -> None:
             f"Warning: host={wanted.host} lets others in, without a password; an SSH tunnel to {LOCAL} does not.",
             file=sys.stderr,
         )
-    # ended by a service manager, it cleans up as after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with serving(explorer, wanted.host, port) as url:
             print(f"{url}  (Ctrl-C ends it)", flush=True)
             _wait()
     except KeyboardInterrupt:
+        ended()
         print("Ended.", file=sys.stderr)
 
 

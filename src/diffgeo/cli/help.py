@@ -29,7 +29,7 @@ EXIT_CODES: dict[int, str] = {
     7: "directions that cannot be read, or that belong to another model, timestep or feature map",
     8: "diffgeo-store verify: entries were damaged, and are removed",
     9: "the process of a sweep's job died, and again when it was retried",
-    130: "interrupted by Ctrl-C; what was finished is kept",
+    130: "interrupted by Ctrl-C (129 by SIGHUP, 143 by SIGTERM); what was finished is kept",
 }
 """What every command's exit status means; 2 to 7 and 9 are those of :mod:`diffgeo.errors`."""
 

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
 from diffgeo.composition import at_home, check, register, results_depend_on, typed
-from diffgeo.config import Config, config_folder, nearest
+from diffgeo.config import Config, config_folder, heed_wandb, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ def _compose(work: Plan, name: str) -> Config:
         cfg = typed(
             compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *at_home(work.overrides)])
         )
+    heed_wandb(cfg, work.overrides, os.environ)
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
     return cfg

@@ -16,6 +16,7 @@ from diffgeo.cli import command as cli
 from diffgeo.cli.completion import script
 from diffgeo.cli.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 from diffgeo.config import nearest
+from diffgeo.ending import signals_end
 from diffgeo.errors import ConfigError
 
 __all__ = ["Command", "Words", "listed"]
@@ -40,6 +41,11 @@ class Words:
     def path(self, key: str, default: Path) -> Path:
         """A setting that names a file or folder."""
         return Path(self.given[key]).expanduser() if key in self.given else default
+
+
+def _is_of_hydra(word: str) -> bool:
+    """Whether a setting is Hydra's own and only its main function heeds it; a search path is heeded everywhere."""
+    return word.lstrip("+~").startswith(("hydra.", "hydra/")) and not word.startswith("hydra.searchpath=")
 
 
 def listed(value: str) -> list[str]:
@@ -119,6 +125,9 @@ class Command:
                 if not value:
                     raise ConfigError(f"{key}= has no value", f"see {self.name} --help")
                 found.given[key] = value
+            elif equals and self.passes and _is_of_hydra(word):
+                instead = "say out=FOLDER for a folder" if "out" in self.keys else "leave it out"
+                raise ConfigError(f"{key} is a setting of Hydra's own, which {self.name} does not heed", instead)
             elif equals and not word.startswith("-") and self.passes:
                 found.others.append(word)
             elif not word.startswith("-") and (word in self.actions or (names and (not equals or Path(word).exists()))):
@@ -149,7 +158,7 @@ class Command:
         words = sys.argv[1:] if words is None else words
         code = None
         cli.heed_environment()
-        with cli.worded_errors():
+        with cli.worded_errors(), signals_end():
             if {"--help", "-h"} & set(words) or not (words or self.bare):
                 print(self.help(), end="")
             elif "--version" in words:

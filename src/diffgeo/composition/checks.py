@@ -62,6 +62,8 @@ def check(cfg: Config) -> None:
     for name, node in cfg.metric.extra.items():
         _check_metric(str(name), node)
     _check_objective(cfg)
+    if not cfg.study:
+        raise refusal("study", "[]", f"one or more of {', '.join(studies())}")
     for name, study in cfg.study.items():
         if name not in studies():
             raise refusal("study", name, ", ".join(studies()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -99,6 +100,17 @@ def composed(overrides: Sequence[str]) -> Config:
 
 
 def at_home(words: Sequence[str]) -> list[str]:
-    """``key=~/folder`` with the user's home for ``~``: shells leave it, and Hydra's grammar has no such sign."""
-    parts = [word.partition("=") for word in words]
-    return [f"{key}{equals}{os.path.expanduser(value)}" for key, equals, value in parts]
+    """``key=~/folder`` with the user's home for ``~``: shells leave it there, and Hydra knows no such sign.
+
+    A home whose name Hydra would not read as plain text is put in quotes.
+    """
+    return [re.sub(r"([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
+
+
+def _expanded(found: re.Match[str]) -> str:
+    key, quote, home, rest = found.groups()
+    path = os.path.expanduser(home) + rest  # a Path would drop what follows the name
+    if quote or re.fullmatch(r"[\w./~-]*", path):
+        return f"{key}{quote}{path}"
+    escaped = path.replace("'", "\\'")
+    return f"{key}'{escaped}'"

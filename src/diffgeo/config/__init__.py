@@ -4,6 +4,7 @@ Hydra composes the YAML onto these dataclasses, so a typo or a wrong type fails 
 torch is even imported. This package imports nothing heavy.
 """
 
+from diffgeo.config.environment import heed_wandb
 from diffgeo.config.fields import refusal, setting
 from diffgeo.config.instances import instance, source_files
 from diffgeo.config.lookup import config_folder, leaf_keys, nearest, raw
@@ -68,6 +69,7 @@ __all__ = [
     "TextToImageConfig",
     "TrackingConfig",
     "config_folder",
+    "heed_wandb",
     "instance",
     "leaf_keys",
     "nearest",

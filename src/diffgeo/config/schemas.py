@@ -459,7 +459,9 @@ class TrackingConfig:
     entity: str | None = None
     group: str | None = None
     name: str | None = None
-    tags: list[str] = setting([])
+    tags: list[str] = setting(
+        [], fits=lambda tags: all(1 <= len(tag) <= 64 for tag in tags), allowed="tags of 1 to 64 characters each"
+    )
 
 
 @dataclass
@@ -497,7 +499,7 @@ class Config:
         store: results that are kept from run to run.
         prompt: what a text-to-image model shows; null for the others.
         seed: seeds samples and solvers.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: 10⁹ bytes that the tensors of one product with J, or of one batch of pictures, may take beside the
             weights; fewer columns or pictures are taken at once to stay below. null sets no bound, and a product that
             a GPU has no memory for is halved.
@@ -520,7 +522,7 @@ class Config:
     tracking: TrackingConfig = setting(TrackingConfig, affects="nothing")
     store: StoreConfig = setting(StoreConfig, affects="session")
     prompt: str | None = None
-    seed: int = setting(0, affects="model")
+    seed: int = setting(0, affects="model", ge=0, le=2**32 - 1, allowed=f"0 to {2**32 - 1}")
     device: str = setting("auto", affects="session")
     max_memory: float | None = setting(None, affects="model", gt=0, allowed="a positive number of 10^9 bytes")
     objective: Any = setting(None, affects="nothing")  # str | list[str] | None; checked in `check`

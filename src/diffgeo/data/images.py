@@ -1,10 +1,24 @@
-"""Own pictures: from files to tensors, whatever their size and mode."""
+"""Own pictures: from files to tensors, whatever their size.
+
+One rule for each of Pillow's modes says which numbers are black and white:
+
+    1, L, P, RGB, CMYK, YCbCr, HSV and the like    8 bits a channel, 0 to 255
+    I;16 (16-bit greyscale)                        0 to 65535
+    F (floating-point TIFF)                        0 to 1; other values are refused
+    I (32-bit TIFF), LAB                           refused: nothing in the file says what is white
+
+What is transparent, by an alpha channel or as one colour that the file names, is laid on white.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +28,21 @@ from torchvision.transforms.v2 import functional as F
 
 from diffgeo.errors import DataError
 
-__all__ = ["SUFFIXES", "as_tensor", "list_images", "load_image", "picture_names"]
+__all__ = ["FORMATS", "SUFFIXES", "as_tensor", "list_images", "load_image", "picture_names"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""Files that count as pictures, by suffix, in lower case."""
+log = logging.getLogger(__name__)
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""Pillow's decoders that are ever asked; others start programs (EPS: Ghostscript) or follow references to files."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""Files of a folder that count as pictures, by suffix, in lower case."""
 
 
 def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
     """The pictures of a folder in the order of their names, the one picture, or those of a list in its order.
 
     Args:
-        path: a folder (its sub-folders are not searched), a file, or files.
+        path: a folder (its sub-folders are not searched; hidden files and other kinds are left out), a file, or files.
 
     Raises:
         DataError: nothing there, the folder holds no picture, or the list names a folder or a file twice.
@@ -36,10 +54,24 @@ def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
         return [where]
     if not where.is_dir():
         raise DataError(f"data.images={path} does not exist", "give a folder of pictures or one picture")
-    found = sorted(p for p in where.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in where.iterdir() if p.is_file() and not p.name.startswith("."))
+    found = [p for p in files if p.suffix.lower() in SUFFIXES]
     if not found:
         raise DataError(f"data.images={path} holds no picture", f"known suffixes are {', '.join(SUFFIXES)}")
+    if others := tuple(readable(p.name) for p in files if p.suffix.lower() not in SUFFIXES):
+        _say_left_out(str(path), others)
     return found
+
+
+@cache  # once in a process, however often the folder is listed
+def _say_left_out(path: str, names: tuple[str, ...]) -> None:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    log.warning("data.images=%s: left out, as their suffix is none of %s: %s", path, " ".join(SUFFIXES), shown)
+
+
+def readable(name: str) -> str:
+    r"""A file's name as text that can be written anywhere: bytes that are no UTF-8 become ``\xe9`` and the like."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _listed(paths: Sequence[str | Path]) -> list[Path]:
@@ -64,11 +96,11 @@ def _listed(paths: Sequence[str | Path]) -> list[Path]:
 def picture_names(paths: Sequence[Path]) -> list[str]:
     """What results call the pictures: their file names, or their paths where two files have the same name."""
     count = Counter(path.name for path in paths)
-    return [path.name if count[path.name] == 1 else str(path) for path in paths]
+    return [readable(path.name if count[path.name] == 1 else str(path)) for path in paths]
 
 
 def load_image(path: Path, height: int, width: int) -> Tensor:
-    """One picture, turned as its EXIF says, on white where transparent, resized and cropped about its centre.
+    """One picture, turned as its EXIF says, on white where transparent, cropped about its centre and resized.
 
     Args:
         path: the file.
@@ -76,37 +108,63 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
         width: wanted, in pixels.
 
     Returns:
-        shape (3, height, width), RGB in [−1, 1]; greyscale is repeated.
+        shape (3, height, width), RGB in [−1, 1]; greyscale is repeated; of an animation the first frame.
 
     Raises:
-        DataError: the file is broken, or no picture; the message names it.
+        DataError: the file is broken, no picture, of another format than :data:`FORMATS`, or of a mode without a rule;
+            the message names it.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             return as_tensor(opened, height, width)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture ({error})", "remove or replace it") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{readable(str(path))} cannot be read as a picture (it is none of {', '.join(FORMATS)})",
+            "save it as one of these, or leave it out",
+        ) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{readable(str(path))} cannot be read as a picture ({error})", "remove or replace it"
+        ) from error
 
 
 def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:
     """An open picture as :func:`load_image` returns it; arguments likewise.
 
     Raises:
-        OSError, ValueError, SyntaxError: its data are broken, as Pillow finds on decoding them.
+        OSError, SyntaxError: its data are broken, as Pillow finds on decoding them.
+        ValueError: the same, or a mode or values that no rule covers.
     """
-    image = ImageOps.exif_transpose(opened)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    rgb = _as_rgb(ImageOps.exif_transpose(opened))
+    # cropped first: a strip one pixel wide would be enlarged to gigabytes
+    scale = max(height / rgb.height, width / rgb.width)
+    shape = [min(rgb.height, max(1, round(height / scale))), min(rgb.width, max(1, round(width / scale)))]
+    tensor = F.to_dtype(F.center_crop(F.pil_to_tensor(rgb), shape), torch.float32, scale=True)
+    pixels: Tensor = F.resize(tensor, [height, width], antialias=True).clamp(0, 1) * 2 - 1
+    return pixels
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """The picture with 8 bits a channel, by the rule of its mode, on white."""
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.float32) / 65535
+        clear = image.info.get("transparency")
+        return _grey(grey if clear is None else np.where(np.asarray(image) == clear, 1, grey))
+    if image.mode == "F":
+        grey = np.asarray(image)
+        if not (grey.min() >= 0 and grey.max() <= 1):  # nor is it with NaN
+            raise ValueError(f"its numbers are {grey.min():g} to {grey.max():g}, where 0 is black and 1 is white")
+        return _grey(grey)
+    if image.mode in ("I", "LAB"):
+        raise ValueError(f"mode {image.mode} has no rule for black and white, save it with 8 or 16 bits a channel")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    elif image.mode.startswith(("I", "F")):
-        # convert("RGB") would clip 16-bit greyscale to white; floating point is in [0, 1] or in [0, 255]
-        grey = torch.from_numpy(np.array(image, dtype=np.float32))
-        top = 65535.0 if image.mode.startswith("I") else (1.0 if grey.max() <= 1 else 255.0)
-        image = F.to_pil_image((grey / top).clamp(0, 1)[None])
-    rgb = image.convert("RGB")
-    scale = max(height / rgb.height, width / rgb.width)
-    size = [max(height, round(rgb.height * scale)), max(width, round(rgb.width * scale))]
-    tensor = F.to_dtype(F.pil_to_tensor(rgb), torch.float32, scale=True)
-    tensor = F.center_crop(F.resize(tensor, size, antialias=True), [height, width])
-    pixels: Tensor = tensor.clamp(0, 1) * 2 - 1
-    return pixels
+    return image.convert("RGB")
+
+
+def _grey(values: np.ndarray[Any, Any]) -> Image.Image:
+    """Greys in [0, 1] as a picture."""
+    return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")

@@ -27,7 +27,7 @@ MIN_SIDE = 8
 
 
 def picture_of(content: bytes, height: int, width: int) -> Tensor:
-    """An uploaded picture, checked, turned as its EXIF says, resized and cropped about its centre.
+    """An uploaded picture, checked, turned as its EXIF says, cropped about its centre and resized.
 
     Args:
         content: the file's bytes.

@@ -20,6 +20,7 @@ from diffgeo.geometry.directions import (
     project_to_tangent,
     random_directions,
     random_overlaps,
+    signed_as,
 )
 from diffgeo.geometry.grassmann import (
     choose_rank,
@@ -55,6 +56,7 @@ __all__ = [
     "random_overlaps",
     "semantic_path_length",
     "shoot_between",
+    "signed_as",
     "slerp",
     "soft_distance",
     "transport",

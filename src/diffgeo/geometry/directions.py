@@ -25,7 +25,7 @@ from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.geometry.grassmann import frechet_mean
-from diffgeo.svd import LocalBasis
+from diffgeo.svd import LocalBasis, signs
 
 __all__ = [
     "GlobalDirections",
@@ -94,8 +94,7 @@ def global_directions(
             chosen = cosines.abs().argmax(dim=1)
         else:
             chosen = torch.as_tensor(linear_sum_assignment(1 - cosines.abs().cpu().numpy())[1], device=base.device)
-        signs = cosines.gather(1, chosen[:, None]).sign().squeeze(1)
-        members.append(other.U.double()[:, chosen] * signs)
+        members.append(other.U.double()[:, chosen] * signs(cosines.gather(1, chosen[:, None]).squeeze(1)))
     stack = torch.stack(members)
     mean = stack.mean(dim=0)
     unit = mean / mean.norm(dim=0).clamp_min(torch.finfo(mean.dtype).tiny)
@@ -113,6 +112,20 @@ def _frechet(bases: Sequence[LocalBasis]) -> GlobalDirections:
     u = mean @ axes
     score = torch.stack([(b.U.double().T @ u).square().sum(dim=0) for b in bases]).mean(dim=0)
     return GlobalDirections(u.to(bases[0].U.dtype), score, "frechet")
+
+
+def signed_as(u: Tensor, reference: LocalBasis) -> Tensor:
+    """Directions of H, each turned so that it points with its best match among the reference's directions.
+
+    Args:
+        u: directions, shape (m, k).
+        reference: a sample's basis, whose signs are kept.
+
+    Returns:
+        shape (m, k): each column or its negative; a column orthogonal to the reference stays as it is.
+    """
+    overlap = reference.U.T @ u
+    return u * signs(overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)))
 
 
 def best_match(first: LocalBasis, second: LocalBasis) -> Tensor:

@@ -17,7 +17,22 @@ from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 
-__all__ = ["Estimate", "mean_interval", "monte_carlo_p", "resample", "resample_all", "sign_test"]
+__all__ = [
+    "FEWEST",
+    "SIGNIFICANT",
+    "Estimate",
+    "mean_interval",
+    "monte_carlo_p",
+    "resample",
+    "resample_all",
+    "sign_test",
+]
+
+
+SIGNIFICANT = 0.05
+"""Largest p of the sign test with which a difference counts as shown, beside its interval."""
+FEWEST = 5
+"""Values with which the sign test can reach that p at all: 0.5⁵ = 0.031."""
 
 
 class Estimate(NamedTuple):

@@ -78,7 +78,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
 
     Raises:
         DiffgeoError: anything a user can mend; tables written until then stay.
-        KeyboardInterrupt: Ctrl-C, after the finished samples were written.
+        Ended: Ctrl-C, SIGTERM or SIGHUP, after the finished samples were written.
     """
     scalars: dict[str, dict[str, float]] = {}
     interruption = Interruption()
@@ -104,8 +104,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
                 scalars[name] = done.result.scalars
                 manifest.add(name, done)
                 tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
-                if interruption.requested:
-                    raise KeyboardInterrupt
+                interruption.stop_if_requested()
     return scalars, context
 
 
@@ -117,8 +116,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
         with interruption.listening():
             for name in context.team.from_both_ends(list(cfg.study)):
                 assist(study_named(name), context, cfg.study[name])
-                if interruption.requested:
-                    raise KeyboardInterrupt
+                interruption.stop_if_requested()
     return context
 
 

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from diffgeo.config import Config, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
+from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, ValueRangeError, WorkerError, error_facts
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed"]
@@ -102,7 +103,8 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
     """Exit code of a child, which does not outlive a worker that is told to stop."""
     try:
         return child.wait()
-    except KeyboardInterrupt:  # the child heard Ctrl-C, too, and finishes what it has in hand
+    except KeyboardInterrupt:  # the child finishes what it has in hand; perhaps only we were told
+        child.terminate()
         child.wait()
         raise
     except BaseException:
@@ -125,10 +127,11 @@ def _answer(folder: Path) -> None:
     """What the child does."""
     tolerate()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
-    _end_with_worker()
-    work, arguments = pickle.loads((folder / QUESTION).read_bytes())
     try:
-        answer = work(*arguments)
+        with signals_end():
+            _end_with_worker()
+            work, arguments = pickle.loads((folder / QUESTION).read_bytes())
+            answer = work(*arguments)
     except BaseException as error:
         if not isinstance(error, DiffgeoError | KeyboardInterrupt):
             log.exception("the job failed")  # its traceback stays here

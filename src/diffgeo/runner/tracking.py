@@ -6,6 +6,8 @@ The run folder is the record, W&B a mirror of it: offline unless told otherwise.
 from __future__ import annotations
 
 import glob
+import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from diffgeo.errors import ConfigError
 from diffgeo.results import Result
 
 __all__ = ["Tracker", "tracking"]
+
+log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -37,10 +41,16 @@ class _NoTracker:
 
 
 class _WandbTracker:
+    """A mirror that fails does not cost the run: what goes wrong is a warning in its log."""
+
     def __init__(self, run: Any) -> None:
         self._run = run
 
     def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
+        with _warned(f"{result.study} is missing there"):
+            self._log_result(result, pictures)
+
+    def _log_result(self, result: Result, pictures: dict[str, Path]) -> None:
         import wandb
 
         entries: dict[str, Any] = {f"{result.study}/{name}": value for name, value in result.scalars.items()}
@@ -55,7 +65,40 @@ class _WandbTracker:
 
     def log_page(self, page: Path) -> None:
         # as a file of the run, which an offline run links to: wandb.Html and artifacts would copy megabytes
-        self._run.save(glob.escape(str(page)), base_path=glob.escape(str(page.parent)), policy="now")
+        with _warned("the page is missing there"):
+            self._run.save(glob.escape(str(page)), base_path=glob.escape(str(page.parent)), policy="now")
+
+    def finish(self, exit_code: int) -> None:
+        with _warned("its record may be incomplete"):
+            self._run.finish(exit_code=exit_code)
+
+
+@contextmanager
+def _warned(effect: str) -> Iterator[None]:
+    """Log what goes wrong in W&B."""
+    try:
+        yield
+    except Exception as error:
+        log.warning(
+            "W&B: %s (%s: %s); the run goes on", effect, type(error).__name__, " ".join(str(error).split())[:300]
+        )
+
+
+@contextmanager
+def _folders_inside(folder: Path, mode: str) -> Iterator[None]:
+    """Have W&B write its logs and caches beside its records, as the home folder may not be writable.
+
+    Online its settings stay in the home folder: they may name a server.
+    """
+    names = ("CACHE", "DATA") if mode == "online" else ("CACHE", "DATA", "CONFIG")
+    ours = {f"WANDB_{name}_DIR": str(folder / "wandb" / name.lower()) for name in names}
+    ours = {key: value for key, value in ours.items() if key not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for key in ours:
+            os.environ.pop(key, None)
 
 
 @contextmanager
@@ -68,15 +111,30 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
         config: the resolved settings, plain.
 
     Raises:
-        ConfigError: the W&B server is out of reach, or nobody is logged in.
+        ConfigError: W&B refuses a setting, or is to be online and the server is out of reach or nobody is logged in.
     """
     if cfg.backend == "none":
         yield _NoTracker()
         return
+    with _folders_inside(folder.resolve(), cfg.mode):
+        run = _started(cfg, folder, config)
+        if run is None:
+            yield _NoTracker()
+            return
+        tracker, exit_code = _WandbTracker(run), 1
+        try:
+            yield tracker
+            exit_code = 0
+        finally:
+            tracker.finish(exit_code)
+
+
+def _started(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Any:
+    """W&B's run; None where it cannot be had offline, which costs the mirror only. Raises as :func:`tracking`."""
     import wandb
 
     try:
-        run = wandb.init(
+        return wandb.init(
             project=cfg.project,
             entity=cfg.entity,
             group=cfg.group,
@@ -90,10 +148,19 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
             # files are linked hard, so that a run folder can be moved
             settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True, symlink=False),
         )
-    except wandb.Error as error:
-        raise ConfigError(
-            f"W&B could not start, {cfg.mode} ({' '.join(str(error).split())})",
-            "log in with `wandb login`, or use tracking=wandb_offline or tracking=none",
-        ) from error
-    with run:
-        yield _WandbTracker(run)
+    except (wandb.errors.UsageError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        # without a login, being online is a wrong use as well
+        advice = "log in with `wandb login`, or use tracking=wandb_offline or tracking=none"
+        if cfg.mode != "online":
+            advice = "correct tracking.… or W&B's environment variable, or use tracking=none"
+        raise ConfigError(f"W&B could not start, {cfg.mode} ({reason})", advice) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        if cfg.mode == "online":
+            raise ConfigError(
+                f"W&B could not start, {cfg.mode} ({reason})",
+                "log in with `wandb login`, or use tracking=wandb_offline or tracking=none",
+            ) from error
+        log.warning("W&B could not start, %s (%s); the run goes on without it", cfg.mode, reason)
+        return None

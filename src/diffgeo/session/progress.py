@@ -6,12 +6,14 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from diffgeo.ending import SIGNALS, Ended, end_if_told, leave_terminal
 
 __all__ = ["Display", "Interruption"]
 
@@ -20,32 +22,55 @@ T = TypeVar("T")
 
 
 class Interruption:
-    """Turns the first Ctrl-C into a request to stop after the item in hand; the second one stops at once.
+    """Turns the first signal to end into a request to stop after the item in hand; a further Ctrl-C stops at once.
+
+    A further SIGTERM or SIGHUP does not: both may well come twice, to a sweep's process and to its child.
 
     Attributes:
-        requested: whether somebody pressed Ctrl-C.
+        requested: whether the work is to stop.
+        number: of the signal that asked for it.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.number: int = signal.SIGINT
 
     @contextmanager
     def listening(self) -> Iterator[Interruption]:
-        """Handle SIGINT while the block runs (in the main thread; elsewhere do nothing)."""
-        try:
-            previous = signal.signal(signal.SIGINT, self._handle)
-        except ValueError:  # not the main thread: somebody else owns the signals
-            yield self
-            return
+        """Handle SIGINT, SIGTERM and SIGHUP while the block runs (in the main thread; elsewhere do nothing).
+
+        Raises:
+            Ended: a signal came before the block and was swallowed.
+        """
+        end_if_told()
+        before = {}
+        with suppress(ValueError):  # not the main thread: the signals are not ours
+            for number in SIGNALS:
+                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, self._handle)
         try:
             yield self
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def stop_if_requested(self) -> None:
+        """End the run, now that what was in hand is written.
+
+        Raises:
+            Ended: a signal asked for it.
+        """
         if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+            raise Ended(self.number)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            leave_terminal()
+        if self.requested:
+            if number == signal.SIGINT:
+                raise Ended(number)
+            return
+        self.requested, self.number = True, number
         log.warning("interrupted: finishing the timestep in hand and writing what is done; Ctrl-C again stops at once")
 
 

@@ -111,10 +111,22 @@ def finish(
 ) -> LocalBasis:
     """Fix the signs, scale the residuals by s_1 and return to ``dtype``, that of J."""
     largest = v.gather(0, v.abs().argmax(dim=0, keepdim=True))
-    sign = torch.where(largest < 0, -1.0, 1.0).to(v)
+    sign = signs(largest)
     scale = s[0].cpu().clamp_min(torch.finfo(s.dtype).tiny)
     certificate = Certificate(left.cpu() / scale, right.cpu() / scale, tol, passes, solver, gap)
     return LocalBasis((u * sign).to(dtype), s.to(dtype), (v * sign).to(dtype), certificate)
+
+
+def signs(values: Tensor) -> Tensor:
+    """−1 for a negative value, 1 for any other: what turns a direction around, and never makes it zero.
+
+    Args:
+        values: by which signs are fixed, any shape; 0 and NaN give 1.
+
+    Returns:
+        the same shape and dtype.
+    """
+    return torch.where(values < 0, -1.0, 1.0).to(values)
 
 
 def relative_gap(s: Tensor, rank: int) -> float:

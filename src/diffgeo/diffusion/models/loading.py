@@ -51,7 +51,7 @@ def resolve_device(device: str) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` to a device that exists.
 
     Raises:
-        DeviceError: it is not there, is no device, or (``mps``) lacks float64; the message says what is there.
+        DeviceError: it is not there, or is no device; the message says what is there.
     """
     here = ["cpu"]
     if torch.cuda.is_available():
@@ -62,8 +62,6 @@ def resolve_device(device: str) -> torch.device:
         wanted = torch.device(device)
     except RuntimeError:
         raise DeviceError(f"device={device} is no device", f"this machine has {', '.join(here)}") from None
-    if wanted.type == "mps":
-        raise DeviceError("device=mps has no float64, which the decompositions need", "use device=cpu")
     full = f"cuda:{wanted.index or 0}" if wanted.type == "cuda" else str(wanted)
     if full not in here:
         raise DeviceError(f"device={device} was asked for, but this machine has {', '.join(here)}", "use device=auto")

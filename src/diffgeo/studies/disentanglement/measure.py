@@ -45,10 +45,11 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from diffgeo import __version__
 from diffgeo.diffusion.direction_files import Directions, load_directions
 from diffgeo.errors import ConfigError, DirectionsError
-from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_directions, random_directions
+from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_directions, random_directions, signed_as
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
+from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
 from diffgeo.studies.disentanglement.edits import Edited
@@ -77,8 +78,6 @@ Row = dict[str, Any]
 _TABLES = ("scorecard", "rescoring", "dependency", "pareto", "timing", "subspace")
 _HEADLINE = ("precision", "precision_gain", "precision_gain_matched", "effect_disentanglement", "dci_d")
 GLOBAL = ("nearest", "hungarian", "frechet")
-SIGNIFICANT = 0.05
-"""Largest p of the sign test with which a gain over random directions counts, beside its interval."""
 
 
 def run(context: Context, cfg: DisentanglementConfig) -> Result:
@@ -193,10 +192,7 @@ def _directions(
             found[method] = pca_directions(features(context, n, t), k)
     signed = {}
     for name, one in found.items():
-        u = one.U[:, :k]
-        overlap = bases[0].U.T @ u
-        u = u * torch.where(overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)) < 0, -1.0, 1.0)
-        signed[name] = GlobalDirections(u, one.score[:k], one.method)
+        signed[name] = GlobalDirections(signed_as(one.U[:, :k], bases[0]), one.score[:k], one.method)
     for path in cfg.files:  # published signs are kept: their labels depend on them
         loaded = load_directions(path)
         if loaded.t == t:
@@ -338,7 +334,7 @@ def _say(card: pd.DataFrame) -> None:
     """The comparison with chance, in words."""
     for row in card[card["metric"] == "precision_gain"].to_dict("records"):
         beyond = row["low"] > 0 and row["p"] <= SIGNIFICANT
-        verdict = "too few samples to tell" if row["n"] < 5 else "beyond chance" if beyond else "not beyond chance"
+        verdict = "too few samples to tell" if row["n"] < FEWEST else "beyond chance" if beyond else "not beyond chance"
         log.info(
             "%s at t = %g T: edit precision %+.2f against random directions, 95 %% [%.2f, %.2f] over %d samples: %s",
             row["method"],

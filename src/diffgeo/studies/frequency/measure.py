@@ -8,9 +8,9 @@ sign test over samples.
 from __future__ import annotations
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from diffgeo.metrics.spectral import band_share, radial_power
+from diffgeo.metrics.statistics import sign_test
 from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.frequency.settings import FrequencyConfig
@@ -40,7 +40,6 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     scalars = {f"low_share/t_{t:g}": float(part["low_share"].mean()) for t, part in once.groupby("t_frac", sort=False)}
     by_time = once.pivot(index="sample", columns="t_frac", values="low_share").dropna()
     if by_time.shape[1] >= 2 and len(by_time):
-        falls = int((by_time[by_time.columns.min()] < by_time[by_time.columns.max()]).sum())
-        scalars["falls_share"] = falls / len(by_time)
-        scalars["falls_p"] = float(binomtest(falls, len(by_time), alternative="greater").pvalue)
+        fallen = by_time[by_time.columns.max()] - by_time[by_time.columns.min()]
+        scalars["falls_share"], scalars["falls_p"] = sign_test(fallen.to_numpy())
     return scalars

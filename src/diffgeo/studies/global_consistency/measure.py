@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.geometry import best_match, global_directions, project_to_tangent, pull_back, random_overlaps
+from diffgeo.geometry import best_match, global_directions, project_to_tangent, pull_back, random_overlaps, signed_as
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.statistics import monte_carlo_p
 from diffgeo.results import Result
@@ -102,9 +102,7 @@ def _first_held_out(samples: list[Sample]) -> int:
 
 def _directions(training: list[LocalBasis], method: str, k: int) -> Tensor:
     """ū_1 … ū_k (m, k) of the training samples, signed as the first one's best matches."""
-    u = global_directions(training, method).U[:, :k]  # type: ignore[arg-type]
-    overlap = training[0].U.T @ u
-    return u * overlap.gather(0, overlap.abs().argmax(dim=0, keepdim=True)).sign()
+    return signed_as(global_directions(training, method).U[:, :k], training[0])  # type: ignore[arg-type]
 
 
 def _held_out_rows(

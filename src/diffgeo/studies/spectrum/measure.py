@@ -8,9 +8,9 @@ directions hold half of their squared length, and the gap behind the last. Claim
 from __future__ import annotations
 
 import pandas as pd
-from scipy.stats import binomtest
 from torch import Tensor
 
+from diffgeo.metrics.statistics import sign_test
 from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.spectrum.settings import SpectrumConfig
@@ -59,7 +59,6 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
         scalars[f"effective_dimension/t_{t_frac:g}"] = float(part["effective_dimension"].mean())
     by_time = table.pivot(index="sample", columns="t_frac", values="effective_dimension").dropna()
     if by_time.shape[1] >= 2 and len(by_time):
-        flatter = int((by_time[by_time.columns.min()] > by_time[by_time.columns.max()]).sum())
-        scalars["flattens_share"] = flatter / len(by_time)
-        scalars["flattens_p"] = float(binomtest(flatter, len(by_time), alternative="greater").pvalue)
+        flattened = by_time[by_time.columns.min()] - by_time[by_time.columns.max()]
+        scalars["flattens_share"], scalars["flattens_p"] = sign_test(flattened.to_numpy())
     return scalars

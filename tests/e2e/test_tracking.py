@@ -1,0 +1,123 @@
+"""Weights & Biases as a mirror: its variables are heeded, its folders stay in the run folder, it never costs a run."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from diffgeo.config import Config, TrackingConfig, heed_wandb
+from diffgeo.errors import ConfigError
+from diffgeo.results import Result
+from diffgeo.runner.tracking import tracking
+
+RESULT = Result("spectrum", pd.DataFrame({"a": [1]}), {"x": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ([], {}, ("wandb", "offline", "diffgeo")),
+        ([], {"WANDB_MODE": "disabled"}, ("none", "offline", "diffgeo")),
+        ([], {"WANDB_MODE": "online", "WANDB_PROJECT": "mine"}, ("wandb", "online", "mine")),
+        ([], {"WANDB_MODE": "dryrun"}, ("wandb", "offline", "diffgeo")),
+        ([], {"WANDB_MODE": "", "WANDB_PROJECT": ""}, ("wandb", "offline", "diffgeo")),
+        (["tracking=wandb_offline"], {"WANDB_MODE": "disabled"}, ("wandb", "offline", "diffgeo")),
+        (["++tracking.mode=offline"], {"WANDB_MODE": "online"}, ("wandb", "offline", "diffgeo")),
+        (["tracking.project=diffgeo"], {"WANDB_PROJECT": "mine"}, ("wandb", "offline", "diffgeo")),
+        (["tracking.tags=[a]"], {"WANDB_MODE": "disabled"}, ("none", "offline", "diffgeo")),
+        (["tracking=none"], {"WANDB_MODE": "bogus"}, ("wandb", "offline", "diffgeo")),
+    ],
+)
+def test_variables_of_wandb_are_heeded_where_the_command_line_is_silent(words, environment, expected):
+    cfg = Config(tracking=TrackingConfig(backend="wandb"))
+    heed_wandb(cfg, words, environment)
+    assert (cfg.tracking.backend, cfg.tracking.mode, cfg.tracking.project) == expected
+
+
+def test_a_mode_that_wandb_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match="WANDB_MODE=bogus is not possible; allowed: online, offline, disabled"):
+        heed_wandb(Config(), [], {"WANDB_MODE": "bogus"})
+
+
+def test_the_command_heeds_them(tiny_settings, command, tmp_path, monkeypatch):
+    words = [word for word in tiny_settings if word != "tracking=none"]
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    command(*words, f"hydra.run.dir={tmp_path}/a").assert_failed(2, "WANDB_MODE=bogus is not possible")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    outcome = command(*words, f"hydra.run.dir={tmp_path}/b", folder=tmp_path / "b")
+    assert outcome.code == 0, outcome.err
+    assert outcome.manifest["settings"]["tracking"]["backend"] == "none"
+    assert not (tmp_path / "b" / "wandb").exists()
+
+
+@pytest.mark.parametrize("setting", [{"project": "a/b"}, {"project": "p" * 129}, {"tags": ["t" * 65]}])
+def test_settings_that_wandb_refuses_are_refused(tmp_path, setting):
+    with (
+        pytest.raises(ConfigError, match="W&B could not start, offline"),
+        tracking(TrackingConfig(backend="wandb", **setting), tmp_path, {}),
+    ):
+        pytest.fail("it started")
+
+
+class Broken:
+    """A run of W&B's that fails at everything."""
+
+    summary = property(lambda _: 1 / 0)
+
+    def log(self, *_, **__):
+        raise OSError(28, "No space left on device")
+
+    save = finish = log
+
+
+def test_a_mirror_that_fails_is_a_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("wandb.init", lambda **_: Broken())
+    with tracking(TrackingConfig(backend="wandb"), tmp_path, {}) as tracker:
+        tracker.log_result(RESULT, {})
+        tracker.log_page(tmp_path / "report.html")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3
+    assert all("W&B" in line and "No space left" in line and "the run goes on" in line for line in said)
+
+
+def test_the_runs_own_error_passes_through_a_mirror_that_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr("wandb.init", lambda **_: Broken())
+    with pytest.raises(ConfigError, match="its own"), tracking(TrackingConfig(backend="wandb"), tmp_path, {}):
+        raise ConfigError("its own", "mend it")
+
+
+@pytest.mark.parametrize("error", [OSError(13, "denied"), RuntimeError("service"), TimeoutError()])
+def test_offline_a_mirror_that_does_not_start_is_a_warning_and_online_an_error(tmp_path, monkeypatch, caplog, error):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr("wandb.init", fail)
+    with tracking(TrackingConfig(backend="wandb"), tmp_path, {}) as tracker:
+        tracker.log_result(RESULT, {})
+    assert "W&B could not start" in caplog.text
+    with (
+        pytest.raises(ConfigError, match="wandb login"),
+        tracking(TrackingConfig(backend="wandb", mode="online"), tmp_path, {}),
+    ):
+        pytest.fail("it started")
+
+
+def test_nothing_is_written_to_the_home_folder(tmp_path, monkeypatch):
+    home, folder = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    folder.mkdir()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom diffgeo.config import TrackingConfig\n"
+        "from diffgeo.runner.tracking import tracking\n"
+        "with tracking(TrackingConfig(backend='wandb'), Path(sys.argv[1]), {'a': 1}): pass"
+    )
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CACHE", "DATA", "CONFIG"):
+        monkeypatch.delenv(f"WANDB_{name}_DIR", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert list(home.rglob("*")) == []
+    assert len(list(folder.glob("wandb/offline-run-*/*.wandb"))) == 1
+    assert done.stderr == ""
