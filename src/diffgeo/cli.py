@@ -33,7 +33,7 @@ from diffgeo.help import help_text, topic_text, version_text
 from diffgeo.team import is_first
 
 if TYPE_CHECKING:
-    from diffgeo.planning import Plan, Speed
+    from diffgeo.planning import Planner
 
 __all__ = ["main", "quoted_prompts", "worded_errors"]
 
@@ -76,9 +76,8 @@ PLUGINS = {
 }
 """Choices of Hydra's plugins, and the extra that each comes with."""
 
-_plans: list[tuple[str, Plan]] | None = None
-"""With ``--dry-run``, the plans of the jobs so far."""
-_planned_with: Speed | None = None
+_planner: Planner | None = None
+"""With ``--dry-run``, what plans the jobs."""
 _traceback = False
 """Whether the user asked for tracebacks: what HYDRA_FULL_ERROR said before it was set for Hydra's sake."""
 
@@ -133,8 +132,8 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if swept and settings.tracking.group is None:
             what = " ".join(named) or "sweep"
             settings.tracking.group = f"{what} {' '.join(Path(hydra_cfg.sweep.dir).parts[-2:])}"
-        if _plans is not None:
-            _plan(settings, " ".join(hydra_cfg.overrides.task) if swept else "")
+        if _planner is not None:
+            _planner.add(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None
         scalars = _scalars(settings, folder, hydra_cfg, swept)
         if not is_first():
@@ -171,20 +170,10 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
     return execute(settings, folder)[0]
 
 
-def _plan(settings: Config, title: str) -> None:
-    """Plan a job instead of running it."""
-    from diffgeo.planning import plan
-
-    global _planned_with
-    assert _plans is not None
-    found, _planned_with = plan(settings, _planned_with)
-    _plans.append((title, found))
-
-
 @contextmanager
 def _dry_run(words: list[str]) -> Iterator[None]:
     """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
-    global _plans, _planned_with
+    global _planner
     if "--dry-run" not in words:
         yield
         return
@@ -194,15 +183,14 @@ def _dry_run(words: list[str]) -> Iterator[None]:
     words[:] = [word for word in words if not word.startswith(engine) or word.startswith("hydra.searchpath=")]
     with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
         words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]
-        _plans, _planned_with = [], None
+        from diffgeo.planning import Planner
+
+        _planner = Planner(Path("outputs"))
         try:
             yield
-            if _plans:
-                from diffgeo.planning import show
-
-                show(_plans)
+            _planner.show()
         finally:
-            _plans = _planned_with = None
+            _planner = None
 
 
 def heed_environment() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ CODE = (
 """Code that a study's files depend on."""
 
 
-def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, dict[str, Path]]:
+def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, dict[str, Path], float]:
     """Execute a study and write its tables, tensors, directions and figures; or write those that the store has.
 
     Args:
@@ -56,23 +57,24 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
         folder: the run folder.
 
     Returns:
-        The result (only its tables and scalars where it comes from the store), and its figures, name → PNG.
+        The result (only its tables and scalars where it comes from the store), its figures, name → PNG, and the seconds
+        that it took to compute and draw, whenever that was.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     if context.store is None:
-        result, files = _computed(name, context, settings, folder)
-        return result, {path.stem: path for path in files if path.suffix == ".png"}
+        result, files, seconds = _computed(name, context, settings, folder)
+        return result, {path.stem: path for path in files if path.suffix == ".png"}, seconds
     record, made = _found_or_made(name, context, settings, folder)
     pictures = {Path(png).stem: folder / png for png in record.facts["figures"]}
     if made is not None:
-        return made, pictures
+        return made, pictures, record.facts["seconds"]
     log.info("%s: taken from the store", name)
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
-    return _stored(name, record), pictures
+    return _stored(name, record), pictures, record.facts["seconds"]
 
 
 def assist(name: str, context: Context, settings: Any) -> None:
@@ -94,10 +96,10 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
     path = store.path("studies", determinants)
 
     def make() -> tuple[Record, Result]:
-        result, files = _computed(name, context, settings, folder)
+        result, files, seconds = _computed(name, context, settings, folder)
         contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
         tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
-        record = Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors)})
+        record = Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors), "seconds": seconds})
         if not context.interruption.requested:
             store.keep("studies", determinants, record)
         return record, result
@@ -117,12 +119,14 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
     return make() if record is None else (record, None)
 
 
-def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path]]:
+def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple[Result, list[Path], float]:
+    """A study's result, the files that it wrote, and the seconds that both took."""
+    start = perf_counter()
     result = run_study(name, context, settings)
     files = write_result(result, folder)
     for stem, figure in draw(result).items():
         files += save_figure(figure, folder / "figures" / stem)
-    return result, files
+    return result, files, round(perf_counter() - start, 2)
 
 
 def _stored(name: str, record: Record) -> Result:

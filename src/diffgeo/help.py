@@ -70,7 +70,7 @@ TYPED_MOST = {
 """Keys of the main page, with what may be typed."""
 EXAMPLES = {
     "diffgeo": "every study on the shipped model",
-    "diffgeo --dry-run": "what that would compute, and how long it would take",
+    "diffgeo --dry-run": "what that would compute, and how long the last similar run took",
     "diffgeo schedule.edit=[1.0,0.5] svd.rank=25 seed=7": "where to edit, how many directions, which samples",
     "diffgeo study=[curvedness] study.curvedness.pairs=20": "one study, larger",
     "diffgeo model=ddpm_celebahq svd.rank=50": "the papers' model, from the hub or its cache",

@@ -117,7 +117,7 @@ COMMAND = Command(
         "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out. Runs that are "
         "complete there, with the same settings, are kept. (A model's weights are not compared: after changing them, "
         "give another folder.)",
-        "--dry-run": "list the runs, which are complete, and what the others would compute and take; write nothing",
+        "--dry-run": "list the runs, which are complete, and what the others would compute; write nothing",
     },
     about=(
         "Runs the experiments, judges the claims on their tables, writes claims.csv, claims.parquet and claims.md to "
@@ -125,7 +125,7 @@ COMMAND = Command(
         "to every run, as for diffgeo: model=ddpm_celebahq device=cuda tracking=none seed=1",
     ),
     examples={
-        "diffgeo-paper --dry-run": "what everything would take here",
+        "diffgeo-paper --dry-run": "what would be computed",
         "diffgeo-paper scale=smoke": "whether everything runs",
         "diffgeo-paper only=[p23a]": "the experiments of one paper",
         "diffgeo-paper model=ddpm_celebahq device=cuda scale=paper": "the papers' model at the papers' sizes",
@@ -149,7 +149,7 @@ def _execute(work: Plan) -> None:
     folders, missing = _folders(work, known)
     todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in names}}
     if work.dry:
-        _list(names, folders, todo)
+        _list(names, folders, todo, work.out)
         return
     from diffgeo.runner import execute
 
@@ -174,25 +174,23 @@ def _execute(work: Plan) -> None:
         raise failed
 
 
-def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config]) -> None:
-    """Print which run each experiment has, and what those that are not complete would compute and take."""
+def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config], out: Path) -> None:
+    """Print which run each experiment has, and what those that are not complete would compute."""
     for name in names:
         state = "to run" if folders[name] in todo else "complete"
         own = folders[name].name == name.replace("/", "_")
         print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}", flush=True)
     if not todo:
         return
-    from diffgeo.planning import plan as planned
-    from diffgeo.planning import show
+    from diffgeo.planning import Planner
 
-    plans, measured = [], None
+    planner = Planner(out)
     for folder, cfg in todo.items():
         try:
-            found, measured = planned(cfg, measured)
-            plans.append((folder.name, found))
+            planner.add(folder.name, cfg)
         except DiffgeoError as error:
             print(f"{folder} would fail: {error}", file=sys.stderr, flush=True)
-    show(plans)
+    planner.show()
 
 
 def _compose(work: Plan, name: str) -> Config:

@@ -1,8 +1,8 @@
 """One run: load, execute every study of the list, write, mirror.
 
 The run folder holds ``tables/`` (Parquet and CSV), ``figures/`` (PNG and SVG), ``tensors/`` (safetensors),
-``run.json`` (versions, seed, model, outcome), Hydra's ``.hydra/config.yaml``, the log, and ``report.html``, a page made
-of all that however the run ended.
+``run.json`` (versions, seed, model, outcome, the run's ``duration`` and the ``seconds`` of each study), Hydra's
+``.hydra/config.yaml``, the log, and ``report.html``, a page made of all that however the run ended.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -92,13 +94,14 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
             for name, study_cfg in cfg.study.items():
-                result, pictures = finish(name, context, study_cfg, folder)
+                result, pictures, seconds = finish(name, context, study_cfg, folder)
                 tracker.log_result(result, pictures)
                 scalars[name] = result.scalars
                 for key, value in result.scalars.items():
                     log.info("%s: %s = %.4g", name, key, value)
                 if interruption.requested:
                     raise KeyboardInterrupt
+                facts["seconds"][name] = seconds
     return scalars, context
 
 
@@ -227,12 +230,16 @@ class _Manifest:
     def __init__(self, cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> None:
         self.facts: dict[str, Any] = {
             "status": "running",
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "host": platform.node(),
             "seed": cfg.seed,
             "settings": asdict(cfg),
             "versions": versions(),
             "commit": commit(),
             "threads": torch.get_num_threads(),
+            "seconds": {},
         }
+        self._start = perf_counter()
         self._folder, self._scalars = folder, scalars
         self._write()
 
@@ -251,6 +258,7 @@ class _Manifest:
             return
         stopped = isinstance(error, KeyboardInterrupt)
         self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
+        self.facts["duration"] = round(perf_counter() - self._start, 2)
         if error is not None:
             self.facts["error"] = None if stopped else str(error)
             if not isinstance(error, DiffgeoError | KeyboardInterrupt):

@@ -97,7 +97,7 @@ def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):
     assert len([line for line in out.splitlines() if line.startswith("p23b/")]) == 4
     assert "tangent_distance" in out
     assert "dataset_complexity" in out
-    assert "at least" in out
+    assert "no similar run yet" in out
     assert "p23b/prompts is left out" in err
     assert "the same run" in out
     assert not (tmp_path / "out").exists()

@@ -9,9 +9,10 @@ from scipy.linalg import subspace_angles
 
 from diffgeo.errors import ConfigError, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
+from diffgeo.sampling import initial_noise
 from diffgeo.svd import default_block_size, local_bases, local_basis, probe_block_size
 from diffgeo.svd.conversation import alone, together
-from diffgeo.svd.golub_kahan import golub_kahan_routine
+from diffgeo.svd.golub_kahan import expected_passes, golub_kahan_routine
 
 F64 = torch.float64
 
@@ -108,3 +109,10 @@ def test_a_probe_prefers_what_costs_less_time(monkeypatch):
 def test_blocks_are_wider_on_accelerators():
     assert default_block_size(torch.device("cpu")) == 4
     assert default_block_size(torch.device("cuda")) == 16
+
+
+@pytest.mark.parametrize(("rank", "tol"), [(6, 1e-4), (11, 1e-3)])
+def test_the_passes_that_the_probe_counts_on_fit_the_shipped_model(shipped, rank, tol):
+    f, x = shipped.feature_map(shipped.schedule.T), initial_noise(shipped, [0])[0]
+    found = local_basis(f, x, rank, tol=tol, block_size=4).certificate.passes
+    assert found == pytest.approx(expected_passes(rank, tol, 4), rel=0.15)

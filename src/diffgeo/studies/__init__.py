@@ -1,7 +1,4 @@
-"""Studies: each module has ``run(context, cfg) -> Result``; a run executes those that ``study`` lists.
-
-``work(context, cfg) -> Work`` beside it says before what it would compute, for ``--dry-run``.
-"""
+"""Studies: each module has ``run(context, cfg) -> Result``; a run executes those that ``study`` lists."""
 
 from __future__ import annotations
 
@@ -12,12 +9,11 @@ import pandas as pd
 
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample, shareable
-from diffgeo.studies.work import Work
 
 SAMPLES = {"sample": "name", "other": "other_name", "sample_a": "name_a", "sample_b": "name_b", "held_out": "name"}
 """Columns of sample numbers, and what the column of their names is called."""
 
-__all__ = ["Context", "Result", "Sample", "Work", "run_study", "shareable", "study_work"]
+__all__ = ["Context", "Result", "Sample", "run_study", "shareable"]
 
 
 def run_study(name: str, context: Context, cfg: Any) -> Result:
@@ -31,12 +27,6 @@ def run_study(name: str, context: Context, cfg: Any) -> Result:
                 if column not in table:  # a study that varies a setting has its own column
                     table[column] = value
     return result
-
-
-def study_work(name: str, context: Context, cfg: Any) -> Work | None:
-    """What :func:`run_study` would compute; None for a study that does not say."""
-    work = getattr(importlib.import_module(f"diffgeo.studies.{name}"), "work", None)
-    return None if work is None else work(context, cfg)
 
 
 def _name_samples(table: pd.DataFrame, context: Context) -> None:

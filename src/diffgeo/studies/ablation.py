@@ -42,16 +42,14 @@ from diffgeo.studies.matching import (
     Edit,
     Matched,
     features,
-    features_work,
     from_h,
     match_edits,
     output_map,
     random_in_x,
     straight,
 )
-from diffgeo.studies.work import Edits, Work, basis_work, matching_work, point_work, total
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 PIECES, REACH = 4, 1.5
 """Straight pieces of a shooting curve, and its length as a multiple of ``edit.strength``."""
@@ -73,57 +71,6 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
     return Result("ablation", table, {} if table.empty else _scalars(table, list(context.extra_metrics)), tensors)
-
-
-def work(context: Context, cfg: AblationConfig) -> Work:
-    """What :func:`run` computes: the bases that the variants need, and the pictures of the search for one strength."""
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
-    k, parts = min(cfg.directions, context.cfg.svd.rank), []
-    for number, sample in enumerate(context.first_samples(cfg.samples)):
-        edits = [edit for variant in cfg.variants for edit in _planned_edits(context, cfg, variant, sample, k)]
-        needed = [_planned_bases(context, cfg, variant, sample, t, k) for variant in cfg.variants]
-        first = number == 0 and cfg.change is None
-        reference = (k if "local" in cfg.variants else 0) if first else None
-        search = matching_work(context, ("ablation", sample.index, t), sample, t, edits, reference)
-        parts += [basis_work(context, sample, t), *needed, search]
-    return total(parts)
-
-
-def _other_blocks(context: Context, cfg: AblationConfig) -> list[str]:
-    return [b for b in cfg.blocks if b in context.model.blocks and b != context.cfg.feature.block]
-
-
-def _planned_edits(context: Context, cfg: AblationConfig, variant: str, sample: Sample, k: int) -> list[Edits]:
-    """How many edits a variant gives, by kind."""
-    if variant == "block":
-        return [Edits(k)] * len(_other_blocks(context, cfg))
-    if variant == "global" and sum(other.index != sample.index for other in context.samples) < 2:
-        return []
-    return [Edits(k, False if variant == "no_normalisation" else None, variant.startswith("shooting"))]
-
-
-def _planned_bases(context: Context, cfg: AblationConfig, variant: str, sample: Sample, t: int, k: int) -> Work:
-    """What a variant needs beside the sample's own basis."""
-    feature, svd, here = context.cfg.feature, context.cfg.svd, ("x", "run", sample.index)
-    match variant:
-        case "global":
-            return total([basis_work(context, other, t) for other in context.samples if other.index != sample.index])
-        case "pca_h":
-            return features_work(context, ("ablation", sample.index), cfg.pca_samples, t)
-        case "x0" | "eps":
-            return point_work(context, here, t, output=variant, rank=k)
-        case "block":
-            others = [replace(feature, block=block) for block in _other_blocks(context, cfg)]
-            return total([point_work(context, here, t, feature=other, rank=k) for other in others])
-        case "pooling":
-            return point_work(context, here, t, feature=replace(feature, pool=None if feature.pool else "sum"), rank=k)
-        case "shooting_isometric" | "shooting_pullback":
-            # the first piece is straight, whatever the transport
-            places = [("shot", here, i, j, variant if j > 1 else "") for i in range(k) for j in range(1, PIECES)]
-            how = {"rank": min(10, svd.rank), "tol": max(1e-3, svd.tol)}
-            return total([point_work(context, place, t, **how) for place in places])  # type: ignore[arg-type]
-        case _:
-            return Work()
 
 
 def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[Edit]:

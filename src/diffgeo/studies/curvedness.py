@@ -32,17 +32,13 @@ from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_be
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
 from diffgeo.studies.tangent_distance import common_rank
-from diffgeo.studies.work import Work, feature_work, latent_work, picture_work, point_work, total
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-
-GEODESIC = 60
-"""About so often do a path's points go through the feature map, forwards or backwards, until its energy has settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +84,6 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
     table = pd.DataFrame(rows)
     more = {"segments": pd.DataFrame(segments)} if segments else {}
     return Result("curvedness", table, {} if table.empty else _scalars(table), {}, more)
-
-
-def work(context: Context, cfg: CurvednessConfig) -> Work:
-    """What :func:`run` computes: a basis at every point of every path, their features, and their pictures."""
-    samples = context.first_samples(2 * cfg.pairs)
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
-    rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
-    parts, points = [], cfg.segments + 1
-    for pair in range(len(samples) // 2):
-        ends = samples[2 * pair : 2 * pair + 2]
-        parts += [latent_work(context, sample, t) for sample in ends]
-        for pool in cfg.pools:
-            feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
-
-            def at(place: Any, feature: Any = feature) -> Work:
-                return point_work(context, place, t, feature=feature, rank=rank, tol=cfg.tol)
-
-            parts += [at(("x", "run", sample.index)) for sample in ends]
-            parts.append(feature_work((pair, pool, "ends"), 2))
-            for path in cfg.paths:
-                # straight paths and arcs do not depend on the pooling
-                key = ("path", pair, path, t, *([] if path in ("lerp", "slerp") else [pool]))
-                shot = path in ("shooting", "pursuit", "shooting_x")
-                # pursuit is aimed anew from the second point on
-                alike = ("path", pair, "shot", t, pool) if path in ("shooting", "pursuit") else key
-                parts += [at((alike if i == 1 else key, i)) for i in range(1, points if shot else points - 1)]
-                aims = 3 + cfg.segments * (path == "pursuit") if shot else 0
-                parts += [feature_work((key, pool), 1, points), feature_work((key, pool, "aims"), aims)]
-                if path == "geodesic":
-                    parts.append(feature_work((key, pool, "descent"), GEODESIC, points, about=True))
-                if cfg.perceptual:
-                    parts.append(picture_work(context, key, t, points))
-    return total(parts)
 
 
 def _walk(

@@ -18,10 +18,9 @@ from diffgeo.models import load_model
 from diffgeo.results import Result
 from diffgeo.studies.context import Context
 from diffgeo.studies.tangent_distance import common_rank, distances
-from diffgeo.studies.work import Work, latent_work, point_work, total
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 
 def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
@@ -60,14 +59,3 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
         for (model, t_frac), part in (table.groupby(["data_model", "t_frac"], sort=False) if len(table) else ())
     }
     return Result("dataset_complexity", table, scalars)
-
-
-def work(context: Context, cfg: DatasetComplexityConfig) -> Work:
-    """What :func:`run` computes: the samples' bases for every model, taken to be as large as the run's own."""
-    parts = []
-    for path in cfg.models:
-        for sample in context.first_samples(cfg.samples):
-            for _, t in context.edit_times:
-                parts.append(latent_work(context, sample, t, who=path))
-                parts.append(point_work(context, ("x", path, sample.index), t, rank=cfg.rank + 1))
-    return total(parts)

@@ -23,10 +23,9 @@ from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
-from diffgeo.studies.work import Work, basis_work, picture_work, total, traversal_work
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 Row = dict[str, Any]
 
@@ -66,17 +65,6 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         frame_table.insert(0, "frame", range(len(frame_table)))
     scalars = _scalars(table, list(context.extra_metrics))
     return Result("discovery", table, scalars, tensors, {"traversals": frame_table})
-
-
-def work(context: Context, cfg: DiscoveryConfig) -> Work:
-    """What :func:`run` computes: the samples' bases, and the pictures of the traversals."""
-    parts, k = [], min(cfg.directions, context.cfg.svd.rank)
-    for sample in context.samples:
-        for _, t in context.edit_times:
-            key = ("discovery", sample.index, t)
-            pictures = picture_work(context, key, t, k * context.cfg.edit.frames)
-            parts += [basis_work(context, sample, t), traversal_work(context, key, t, k), pictures]
-    return total(parts)
 
 
 def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None]:

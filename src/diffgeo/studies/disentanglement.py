@@ -57,7 +57,6 @@ from diffgeo.studies.matching import (
     TOL,
     Edit,
     features,
-    features_work,
     from_h,
     latents,
     match_edits,
@@ -65,24 +64,12 @@ from diffgeo.studies.matching import (
     random_in_x,
     straight,
 )
-from diffgeo.studies.reference import Reference, reference_pictures, reference_work
+from diffgeo.studies.reference import Reference, reference_pictures
 from diffgeo.studies.scorecard import scorecard
 from diffgeo.studies.subspace import entanglement
 from diffgeo.studies.timing import coarse_to_fine
-from diffgeo.studies.work import (
-    Edits,
-    Work,
-    basis_work,
-    feature_work,
-    matching_work,
-    move_work,
-    noise_work,
-    picture_work,
-    point_work,
-    total,
-)
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
@@ -164,35 +151,6 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
         scalars |= summary
     tensors = {"frames": torch.cat(frames)} if frames else {}
     return Result("disentanglement", table, scalars, tensors, tables, sets)
-
-
-def work(context: Context, cfg: DisentanglementConfig) -> Work:
-    """What :func:`run` computes: the samples' bases, unedited pictures, and those of the search for one strength."""
-    predictor, samples = context.predictor, context.first_samples(max(3, cfg.samples))
-    if predictor is None or len(samples) < 3:
-        return Work()
-    first = min(cfg.training or max(2, 2 * len(samples) // 5), len(samples) - 1)
-    times, k = _times(context, cfg), min(cfg.directions, context.cfg.svd.rank)
-    parts = [reference_work(context, cfg, [t for _, t in times])]
-    for _, t in times:
-        files = sum(load_directions(path).t == t for path in cfg.files)
-        parts += [basis_work(context, sample, t) for sample in samples]
-        parts.append(feature_work(("codes", t), 1, cfg.codes))
-        if "pca_h" in cfg.methods:
-            parts.append(features_work(context, ("disentanglement", t), max(cfg.codes, k + 1), t))
-        for number, sample in enumerate(samples[first:]):
-            key, edits = ("disentanglement", sample.index, t), k * (len(cfg.methods) + files)
-            for method in cfg.methods:
-                if method in ("x0", "eps"):
-                    parts.append(point_work(context, ("x", "run", sample.index), t, output=method, rank=k))
-            known = number > 0 or cfg.change is not None
-            reference = None if known else k * ("local" in cfg.methods)
-            parts.append(matching_work(context, key, sample, t, [Edits(edits)], reference))
-            for level in {*cfg.levels} - {1.0}:
-                parts += [move_work(context, (key, level), edits), picture_work(context, (key, level), t, edits)]
-            if number < cfg.subspace and predictor.differentiable:  # and a backward pass an attribute
-                parts += [noise_work((key, "gradients"), 1), feature_work((key, "axes"), 1, cfg.codes)]
-    return total(parts)
 
 
 def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, int]]:

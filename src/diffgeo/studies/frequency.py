@@ -14,9 +14,8 @@ from diffgeo.config import FrequencyConfig
 from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
 from diffgeo.studies.context import Context
-from diffgeo.studies.work import Work, basis_work, total
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 
 def run(context: Context, cfg: FrequencyConfig) -> Result:
@@ -34,11 +33,6 @@ def run(context: Context, cfg: FrequencyConfig) -> Result:
             rows.append({**where, **share, "low_share": low, "high_share": 1 - low})
     table = pd.DataFrame(rows)
     return Result("frequency", table, {} if table.empty else _scalars(table))
-
-
-def work(context: Context, cfg: FrequencyConfig) -> Work:  # noqa: ARG001
-    """What :func:`run` computes: the samples' bases."""
-    return total([basis_work(context, sample, t) for sample in context.samples for _, t in context.edit_times])
 
 
 def _scalars(table: pd.DataFrame) -> dict[str, float]:

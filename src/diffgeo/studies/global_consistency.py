@@ -35,10 +35,9 @@ from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.statistics import monte_carlo_p
 from diffgeo.results import Result
 from diffgeo.studies.context import Context, Sample
-from diffgeo.studies.work import Work, basis_work, move_work, picture_work, total
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run", "work"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
@@ -76,21 +75,6 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
     return Result("global_consistency", table, _scalars(table, more), tensors, more)
-
-
-def work(context: Context, cfg: GlobalConsistencyConfig) -> Work:
-    """What :func:`run` computes: the samples' bases, and the frames of every direction on every held-out sample."""
-    samples = context.first_samples(max(3, context.cfg.data.samples))
-    if len(samples) < 3:
-        return Work()
-    parts, k, frames = [], min(cfg.directions, context.cfg.svd.rank), len(context.gammas)
-    for _, t in context.edit_times:
-        parts += [basis_work(context, sample, t) for sample in samples]
-        for sample in samples[_first_held_out(samples) :] if cfg.edit and context.predictor is not None else []:
-            key = ("global_consistency", sample.index, t)
-            parts += [move_work(context, (key, i), frames) for i in range(k)]
-            parts.append(picture_work(context, key, t, frames * k))
-    return total(parts)
 
 
 def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:

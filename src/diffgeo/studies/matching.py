@@ -7,7 +7,7 @@ perceptual distance. Methods are never compared at equal γ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,6 @@ from diffgeo.editing import match_strength
 from diffgeo.geometry import project_to_tangent, pull_back
 from diffgeo.sampling import ddim_sample, initial_noise
 from diffgeo.studies.context import Context, Sample
-from diffgeo.studies.work import Work, feature_work, noise_work, steps_below, total
 from diffgeo.svd import LocalBasis
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "Matched",
     "TOL",
     "features",
-    "features_work",
     "from_h",
     "latents",
     "match_edits",
@@ -136,17 +134,6 @@ def features(context: Context, n: int, t: int) -> Tensor:
         with torch.no_grad():
             chunks.append(context.feature_map(t)(x).flatten(1))
     return torch.cat(chunks)
-
-
-def features_work(context: Context, key: Hashable, n: int, t: int) -> Work:
-    """What :func:`features` computes."""
-    parts, steps = [], context.cfg.schedule.steps - steps_below(context, t)
-    for first in range(0, n, 16):
-        batch = min(16, n - first)
-        parts.append(feature_work((key, "random latents", first), 1, batch))
-        if steps:
-            parts.append(noise_work((key, "random latents", first), steps, batch))
-    return total(parts)
 
 
 def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gammas: Sequence[float]) -> Tensor:

@@ -39,10 +39,9 @@ from diffgeo.models import LatentDiffusion
 from diffgeo.results import Result
 from diffgeo.studies.context import Context
 from diffgeo.studies.tangent_distance import common_rank, distances
-from diffgeo.studies.work import Work, latent_work, point_work, total
 from diffgeo.svd import LocalBasis
 
-__all__ = ["mantel", "run", "work"]
+__all__ = ["mantel", "run"]
 
 Place = tuple[int, float, str, float, int]
 """(sample, fraction of T, kind, guidance, prompt)."""
@@ -74,27 +73,6 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
     table = pd.DataFrame(rows)
     summary = _summary(table, similarity, cfg, context.cfg.seed)
     return Result("prompts", table, _scalars(summary), more_tables={"similarity": summary})
-
-
-def work(context: Context, cfg: PromptsConfig) -> Work:
-    """What :func:`run` computes: for every prompt, a basis at each latent that the tables compare."""
-    model = context.model
-    if not isinstance(model, LatentDiffusion):
-        return Work()
-    scales = list(dict.fromkeys(cfg.guidance or [1.0, model.guidance]))
-    asked, parts = min(cfg.rank + 1, context.cfg.svd.rank), []
-    for prompt in cfg.prompts:
-        for sample in context.first_samples(cfg.samples):
-            for _, t in context.edit_times:
-                parts.append(latent_work(context, sample, t))
-                for words, scale in [(model.prompt, model.guidance), *((prompt, scale) for scale in scales)]:
-                    where: Any = (words, scale)
-                    if where != (model.prompt, model.guidance) or (context.store is None and words == prompt):
-                        parts.append(latent_work(context, sample, t, who=where))
-                    if t == model.schedule.T:  # paths start from one x_T, but pictures are inverted under each prompt
-                        where = "noise" if sample.x0 is None else words
-                    parts.append(point_work(context, (prompt, where, sample.index), t, rank=asked, kept=True))
-    return total(parts)
 
 
 def _bases(

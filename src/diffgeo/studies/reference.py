@@ -7,7 +7,6 @@ they are generated, and their factors are what the predictor reads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +19,8 @@ from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.noise_schedule import CLEAN
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.studies.context import Context
-from diffgeo.studies.work import Task, Work, steps_below
 
-__all__ = ["Reference", "reference_pictures", "reference_work"]
+__all__ = ["Reference", "reference_pictures"]
 
 log = logging.getLogger(__name__)
 
@@ -101,19 +99,6 @@ def reference_pictures(
         known,
         {t: torch.cat([parts[i] for parts in kept]) for i, t in enumerate(wanted)},
     )
-
-
-def reference_work(context: Context, cfg: DisentanglementConfig, times: list[int]) -> Work:
-    """What :func:`reference_pictures` computes."""
-    known = _rendered(context, cfg)
-    tasks: dict[Hashable, Task] = {}
-    for first in range(0, cfg.codes, _CHUNK):
-        batch, key = min(_CHUNK, cfg.codes - first), ("reference", first, tuple(times), known)
-        steps = steps_below(context, max(times)) if known else context.cfg.schedule.steps
-        tasks["denoised", key] = Task("evaluation", steps, batch)
-        if not known:
-            tasks["picture", key] = Task("picture", 1, batch, storable=False)
-    return Work(tasks)
 
 
 def _chunk(

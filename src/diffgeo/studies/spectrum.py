@@ -14,9 +14,8 @@ from torch import Tensor
 from diffgeo.config import SpectrumConfig
 from diffgeo.results import Result
 from diffgeo.studies.context import Context
-from diffgeo.studies.work import Work, basis_work, total
 
-__all__ = ["effective_dimension", "run", "work"]
+__all__ = ["effective_dimension", "run"]
 
 
 def effective_dimension(s: Tensor) -> float:
@@ -52,11 +51,6 @@ def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every
         )
     table = pd.DataFrame(rows)
     return Result("spectrum", table, {} if table.empty else _scalars(table))
-
-
-def work(context: Context, cfg: SpectrumConfig) -> Work:  # noqa: ARG001
-    """What :func:`run` computes: the samples' bases."""
-    return total([basis_work(context, sample, t) for sample in context.samples for _, t in context.edit_times])
 
 
 def _scalars(table: pd.DataFrame) -> dict[str, float]:

@@ -26,10 +26,9 @@ from diffgeo.config import TangentDistanceConfig
 from diffgeo.geometry import choose_rank, grassmann_distance, soft_distance
 from diffgeo.results import Result
 from diffgeo.studies.context import Context
-from diffgeo.studies.work import Work, basis_work, latent_work, point_work, total
 from diffgeo.svd import LocalBasis
 
-__all__ = ["common_rank", "distances", "run", "work"]
+__all__ = ["common_rank", "distances", "run"]
 
 Place = tuple[int, float]
 """(sample, fraction of T)."""
@@ -65,21 +64,6 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
     ]
     table = pd.DataFrame(rows)
     return Result("tangent_distance", table, {} if table.empty else _scalars(table))
-
-
-def work(context: Context, cfg: TangentDistanceConfig) -> Work:
-    """What :func:`run` computes: the samples' bases, and two a timestep below the top for every control."""
-    times = [t for _, t in context.edit_times]
-    parts, rank = [], min(cfg.rank + 1, context.cfg.svd.rank)
-    for sample in context.samples:
-        parts += [basis_work(context, sample, t) for t in times]
-        for t in times if sample.index < cfg.controls else []:
-            if t != max(times):
-                above, about = ("x at", sample.index, max(times)), cfg.rule != "fixed"
-                parts += [latent_work(context, sample, max(times)), latent_work(context, sample, t)]
-                parts.append(point_work(context, above, t, rank=rank, about=about))
-                parts.append(point_work(context, ("x at", sample.index, t), max(times), rank=rank, about=about))
-    return total(parts)
 
 
 def common_rank(bases: list[LocalBasis], target: int, rule: str) -> int:

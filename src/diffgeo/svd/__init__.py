@@ -20,7 +20,6 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.conversation import stacked, together
-from diffgeo.svd.cost import Passes, expected_passes, forms_whole
 from diffgeo.svd.dense import dense
 from diffgeo.svd.golub_kahan import (
     default_block_size,
@@ -36,11 +35,9 @@ __all__ = [
     "SOLVERS",
     "Certificate",
     "LocalBasis",
-    "Passes",
     "decompose",
     "default_block_size",
     "energy",
-    "expected_passes",
     "local_bases",
     "local_basis",
     "probe_block_size",
@@ -53,6 +50,10 @@ SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "dense": dense,
 }
 """Solvers by the name that ``svd=`` takes."""
+
+SMALL = 256
+"""Smaller side of J up to which all of J is formed in place of ``golub_kahan``: in wide blocks so many vjps take no
+longer than a few directions do in narrow ones."""
 
 _SETTING_TO_RAISE = {"randomized": "svd.power_steps", "dense": "svd.tol (J's own precision is the limit)"}
 
@@ -140,7 +141,7 @@ def local_bases(
         raise ShapeError(f"xs has shape {tuple(xs.shape)}; expected a batch (B, C, H, W)")
     first = JacobianOperator(f, xs[:1], chunk_size=chunk_size)
     _check(first, rank, None, solver, tol, options)
-    if solver != "golub_kahan" or forms_whole(first.shape, rank, solver):
+    if solver != "golub_kahan" or _forms_whole(first.shape, rank, solver):
         common: dict[str, Any] = {"solver": solver, "tol": tol, "seed": seed, "chunk_size": chunk_size}
         return [local_basis(f, x, rank, on_pass=on_pass, **common, **options) for x in xs]
     width = options.get("block_size") or default_block_size(xs.device)
@@ -237,6 +238,12 @@ def _check(
     refuse_overflow(jacobian.h)
 
 
+def _forms_whole(shape: tuple[int, int], rank: int, solver: str) -> bool:
+    """Whether a solver forms the whole J (m, d): if that costs no more than looking for ``rank`` directions."""
+    smaller = min(shape)
+    return solver == "dense" or (solver == "golub_kahan" and (4 * rank >= smaller or smaller <= SMALL))
+
+
 def _warn(basis: LocalBasis) -> LocalBasis:
     """Warn, in the name of the public function's caller, when the tolerance was not reached."""
     certificate = basis.certificate
@@ -254,7 +261,7 @@ def _warn(basis: LocalBasis) -> LocalBasis:
 def _solve(
     jacobian: JacobianOperator, rank: int, solver: str, tol: float, seed: int, options: dict[str, Any]
 ) -> LocalBasis:
-    if forms_whole(jacobian.shape, rank, solver):
+    if _forms_whole(jacobian.shape, rank, solver):
         return dense(jacobian, rank, tol=tol)
     return SOLVERS[solver](jacobian, rank, tol=tol, seed=seed, **options)
 

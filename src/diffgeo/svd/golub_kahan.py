@@ -30,7 +30,6 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import Columns, combine, finish, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
-from diffgeo.svd.cost import ELSEWHERE, ON_CPU, expected_passes
 from diffgeo.svd.dense import dense
 
 __all__ = [
@@ -76,12 +75,27 @@ def golub_kahan(
 
 def default_block_size(device: torch.device) -> int:
     """4 columns on a CPU, 16 on an accelerator, by docs/performance.md."""
-    return ON_CPU if device.type == "cpu" else ELSEWHERE
+    return 4 if device.type == "cpu" else 16
 
 
 def default_budget(rank: int) -> int:
     """Passes after which a solver gives up."""
     return max(40 * rank, 400)
+
+
+def expected_passes(rank: int, tol: float, block_size: int) -> float:
+    """About how many passes a basis of a trained network takes, fitted in docs/performance.md.
+
+    Args:
+        rank: n, fewer than a quarter of the smaller side of J.
+        tol: as for :func:`golub_kahan`.
+        block_size: b, columns per product.
+
+    Returns:
+        5.8 n + 2 ln(1/tol) b, between the floor 2 n and the budget of :func:`default_budget`.
+    """
+    about = 5.8 * rank + 2 * math.log(1 / min(tol, 0.5)) * block_size
+    return min(max(about, 2 * rank), default_budget(rank))
 
 
 def probe_block_size(
@@ -112,8 +126,7 @@ def probe_block_size(
             began = perf_counter()
             jacobian.rmv(u).sum().item(), jacobian.mv(v).sum().item()  # .item() waits for the device
             times.append(perf_counter() - began)
-        passes = expected_passes(jacobian.shape, rank, solver="golub_kahan", tol=tol, block_size=width, max_passes=None)
-        return min(times) * passes.about / (2 * width)
+        return min(times) * expected_passes(rank, tol, width) / (2 * width)
 
     fitting = [width for width in candidates if 4 * width <= min(m, d)] or [1]
     return min(fitting, key=seconds)
