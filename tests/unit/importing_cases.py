@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffgeo.errors import ModelError
-from diffgeo.models.importing import Settings, import_checkpoint
+from importing import Settings, import_checkpoint
 
 TIMES = (0, 1, 357, 999)
 LEAVES = ("weight", "bias")

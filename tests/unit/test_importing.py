@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from diffgeo.editing import single_step
 from diffgeo.errors import ConfigError
 from diffgeo.models import load_model
-from diffgeo.models.importing import PRESETS, ddpm, import_checkpoint, openai
-from diffgeo.models.importing.architecture import unet_config
-from diffgeo.models.importing.settings import head_width
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.svd import local_basis
+from importing import PRESETS, ddpm, import_checkpoint, openai
+from importing.architecture import unet_config
+from importing.settings import head_width
 
 
 @pytest.mark.parametrize("name", OPENAI)

@@ -12,9 +12,9 @@ from importing_cases import DDPM_SETTINGS, P2_SETTINGS, assert_same, refused
 
 from diffgeo.errors import OutputError
 from diffgeo.models import load_model
-from diffgeo.models.importing import PRESETS, RECORD, import_checkpoint
+from importing import PRESETS, RECORD, import_checkpoint
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "import_checkpoint.py"
+SCRIPT = Path(__file__).parents[2] / "tools" / "import_checkpoint.py"
 
 
 def test_the_folder_records_where_it_came_from_and_names_no_path(saved, tmp_path, p2):

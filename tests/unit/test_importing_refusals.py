@@ -11,7 +11,7 @@ import torch
 from importing_cases import DDPM_SETTINGS, P2, P2_SETTINGS, network, refused, settings_for
 
 from diffgeo.errors import ConfigError
-from diffgeo.models.importing import PRESETS, Settings
+from importing import PRESETS, Settings
 
 
 class Hostile:

@@ -15,11 +15,11 @@ import torch
 from safetensors import SafetensorError
 
 from diffgeo.errors import ModelError, OutputError
-from diffgeo.models.importing.architecture import Architecture, unet_config
-from diffgeo.models.importing.ddpm import DDPM
-from diffgeo.models.importing.openai import OPENAI
-from diffgeo.models.importing.reading import Weights, choose, read, shortened, weights_in
-from diffgeo.models.importing.settings import Settings, head_width, scheduler_config
+from importing.architecture import Architecture, unet_config
+from importing.ddpm import DDPM
+from importing.openai import OPENAI
+from importing.reading import Weights, choose, read, shortened, weights_in
+from importing.settings import Settings, head_width, scheduler_config
 
 __all__ = ["RECORD", "Imported", "import_checkpoint"]
 

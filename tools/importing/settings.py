@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from diffgeo.errors import ConfigError, ModelError
-from diffgeo.models.importing.architecture import Architecture, Layout
+from importing.architecture import Architecture, Layout
 
 __all__ = ["PRESETS", "Settings", "head_width", "scheduler_config"]
 

@@ -11,7 +11,7 @@ import re
 from torch import Tensor
 
 from diffgeo.errors import ModelError
-from diffgeo.models.importing.architecture import Architecture, Layout, Shapes, size
+from importing.architecture import Architecture, Layout, Shapes, size
 
 __all__ = ["DDPM"]
 

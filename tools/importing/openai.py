@@ -13,7 +13,7 @@ from collections import defaultdict
 from torch import Tensor
 
 from diffgeo.errors import ModelError
-from diffgeo.models.importing.architecture import Architecture, Layout, Shapes, size
+from importing.architecture import Architecture, Layout, Shapes, size
 
 __all__ = ["OPENAI"]
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diffgeo.errors import ConfigError, ModelError
-from diffgeo.models.importing.architecture import Layout, Shapes
+from importing.architecture import Layout, Shapes
 
 __all__ = ["Weights", "choose", "read", "shortened", "weights_in"]
 
