@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -16,10 +17,11 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def bench():
-    """Modules of benchmarks/, which is no package."""
+    """Modules of benchmarks/, which is no package, by name."""
     sys.path.insert(0, str(FOLDER))
     try:
-        return [importlib.import_module(name) for name in ("solvers", "plot")]
+        names = ("solvers", "cases", "measurement", "tables", "plot")
+        return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(str(FOLDER))
 
@@ -29,9 +31,10 @@ def measured(bench, tmp_path_factory):
     out = tmp_path_factory.mktemp("benchmarks")
     arguments = ["--architecture", "tiny", "--rank", "4", "--repeats", "1", "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
-        for name, few in (("ITERATIONS", (2, 5)), ("CHUNKS", (4, 8)), ("RANKS", (2, 4)), ("POINTS", (1, 2))):
-            patch.setattr(bench[0], name, few)
-        assert bench[0].main(arguments) == 0
+        patch.setattr(bench.cases, "ITERATIONS", (2, 5))
+        for name, few in (("CHUNKS", (4, 8)), ("RANKS", (2, 4)), ("POINTS", (1, 2))):
+            patch.setattr(bench.measurement, name, few)
+        assert bench.solvers.main(arguments) == 0
     return out, pd.read_parquet(out / "solvers.parquet")
 
 
@@ -66,13 +69,13 @@ def test_tables_and_figures_are_written(measured, bench):
     out, table = measured
     assert len(pd.read_csv(out / "solvers.csv")) == len(table)
     assert "| golub_kahan | block_size 4, tol 0.0001 |" in (out / "solvers.md").read_text()
-    bench[1].main([str(out)])
+    bench.plot.main([str(out)])
     assert {path.name for path in out.glob("*.png")} == {"accuracy.png", "chunks.png", "growth.png"}
 
 
 def test_bars_are_judged_on_the_shipped_model_alone(measured, bench):
     _, table = measured
-    assert bench[0].bars(table) == []
+    assert bench.tables.bars(table) == []
     rows = [
         ("golub_kahan", "block_size 3, tol 0.0001", 342, 2.0, 7e-4, 9e-5),
         ("golub_kahan", "block_size 6, tol 0.0001", 380, 1.0, 2e-3, 9e-5),  # quick, but not exact enough
@@ -84,7 +87,7 @@ def test_bars_are_judged_on_the_shipped_model_alone(measured, bench):
     ]
     made = pd.DataFrame(rows, columns=["solver", "settings", "passes", "seconds", "angle", "residual"])
     made = made.assign(architecture="embedded", kind="solver", status="ok", rank=50)
-    assert bench[0].bars(made) == [
+    assert bench.tables.bars(made) == [
         "met     cold, to 1e-3 rad, fewest: 342 passes (at most 350)",
         "NOT MET cold, to 1e-3 rad, quickest: 400 passes (at most 350)",
         "met     quicker than 50 subspace iterations, J V forward mode: 14 times (at least 12)",
@@ -97,14 +100,14 @@ def test_bars_are_judged_on_the_shipped_model_alone(measured, bench):
 def test_the_papers_iteration_is_the_subspace_solver(bench, tiny_model):
     jacobian = JacobianOperator(tiny_model.feature_map(500), torch.randn(3, 8, 8, generator=torch.Generator()))
     ours = SOLVERS["subspace"](jacobian, 4, oversample=0, max_passes=40, tol=1e-9, seed=1)
-    theirs = next(basis for i, basis in bench[0].subspace_iteration(jacobian, 4, seed=1) if i == 5)
+    theirs = next(basis for i, basis in bench.cases.subspace_iteration(jacobian, 4, seed=1) if i == 5)
     assert theirs.certificate.passes == ours.certificate.passes == 40
     torch.testing.assert_close(theirs.V, ours.V)
     torch.testing.assert_close(theirs.certificate.right, ours.certificate.right)
 
 
 def test_the_default_alone_is_one_row(bench, tmp_path):
-    bench[0].main(["--architecture", "tiny", "--rank", "4", "--default-only", "--out", str(tmp_path)])
+    bench.solvers.main(["--architecture", "tiny", "--rank", "4", "--default-only", "--out", str(tmp_path)])
     row = pd.read_parquet(tmp_path / "solvers.parquet").iloc[0]
     assert row["settings"] == "defaults of local_basis"
     assert row["status"] == "ok"
@@ -115,7 +118,7 @@ def test_the_default_alone_is_one_row(bench, tmp_path):
 
 def test_what_the_budget_leaves_no_time_for_is_said(bench, tmp_path):
     arguments = ["--architecture", "tiny", "--rank", "4", "--budget-seconds", "1.5", "--out", str(tmp_path)]
-    bench[0].main(arguments)
+    bench.solvers.main(arguments)
     table = pd.read_parquet(tmp_path / "solvers.parquet")
     left_out = table[table["status"] != "ok"]
     assert len(left_out) > 5

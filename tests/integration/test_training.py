@@ -15,10 +15,10 @@ from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample
 from diffgeo.errors import ConfigError, DataError, ValueRangeError
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.training.card import diffusion_card, predictor_card
-from diffgeo.training.diffusion import DiffusionTraining, learning_rate, loss_weights, pictures, train_diffusion
-from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
-from diffgeo.training.predictor import PredictorTraining
+from training.card import diffusion_card, predictor_card
+from training.diffusion import DiffusionTraining, learning_rate, loss_weights, pictures, train_diffusion
+from training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
+from training.predictor import PredictorTraining
 
 
 def settings(images, **changes):
@@ -51,7 +51,7 @@ def clothes(tmp_path_factory):
 @pytest.fixture
 def quick_grids(monkeypatch):
     monkeypatch.setattr(
-        "diffgeo.training.diffusion._sample_grid", lambda pipeline, path, seed: path.parent.mkdir(exist_ok=True)
+        "training.diffusion._sample_grid", lambda pipeline, path, seed: path.parent.mkdir(exist_ok=True)
     )
 
 
@@ -189,7 +189,7 @@ def test_the_card_names_the_factors_beyond_the_bar_and_every_sitting():
     assert "| smile | 0.050 | yes |" in card
     assert "training.min_snr=5.0 out=outputs/training/faces_x` from picture 0" in card
     assert "training.images=10 out=outputs/training/faces_x` from picture 5" in card
-    assert "`python scripts/ship.py diffusion outputs/training/faces_x`" in card
+    assert "`python tools/ship.py diffusion outputs/training/faces_x`" in card
     assert "all 14 factors varying" in card
 
 
@@ -207,7 +207,7 @@ def test_the_predictors_card_names_its_commands():
     facts = {"config": asdict(PredictorTraining(size=64)), "images_seen": 5, "seconds": 90, "device": "x"}
     card = predictor_card("eyes", facts | {"held_out": {"yaw": 0.98765}})
     assert "training=factor_predictor training.size=64 out=outputs/training/eyes`" in card
-    assert "`python scripts/ship.py predictor outputs/training/eyes`" in card
+    assert "`python tools/ship.py predictor outputs/training/eyes`" in card
     assert "| yaw | 0.9877 |" in card
 
 

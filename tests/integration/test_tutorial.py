@@ -26,7 +26,7 @@ def test_the_notebook_is_its_script():
     kept = nbformat.read(DOCS / "tutorial.ipynb", as_version=4)
     script = jupytext.read(DOCS / "tutorial.py")
     assert [cell.source for cell in kept.cells] == [cell.source for cell in script.cells], (
-        "docs/tutorial.py is newer; run python scripts/tutorial.py"
+        "docs/tutorial.py is newer; run python tools/tutorial.py"
     )
 
 

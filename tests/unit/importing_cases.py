@@ -4,8 +4,8 @@ import original_networks
 import pytest
 import torch
 
-from diffgeo.diffusion.models.importing import Settings, import_checkpoint
 from diffgeo.errors import ModelError
+from importing import Settings, import_checkpoint
 
 TIMES = (0, 1, 357, 999)
 LEAVES = ("weight", "bias")

@@ -36,7 +36,6 @@ ORDER = [
     "tracking",
     "report",
     "studies",
-    "training",
     "finishing",
     "runner",
     "encoding",
@@ -140,11 +139,16 @@ def test_only_the_page_imports_gradio():
         assert users == {user}
 
 
-def test_only_figures_and_training_import_matplotlib():
+def test_only_figures_import_matplotlib():
     users = users_of("matplotlib")
     assert "report/figures/style.py" in users
-    assert {u.split("/")[0] for u in users} == {"report", "training"}
-    assert all(u.startswith(("training/", "report/figures/")) for u in users)
+    assert all(u.startswith("report/figures/") for u in users)
+
+
+def test_the_package_imports_nothing_of_tools():
+    tools = {path.stem for path in (ROOT.parents[1] / "tools").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert {"training", "importing", "train"} <= tools
+    assert {path.name: found for path in FILES if (found := top_levels(path) & tools)} == {}
 
 
 def test_numerical_modules_know_nothing_of_hydra():

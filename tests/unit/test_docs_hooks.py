@@ -14,16 +14,16 @@ from mkdocs.exceptions import PluginError
 from test_architecture import ORDER
 
 from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, STUDY_SCHEMAS, SVD_SCHEMAS, Config
-from diffgeo.training.diffusion import DiffusionTraining
-from diffgeo.training.predictor import PredictorTraining
-from diffgeo.training.text_to_image import TextToImageTraining
+from training.diffusion import DiffusionTraining
+from training.predictor import PredictorTraining
+from training.text_to_image import TextToImageTraining
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def hooks():
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "docs_hooks.py")
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "tools" / "docs_hooks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

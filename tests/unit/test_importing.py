@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from diffgeo.diffusion.editing import single_step
 from diffgeo.diffusion.models import load_model
-from diffgeo.diffusion.models.importing import PRESETS, ddpm, import_checkpoint, openai
-from diffgeo.diffusion.models.importing.architecture import unet_config
-from diffgeo.diffusion.models.importing.settings import head_width
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError
 from diffgeo.svd import local_basis
+from importing import PRESETS, ddpm, import_checkpoint, openai
+from importing.architecture import unet_config
+from importing.settings import head_width
 
 
 @pytest.mark.parametrize("name", OPENAI)

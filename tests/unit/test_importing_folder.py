@@ -11,10 +11,10 @@ from diffusers import DDPMPipeline
 from importing_cases import DDPM_SETTINGS, P2_SETTINGS, assert_same, refused
 
 from diffgeo.diffusion.models import load_model
-from diffgeo.diffusion.models.importing import PRESETS, RECORD, import_checkpoint
 from diffgeo.errors import OutputError
+from importing import PRESETS, RECORD, import_checkpoint
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "import_checkpoint.py"
+SCRIPT = Path(__file__).parents[2] / "tools" / "import_checkpoint.py"
 
 
 def test_the_folder_records_where_it_came_from_and_names_no_path(saved, tmp_path, p2):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from importing_cases import DDPM_SETTINGS, P2, P2_SETTINGS, network, refused, settings_for
 
-from diffgeo.diffusion.models.importing import PRESETS, Settings
 from diffgeo.errors import ConfigError
+from importing import PRESETS, Settings
 
 
 class Hostile:

@@ -227,7 +227,7 @@ def test_a_dataclass_checks_across_its_own_fields():
 
         def check(self):
             if self.low > self.high:
-                raise ConfigError("low=… is not possible; allowed: at most high")
+                raise ConfigError("low=… is not possible", "allowed: at most high")
 
     check_fields(Theirs(), "study.theirs.")
     with pytest.raises(ConfigError, match=r"study\.theirs\.low=0 is not possible; allowed: a positive number"):

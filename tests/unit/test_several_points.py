@@ -9,7 +9,7 @@ from scipy.linalg import subspace_angles
 
 from diffgeo.diffusion.sampling import initial_noise
 from diffgeo.errors import ConfigError, ShapeError, ValueRangeError
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd import default_block_size, local_bases, local_basis, probe_block_size
 from diffgeo.svd.conversation import alone, together
 from diffgeo.svd.golub_kahan import expected_passes, golub_kahan_routine

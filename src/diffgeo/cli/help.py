@@ -196,7 +196,7 @@ def choices(conf: Path, group: str) -> list[str]:
 
 @cache
 def _groups(conf: Path) -> tuple[str, ...]:
-    """Groups in the order of the defaults list; ``training`` belongs to a script."""
+    """Groups in the order of the defaults list."""
     defaults = _yaml(conf / "config.yaml")["defaults"]
     own = [name for item in defaults if isinstance(item, dict) for name in item if (conf / name).is_dir()]
     return (*own, *(path.relative_to(conf).as_posix() for path in sorted(conf.glob("hydra/*"))))

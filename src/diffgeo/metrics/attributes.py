@@ -157,7 +157,7 @@ def load_predictor(
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{folder} is no attribute predictor ({type(error).__name__}: {reason})",
-            "it needs config.json and model.safetensors as scripts/train.py writes them",
+            "it needs config.json and model.safetensors as tools/train.py writes them",
         ) from error
     return FactorPredictor(network.to(device), config["names"], config["binary"], config["size"])
 

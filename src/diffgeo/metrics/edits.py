@@ -32,6 +32,7 @@ __all__ = [
     "edit_precision",
     "local_success",
     "locality",
+    "rescoring_interval",
     "rescoring_matrix",
     "standardise",
     "targets",
@@ -114,6 +115,26 @@ def rescoring_matrix(changes: Tensor) -> Tensor:
         raise ShapeError(f"changes have shape {tuple(changes.shape)}", "expected (samples, directions, attributes)")
     _finite(changes)
     return changes.mean(dim=0)
+
+
+def rescoring_interval(changes: Tensor, *, draws: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """95 % bootstrap interval over samples of every R_ij.
+
+    Args:
+        changes: Δa, shape (N, K, A), N ≥ 1.
+        draws: bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        (low, high), each of shape (K, A); NaN for a single sample.
+    """
+    if len(changes) < 2:
+        nothing = torch.full_like(changes[0], torch.nan)
+        return nothing, nothing
+    rows = torch.randint(len(changes), (draws, len(changes)), generator=torch.Generator().manual_seed(seed))
+    means = torch.stack([changes[r].mean(dim=0) for r in rows]).double()
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0).to(changes)
+    return low, high
 
 
 def attribute_dependency(changes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

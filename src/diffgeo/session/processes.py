@@ -128,7 +128,7 @@ def _launched(store: Path, cpu: bool) -> Team:
         raise ConfigError(
             f"process {state.process_index} does not see the store {store}", "put store.path on a shared disk"
         )
-    # while a group is there, torchmetrics gathers over it what each process computes for itself
+    # each process computes for itself, and shares through the store alone
     state.destroy_process_group()
     device = None if state.device.type == "cpu" else str(state.device)
     return Team(state.process_index, state.num_processes, device)

@@ -16,7 +16,6 @@ from torch import Tensor
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.attributes import AttributePredictor, label_direction
 from diffgeo.metrics.clip import ClipPredictor
-from diffgeo.metrics.modular import RescoringMatrix
 from diffgeo.studies.disentanglement.reference import Reference
 
 __all__ = ["DEPENDENCY_EDGES", "Edited"]
@@ -118,9 +117,8 @@ class Edited:
     def rescoring(self, labels: dict[str, list[tuple[str, float]]]) -> Iterator[Row]:
         """The re-scoring matrix with its 95 % intervals, a row an entry."""
         for method, changes in self.by_method().items():
-            matrix, size = RescoringMatrix(), changes.abs().mean(dim=0)
-            matrix.update(changes)
-            found = matrix.compute()
+            value, size = scores.rescoring_matrix(changes), changes.abs().mean(dim=0)
+            low, high = scores.rescoring_interval(changes)
             for k, (label, confidence) in enumerate(labels[method]):
                 for j, name in enumerate(self.names):
                     yield {
@@ -129,9 +127,9 @@ class Edited:
                         "label": label,
                         "confidence": confidence,
                         "attribute": name,
-                        "score": found["value"][k, j].item(),
-                        "low": found["low"][k, j].item(),
-                        "high": found["high"][k, j].item(),
+                        "score": value[k, j].item(),
+                        "low": low[k, j].item(),
+                        "high": high[k, j].item(),
                         "effect": size[k, j].item(),
                         "samples": len(changes),
                     }

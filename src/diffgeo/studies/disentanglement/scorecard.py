@@ -10,7 +10,8 @@ brought to the common strength alone; the interval of either resamples the rando
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,8 @@ import torch
 from torch import Tensor
 
 from diffgeo.metrics import disentanglement as codes_metrics
-from diffgeo.metrics.edits import edit_precision, targets
-from diffgeo.metrics.modular import (
-    DCI,
-    AttributeDependency,
-    EditPrecision,
-    EffectDisentanglement,
-    FactorVAEScore,
-    LocalSuccess,
-    MutualInformationGap,
-    SeparatedAttributePredictability,
-    TransferSuccess,
-)
-from diffgeo.metrics.statistics import Estimate, monte_carlo_p, resample, sign_test
+from diffgeo.metrics.edits import attribute_dependency, edit_precision, local_success, targets, transfer_success
+from diffgeo.metrics.statistics import Estimate, monte_carlo_p, resample, resample_all, sign_test
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
 __all__ = ["scorecard"]
@@ -85,25 +75,30 @@ def _row(method: str, metric: str, estimate: Estimate, null: float = math.nan) -
 
 
 def _effects(changes: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
-    options: dict[str, Any] = {"draws": cfg.draws}
-    several = len(changes) > 1
-    for name, held_out in (("precision", several), ("precision_own", False)):
-        precision = EditPrecision(held_out=held_out, **options)
-        precision.update(changes)
-        yield name, precision.compute()
-    dependency = AttributeDependency(held_out=several, **options)
-    dependency.update(changes)
-    yield from ((f"dependency_{name}", found) for name, found in dependency.compute().items())
-    success = LocalSuccess(moved=cfg.moved, still=cfg.still, **options)
-    success.update(changes)
-    yield "local_success", success.compute()
+    several, success = len(changes) > 1, {"moved": cfg.moved, "still": cfg.still}
+    chosen, own = targets(changes, held_out=several), targets(changes, held_out=False)
+    dependency_mean, dependency_max = attribute_dependency(changes, chosen)
+    means = {
+        "precision": edit_precision(changes, chosen),
+        "precision_own": edit_precision(changes, own),
+        "dependency_mean": dependency_mean,
+        "dependency_max": dependency_max,
+        "local_success": local_success(changes, **success),
+    }
     if several:
-        transfer = TransferSuccess(moved=cfg.moved, still=cfg.still, **options)
-        transfer.update((changes.sum(dim=0) - changes) / (len(changes) - 1), changes)
-        yield "transfer_success", transfer.compute()
-    effects = EffectDisentanglement(**options)
-    effects.update(changes)
-    yield from ((f"effect_{name}", found) for name, found in effects.compute().items())
+        elsewhere = (changes.sum(dim=0) - changes) / (len(changes) - 1)
+        means["transfer_success"] = transfer_success(elsewhere, changes, **success)
+    for name, values in means.items():
+        yield name, resample(lambda rows: rows.nanmean().item(), values.double(), draws=cfg.draws)
+
+    def scores(rows: Tensor) -> tuple[float, float, float]:
+        effects = rows.abs().mean(dim=0)
+        return *codes_metrics.importance_scores(effects)[:2], codes_metrics.effect_gap(effects)
+
+    found = resample_all(scores, changes, draws=cfg.draws)
+    yield from zip(("effect_disentanglement", "effect_completeness", "effect_gap"), found, strict=True)
+    vote = codes_metrics.effect_vote if several else lambda _: math.nan
+    yield "effect_vote", resample(vote, changes, draws=cfg.draws, halves=True)
 
 
 def _means(table: pd.DataFrame, columns: tuple[str, ...], cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
@@ -161,15 +156,20 @@ def _of_codes(
     generator = torch.Generator().manual_seed(0)
     shuffled = [factors[torch.randperm(len(factors), generator=generator)] for _ in range(_SHUFFLES)]
     regressor: Any = cfg.regressor
-    dci = DCI(draws=draws, regressor=regressor)
-    dci.update(codes, factors)
-    nulls = [codes_metrics.dci(codes, z, regressor=regressor) for z in shuffled]
-    for name, found in dci.compute().items():
-        yield f"dci_{name[0]}", found, np.array([getattr(null, name) for null in nulls])
-    for name, metric, score in (
-        ("mig", MutualInformationGap(draws=draws, bins=10), lambda x, y: codes_metrics.mig(x, y, bins=10)),
-        ("sap", SeparatedAttributePredictability(draws=draws), codes_metrics.sap),
-        ("factor_vae", FactorVAEScore(draws=draws), codes_metrics.factor_vae_score),
-    ):
-        metric.update(codes, factors)
-        yield name, metric.compute(), np.array([score(codes, z) for z in shuffled])
+
+    def dci(codes: Tensor, z: Tensor) -> tuple[float, ...]:
+        found = codes_metrics.dci(codes, z, regressor=regressor)
+        return found.disentanglement, found.completeness, found.informativeness
+
+    found = resample_all(dci, codes, factors, draws=draws, halves=True)
+    nulls = np.array([dci(codes, z) for z in shuffled])
+    for i, name in enumerate(("dci_d", "dci_c", "dci_i")):
+        yield name, found[i], nulls[:, i]
+    scores: dict[str, Callable[[Tensor, Tensor], float]] = {
+        "mig": partial(codes_metrics.mig, bins=10),
+        "sap": codes_metrics.sap,
+        "factor_vae": codes_metrics.factor_vae_score,
+    }
+    for name, score in scores.items():
+        estimate = resample(score, codes, factors, draws=draws, halves=True)
+        yield name, estimate, np.array([score(codes, z) for z in shuffled])

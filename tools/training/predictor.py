@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.metrics.attributes import FactorNet, load_predictor
-from diffgeo.training.diffusion import device_name
+from training.diffusion import device_name
 
 __all__ = ["PredictorTraining", "evaluate_predictor", "train_predictor"]
 

@@ -1,4 +1,4 @@
-"""Redraw the README's pictures from a run's tables and tensors: python scripts/readme_figures.py RUN_FOLDER."""
+"""Redraw the README's pictures from a run's tables and tensors: python tools/readme_figures.py RUN_FOLDER."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Take the pictures of the page and of the explorer for docs/images/: python scripts/docs_screenshots.py RUN_FOLDER.
+"""Take the pictures of the page and of the explorer for docs/images/: python tools/docs_screenshots.py RUN_FOLDER.
 
 RUN_FOLDER is a default run of the shipped model. Needs Chromium, Playwright and Gradio (the extra ``dev``).
 """

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffgeo.diffusion.models.importing.architecture import Layout, Shapes
+from importing.architecture import Layout, Shapes
 from diffgeo.errors import ConfigError, ModelError
-
+<=
 __all__ = ["Weights", "choose", "read", "shortened", "weights_in"]
 
 _DEPTH = 2

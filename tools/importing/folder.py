@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from diffgeo.diffusion.models.importing.architecture import Architecture, unet_config
-from diffgeo.diffusion.models.importing.ddpm import DDPM
-from diffgeo.diffusion.models.importing.openai import OPENAI
-from diffgeo.diffusion.models.importing.reading import Weights, choose, read, shortened, weights_in
-from diffgeo.diffusion.models.importing.settings import Settings, head_width, scheduler_config
+from importing.architecture import Architecture, unet_config
+from importing.ddpm import DDPM
+from importing.openai import OPENAI
+from importing.reading import Weights, choose, read, shortened, weights_in
+from importing.settings import Settings, head_width, scheduler_config
 from diffgeo.errors import ModelError, OutputError
-
+<=
 __all__ = ["RECORD", "Imported", "import_checkpoint"]
 
 RECORD = "import.json"

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from diffgeo.data.factor_faces import FACTORS
-from diffgeo.training.diffusion import DiffusionTraining
-from diffgeo.training.predictor import PredictorTraining
-from diffgeo.training.text_to_image import TextToImageTraining
+from training.diffusion import DiffusionTraining
+from training.predictor import PredictorTraining
+from training.text_to_image import TextToImageTraining
 
 __all__ = ["diffusion_card", "predictor_card", "text_to_image_card"]
 
@@ -20,8 +20,8 @@ def diffusion_card(name: str, facts: dict[str, Any], evaluation: dict[str, Any])
 
     Args:
         name: what it ships as, and the folder it was trained in.
-        facts: ``training.json`` of ``scripts/train.py``.
-        evaluation: what ``scripts/ship.py`` measured.
+        facts: ``training.json`` of ``tools/train.py``.
+        evaluation: what ``tools/ship.py`` measured.
     """
     cfg, psnr = facts["config"], evaluation["reconstruction_psnr_db"]
     size, channels = cfg["size"], tuple(cfg["channels"])
@@ -54,8 +54,8 @@ pipeline_tag: unconditional-image-generation
 | pictures seen | {facts["images_seen"]:,} |
 | training time | {facts["seconds"] / 60:.0f} minutes on {facts["device"]} |
 | batch, rate, EMA, seed | {cfg["batch_size"]}, {cfg["learning_rate"]:g} (warm-up, plateau, linear decay), {cfg["ema"]}, {cfg["seed"]} |
-| loss | {facts["loss"]:.4f} at the end: ε-MSE with the weights of `diffgeo.training.diffusion.loss_weights`; curve below |
-| commands | {"<br>".join(_commands(name, facts))}<br>`python scripts/ship.py diffusion outputs/training/{name}{" --half" if stored else ""}` |
+| loss | {facts["loss"]:.4f} at the end: ε-MSE with the weights of `loss_weights` in `tools/training/diffusion.py`; curve below |
+| commands | {"<br>".join(_commands(name, facts))}<br>`python tools/ship.py diffusion outputs/training/{name}{" --half" if stored else ""}` |
 
 ## Measured
 
@@ -99,7 +99,7 @@ def _commands(name: str, facts: dict[str, Any]) -> list[str]:
     lines = []
     for sitting in facts["sittings"]:
         changed = [*_overrides(sitting["config"], asdict(DiffusionTraining())), f"out=outputs/training/{name}"]
-        lines.append(f"`python scripts/train.py {' '.join(changed)}` from picture {sitting['from_image']:,}")
+        lines.append(f"`python tools/train.py {' '.join(changed)}` from picture {sitting['from_image']:,}")
     return lines
 
 
@@ -122,8 +122,8 @@ license: apache-2.0
 
 A convolutional network that reads the 14 factors off a {cfg["size"]}×{cfg["size"]} portrait. Binary factors are logits.
 Trained on {facts["images_seen"]:,} fresh renders with up to {cfg["noise"]} of pixel noise in {facts["seconds"] / 60:.0f} minutes on {facts["device"]}, seed {cfg["seed"]}:
-`python scripts/train.py {" ".join(["training=factor_predictor", *_overrides(cfg, asdict(PredictorTraining())), f"out=outputs/training/{name}"])}`
-then `python scripts/ship.py predictor outputs/training/{name}`.
+`python tools/train.py {" ".join(["training=factor_predictor", *_overrides(cfg, asdict(PredictorTraining())), f"out=outputs/training/{name}"])}`
+then `python tools/ship.py predictor outputs/training/{name}`.
 
 Held-out renders (4,096): R² of continuous factors, AUROC of binary ones.
 
@@ -164,7 +164,7 @@ Prompts, left to right: {"; ".join(facts["prompts"])}.
 | U-Net and text model | {unet["seen"]:,} pictures, {unet["seconds"] / 60:.1f} minutes, batch {cfg["batch_size"]}, rate {cfg["learning_rate"]:g}, EMA {cfg["ema"]} |
 | device, seed | {facts["device"]}, {cfg["seed"]} |
 | loss | {unet["loss"]:.4f} at the end (curve below) |
-| commands | `python scripts/train.py training=factor_faces_t2i {" ".join(_overrides(cfg, asdict(TextToImageTraining())))}`<br>`python scripts/ship.py text_to_image outputs/training/{name}` |
+| commands | `python tools/train.py training=factor_faces_t2i {" ".join(_overrides(cfg, asdict(TextToImageTraining())))}`<br>`python tools/ship.py text_to_image outputs/training/{name}` |
 
 The training was limited by minutes, so another machine sees another number of pictures and ends with other weights.
 

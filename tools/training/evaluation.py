@@ -19,7 +19,7 @@ from diffgeo.data.fashion_mnist import DEBIAN, fashion_mnist
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.metrics.attributes import AttributePredictor
-from diffgeo.training.diffusion import DiffusionTraining
+from training.diffusion import DiffusionTraining
 
 __all__ = ["factor_distances", "held_out", "reconstruction_psnr", "sampled_factors"]
 

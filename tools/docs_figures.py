@@ -1,4 +1,4 @@
-"""Copy the figures of run folders into docs/images/, small: python scripts/docs_figures.py RUN_FOLDER [RUN_FOLDER …].
+"""Copy the figures of run folders into docs/images/, small: python tools/docs_figures.py RUN_FOLDER [RUN_FOLDER …].
 
 Their captions in docs/studies.md say by which commands the runs were made.
 """

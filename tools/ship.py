@@ -1,9 +1,9 @@
 """Measure a trained model and put it into the package with its card and digests.
 
-python scripts/ship.py diffusion outputs/training/factor_faces          evaluate, then copy to assets/factor_faces
-python scripts/ship.py evaluate outputs/training/factor_faces           only evaluate (--device cuda: in seconds)
-python scripts/ship.py predictor outputs/training/factor_predictor
-python scripts/ship.py text_to_image outputs/training/factor_faces_t2i   the same for the text-to-image model
+python tools/ship.py diffusion outputs/training/factor_faces          evaluate, then copy to assets/factor_faces
+python tools/ship.py evaluate outputs/training/factor_faces           only evaluate (--device cuda: in seconds)
+python tools/ship.py predictor outputs/training/factor_predictor
+python tools/ship.py text_to_image outputs/training/factor_faces_t2i   the same for the text-to-image model
 
 An asset is called what its training folder is called. With --half its weights are stored in half precision (and loaded
 in float32, as ever), and that is what is measured.
@@ -26,10 +26,10 @@ from safetensors.torch import load_file, save_file
 from diffgeo.diffusion.models import load_model, shipped_folder
 from diffgeo.diffusion.models.loading import DIGESTS
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.training.card import diffusion_card, predictor_card, text_to_image_card
-from diffgeo.training.diffusion import DiffusionTraining
-from diffgeo.training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
-from diffgeo.training.evaluation_t2i import evaluate_text_to_image
+from training.card import diffusion_card, predictor_card, text_to_image_card
+from training.diffusion import DiffusionTraining
+from training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
+from training.evaluation_t2i import evaluate_text_to_image
 
 
 def sample_chunk(pipeline: str, device: str, predictor: str, seeds: range) -> torch.Tensor:
@@ -138,7 +138,7 @@ def write_digests(folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["diffusion", "evaluate", "predictor", "text_to_image"])
-    parser.add_argument("trained", type=Path, help="folder that scripts/train.py wrote")
+    parser.add_argument("trained", type=Path, help="folder that tools/train.py wrote")
     parser.add_argument("--samples", type=int, default=2000, help="samples for the factor distances")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--predictor", default="factor_predictor", help="shipped name or folder")

@@ -25,9 +25,9 @@ from mkdocs.structure.pages import Page
 
 from diffgeo.config import STUDY_SCHEMAS, schemas
 from diffgeo.config import documentation as schemas_say
-from diffgeo.training.diffusion import DiffusionTraining
-from diffgeo.training.predictor import PredictorTraining
-from diffgeo.training.text_to_image import TextToImageTraining
+from training.diffusion import DiffusionTraining
+from training.predictor import PredictorTraining
+from training.text_to_image import TextToImageTraining
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
@@ -222,8 +222,14 @@ def _settings() -> str:
             lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
     lines += ["", "## experiment", "", "A table or figure of a paper as one choice: see [the papers](papers.md).", ""]
     lines += _choices("experiment")
-    lines += ["", "## training", "", "Of `scripts/train.py` (`conf/train.yaml`), which made the shipped models.", ""]
-    lines += _choices("training")
+    lines += [
+        "",
+        "## training",
+        "",
+        "Of `tools/train.py`, which made the shipped models.",
+        "",
+    ]
+    lines += _choices("training", ROOT / "tools" / "conf")
     for schema in (DiffusionTraining, TextToImageTraining, PredictorTraining):
         lines += ["", f"### {schema.__name__}", "", *_table(schema, "training.")]
     return "\n".join(lines) + "\n"
@@ -257,9 +263,9 @@ def _sentence(schema: type) -> str:
     return _escaped(schemas_say.headline(schema).replace("``", "`"))
 
 
-def _choices(group: str) -> Iterator[str]:
+def _choices(group: str, conf: Path = ROOT / "conf") -> Iterator[str]:
     """A table of a group's choices, each with the comment that heads its file."""
-    files = sorted((ROOT / "conf" / group).rglob("*.yaml"))
+    files = sorted((conf / group).rglob("*.yaml"))
     if not files:
         return
     config = (ROOT / "conf" / "config.yaml").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """Compare the SVD solvers on the shipped model: passes, time and error against the dense SVD, as a Markdown table.
 
-python scripts/compare_solvers.py            t = T, whole h, n = 50 (a few minutes on two cores)
+python tools/compare_solvers.py            t = T, whole h, n = 50 (a few minutes on two cores)
 """
 
 import argparse

@@ -11,7 +11,7 @@ Second a U-Net on these latents together with the text model c(·), minimising
 
     E_{z, text, t, ε} w(t) ‖ε_θ(√α_t z + √(1−α_t) ε, t, c(text)) − ε‖²
 
-with the weights w of :mod:`diffgeo.training.diffusion`; a share of the texts is replaced by the empty one, for
+with the weights w of :mod:`training.diffusion`; a share of the texts is replaced by the empty one, for
 classifier-free guidance. EMA weights of both networks ship.
 
 Pictures, latents and token ids of a pool of portraits are computed once and stay on the device. Batch number k of a
@@ -41,8 +41,8 @@ from torch import Tensor, nn
 
 from diffgeo.data.captions import VOCABULARY, caption
 from diffgeo.data.factor_faces import render, sample_factors
-from diffgeo.training.diffusion import device_name, loss_weights
-from diffgeo.training.tokenizer import write_tokenizer
+from training.diffusion import device_name, loss_weights
+from training.tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer

@@ -10,9 +10,9 @@ import re
 
 from torch import Tensor
 
-from diffgeo.diffusion.models.importing.architecture import Architecture, Layout, Shapes, size
+from importing.architecture import Architecture, Layout, Shapes, size
 from diffgeo.errors import ModelError
-
+<=
 __all__ = ["DDPM"]
 
 _OUTER = {

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from diffgeo.diffusion.models.importing.architecture import Architecture, Layout
+from importing.architecture import Architecture, Layout
 from diffgeo.errors import ConfigError, ModelError
-
+<=
 __all__ = ["PRESETS", "Settings", "head_width", "scheduler_config"]
 
 _LINEAR = (0.0001, 0.02)

@@ -1,8 +1,8 @@
 """Import a checkpoint of the original projects into a folder that diffgeo and diffusers load.
 
-python scripts/import_checkpoint.py afhq_p2.pt models/afhq_dog --preset p2_256          AFHQ-dog, FFHQ and others of P2
-python scripts/import_checkpoint.py celeba_hq.ckpt models/celebahq --preset sdedit_256  CelebA-HQ as in SDEdit
-python scripts/import_checkpoint.py ema.pt models/mine --image-size 64 --heads 4        your own: see docs/models.md
+python tools/import_checkpoint.py afhq_p2.pt models/afhq_dog --preset p2_256          AFHQ-dog, FFHQ and others of P2
+python tools/import_checkpoint.py celeba_hq.ckpt models/celebahq --preset sdedit_256  CelebA-HQ as in SDEdit
+python tools/import_checkpoint.py ema.pt models/mine --image-size 64 --heads 4        your own: see docs/models.md
 
 Options given beside a preset replace its values. Nothing in a checkpoint is executed.
 """
@@ -12,8 +12,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from diffgeo.cli.command import worded_errors
-from diffgeo.diffusion.models.importing import PRESETS, RECORD, Settings, import_checkpoint
 from diffgeo.errors import ConfigError
+from importing import PRESETS, RECORD, Settings, import_checkpoint
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

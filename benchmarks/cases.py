@@ -1,0 +1,192 @@
+"""What is compared: the solvers of diffgeo with their settings, and the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, svds
+from torch import Tensor
+
+from diffgeo import JacobianOperator, LocalBasis
+from diffgeo.svd import SOLVERS
+from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
+
+TOL = 1e-4
+EXACT = 4e-7
+"""What ARPACK ends at when told 1e-4, since it iterates on JᵀJ."""
+ITERATIONS = (10, 30, 50)
+Settings = dict[str, Any]
+Solve = Callable[[JacobianOperator, int, int], Iterator[tuple[Settings, LocalBasis]]]
+
+
+class OutOfTimeError(Exception):
+    """The time of a case has ended."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One solver with its settings.
+
+    Attributes:
+        solver: name in the table.
+        promised: settings of the bases that ``solve`` yields, in order.
+        solve: yields (settings, basis); later bases may continue from earlier ones.
+        width: columns of its products, to warm them up.
+        share: of the time that remains, at most.
+        prepare: what is known before, outside passes and time.
+        forward: as for ``JacobianOperator``.
+    """
+
+    solver: str
+    promised: list[Settings]
+    solve: Solve
+    width: int
+    share: float = 1.0
+    prepare: Callable[[], object] | None = None
+    forward: bool | None = None
+
+
+def ours(solver: str, width: int, share: float = 1.0, label: str | None = None, **settings: Any) -> Case:
+    """A solver of diffgeo."""
+
+    def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
+        yield settings, SOLVERS[solver](jacobian, rank, seed=seed, **settings)
+
+    return Case(label or solver, [settings], solve, width, share)
+
+
+def papers(rank: int, *, released: bool) -> Case:
+    """Subspace iteration as the papers ran it: n columns, a fixed number of iterations, 2 n passes each.
+
+    Args:
+        rank: n.
+        released: J V by forward mode, as in the released code, or by the products of diffgeo.
+    """
+
+    def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
+        iteration, basis = 0, None
+        try:
+            for iteration, basis in subspace_iteration(jacobian, rank, seed):
+                if iteration in ITERATIONS:
+                    yield promised[ITERATIONS.index(iteration)], basis
+                if iteration == ITERATIONS[-1]:
+                    return
+        except OutOfTimeError:  # how far it came is worth a row of its own
+            if basis is not None and iteration not in ITERATIONS:
+                yield {**road, "iterations": iteration}, basis
+            raise
+
+    road: Settings = {"J V": "forward mode" if released else "ours"}
+    promised = [{**road, "iterations": i} for i in ITERATIONS]
+    return Case("papers", promised, solve, rank, share=0.4, forward=True if released else None)
+
+
+def subspace_iteration(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[int, LocalBasis]]:
+    """(iteration, basis) without end: ``SOLVERS["subspace"]`` without oversampling, seen at every iteration."""
+    before = jacobian.passes
+    v = random_block(jacobian.shape[1], rank, jacobian.x, seed)
+    iteration = 0
+    while True:
+        iteration += 1
+        u, s, zh = thin_svd(jacobian.mv(v).double())
+        v = v @ zh.T
+        g = jacobian.rmv(u).double()
+        right = (g - v * s).norm(dim=0)
+        yield (
+            iteration,
+            finish(
+                jacobian.x.dtype,
+                u,
+                s,
+                v,
+                left=torch.zeros_like(right),
+                right=right,
+                tol=TOL,
+                passes=jacobian.passes - before,
+                solver="papers",
+                gap=relative_gap(s, rank),
+            ),
+        )
+        v = torch.linalg.qr(g).Q
+
+
+def scipy_svds(solver: str) -> Case:
+    """``scipy.sparse.linalg.svds`` over the same products, one column at a time (its algorithms have no blocks)."""
+    settings = {"solver": solver, "tol": TOL}
+
+    def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
+        m, d = jacobian.shape
+
+        def product(times: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
+            def apply(columns: np.ndarray) -> np.ndarray:
+                matrix = torch.from_numpy(np.ascontiguousarray(columns)).reshape(len(columns), -1)
+                return times(matrix.to(jacobian.x)).double().cpu().numpy().reshape(-1, *columns.shape[1:])
+
+            return apply
+
+        mv, rmv = product(jacobian.mv), product(jacobian.rmv)
+        operator = LinearOperator((m, d), matvec=mv, rmatvec=rmv, matmat=mv, rmatmat=rmv, dtype=np.float64)
+        start = np.random.default_rng(seed).standard_normal(m if solver == "propack" else min(m, d))
+        before = jacobian.passes
+        u, s, vh = svds(operator, k=rank, tol=TOL, solver=solver, v0=start)
+        order = np.argsort(-s)
+        u, s, v = (torch.from_numpy(a.copy()).to(jacobian.x.device) for a in (u[:, order], s[order], vh[order].T))
+        passes = jacobian.passes - before
+        nan = torch.full_like(s, float("nan"))  # measured by `residuals`, outside the time
+        yield (
+            settings,
+            finish(
+                jacobian.x.dtype,
+                u,
+                s,
+                v,
+                left=nan,
+                right=nan,
+                tol=TOL,
+                passes=passes,
+                solver="svds",
+                gap=float("nan"),
+            ),
+        )
+
+    return Case("scipy svds", [settings], solve, 1, share=0.35)
+
+
+def cases(rank: int) -> list[Case]:
+    """All that are compared, the ones that matter most first."""
+    return [
+        ours("golub_kahan", 16, block_size=16, tol=TOL),
+        papers(rank, released=True),
+        papers(rank, released=False),
+        scipy_svds("arpack"),
+        ours("golub_kahan", 8, block_size=8, tol=EXACT),
+        ours("randomized", rank + 10, label="svd_lowrank", oversample=10, power_steps=2),
+        ours("golub_kahan", 25, block_size=25, tol=TOL),
+        ours("golub_kahan", 12, block_size=12, tol=TOL),
+        ours("golub_kahan", 8, block_size=8, tol=TOL),
+        ours("golub_kahan", 6, block_size=6, tol=TOL),
+        ours("golub_kahan", 4, block_size=4, tol=TOL),
+        ours("golub_kahan", 3, block_size=3, tol=TOL),
+        ours("randomized", rank + 10, oversample=10, power_steps=3),
+        scipy_svds("propack"),
+        ours("subspace", rank + 10, share=0.5, oversample=10, tol=TOL),
+    ]
+
+
+def probed(quickest: Callable[[], int]) -> Case:
+    """The default solver with the block size that a probe on this device finds quickest."""
+
+    def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
+        yield promised, SOLVERS["golub_kahan"](jacobian, rank, seed=seed, block_size=quickest(), tol=TOL)
+
+    promised: Settings = {"block_size": "probed", "tol": TOL}
+    return Case("golub_kahan", [promised], solve, 16, prepare=quickest)
+
+
+def say(settings: Settings) -> str:
+    """Settings as one short string."""
+    return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in settings.items())
