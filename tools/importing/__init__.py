@@ -7,8 +7,8 @@ another shape is an error that names it.
 
 from __future__ import annotations
 
-<from importing.architecture import Architecture
+from importing.architecture import Architecture
 from importing.folder import RECORD, Imported, import_checkpoint
 from importing.settings import PRESETS, Settings
-=
+
 __all__ = ["PRESETS", "RECORD", "Architecture", "Imported", "Settings", "import_checkpoint"]

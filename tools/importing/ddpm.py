@@ -10,9 +10,9 @@ import re
 
 from torch import Tensor
 
-from importing.architecture import Architecture, Layout, Shapes, size
 from diffgeo.errors import ModelError
-<=
+from importing.architecture import Architecture, Layout, Shapes, size
+
 __all__ = ["DDPM"]
 
 _OUTER = {

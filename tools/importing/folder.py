@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from diffgeo.errors import ModelError, OutputError
 from importing.architecture import Architecture, unet_config
 from importing.ddpm import DDPM
 from importing.openai import OPENAI
 from importing.reading import Weights, choose, read, shortened, weights_in
 from importing.settings import Settings, head_width, scheduler_config
-from diffgeo.errors import ModelError, OutputError
-<=
+
 __all__ = ["RECORD", "Imported", "import_checkpoint"]
 
 RECORD = "import.json"
@@ -86,7 +86,7 @@ def import_checkpoint(
     done = Imported(folder, weights.layout.name, weights.entry, architecture, unet.num_parameters(), sha256)
     with _appearing(folder) as new:
         DDPMPipeline(unet, scheduler).save_pretrained(new)
-        (new / RECORD).write_text(json.dumps(_record(done, checkpoint, settings), indent=2) + "\n", encoding="utf-8")
+        (new / RECORD).write_text(json.dumps(_record(done, checkpoint, settings), indent=2) + "\n")
     return done
 
 
@@ -148,8 +148,8 @@ def _check_keys(weights: Weights, wanted: set[str], checkpoint: Path) -> None:
     said = [f"{word}: {shortened(keys)}" for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
     if said:
         raise ModelError(
-            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}",
-            "it is incomplete or of another architecture",
+            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}', '"
+            "it is incomplete or of another architecture"
         )
 
 

@@ -12,9 +12,9 @@ from collections import defaultdict
 
 from torch import Tensor
 
-from importing.architecture import Architecture, Layout, Shapes, size
 from diffgeo.errors import ModelError
-<=
+from importing.architecture import Architecture, Layout, Shapes, size
+
 __all__ = ["OPENAI"]
 
 _RESNET = {"in_layers", "emb_layers", "out_layers", "skip_connection"}
