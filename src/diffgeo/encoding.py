@@ -10,7 +10,7 @@ __all__ = ["tolerate", "tolerate_logs"]
 
 
 def tolerate() -> None:
-    """Have stdout and stderr write letters that their encoding lacks as escapes, such as ``\\u03b3`` for γ."""
+    r"""Have stdout and stderr write letters that their encoding lacks as escapes, such as ``\u03b3`` for γ."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -130,9 +130,11 @@ class Command:
     def _unknown(self, word: str, key: str) -> str:
         known = [*self.actions, *self.keys, *self.flags]
         guess = nearest(key, known)
-        if word.startswith("--") and (bare := nearest(key.lstrip("-"), known)) in self.keys:
-            value = word.partition("=")[2] or "VALUE"
-            return f"{key} is no flag of {self.name}; settings are words without dashes: {bare}={value}"
+        if word.startswith("--") and guess not in self.flags:
+            meant_key = nearest(key.lstrip("-"), self.keys) or (key.lstrip("-") if self.passes else None)
+            if meant_key:
+                value = word.partition("=")[2] or "VALUE"
+                return f"{key} is no argument of {self.name}; settings are words without dashes: {meant_key}={value}"
         meant = f"did you mean {guess}{'=' if guess in self.keys else ''}? See" if guess else "see"
         return f"{word or 'an empty word'} is no argument of {self.name}; {meant} {self.name} --help"
 

@@ -134,7 +134,7 @@ def nearest(word: str, known: list[str]) -> str | None:
 
     def closeness(other: str) -> float:
         last = other.rpartition(".")[2]
-        return near(other) if "." in word or last == other else max(near(other), 0.99 * near(last))
+        return near(other) if "." in word or last == other else max(near(other), 0.9 * near(last))
 
     best = max(known, key=closeness, default="")
     return best if best and closeness(best) >= 0.5 else None
