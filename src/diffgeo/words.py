@@ -1,7 +1,11 @@
 """Command lines of ``diffgeo-paper`` and its like: one table of words is parser, help page and completion.
 
-A word is an action (``verify``), a flag (``--dry-run``), a setting (``max_gb=5``) or, where the table has a name in
+A word is an action (``verify``), a flag (``--dry-run``), a setting (``max_gb=5``) or, if the table has a name in
 capitals, anything (``FOLDER``).
+
+Typer, click and argparse parse options with dashes. Words such as ``max_gb=5``, which these commands share with
+``diffgeo`` and hand on to it, they would return as one list: taking it apart, naming the nearest word and completing
+would still be written here. Hydra composes such words, but takes neither actions nor folders.
 """
 
 from __future__ import annotations
