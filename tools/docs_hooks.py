@@ -131,7 +131,10 @@ def _card_list() -> str:
 
 
 def _notebook() -> tuple[str, dict[str, bytes]]:
-    """The executed tutorial as a page, and its pictures by file name."""
+    """The executed tutorial as a page, and its pictures by file name.
+
+    mkdocs-jupyter would bring nbconvert, and its styles and scripts on the page, for what these lines do.
+    """
     parts, pictures = [], {}
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import ConfigError, DiffgeoError
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 
 STUDIES = "study=[discovery,curvedness]"
 

@@ -18,7 +18,7 @@ from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import global_directions
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.session import Context, run_study
 from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale

@@ -22,7 +22,7 @@ from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.diffusion.sampling import ddim_step
 from diffgeo.errors import DataError
 from diffgeo.geometry import pull_back, random_overlaps, shoot_between, transport
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import label_change
 from diffgeo.svd import local_basis
 

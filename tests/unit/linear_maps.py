@@ -2,7 +2,7 @@
 
 import torch
 
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 
 
 def orthonormal(rows, columns, generator):

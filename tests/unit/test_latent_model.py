@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffgeo.diffusion.models import LatentDiffusion, load_model, shipped_folder
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError, ModelError, ShapeError
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd import local_basis
 
 PROMPT = "portrait of a smiling face with long red hair and glasses, blue background"

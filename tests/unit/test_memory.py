@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from diffgeo.errors import DeviceError, ValueRangeError
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits
 from diffgeo.jacobian.memory import is_out_of_memory, most_that_fits, peak_bytes
-from diffgeo.jacobian.operator import JacobianOperator, chunk_that_fits
 
 F64 = torch.float64
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from itertools import chain
 
@@ -102,6 +104,12 @@ def test_a_study_is_found_by_its_file():
     names = {path.stem for path in (config_folder() / "study").glob("*.yaml")}
     assert set(STUDY_SCHEMAS) == names
     assert all(schema.__module__ == f"diffgeo.config.studies.{name}" for name, schema in STUDY_SCHEMAS.items())
+
+
+def test_settings_of_studies_import_neither_torch_nor_studies():
+    modules = ", ".join(schema.__module__ for schema in STUDY_SCHEMAS.values())
+    code = f"import {modules}, sys; print(sorted({{'torch', 'numpy', 'diffgeo.studies'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_a_module_of_settings_holds_one_dataclass():

@@ -34,6 +34,19 @@ def test_the_interval_is_scipys_percentile_bootstrap():
     assert (low, high) == pytest.approx(tuple(expected.confidence_interval), abs=1e-12)
 
 
+def test_the_interval_of_a_whole_sample_statistic_is_scipys_as_well():
+    x = torch.from_numpy(normal(17))
+    expected = bootstrap(
+        (np.arange(17),),
+        lambda rows: float(x[rows].median()),
+        n_resamples=200,
+        method="percentile",
+        vectorized=False,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    assert resample(lambda rows: float(rows.median()), x)[1:3] == pytest.approx(tuple(expected), abs=1e-12)
+
+
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_the_interval_of_many_values_is_the_normal_one(level):
     x = normal(2000)

@@ -9,7 +9,7 @@ from scipy.linalg import subspace_angles
 
 from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.errors import ConfigError, ConvergenceWarning, ValueRangeError
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd import SOLVERS, decompose, energy, local_basis
 from diffgeo.svd.golub_kahan import _Patience, golub_kahan
 from diffgeo.svd.randomized import randomized

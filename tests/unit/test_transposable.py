@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.jacobian.transposable import transposable_layers
 
 F64 = torch.float64

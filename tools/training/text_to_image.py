@@ -334,7 +334,7 @@ class _Run:
         path, stage = self.folder / "log.csv", self.stages[name]
         new = not path.exists()
         rate = peak * rate_factor(stage.seen, progress, self.cfg)
-        with path.open("a", newline="") as file:
+        with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if new:
                 writer.writerow(["stage", "images", "loss", "learning_rate", "seconds"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
-from diffgeo.jacobian.operator import JacobianOperator
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import finish
 from diffgeo.svd.basis import LocalBasis
 

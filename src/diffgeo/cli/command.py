@@ -366,7 +366,9 @@ def _ordered(words: Sequence[str]) -> list[str]:
             how = f"{word}=CHOICE, see diffgeo --help {word}" if group else f"{word}=VALUE, see diffgeo --help"
             raise ConfigError(f"{word} has no value", f"say {how}")
         before = word
-    flags, rest, last = [], [], []
+    flags: list[str] = []
+    rest: list[str] = []
+    last: list[str] = []
     following = iter(words)
     for word in following:
         if word in ("--info", "-i"):  # the word after it may be its value

@@ -1,7 +1,8 @@
 """Shell completion, by Hydra's protocol: the shell asks ``COMMAND --shell-completion query=SHELL`` what may follow.
 
 ``diffgeo`` leaves keys to Hydra, which knows those of the choices in the line, and answers what Hydra does not: lists
-of studies, experiments in folders, and flags.
+of studies, experiments in folders, and flags. The libraries that complete options with dashes know nothing of the
+choices in the line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """Command lines of ``diffgeo-paper`` and its like: one table of words is parser, help page and completion.
 
-A word is an action (``verify``), a flag (``--dry-run``), a setting (``max_gb=5``) or, where the table has a name in
+A word is an action (``verify``), a flag (``--dry-run``), a setting (``max_gb=5``) or, if the table has a name in
 capitals, anything (``FOLDER``).
+
+Typer, click and argparse parse options with dashes. Words such as ``max_gb=5``, which these commands share with
+``diffgeo`` and hand on to it, they would return as one list: taking it apart, naming the nearest word and completing
+would still be written here. Hydra composes such words, but takes neither actions nor folders.
 """
 
 from __future__ import annotations
@@ -139,9 +143,11 @@ class Command:
     def _unknown(self, word: str, key: str) -> ConfigError:
         known = [*self.actions, *self.keys, *self.flags]
         guess = nearest(key, known)
-        if word.startswith("--") and (bare := nearest(key.lstrip("-"), known)) in self.keys:
-            value = word.partition("=")[2] or "VALUE"
-            return f"{key} is no flag of {self.name}; settings are words without dashes: {bare}={value}"
+        if word.startswith("--") and guess not in self.flags:
+            meant_key = nearest(key.lstrip("-"), self.keys) or (key.lstrip("-") if self.passes else None)
+            if meant_key:
+                value = word.partition("=")[2] or "VALUE"
+                return f"{key} is no argument of {self.name}; settings are words without dashes: {meant_key}={value}"
         meant = f"did you mean {guess}{'=' if guess in self.keys else ''}? See" if guess else "see"
         return ConfigError(f"{word or 'an empty word'} is no argument of {self.name}", f"{meant} {self.name} --help")
 

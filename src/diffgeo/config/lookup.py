@@ -44,6 +44,20 @@ def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
 
 
 def nearest(word: str, known: list[str]) -> str | None:
-    """The known word most like ``word``, or None if nothing is near."""
-    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    """The known word most like ``word``, or None if nothing is near.
+
+    A word without dots is compared with the last parts of keys, too: ``steps`` is near ``schedule.steps``, the first of
+    those that end so.
+    """
+    likeness = difflib.SequenceMatcher(b=word)
+
+    def near(other: str) -> float:
+        likeness.set_seq1(other)
+        return likeness.ratio()
+
+    def closeness(other: str) -> float:
+        last = other.rpartition(".")[2]
+        return near(other) if "." in word or last == other else max(near(other), 0.9 * near(last))
+
+    best = max(known, key=closeness, default="")
+    return best if best and closeness(best) >= 0.5 else None

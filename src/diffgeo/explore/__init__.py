@@ -1,6 +1,22 @@
-"""Exploring a model by hand: a picture, its directions, what they do. The page is :mod:`.app`, on :mod:`.serving`."""
+"""Exploring a model by hand: a picture, its directions, what they do. The page is :mod:`.app`, on :mod:`.serving`.
 
-from diffgeo.explore.session import Card, Choice, EditedPicture, Explorer, Picture, Place
-from diffgeo.explore.uploads import picture_of
+The names below are imported on first use, so that a command line is refused before torch is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffgeo.explore.session import Card, Choice, EditedPicture, Explorer, Picture, Place
+    from diffgeo.explore.uploads import picture_of
 
 __all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "picture_of"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        home = "uploads" if name == "picture_of" else "session"
+        return getattr(importlib.import_module(f"diffgeo.explore.{home}"), name)
+    raise AttributeError(f"module 'diffgeo.explore' has no attribute {name!r}")

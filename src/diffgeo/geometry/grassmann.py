@@ -34,6 +34,8 @@ __all__ = [
 def principal_angles(U1: Tensor, U2: Tensor) -> Tensor:
     """Principal angles between two subspaces.
 
+    The same algorithm as ``scipy.linalg.subspace_angles``, on the tensors' own device; last digits differ.
+
     Args:
         U1: basis as columns, shape (m, p), linearly independent; orthonormalised here in float64.
         U2: shape (m, q).

@@ -95,7 +95,11 @@ def resample_all(
     seed: int = 0,
     halves: bool = False,
 ) -> list[Estimate]:
-    """Several numbers that one costly computation gives together; see :func:`resample`."""
+    """Several numbers that one costly computation gives together; see :func:`resample`.
+
+    ``scipy.stats.bootstrap`` stops at a resample that the statistic refuses, gives no interval if one is NaN, and knows
+    no halves; without those it draws the same rows, and its interval is the same.
+    """
     if not samples or any(len(x) != len(samples[0]) for x in samples):
         raise ShapeError(f"samples have lengths {[len(x) for x in samples]}", "expected one length")
     n = len(samples[0])
