@@ -59,14 +59,10 @@ def test_runs_that_start_in_one_second_have_a_folder_each(words, tmp_path):
         assert f"seed={facts['seed']}" in (folder / ".hydra" / "overrides.yaml").read_text()
 
 
-@pytest.mark.parametrize(
-    "launcher", [(), pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), marks=pytest.mark.slow)]
-)
-def test_sweeps_that_start_in_one_second_have_a_folder_each(words, tmp_path, launcher):
-    where = f"hydra.sweep.dir={tmp_path}/it's out/{CLOCK}".replace("it's", "out, 1" if launcher else "a b")
-    where = f"hydra.sweep.dir='{where.partition('=')[2]}'"
-    assert at_once(*(["-m", *words, *launcher, where, f"seed={s},{s + 1}"] for s in (10, 20, 30))) == [0, 0, 0]
-    (out,) = [path for path in tmp_path.iterdir() if path.name.startswith(("out", "a b"))]
+def test_sweeps_that_start_in_one_second_have_a_folder_each(words, tmp_path):
+    where = f"hydra.sweep.dir='{tmp_path}/its, out/{CLOCK}'"
+    assert at_once(*(["-m", *words, where, f"seed={s},{s + 1}"] for s in (10, 20, 30))) == [0, 0, 0]
+    out = tmp_path / "its, out"
     assert seeds(out) == [10, 11, 20, 21, 30, 31]
     assert sorted(len(seeds(folder)) for folder in out.iterdir()) == [2, 2, 2]
     assert all((folder / "multirun.yaml").is_file() for folder in out.iterdir())
@@ -104,7 +100,7 @@ def test_a_used_folder_shows_its_last_run_alone(tiny_run, tmp_path, tiny_setting
     assert first.code == 0, first.err
     written = first.manifest["files"]
     assert written
-    assert {Path(file).parts[0] for file in written} == set(FOLDERS)
+    assert {Path(file).parts[0] for file in written} == set(FOLDERS) - {"directions"}
     assert sorted(written) == [file for file in first.files() if Path(file).parts[0] in FOLDERS]
     own = theirs(folder)
     second = tiny_run("seed=99", "study=[spectrum]", folder=folder, figures=True)
