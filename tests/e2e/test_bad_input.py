@@ -336,7 +336,7 @@ def test_a_read_only_file_system_is_an_output_error(tiny_run, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("diffgeo.results.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("diffgeo.results.create", refuse)
     outcome = tiny_run()
     outcome.assert_failed(OutputError.exit_code, "run.json", "Read-only file system", "hydra.run.dir=")
 

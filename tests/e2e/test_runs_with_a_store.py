@@ -8,13 +8,15 @@ import time
 from unittest import mock
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo import store_command
 from diffgeo.composition import register, typed
 from diffgeo.config import config_folder
-from diffgeo.session.store import Store
+from diffgeo.errors import OutputError
+from diffgeo.session.store import Record, Store
 
 STUDIES = "study=[discovery,frequency,tangent_distance,global_consistency]"
 
@@ -194,6 +196,35 @@ def test_the_command_lists_verifies_and_prunes(capsys, settings, tmp_path):
     assert code == 0
     assert not list(Store(tmp_path / "store").entries())
     assert "Usage" in store_says(capsys)[1]
+
+
+def test_a_store_that_cannot_be_written_says_what_stays(capsys, tmp_path):
+    """Pruning and verifying tell the truth, with the exit codes of results that cannot be written and of damage."""
+    store = Store(tmp_path / "store")
+    for i in range(2):
+        store.fetch("bases", {"i": i}, lambda: Record({"x": torch.ones(9)}))
+    damaged = sorted(store.entries(), key=lambda entry: entry.path)[0].path
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with mock.patch("pathlib.Path.unlink", side_effect=PermissionError(13, "Permission denied")):
+        code, out, err = store_says(capsys, "prune", "max_gb=0", f"path={store.folder}")
+        assert code == OutputError.exit_code
+        assert "removed 0 entries" in out
+        assert "cannot be removed" in err
+        code, out, _ = store_says(capsys, "verify", f"path={store.folder}")
+        assert code == 8
+        assert f"damaged, cannot be removed: {damaged}" in out
+    assert f"damaged, removed: {damaged}" in store_says(capsys, "verify", f"path={store.folder}")[1]
+
+
+def test_the_command_refuses_a_folder_of_other_files(capsys, tmp_path):
+    weights = tmp_path / "weights" / "nets" / "v1" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("weights")
+    for words in (("ls",), ("verify",), ("prune", "max_gb=0")):
+        code, _, err = store_says(capsys, *words, f"path={tmp_path / 'weights'}")
+        assert code == 2
+        assert "is no store of diffgeo" in err
+    assert weights.read_text() == "weights"
 
 
 @pytest.mark.parametrize("words", [["clean"], ["ls", "folder=x"], ["prune", "max_gb=-1"], ["prune", "max_gb=many"]])

@@ -1,10 +1,14 @@
+import os
+import stat
+
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
-from diffgeo.results import Result, atomic, write_result
+from diffgeo.results import Result, atomic, clear_temporary, write_result
 
 
 def test_tables_and_tensors_come_back_as_they_were(tmp_path):
@@ -67,3 +71,26 @@ def test_a_file_in_the_way_of_the_folder_is_an_output_error(tmp_path):
     (tmp_path / "tables").touch()
     with pytest.raises(OutputError, match="cannot write"):
         write_result(Result("study", pd.DataFrame({"a": [1]})), tmp_path)
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_files_honour_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        paths = write_result(Result("study", pd.DataFrame({"a": [1]}), tensors={"x": torch.ones(2)}), tmp_path)
+        directions = Directions(torch.eye(3)[:, :1], torch.ones(1), "mean", 9, 9, "mid", None, "m", "w")
+        paths.append(save_directions(tmp_path / "d.safetensors", directions))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o666 & ~mask}
+
+
+def test_only_half_written_files_of_this_package_are_cleared(tmp_path):
+    ours = [tmp_path / ".tmp-run-0123abcd.json", tmp_path / "tables" / ".tmp-discovery-0123abcd.csv"]
+    theirs = [tmp_path / ".tmp-mine", tmp_path / "data" / ".tmp-run-0123abcd.json", tmp_path / "tables" / ".tmp-0"]
+    for path in (*ours, *theirs):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    clear_temporary(tmp_path)
+    assert [path.exists() for path in ours] == [False, False]
+    assert all(path.exists() for path in theirs)

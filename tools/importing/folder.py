@@ -148,8 +148,8 @@ def _check_keys(weights: Weights, wanted: set[str], checkpoint: Path) -> None:
     said = [f"{word}: {shortened(keys)}" for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
     if said:
         raise ModelError(
-            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}', '"
-            "it is incomplete or of another architecture"
+            f"{checkpoint} has not the tensors of its architecture, {' and '.join(said)}",
+            "it is incomplete or of another architecture",
         )
 
 

@@ -103,7 +103,8 @@ def head_width(settings: Settings, layout: Layout, architecture: Architecture) -
     if any(width % n for width in widths for n in ([heads] if heads else each)):
         raise ModelError(
             f"attention is {_listed(widths)} wide, which does not divide into "
-            f"{f'{heads} heads' if heads else f'heads of {settings.head_channels} channels'}', f'check the flags"
+            f"{f'{heads} heads' if heads else f'heads of {settings.head_channels} channels'}",
+            "check the flags",
         )
     if len(each) > 1:
         raise ModelError(

@@ -1,0 +1,227 @@
+"""Run folders: one for each run, however many start at once; a used one shows its last run alone, and loses nothing."""
+
+import json
+import multiprocessing
+from pathlib import Path
+from unittest import mock
+
+import pandas as pd
+import pytest
+
+from diffgeo import gathering
+from diffgeo.config import at_home
+from diffgeo.errors import ConfigError, OutputError
+from diffgeo.report.reading import read_run
+from diffgeo.results import FOLDERS
+
+CLOCK = "${now:%Y}"  # in which all runs of a test start
+
+
+def start(words, barrier):
+    from conftest import run_cli
+
+    barrier.wait()
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}), mock.patch("diffgeo.runner._draw_page"):
+        raise SystemExit(run_cli(*words).code)
+
+
+def at_once(*command_lines):
+    """Run several commands in processes that start together; their exit codes."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diffgeo.runner"])
+    barrier = context.Barrier(len(command_lines))
+    workers = [context.Process(target=start, args=(words, barrier)) for words in command_lines]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    return [worker.exitcode for worker in workers]
+
+
+def seeds(folder):
+    return sorted(json.loads(path.read_text())["seed"] for path in folder.rglob("run.json"))
+
+
+@pytest.fixture
+def words(tiny_settings, tmp_path):
+    """A run of a second, in a store of its own."""
+    return [*tiny_settings[:-1], "study=[spectrum]", f"store.path={tmp_path}/store"]
+
+
+def test_runs_that_start_in_one_second_have_a_folder_each(words, tmp_path):
+    where = f"hydra.run.dir={tmp_path}/out/{CLOCK}"
+    assert at_once(*([*words, where, f"seed={seed}"] for seed in (1, 2, 3))) == [0, 0, 0]
+    assert seeds(tmp_path / "out") == [1, 2, 3]
+    for folder in (tmp_path / "out").iterdir():
+        facts = json.loads((folder / "run.json").read_text())
+        assert facts["status"] == "completed"
+        assert set(pd.read_parquet(folder / "tables" / "spectrum.parquet")["seed"]) == {facts["seed"]}
+        assert f"seed={facts['seed']}" in (folder / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_sweeps_that_start_in_one_second_have_a_folder_each(words, tmp_path):
+    where = f"hydra.sweep.dir='{tmp_path}/its, out/{CLOCK}'"
+    assert at_once(*(["-m", *words, where, f"seed={s},{s + 1}"] for s in (10, 20, 30))) == [0, 0, 0]
+    out = tmp_path / "its, out"
+    assert seeds(out) == [10, 11, 20, 21, 30, 31]
+    assert sorted(len(seeds(folder)) for folder in out.iterdir()) == [2, 2, 2]
+    assert all((folder / "multirun.yaml").is_file() for folder in out.iterdir())
+
+
+def test_the_default_folders_are_named_by_the_clock_and_made_anew(words, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with mock.patch("hydra.core.utils.datetime") as clock, mock.patch("diffgeo.runner.finish.draw", return_value={}):
+        clock.now.return_value.strftime.side_effect = lambda pattern: pattern.replace("%", "")
+        for seed in (1, 2):
+            assert command(*words, f"seed={seed}").code == 0
+        assert command("-m", *words, "seed=3").code == 0
+    found = {path.parent.relative_to("outputs").as_posix() for path in Path("outputs").rglob("run.json")}
+    assert found == {"Y-m-d/H-M-S", "Y-m-d/H-M-S-2", "Y-m-d/H-M-S-3/0"}
+
+
+def test_asking_for_settings_makes_no_folder(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command("--cfg", "job").code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def theirs(folder):
+    """The user's own files in a run folder."""
+    names = ("notes.md", "tables/discovery_notes.csv", "tables/mine.parquet", "figures/photo.png", ".tmp-mine/x")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    return [folder / name for name in names]
+
+
+def test_a_used_folder_shows_its_last_run_alone(tiny_run, tmp_path, tiny_settings):
+    folder = tmp_path / "out"
+    first = tiny_run("seed=52", "data.samples=2", "study=[discovery,global_consistency]", folder=folder, figures=True)
+    assert first.code == 0, first.err
+    written = first.manifest["files"]
+    assert written
+    assert {Path(file).parts[0] for file in written} == set(FOLDERS) - {"directions"}
+    assert sorted(written) == [file for file in first.files() if Path(file).parts[0] in FOLDERS]
+    own = theirs(folder)
+    second = tiny_run("seed=99", "study=[spectrum]", folder=folder, figures=True)
+    assert second.code == 0, second.err
+    assert [file for file in written if (folder / file).exists()] == []
+    assert all(path.read_text() == "mine" for path in own)
+    assert second.manifest["seed"] == 99
+    assert "earlier" not in second.manifest
+    run = read_run(folder)
+    assert set(run.tables) == {"spectrum"}, "neither the earlier run's, nor the user's"
+    page = (folder / "report.html").read_text()
+    assert "seed 99" in page
+    assert "seed 52" not in page
+    runs = gathering.read_runs([folder])
+    with pytest.raises(Exception, match="no run has a table mine; there are spectrum"):
+        gathering.study_rows(runs, "mine")
+
+
+def test_a_run_of_an_earlier_version_is_cleaned_by_its_studies(tiny_run, tmp_path):
+    """Its run.json lists no files."""
+    folder = tmp_path / "out"
+    first = tiny_run("seed=52", folder=folder, figures=True)
+    facts = first.manifest
+    written = facts.pop("files")
+    (folder / "run.json").write_text(json.dumps(facts))
+    assert set(read_run(folder).tables) == {Path(file).stem for file in written if file.endswith(".parquet")}
+    own = theirs(folder)
+    assert tiny_run("seed=99", "study=[spectrum]", folder=folder).code == 0
+    assert [file for file in written if (folder / file).exists() and "spectrum" not in file] == []
+    assert all(path.read_text() == "mine" for path in own)
+
+
+def test_a_mistyped_setting_costs_no_results(tiny_run, tmp_path):
+    folder = tmp_path / "out"
+    first = tiny_run("seed=52", folder=folder)
+    kept = {file: (folder / file).read_bytes() for file in first.manifest["files"]}
+    assert tiny_run("seed=99", "svd.rank=0", folder=folder).code == ConfigError.exit_code
+    assert {file: (folder / file).read_bytes() for file in kept} == kept
+    assert read_run(folder).tables == {}, "but they are not of this run"
+    assert tiny_run("seed=99", "study=[spectrum]", folder=folder).code == 0
+    assert [file for file in kept if (folder / file).exists() and "spectrum" not in file] == []
+
+
+def test_a_run_that_was_killed_between_two_studies_is_cleaned_too(tiny_run, tmp_path):
+    folder = tmp_path / "out"
+    first = tiny_run("seed=52", folder=folder)
+    facts = first.manifest | {"status": "running", "scalars": {}}
+    (folder / "run.json").write_text(json.dumps(facts))
+    assert tiny_run("study=[spectrum]", folder=folder).code == 0
+    assert sorted(path.name for path in (folder / "tables").iterdir()) == ["spectrum.csv", "spectrum.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("run.json", '{"experiment": 7}'), ("run.json", "[]"), ("run.json", ""), ("report.html", "<p>")]
+)
+def test_a_folder_with_anothers_manifest_or_page_is_refused(tiny_run, tmp_path, name, text):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / name).write_text(text)
+    outcome = tiny_run(folder=folder)
+    assert outcome.code == OutputError.exit_code
+    assert f"{name} is not of a run of diffgeo" in outcome.err
+    assert "hydra.run.dir=" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert (folder / name).read_text() == text
+    assert not (folder / "tables").exists()
+
+
+@pytest.mark.parametrize("file", ["../precious", "tables/../../precious", "/tmp/x/precious", "notes/a.csv", "run.json"])
+def test_a_manifest_that_lists_other_files_removes_none(tiny_run, tmp_path, file):
+    folder = tmp_path / "out"
+    first = tiny_run("study=[spectrum]", folder=folder)
+    for path in (tmp_path / "precious", folder / "notes" / "a.csv"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("keep")
+    (folder / "run.json").write_text(json.dumps(first.manifest | {"files": [file]}))
+    assert tiny_run("study=[spectrum]", folder=folder).code == 0
+    assert (tmp_path / "precious").read_text() == (folder / "notes" / "a.csv").read_text() == "keep"
+
+
+def test_a_linked_folder_of_tables_is_not_emptied(tiny_run, tmp_path):
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    first = tiny_run("study=[discovery]", folder=folder)
+    (folder / "tables").rename(elsewhere)
+    (folder / "tables").symlink_to(elsewhere)
+    (elsewhere / ".tmp-spectrum-0123abcd.csv").write_text("theirs")
+    before = sorted(path.name for path in elsewhere.iterdir())
+    assert any(file.startswith("tables/") for file in first.manifest["files"])
+    assert tiny_run("study=[spectrum]", folder=folder).code == 0
+    assert set(before) <= {path.name for path in elsewhere.iterdir()}
+
+
+@pytest.mark.parametrize("empty", ["store.path=", "store.path=''", "store.path=' '"])
+def test_an_empty_store_path_is_refused(tiny_run, tmp_path, monkeypatch, empty):
+    monkeypatch.chdir(tmp_path)
+    outcome = tiny_run(empty, folder=tmp_path / "out")
+    outcome.assert_failed(ConfigError.exit_code, "store.path=", "is not possible", "store.enabled=false")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_foreign_folder_as_a_store_is_refused_before_anything_is_computed(tiny_run, tmp_path):
+    (tmp_path / "data" / "nets" / "v1").mkdir(parents=True)
+    weights = tmp_path / "data" / "nets" / "v1" / "model.safetensors"
+    weights.write_text("weights")
+    with mock.patch("diffgeo.runner.load_model", side_effect=AssertionError("too late")):
+        outcome = tiny_run(f"store.path={tmp_path}/data", "store.max_gb=0.0001", folder=tmp_path / "out")
+    outcome.assert_failed(ConfigError.exit_code, "is no store of diffgeo", "nets/v1", "store.path=")
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == [weights]
+
+
+def test_a_tilde_is_the_users_home(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    outcome = tiny_run("store.path=~/store", "study=[spectrum]", folder="~/out")
+    assert outcome.code == 0, outcome.err
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["out", "store"]
+    assert not (tmp_path / "~").exists()
+    assert at_home(["a=~", "b=x~", "~c", "d=~nobody-here/x", "e=a=~/b"]) == [
+        f"a={tmp_path}/home",
+        "b=x~",
+        "~c",
+        "d=~nobody-here/x",
+        "e=a=~/b",
+    ]

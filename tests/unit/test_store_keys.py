@@ -1,0 +1,131 @@
+"""Results of other code are not taken from the store: which modules its keys hold."""
+
+import ast
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from diffgeo.studies.keeping import kept_tensor
+
+import diffgeo
+from diffgeo.session.store import Record, Store, code_version
+
+PACKAGE = Path(diffgeo.__file__).parent
+COMPUTING = [
+    "studies/matching.py",  # output_map
+    "studies/reference.py",  # follow, denoise
+    "studies/context.py",  # _decoded
+    "studies/keeping.py",
+    "studies/edited.py",
+    "svd/golub_kahan.py",
+    "svd/_linalg.py",
+    "geometry/curves.py",
+    "geometry/directions.py",
+    "editing.py",
+    "sampling.py",
+    "noise_schedule.py",
+    "feature_map.py",
+    "jacobian.py",
+    "transposable.py",
+    "models/latent.py",
+    "data/images.py",
+    "metrics/statistics.py",
+    "report/figures/style.py",
+    "directions.py",
+    "results.py",
+    "finishing.py",
+    "runner.py",
+    "store.py",
+    "config/composition.py",
+    "team.py",
+]
+SILENT = [
+    "report/page/sections.py",
+    "report/page/charts/base.py",
+    "explore/session.py",
+    "explore/app.py",
+    "explore_command.py",
+    "store_command.py",
+    "report_command.py",
+    "cli.py",
+    "help.py",
+    "paper.py",
+    "gathering.py",
+    "training/diffusion.py",
+]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the package."""
+    folder = tmp_path_factory.mktemp("package") / "diffgeo"
+    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    return folder
+
+
+@pytest.fixture
+def version_after_editing(copied):
+    """``version_after_editing(file)``: the code's version after a function of that file in the copy was edited."""
+
+    def version(file):
+        path = copied / file
+        text = path.read_text()
+        lines = text.splitlines()
+        function = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef))
+        lines.insert(function.body[-1].lineno - 1, " " * function.body[-1].col_offset + "edited = True")
+        try:
+            path.write_text("\n".join(lines))
+            ast.parse(path.read_text())
+            code_version.cache_clear()
+            return code_version(copied)
+        finally:
+            path.write_text(text)
+            code_version.cache_clear()
+
+    return version
+
+
+@pytest.mark.parametrize("file", COMPUTING)
+def test_an_edited_function_of_what_computes_is_another_key(version_after_editing, file):
+    assert version_after_editing(file) != code_version()
+
+
+@pytest.mark.parametrize("file", SILENT)
+def test_an_edited_page_command_or_explorer_is_the_same_key(version_after_editing, file):
+    assert version_after_editing(file) == code_version()
+
+
+def test_a_new_module_and_another_name_are_other_keys(copied):
+    before = code_version(copied)
+    (copied / "svd" / "new.py").write_text("")
+    code_version.cache_clear()
+    added = code_version(copied)
+    (copied / "svd" / "new.py").rename(copied / "svd" / "newer.py")
+    code_version.cache_clear()
+    renamed = code_version(copied)
+    (copied / "svd" / "newer.py").unlink()
+    code_version.cache_clear()
+    assert len({before, added, renamed}) == 3
+
+
+def test_another_version_of_a_library_is_another_key():
+    before = code_version()
+    code_version.cache_clear()
+    with mock.patch("diffgeo.session.store.version", return_value="99"):
+        other = code_version()
+    code_version.cache_clear()
+    assert other != before == code_version()
+
+
+@pytest.mark.parametrize("stage", ["latents", "pictures", "bases", "probes", "studies"])
+def test_what_other_code_stored_is_missed_in_every_stage(tmp_path, stage):
+    store, keys = Store(tmp_path / "store"), {"x": torch.ones(2)}
+    store.fetch(stage, keys, lambda: Record({"x": torch.ones(1)}))
+    with mock.patch("diffgeo.session.store.code_version", return_value="other"):
+        again = store.fetch(stage, keys, lambda: Record({"x": torch.zeros(1)}))
+        assert again.tensors["x"].item() == 0
+        kept = kept_tensor(store, stage, keys, lambda: pytest.fail("computed again"), torch.device("cpu"))
+    assert kept.item() == 0
+    assert store.fetch(stage, keys, lambda: pytest.fail("computed again")).tensors["x"].item() == 1
