@@ -40,8 +40,18 @@ SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
     *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
-    *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
-    "finishing",
+    *(
+        "data",
+        "models",
+        "sampling",
+        "directions",
+        "metrics",
+        "results",
+        "report/figures",
+        "report/palette",
+        "report/lengths",
+    ),
+    *("studies", "finishing"),
 )
 """Code that a study's files depend on."""
 

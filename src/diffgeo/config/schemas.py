@@ -222,14 +222,17 @@ class EditConfig:
         method: set by the choice ``edit=…``.
         strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions.
         frames: odd number of γ from −strength to +strength.
-        normalise: distortion normalisation (P23a).
-        kappa: its κ in [0, 1).
+        normalise: distortion normalisation (P23a); null takes it for samples that are denoised with clipping (see
+            ``schedule.clip``), and a plain step for the others, whose pictures it saturates.
+        rescale: give a normalised step the length that it has without, |γ|; false is P23a's formula alone.
+        kappa: the formula's κ in [0, 1); without effect if rescaled.
     """
 
     method: str = MISSING
     strength: float = 0.06
     frames: int = 7
-    normalise: bool = True
+    normalise: bool | None = None
+    rescale: bool = True
     kappa: float = 0.99
 
 
@@ -264,7 +267,7 @@ class GuidanceConfig(EditConfig):
     """
 
     method: str = "guidance"
-    normalise: bool = False
+    normalise: bool | None = False
     steps: int = 16
     guidance_scale: float = 0.5
 

@@ -30,8 +30,8 @@ from diffgeo.noise_schedule import CLEAN
 from diffgeo.progress import Display, Interruption
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.store import Store
-from diffgeo.studies.keeping import kept_bases, kept_block_size, kept_tensor
-from diffgeo.svd import LocalBasis, local_bases, local_basis, probe_block_size
+from diffgeo.studies.keeping import kept_bases, kept_block_size, kept_energy, kept_tensor
+from diffgeo.svd import LocalBasis, energy, local_bases, local_basis, probe_block_size
 from diffgeo.team import Team
 
 __all__ = ["Context", "Sample", "shareable"]
@@ -210,6 +210,11 @@ class Context:
         clip = self.cfg.schedule.clip
         return (sample.x0 is None and self.model.bounded) if clip is None else clip
 
+    def normalises(self, sample: Sample, override: bool | None = None) -> bool:
+        """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if its x̂0 is clipped."""
+        asked = self.cfg.edit.normalise if override is None else override
+        return self.clips(sample) if asked is None else asked
+
     def latent(self, sample: Sample, t: int) -> Tensor:
         """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
         key = (sample.index, t)
@@ -269,6 +274,22 @@ class Context:
             found = self.bases_at([self.latent(one, t) for one in beside], t)
             self._bases |= {(one.index, t): basis for one, basis in zip(beside, found, strict=True)}
         return self._bases[key]
+
+    def energy(self, sample: Sample, t: int) -> float:
+        """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""
+        basis = self.basis(sample, t)
+        if not math.isnan(basis.certificate.share):
+            return basis.s.double().square().sum().item() / basis.certificate.share
+        x, f, seed = self.latent(sample, t), self.feature_map(t), self.cfg.seed
+        name = {"t": t, "block": self.cfg.feature.block, "pool": self.cfg.feature.pool}
+        chunk_size = self.chunk_size(f, name, x)
+
+        def compute() -> float:
+            with self.display.task(f"‖J‖² at t = {t}, passes", None) as advance:
+                return energy(JacobianOperator(f, x, chunk_size=chunk_size, on_pass=advance), seed=seed)
+
+        where = {"model": self.model.editor.fingerprint, "f": name, "x": x, "seed": seed, "chunk_size": chunk_size}
+        return kept_energy(self.store, where, compute)
 
     def _beside(self, sample: Sample) -> list[Sample]:
         """The run's samples that are computed with this one, itself included: ``svd.points`` at a time."""
@@ -443,33 +464,39 @@ class Context:
         """x_t moved along ± one direction of its local basis, as ``edit`` says; shape (frames, C, H, W)."""
         basis = self.basis(sample, t)
         if isinstance(self.cfg.edit, ShootingConfig):
-            return self._shoot(self.cfg.edit, self.latent(sample, t), t, basis, direction)
-        return self.move(self.latent(sample, t), basis.V[:, direction], self.gammas, t)
+            return self._shoot(self.cfg.edit, self.latent(sample, t), t, sample, basis, direction)
+        return self.move(self.latent(sample, t), basis.V[:, direction], self.gammas, t, sample)
 
-    def move(self, x: Tensor, v: Tensor, gammas: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
-        """X (C, H, W) moved along a unit direction v (d,) by each γ; shape (len(gammas), C, H, W).
+    def move(self, x: Tensor, v: Tensor, gammas: Tensor, t: int, sample: Sample) -> Tensor:
+        """A sample's x (C, H, W) moved along a unit direction v (d,) by each γ; shape (len(gammas), C, H, W).
 
-        By x-space guidance where ``edit`` says so, else in a straight step. ``normalise`` overrides
-        ``edit.normalise``.
+        By x-space guidance where ``edit`` says so, else in a straight step.
         """
-        return self.displace(x, single_step(torch.zeros_like(x), v, gammas), t, normalise=normalise)
+        return self.displace(x, single_step(torch.zeros_like(x), v, gammas), t, sample)
 
-    def displace(self, x: Tensor, offsets: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
-        """X (C, H, W) moved by each offset γv (B, C, H, W), as :meth:`move` says; shape (B, C, H, W)."""
+    def displace(self, x: Tensor, offsets: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:
+        """A sample's x (C, H, W) moved by each offset γv (B, C, H, W), as :meth:`move` says; shape (B, C, H, W).
+
+        ``normalise`` overrides ``edit.normalise``.
+        """
         edit = self.cfg.edit
         if isinstance(edit, GuidanceConfig):
             start, scale = x.expand_as(offsets), edit.guidance_scale
             return x_space_guidance(self.model.editor.predict_noise, start, offsets, t, scale=scale, steps=edit.steps)
-        return self.retract(x[None], x + offsets, t, normalise=normalise)
+        return self.retract(x[None], x + offsets, t, sample, normalise=normalise)
 
-    def retract(self, x: Tensor, moved: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
-        """``moved`` (B, C, H, W), normalised against x where ``edit`` (or the argument) asks."""
+    def retract(self, x: Tensor, moved: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:
+        """``moved`` (B, C, H, W), normalised against x if :meth:`normalises` says so."""
         edit, model = self.cfg.edit, self.model
-        if not (edit.normalise if normalise is None else normalise):
+        if not self.normalises(sample, normalise):
             return moved
-        return normalise_distortion(model.predict_noise, model.schedule, x, moved, t, kappa=edit.kappa)
+        return normalise_distortion(
+            model.predict_noise, model.schedule, x, moved, t, kappa=edit.kappa, rescale=edit.rescale
+        )
 
-    def _shoot(self, edit: ShootingConfig, x: Tensor, t: int, basis: LocalBasis, direction: int) -> Tensor:
+    def _shoot(
+        self, edit: ShootingConfig, x: Tensor, t: int, sample: Sample, basis: LocalBasis, direction: int
+    ) -> Tensor:
         halves = []
         for length in (self.gammas[0].item(), self.gammas[-1].item()):
             points = geodesic_shooting(
@@ -480,7 +507,7 @@ class Context:
                 length=length,
                 steps=edit.steps,
                 convention="pullback" if edit.transport == "pullback" else "isometric",
-                retract=lambda a, b: self.retract(a[None], b[None], t)[0],
+                retract=lambda a, b: self.retract(a[None], b[None], t, sample)[0],
             )
             halves.append(points[:: edit.steps // (edit.frames // 2)])
         return torch.stack([*reversed(halves[0][1:]), x, *halves[1][1:]])

@@ -189,7 +189,10 @@ def work(context: Context, cfg: DisentanglementConfig) -> Work:
             reference = None if known else k * ("local" in cfg.methods)
             parts.append(matching_work(context, key, sample, t, [Edits(edits)], reference))
             for level in {*cfg.levels} - {1.0}:
-                parts += [move_work(context, (key, level), edits), picture_work(context, (key, level), t, edits)]
+                parts += [
+                    move_work(context, (key, level), sample, edits),
+                    picture_work(context, (key, level), t, edits),
+                ]
             if number < cfg.subspace and predictor.differentiable:  # and a backward pass an attribute
                 parts += [noise_work((key, "gradients"), 1), feature_work((key, "axes"), 1, cfg.codes)]
     return total(parts)
@@ -284,6 +287,7 @@ def _edit(
             "direction": edit.direction,
             "frame": frame + 1 + i,
             "gamma": matched.gammas[i].item(),
+            "x_change": matched.x_changes[i].item(),
             "change": matched.changes[i].item(),
             "change_wanted": matched.target,
             "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,

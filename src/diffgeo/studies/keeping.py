@@ -14,7 +14,7 @@ from torch import Tensor
 from diffgeo.store import Record, Store, code_version
 from diffgeo.svd import Certificate, LocalBasis
 
-__all__ = ["kept_bases", "kept_basis", "kept_block_size", "kept_tensor"]
+__all__ = ["kept_bases", "kept_basis", "kept_block_size", "kept_energy", "kept_tensor"]
 
 _SAMPLING = ("noise_schedule", "models", "sampling")
 _SOLVING = (*_SAMPLING, "memory", "feature_map", "compiled", "transposable", "jacobian", "svd")
@@ -86,6 +86,14 @@ def kept_block_size(store: Store | None, determinants: Mapping[str, Any], comput
         else store.fetch("probes", keys, lambda: Record(facts={"block_size": compute()}))
     )
     return int(found.facts["block_size"])
+
+
+def kept_energy(store: Store | None, determinants: Mapping[str, Any], compute: Callable[[], float]) -> float:
+    """‖J‖²_F at one point; arguments as in :func:`kept_tensor`, the code of solving being added."""
+    keys = {"code": code_version(*_SOLVING), "energy": True, **determinants}
+    if store is None:
+        return compute()
+    return float(store.fetch("bases", keys, lambda: Record(facts={"energy": compute()})).facts["energy"])
 
 
 def _record(basis: LocalBasis) -> Record:

@@ -222,6 +222,7 @@ def picture_work(
 def move_work(
     context: Context,
     key: Hashable,
+    sample: Sample,
     batch: float,
     *,
     count: float = 1,
@@ -234,6 +235,7 @@ def move_work(
     Args:
         context: of the run.
         key: tells it from others.
+        sample: whose latent is moved.
         batch: offsets.
         count: how often.
         normalise: overrides ``edit.normalise``.
@@ -243,20 +245,20 @@ def move_work(
     edit = context.cfg.edit
     if isinstance(edit, GuidanceConfig) and not curved:
         return noise_work((key, "guided"), 2 * edit.steps * count, batch, about=about)
-    if not (edit.normalise if normalise is None else normalise):
+    if not context.normalises(sample, normalise):
         return Work()
     return noise_work((key, "before"), count, about=about) + noise_work((key, "after"), count, batch, about=about)
 
 
-def traversal_work(context: Context, key: Hashable, t: int, directions: int) -> Work:
+def traversal_work(context: Context, key: Hashable, sample: Sample, t: int, directions: int) -> Work:
     """Traversals of the leading directions (:meth:`Context.traverse`), before they are decoded."""
     edit, parts = context.cfg.edit, []
     for i in range(directions):
         if not isinstance(edit, ShootingConfig):
-            parts.append(move_work(context, (key, i), edit.frames))
+            parts.append(move_work(context, (key, i), sample, edit.frames))
             continue
         for side in (-1, 1):
-            parts.append(move_work(context, (key, i, side), 1, count=edit.steps, curved=True))
+            parts.append(move_work(context, (key, i, side), sample, 1, count=edit.steps, curved=True))
             points = (("shot", key, i, side, piece) for piece in range(1, edit.steps))
             parts += [point_work(context, point, t) for point in points]
     return total(parts)
@@ -299,7 +301,7 @@ def matching_work(
     parts = [picture_work(context, ("original", sample.index, t), t, 1)]
     if reference is not None:
         k = reference or number
-        parts += [move_work(context, (key, "reference"), k), picture_work(context, (key, "reference"), t, k)]
+        parts += [move_work(context, (key, "reference"), sample, k), picture_work(context, (key, "reference"), t, k)]
     parts.append(picture_work(context, (key, "first"), t, number))
     rounds, left = MATCHED_ROUNDS - 1, (MATCHED_EDITS - 1) / (MATCHED_ROUNDS - 1)
     parts.append(picture_work(context, (key, "more"), t, number * left, count=rounds, about=True))
@@ -307,6 +309,6 @@ def matching_work(
         if alike:
             how: dict[str, Any] = {"normalise": normalise, "curved": curved}
             kind = (key, normalise, curved)
-            parts.append(move_work(context, (kind, "first"), alike, **how))
-            parts.append(move_work(context, (kind, "more"), alike * left, count=rounds, about=True, **how))
+            parts.append(move_work(context, (kind, "first"), sample, alike, **how))
+            parts.append(move_work(context, (kind, "more"), sample, alike * left, count=rounds, about=True, **how))
     return total(parts)

@@ -34,6 +34,7 @@ from diffgeo.svd.refine import refine
 from diffgeo.svd.subspace import subspace
 
 __all__ = [
+    "PROBES",
     "SOLVERS",
     "Certificate",
     "LocalBasis",
@@ -55,6 +56,9 @@ SOLVERS: dict[str, Callable[..., LocalBasis]] = {
     "dense": dense,
 }
 """Solvers by the name that ``svd=`` takes."""
+
+PROBES = 64
+"""Passes that an estimate of ‖J‖²_F takes."""
 
 _SETTING_TO_RAISE = {"randomized": "svd.power_steps", "dense": "svd.tol (J's own precision is the limit)"}
 
@@ -186,7 +190,7 @@ def decompose(
     return _warn(_decompose(jacobian, rank, share, solver, tol, seed, options))
 
 
-def energy(jacobian: JacobianOperator, *, probes: int = 64, seed: int = 0) -> float:
+def energy(jacobian: JacobianOperator, *, probes: int = PROBES, seed: int = 0) -> float:
     r"""‖J‖²_F = trace JᵀJ = E‖J ω‖², ω of random signs (Hutchinson 1990), from the smaller side.
 
     Args:

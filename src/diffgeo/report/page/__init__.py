@@ -18,6 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.report.lengths import length_note
 from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
 from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import Run, read_run
@@ -165,7 +166,7 @@ def _hero(run: Run) -> list[dict[str, Any]]:
         low, high = (f"{abs(g):.1f}" for g in (part["gamma"].iloc[0], part["gamma"].iloc[-1]))
         caption = (
             f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
-            f"γ from −{low} to +{high}{words}"
+            f"γ from −{low} to +{high}{length_note(part)}{words}"
         )
         encoded = small_strip(pictures[part["frame"]])
         shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})

@@ -276,15 +276,25 @@ def _discovery(run: Run) -> list[Table]:
     return [as_table("table-labels", "Automatic labels", rows, columns, note=note)]
 
 
+def _half_energy(part: pd.DataFrame) -> str:
+    """The median over samples of how many directions hold half of ‖J‖²_F; more than n if more than n do in half."""
+    counts, n = part["half_energy_rank"].fillna(math.inf), part["rank"].max()
+    middle = counts.median()
+    return f"more than {n}" if math.isinf(middle) or math.isnan(middle) else f"{middle:.0f}"
+
+
 def _spectrum(run: Run) -> list[Table]:
     table = run.table("spectrum")
     assert table is not None
-    means = _means(table, ["t_frac"], ["effective_dimension", "flatness", "half_energy_rank", "singular_value_first"])
+    whole = "energy_share" in table  # runs of earlier versions counted half of the n directions' own energy
+    values = ["effective_dimension", "flatness", "energy_share", "singular_value_first"]
+    means = _means(table, ["t_frac"], values)
+    means["half"] = [_half_energy(part) if whole else "" for _, part in table.groupby("t_frac", sort=False)]
     columns = [
         _T,
         _mean("effective dimension", "effective_dimension"),
         _mean("σₙ / σ₁", "flatness"),
-        _mean("directions with half of the energy", "half_energy_rank"),
+        *([_mean("share of ‖J‖²", "energy_share"), Column("directions with half of ‖J‖²", "half")] if whole else []),
         _mean("σ₁", "singular_value_first"),
         _N,
     ]
@@ -377,7 +387,8 @@ def _tangent_distance(run: Run) -> list[Table]:
 def _ablation(run: Run) -> list[Table]:
     table = run.table("ablation")
     assert table is not None
-    values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", "matched"]
+    lengths = ["x_change"] if "x_change" in table else []  # runs of earlier versions have not recorded it
+    values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", *lengths, "matched"]
     means = _means(table.assign(matched=table["matched"].astype(float)), ["variant"], values)
     columns = [
         Column("variant", "variant", name),
@@ -386,6 +397,7 @@ def _ablation(run: Run) -> list[Table]:
         _mean("colours at their limits", "clipped_change"),
         _mean("chroma", "chroma_change"),
         _mean("γ", "gamma"),
+        *(_mean("‖x′ − x‖", name) for name in lengths),
         Column("share matched", "matched"),
         _N,
     ]
