@@ -71,22 +71,18 @@ def test_defaults_leave_pictures_whole_where_the_formula_alone_saturates_them(co
     assert "1 T" in record.getMessage()
     assert "0.75 T" in record.getMessage()
 
-    titles = {
-        edits: draw(result)["traversals_1T"].get_suptitle()
-        for edits, result in {"plain": plain, "formula": formula}.items()
-    }
-    assert titles["plain"].endswith("columns: γ")
-    assert "normalised, ‖x' − x‖ = " in titles["formula"]
+    titles = [draw(result)["discovery_traversals_1T"].get_suptitle() for result in (plain, formula)]
+    assert titles[0].endswith("columns: γ")
+    assert "normalised, ‖x' − x‖ = " in titles[1]
 
 
-@pytest.mark.parametrize(
-    ("clip", "normalise", "expected"), [(None, None, False), (True, None, True), (None, True, True)]
-)
-def test_samples_that_are_clipped_are_normalised_unless_settings_say_otherwise(context, clip, normalise, expected):
-    cfg = replace(context.cfg, schedule=replace(context.cfg.schedule, clip=clip))
-    changed = Context(context.model, replace(cfg, edit=replace(cfg.edit, normalise=normalise)))
-    (sample,) = changed.first_samples(1)
-    assert changed.normalises(sample) is expected
-    assert changed.normalises(sample, override=False) is False
-    generated = Context(context.model, replace(changed.cfg, data=replace(cfg.data, images=None)))
-    assert generated.normalises(generated.first_samples(1)[0]) is True
+@pytest.mark.parametrize(("normalise", "inverted", "generated"), [(None, False, True), (True, True, True)])
+def test_generated_samples_are_normalised_by_default_and_inverted_pictures_are_not(
+    context, normalise, inverted, generated
+):
+    cfg = replace(context.cfg, edit=replace(context.cfg.edit, normalise=normalise))
+    for images, expected in ((cfg.data.images, inverted), (None, generated)):
+        changed = Context(context.model, replace(cfg, data=replace(cfg.data, images=images)))
+        (sample,) = changed.first_samples(1)
+        assert changed.normalises(sample) is expected
+        assert changed.normalises(sample, override=False) is False

@@ -222,8 +222,8 @@ class EditConfig:
         method: set by the choice ``edit=…``.
         strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions.
         frames: odd number of γ from −strength to +strength.
-        normalise: distortion normalisation (P23a); null takes it for samples that are denoised with clipping (see
-            ``schedule.clip``), and a plain step for the others, whose pictures it saturates.
+        normalise: distortion normalisation (P23a); null takes it for generated samples and a plain step for inverted
+            pictures, on which its premise fails.
         rescale: give a normalised step the length that it has without, |γ|; false is P23a's formula alone.
         kappa: the formula's κ in [0, 1); without effect if rescaled.
     """

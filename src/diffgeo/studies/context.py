@@ -211,9 +211,9 @@ class Context:
         return (sample.x0 is None and self.model.bounded) if clip is None else clip
 
     def normalises(self, sample: Sample, override: bool | None = None) -> bool:
-        """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if its x̂0 is clipped."""
+        """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if it is generated."""
         asked = self.cfg.edit.normalise if override is None else override
-        return self.clips(sample) if asked is None else asked
+        return sample.x0 is None if asked is None else asked
 
     def latent(self, sample: Sample, t: int) -> Tensor:
         """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
