@@ -17,11 +17,14 @@ from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
-from diffgeo.geometry import global_directions
+from diffgeo.geometry import global_directions, semantic_path_length, shoot_between
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.session import Context, run_study
+from diffgeo.studies import run_study
 from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
+from diffgeo.studies.shared.tangent_spaces import common_rank
+from diffgeo.studies.spectrum.settings import SpectrumConfig
 
 SETTINGS = [
     "scale=smoke",
@@ -313,6 +316,58 @@ def test_the_curvedness_of_a_segment_is_the_angle_of_the_dense_tangent_spaces(cu
     assert pieces(curves, "lerp", "sum")["curvedness"].iloc[0] == pytest.approx(expected, rel=1e-3)
 
 
+def test_walks_and_lengths_use_the_same_number_of_directions(curves, context):
+    """The shot is walked again in n directions, and in n + 1, as it was before, whose length is another one."""
+    top, n = context.model.schedule.T, context.cfg.study["curvedness"].rank
+    feature = replace(context.cfg.feature, pool="sum")
+    f = context.feature_map(top, feature)
+    a, b = (context.latent(s, top) for s in context.samples[:2])
+
+    def length(walked):
+        at = lambda x: context.basis_at(x, top, feature=feature, rank=n + 1, tol=1e-3).truncated(walked)  # noqa: E731
+        shot = shoot_between(f, at, a, b, segments=2)
+        return semantic_path_length([basis.truncated(n) for basis in shot.bases]), shot.points
+
+    expected, points = length(n)
+    found = path(curves, "shooting", "sum")
+    assert found["rank"] == n
+    assert found["length"] == pytest.approx(expected, rel=1e-3)
+    assert found["x_length"] == pytest.approx((points[1:] - points[:-1]).flatten(1).norm(dim=1).sum().item(), rel=1e-3)
+    assert length(n + 1)[0] != pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("rule", ["share", "gap"])
+def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, rule):
+    cfg = replace(context.cfg.study["curvedness"], rule=rule, pools=["sum"], paths=["lerp", "shooting"], rank=6)
+    cfg = replace(cfg, perceptual=False)
+    table = run_study("curvedness", context, cfg).table
+    top, feature = context.model.schedule.T, replace(context.cfg.feature, pool="sum")
+    ends = [context.basis_at(context.latent(s, top), top, feature=feature, rank=9, tol=1e-3) for s in context.samples]
+    bases = [basis.truncated(7 if rule == "share" else 9) for basis in ends[:2]]
+    assert set(table["rank"]) == {common_rank(bases, 6, rule)}
+
+
+# --- spectrum
+
+
+def test_the_energy_of_the_whole_jacobian_against_the_dense_one(context):
+    pooled = context.with_directions(
+        replace(context.cfg, feature=replace(context.cfg.feature, pool="sum")), context.display
+    )
+    table = run_study("spectrum", pooled, SpectrumConfig()).table
+    for row in table[table["sample"] == 0].to_dict("records"):
+        f, x = pooled.feature_map(row["t"]), pooled.latent(pooled.samples[0], row["t"])
+        energy = torch.linalg.svdvals(JacobianOperator(f, x).dense().double()).square()
+        assert row["energy"] == pytest.approx(energy.sum().item(), rel=0.15)
+        share = energy[: row["rank"]].sum() / energy.sum()
+        assert row["energy_share"] == pytest.approx(share.item(), rel=0.15)
+        truth = int((energy.cumsum(0) < energy.sum() / 2).sum()) + 1
+        if share < 0.4:
+            assert math.isnan(row["half_energy_rank"])
+        elif share > 0.6:
+            assert row["half_energy_rank"] == pytest.approx(truth, abs=1)
+
+
 # --- ablation
 
 
@@ -383,6 +438,13 @@ def scored(context, tmp_path_factory):
         levels=[0.5],
     )
     return run_study("disentanglement", context, cfg)
+
+
+def test_tables_of_matched_edits_tell_how_far_they_move_the_latent(ablation, scored):
+    for table in (ablation.table, scored.table):
+        assert table["edit_normalise"].all()  # samples are generated
+        assert table["edit_rescale"].all()
+        assert table["x_change"].to_numpy() == pytest.approx(table["gamma"].to_numpy(), rel=1e-4)
 
 
 def test_only_held_out_samples_are_scored(scored, context):

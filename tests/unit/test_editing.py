@@ -90,6 +90,35 @@ def test_kappa_scales_the_step_by_its_factor_alone(schedule):
     assert steps[0.99] / steps[0.0] == pytest.approx(1 / (1 - 0.99 * (1 - a) ** 0.5), rel=1e-9)
 
 
+@pytest.mark.parametrize("t", [100, 999])
+def test_a_rescaled_step_has_the_length_of_the_plain_one_and_the_formulas_direction(schedule, t):
+    x, v = random(1, 3, 4, 4), torch.nn.functional.normalize(random(48, seed=1), dim=0)
+    gammas = torch.tensor([-2.0, -0.3, 0.0, 1.0, 5.0], dtype=F64)
+    moved = single_step(x[0], v, gammas)
+    plain = normalise_distortion(curved_noise, schedule, x, moved, t) - x
+    rescaled = normalise_distortion(curved_noise, schedule, x, moved, t, rescale=True) - x
+    torch.testing.assert_close(rescaled.flatten(1).norm(dim=1), gammas.abs(), rtol=1e-9, atol=1e-9)
+    if t == 999:  # the formula's lengths are others
+        assert not torch.allclose(plain.flatten(1).norm(dim=1), gammas.abs(), rtol=0.5)
+    cosines = torch.nn.functional.cosine_similarity(plain.flatten(1), rescaled.flatten(1))
+    torch.testing.assert_close(cosines[[0, 1, 3, 4]], torch.ones(4, dtype=F64), rtol=1e-9, atol=1e-9)
+    assert torch.equal(rescaled[2], torch.zeros_like(rescaled[2]))
+
+
+def test_kappa_has_no_effect_on_a_rescaled_step(schedule):
+    x, moved = random(1, 3, 4, 4), random(2, 3, 4, 4, seed=1)
+    steps = [normalise_distortion(curved_noise, schedule, x, moved, 999, kappa=k, rescale=True) for k in (0.0, 0.99)]
+    torch.testing.assert_close(*steps, rtol=1e-9, atol=1e-9)
+
+
+def test_a_step_that_the_normalisation_annuls_stays_finite(schedule):
+    """With ε = 0 a picture that is only brighter is normalised back to the original."""
+    x = random(1, 3, 4, 4)
+    result = normalise_distortion(lambda y, t: torch.zeros_like(y), schedule, x, x + 1, 500, rescale=True)
+    assert bool(result.isfinite().all())
+    assert (result - x).norm() <= (1 + 1e-9) * 48**0.5
+
+
 @pytest.mark.parametrize("kappa", [-0.01, 1.0, 2.0, float("nan")])
 def test_kappa_outside_its_range_is_refused(schedule, kappa):
     x = random(1, 3, 4, 4)

@@ -45,6 +45,15 @@ def test_an_imported_ddpm_network_gives_the_same_numbers(saved, tmp_path, name):
     assert_same(load_model(tmp_path / "out"), original)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_bayesian_ddpm_networks_unused_logvar_is_left_out(saved, tmp_path, sdedit, prefix):
+    original, weights = sdedit
+    bayesian = {f"{prefix}{key}": tensor for key, tensor in (weights | {"logvar": torch.zeros(1000)}).items()}
+    done = import_checkpoint(saved([bayesian, {}, 3, 5, bayesian]), tmp_path / "out", DDPM_SETTINGS)
+    assert done.parameters == sum(map(torch.numel, weights.values()))
+    assert_same(load_model(tmp_path / "out"), original)
+
+
 def test_the_order_of_q_k_v_matters_so_that_the_comparison_sees_it(saved, tmp_path):
     options = OPENAI["new_order"]
     original, weights = network("openai", **options)

@@ -115,6 +115,20 @@ def test_keys_beside_a_wrappers_prefix_are_surplus(saved, tmp_path, p2):
     assert "surplus: logvar" in refused(saved(weights), tmp_path / "out")
 
 
+@pytest.mark.parametrize("shape", [(999,), (1, 1000), ()])
+def test_a_bayesian_logvar_of_another_number_of_steps_is_refused(saved, tmp_path, sdedit, shape):
+    message = refused(saved(sdedit[1] | {"logvar": torch.zeros(shape)}), tmp_path / "out", DDPM_SETTINGS)
+    assert "one number per diffusion step" in message
+    assert "--steps" in message
+
+
+def test_a_bayesian_logvar_does_not_excuse_other_surplus_or_broken_numbers(saved, tmp_path, sdedit):
+    with_more = sdedit[1] | {"logvar": torch.zeros(1000), "logvar2": torch.zeros(1000)}
+    assert "surplus: logvar2;" in refused(saved(with_more), tmp_path / "out", DDPM_SETTINGS)
+    broken = sdedit[1] | {"logvar": torch.full((1000,), math.nan)}
+    assert "not finite: logvar" in refused(saved(broken), tmp_path / "out", DDPM_SETTINGS)
+
+
 def test_a_tensor_of_another_shape_is_named_with_both(saved, tmp_path, p2):
     weights = p2[1] | {"middle_block.1.qkv.weight": torch.zeros(192, 64)}
     message = refused(saved(weights), tmp_path / "out")

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.studies.spectrum.measure import effective_dimension
+from diffgeo.studies.spectrum.measure import effective_dimension, half_energy_rank
+from diffgeo.svd import energy, local_basis
 
 
 def wave(cycles, size=32):
@@ -53,3 +55,27 @@ def test_effective_dimension_of_flat_and_single_spectra():
     assert effective_dimension(torch.full((7,), 3.0)) == pytest.approx(7)
     assert effective_dimension(torch.tensor([2.0, 0.0, 0.0])) == pytest.approx(1)
     assert effective_dimension(torch.tensor([2.0, 1.0])) == pytest.approx(25 / 17)
+
+
+def test_half_of_the_energy_is_that_of_the_whole_jacobian():
+    """Against the dense SVD: 12 directions hold half of their own energy soon, and never half of the whole."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(150, 120, generator=generator, dtype=torch.float64) / torch.linspace(1, 2, 120)
+    whole = torch.linalg.svdvals(matrix).square()
+    truth = int((whole.cumsum(0) < whole.sum() / 2).sum()) + 1
+    jacobian = JacobianOperator(lambda x: matrix @ x, torch.zeros(120, dtype=torch.float64))
+    estimate = energy(jacobian)
+    assert estimate == pytest.approx(whole.sum().item(), rel=0.05)
+    wide = local_basis(lambda x: matrix @ x, jacobian.x, 60, tol=1e-6)
+    assert half_energy_rank(wide.s, whole.sum().item()) == truth
+    assert half_energy_rank(wide.s, estimate) == pytest.approx(truth, abs=3)
+    narrow = wide.truncated(12)
+    own = narrow.s.square().cumsum(0)
+    assert int((own < own[-1] / 2).sum()) + 1 < 12 < truth  # what was reported before
+    assert math.isnan(half_energy_rank(narrow.s, estimate))
+
+
+def test_half_of_the_energy_at_its_edges():
+    assert half_energy_rank(torch.tensor([1.0, 1.0]), 2.0) == 1
+    assert half_energy_rank(torch.tensor([1.0, 1.0]), 4.0) == 2
+    assert math.isnan(half_energy_rank(torch.tensor([1.0, 1.0]), 4.1))

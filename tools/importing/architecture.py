@@ -85,6 +85,7 @@ class Layout:
         source_shape: key and shape of ``UNet2DModel`` to the shape in the checkpoint.
         part: key of ``UNet2DModel``, tensor of the checkpoint, width of a head and order of q, k, v (``legacy`` or
             ``new``) to the part that the key takes.
+        one_per_step: tensors of one number per diffusion step that its training may store and no output depends on.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Layout:
     source: Callable[[str, Architecture], str]
     source_shape: Callable[[str, tuple[int, ...]], tuple[int, ...]]
     part: Callable[[str, Tensor, int | None, str], Tensor]
+    one_per_step: tuple[str, ...] = ()
 
 
 def size(shapes: Shapes, dim: int, *keys: str) -> int:

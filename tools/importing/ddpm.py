@@ -1,7 +1,8 @@
 """The layout of the original DDPM in torch: ermongroup's DDIM and SDEdit.
 
 Levels are numbered from the finest on both ways, with blocks and attention in lists of their own; q, k and v are 1×1
-convolutions. Pictures are padded at the right and the bottom before they are halved.
+convolutions. Pictures are padded at the right and the bottom before they are halved. With ``type: bayesian`` in its
+settings ermongroup's code stores a ``logvar`` of one number per diffusion step, which its network never reads.
 """
 
 from __future__ import annotations
@@ -120,4 +121,5 @@ DDPM = Layout(
     source=source,
     source_shape=source_shape,
     part=part,
+    one_per_step=("logvar",),
 )

@@ -121,7 +121,8 @@ def _converted(weights: Weights, architecture: Architecture, settings: Settings,
         unet: Any = UNet2DModel(**unet_config(architecture, layout, settings.image_size, width))
     shapes = {key: tuple(tensor.shape) for key, tensor in unet.state_dict().items()}
     sources = {key: layout.source(key, architecture) for key in shapes}
-    _check_keys(weights, set(sources.values()), checkpoint)
+    unused = _unused(weights, settings, checkpoint)
+    _check_keys(weights, set(sources.values()), unused, checkpoint)
     given = weights.shapes
     wrong = {  # q, k and v may have one source: a dict names it once
         source: f"{source} {given[source]} instead of {expected}"
@@ -142,9 +143,22 @@ def _converted(weights: Weights, architecture: Architecture, settings: Settings,
     return unet.eval().requires_grad_(False)
 
 
-def _check_keys(weights: Weights, wanted: set[str], checkpoint: Path) -> None:
+def _unused(weights: Weights, settings: Settings, checkpoint: Path) -> set[str]:
+    """Keys that may be there beside the network's own (:attr:`Layout.one_per_step`), their lengths checked."""
+    found = {key: weights.shapes[key] for key in weights.layout.one_per_step if key in weights.tensors}
+    for key, shape in found.items():
+        if shape != (settings.steps,):
+            raise ModelError(
+                f"{checkpoint} has a {key} of shape {shape}, which holds one number per diffusion step, but steps is "
+                f"{settings.steps}",
+                "give the number of steps in training with --steps",
+            )
+    return set(found)
+
+
+def _check_keys(weights: Weights, wanted: set[str], unused: set[str], checkpoint: Path) -> None:
     missing = sorted(wanted - weights.tensors.keys())
-    surplus = sorted([*(weights.tensors.keys() - wanted), *weights.outside])
+    surplus = sorted([*(weights.tensors.keys() - wanted - unused), *weights.outside])
     said = [f"{word}: {shortened(keys)}" for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
     if said:
         raise ModelError(

@@ -256,15 +256,18 @@ class EditConfig:
         method: set by the choice ``edit=…``: its name.
         strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions.
         frames: odd number of γ from −strength to +strength.
-        normalise: distortion normalisation (P23a).
-        kappa: its κ in [0, 1).
+        normalise: distortion normalisation (P23a); null takes it for generated samples and a plain step for inverted
+            pictures, on which its premise fails.
+        rescale: give a normalised step the length that it has without, |γ|; false is P23a's formula alone.
+        kappa: the formula's κ in [0, 1); without effect if rescaled.
     """
 
     _target_: str = MISSING
     method: str = MISSING
     strength: float = setting(0.06, gt=0)
     frames: int = setting(II("scale.frames"), ge=3, fits=_odd, allowed="an odd number of 3 or more")
-    normalise: bool = True
+    normalise: bool | None = None
+    rescale: bool = True
     kappa: float = setting(0.99, ge=0, lt=1, allowed="0 <= kappa < 1")
 
 
@@ -311,7 +314,7 @@ class GuidanceConfig(EditConfig):
 
     _target_: str = "diffgeo.session.editor.Guidance"
     method: str = "guidance"
-    normalise: bool = False
+    normalise: bool | None = False
     steps: int = setting(16, ge=1)
     guidance_scale: float = 0.5
 

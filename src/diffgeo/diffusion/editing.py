@@ -6,6 +6,8 @@ r"""Moving a latent along a direction, and keeping it a picture on the way.
 
       x' = x + √α_t / (1 − κ √(1−α_t)) · (x0' − x0(x)).
 
+  The factor undoes the one by which x0 moves if the change of ε is κ times that of x; x' is then about |γ| from x. If ε
+  changes otherwise, it can be many times as far, so the result can be rescaled to |γ|, which keeps its direction.
 - x-space guidance (P23b): x ← x + s · [ε(x + γv, t) − ε(x, t)], repeated.
 
 Functions take the ε-predictor, not a model, so that each is tested against its equation on an analytic one.
@@ -58,6 +60,7 @@ def normalise_distortion(
     t: int,
     *,
     kappa: float = KAPPA,
+    rescale: bool = False,
 ) -> Tensor:
     """Replace x + γv by a point whose predicted picture keeps the original's mean and contrast (P23a).
 
@@ -67,7 +70,8 @@ def normalise_distortion(
         x: originals, shape (B, C, H, W) or (1, C, H, W).
         moved: x + γv, shape (B, C, H, W).
         t: their timestep.
-        kappa: κ in [0, 1); nearer 1 moves further at large t.
+        kappa: κ in [0, 1); nearer 1 moves further at large t; without effect if rescaled.
+        rescale: give x' − x the length of γv, each of the batch its own.
 
     Returns:
         x', shape of ``moved``.
@@ -83,7 +87,11 @@ def normalise_distortion(
     scale = before.std(dim=pixels, keepdim=True) / after.std(dim=pixels, keepdim=True).clamp_min(1e-12)
     matched = (after - after.mean(dim=pixels, keepdim=True)) * scale + before.mean(dim=pixels, keepdim=True)
     alpha = schedule.alpha(t)
-    return x + math.sqrt(alpha) / (1 - kappa * math.sqrt(1 - alpha)) * (matched - before)
+    offset = math.sqrt(alpha) / (1 - kappa * math.sqrt(1 - alpha)) * (matched - before)
+    if rescale:
+        wanted, found = ((y.flatten(1).norm(dim=1)).reshape(-1, 1, 1, 1) for y in (moved - x, offset))
+        offset = offset * (wanted / found.clamp_min(torch.finfo(found.dtype).tiny))
+    return x + offset
 
 
 @torch.no_grad()

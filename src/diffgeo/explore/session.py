@@ -317,7 +317,7 @@ class Explorer:
         """
         gamma = place.choice.strength * math.sqrt(place.x.numel())
         offsets = gamma * weights.to(place.V) @ place.V.T
-        return place.context.editor.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t)
+        return place.context.editor.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t, place.sample)
 
     def edit(self, place: Place, weights: Sequence[float], *, full: bool = False) -> EditedPicture:
         """Move x along several directions at once, and compare the pictures.

@@ -24,7 +24,18 @@ __all__ = ["PROVENANCE", "Run", "read_run"]
 
 log = logging.getLogger(__name__)
 
-PROVENANCE = ("model", "block", "pool", "solver", "svd_tol", "steps", "edit_method", "edit_normalise", "seed")
+PROVENANCE = (
+    "model",
+    "block",
+    "pool",
+    "solver",
+    "svd_tol",
+    "steps",
+    "edit_method",
+    "edit_normalise",
+    "edit_rescale",
+    "seed",
+)
 """Columns that say how a table was made; they are the same in all its rows."""
 
 Pictures = np.ndarray[Any, Any]

@@ -6,6 +6,7 @@ From a study to a solver it is a short way: :meth:`Bases.of`, :meth:`Bases.at`, 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -22,7 +23,7 @@ from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
-from diffgeo.svd import GolubKahan, LocalBasis, SolveSpec, local_bases, local_basis, probe_block_size
+from diffgeo.svd import GolubKahan, LocalBasis, SolveSpec, energy, local_bases, local_basis, probe_block_size
 
 __all__ = ["Bases", "solve_spec"]
 
@@ -132,6 +133,22 @@ class Bases:
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
 
+    def energy(self, sample: Sample, t: int) -> float:
+        """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""
+        basis = self.of(sample, t)
+        if not math.isnan(basis.certificate.share):
+            return basis.s.double().square().sum().item() / basis.certificate.share
+        x, f, seed, feature = self._latents.of(sample, t), self.feature_map(t), self._cfg.seed, self._cfg.feature
+        name = {"t": t, "block": feature.block, "pool": feature.pool}
+        columns = self._columns(f, name, x)
+
+        def compute() -> float:
+            with self._display.task(f"‖J‖² at t = {t}, passes", None) as advance:
+                return energy(JacobianOperator(f, x, chunk_size=columns, on_pass=advance), seed=seed)
+
+        key = {"model": self._model.editor.fingerprint, "f": name, "x": x, "seed": seed, "chunk_size": columns}
+        return self._cache.number("energies", key, compute)
+
     def feature_map(self, t: int, feature: FeatureConfig | None = None) -> FeatureMap:
         """f: x → h at timestep t; by the run's ``feature`` if None."""
         feature = feature or self._cfg.feature
@@ -202,5 +219,5 @@ class Bases:
             place = {"device": device_name(device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
             asked = {"rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
             key = {"model": self._model.editor.fingerprint, "f": map_name, **place, **asked}
-            self._fitting[memo] = self._cache.number("probes", key, measure)
+            self._fitting[memo] = int(self._cache.number("probes", key, measure))
         return replace(spec.solver, block_size=self._fitting[memo])

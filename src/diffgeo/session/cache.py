@@ -78,12 +78,12 @@ class Cache:
                 entry.record = _record(basis)
         kept.bases = [self._basis(entry.record) for entry in entries if entry.record is not None]
 
-    def number(self, stage: str, key: Key, compute: Callable[[], int]) -> int:
+    def number(self, stage: str, key: Key, compute: Callable[[], float]) -> float:
         """A measured number, so that a repeated run takes the same one."""
         with self._entry(stage, key) as entry:
             if entry.record is None:
                 entry.record = Record(facts={"number": compute()})
-        return int(entry.record.facts["number"])
+        return float(entry.record.facts["number"])
 
     def _entry(self, stage: str, key: Key) -> AbstractContextManager[Slot]:
         return nullcontext(Slot()) if self.store is None else self.store.slot(stage, key)

@@ -18,7 +18,6 @@ from diffgeo.geometry import Convention, geodesic_shooting
 from diffgeo.session.bases import Bases
 from diffgeo.session.latents import Latents
 from diffgeo.session.samples import Sample
-from diffgeo.svd import LocalBasis
 
 __all__ = ["Guidance", "Shooting", "Straight"]
 
@@ -47,9 +46,15 @@ class Straight(Generic[C]):
 
     def traverse(self, sample: Sample, t: int, direction: int) -> Tensor:
         """x_t moved along ± one direction of its local basis; shape (frames, C, H, W)."""
-        return self.move(self.latents.of(sample, t), self.bases.of(sample, t).V[:, direction], self.gammas, t)
+        x, basis = self.latents.of(sample, t), self.bases.of(sample, t)
+        return self.move(x, basis.V[:, direction], self.gammas, t, sample)
 
-    def move(self, x: Tensor, v: Tensor, gammas: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
+    def normalises(self, sample: Sample, override: bool | None = None) -> bool:
+        """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if it is generated."""
+        asked = self.cfg.normalise if override is None else override
+        return sample.x0 is None if asked is None else asked
+
+    def move(self, x: Tensor, v: Tensor, gammas: Tensor, t: int, sample: Sample) -> Tensor:
         """One latent moved along a direction by each γ.
 
         Args:
@@ -57,29 +62,29 @@ class Straight(Generic[C]):
             v: unit direction, shape (d,).
             gammas: signed lengths in units of x, shape (k,).
             t: timestep.
-            normalise: overrides ``edit.normalise``.
+            sample: whose latent it is.
 
         Returns:
             Shape (k, C, H, W).
         """
-        return self.displace(x, single_step(torch.zeros_like(x), v, gammas), t, normalise=normalise)
+        return self.displace(x, single_step(torch.zeros_like(x), v, gammas), t, sample)
 
-    def displace(self, x: Tensor, offsets: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
-        """A latent (C, H, W) moved by each offset γv (B, C, H, W); arguments as in :meth:`move`."""
-        return self.retract(x[None], x + offsets, t, normalise=normalise)
+    def displace(self, x: Tensor, offsets: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:
+        """A latent (C, H, W) moved by each offset γv (B, C, H, W); ``normalise`` overrides ``edit.normalise``."""
+        return self.retract(x[None], x + offsets, t, sample, normalise=normalise)
 
-    def retract(self, x: Tensor, moved: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:
-        """``moved`` (B, C, H, W), normalised against x if ``edit`` (or the argument) asks for it."""
-        if not (self.cfg.normalise if normalise is None else normalise):
+    def retract(self, x: Tensor, moved: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:
+        """``moved`` (B, C, H, W), normalised against x if :meth:`normalises` says so."""
+        if not self.normalises(sample, normalise):
             return moved
-        model = self.model
-        return normalise_distortion(model.predict_noise, model.schedule, x, moved, t, kappa=self.cfg.kappa)
+        noise, schedule, edit = self.model.predict_noise, self.model.schedule, self.cfg
+        return normalise_distortion(noise, schedule, x, moved, t, kappa=edit.kappa, rescale=edit.rescale)
 
 
 class Guidance(Straight[GuidanceConfig]):
     """x-space guidance (P23b): step by step, x moves by a multiple of the change of ε that γv makes."""
 
-    def displace(self, x: Tensor, offsets: Tensor, t: int, *, normalise: bool | None = None) -> Tensor:  # noqa: ARG002
+    def displace(self, x: Tensor, offsets: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:  # noqa: ARG002
         """See :meth:`Straight.displace`; never normalised."""
         noise, scale = self.model.editor.predict_noise, self.cfg.guidance_scale
         return x_space_guidance(noise, x.expand_as(offsets), offsets, t, scale=scale, steps=self.cfg.steps)
@@ -90,12 +95,13 @@ class Shooting(Straight[ShootingConfig]):
 
     def traverse(self, sample: Sample, t: int, direction: int) -> Tensor:
         """See :meth:`Straight.traverse`."""
-        x, basis = self.latents.of(sample, t), self.bases.of(sample, t)
-        halves = [self._shoot(x, t, basis, direction, gamma.item()) for gamma in self.gammas[[0, -1]]]
+        x = self.latents.of(sample, t)
+        halves = [self._shoot(x, t, sample, direction, gamma.item()) for gamma in self.gammas[[0, -1]]]
         return torch.stack([*reversed(halves[0][1:]), x, *halves[1][1:]])
 
-    def _shoot(self, x: Tensor, t: int, basis: LocalBasis, direction: int, length: float) -> list[Tensor]:
+    def _shoot(self, x: Tensor, t: int, sample: Sample, direction: int, length: float) -> list[Tensor]:
         """Points of one side of the curve, as many as there are frames on it, x first."""
+        basis = self.bases.of(sample, t)
         convention: Convention = "pullback" if self.cfg.transport == "pullback" else "isometric"
         points = geodesic_shooting(
             lambda y: self.bases.at(y, t),
@@ -105,6 +111,6 @@ class Shooting(Straight[ShootingConfig]):
             length=length,
             steps=self.cfg.steps,
             convention=convention,
-            retract=lambda a, b: self.retract(a[None], b[None], t)[0],
+            retract=lambda a, b: self.retract(a[None], b[None], t, sample)[0],
         )
         return list(points[:: self.cfg.steps // (self.cfg.frames // 2)])

@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from diffgeo.report.figures.style import COLOURS, MARKERS, by_time, latent_shape, picture_grid, plain
+from diffgeo.report.lengths import length_note
 from diffgeo.results import Result
 
 __all__ = ["discovery", "frequency", "spectrum_study"]
 
-EDITS = {"single": "x' = x + γ v", "shooting": "geodesic shooting", "guidance": "x-space guidance"}
+EDITS = {"single": "straight steps along v", "shooting": "geodesic shooting", "guidance": "x-space guidance"}
 
 
 def discovery(result: Result) -> dict[str, Figure]:
@@ -57,7 +58,7 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
         label = labels[sample, direction]
         right.append(label.replace("_", " ").replace(", ", "\n") if isinstance(label, str) else "")
     top = [f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0" for gamma in part["gamma"].unique()]
-    title = f"{EDITS[part['edit_method'].iloc[0]]} at t = {t_frac:g} T; columns: γ"
+    title = f"{EDITS[part['edit_method'].iloc[0]]} at t = {t_frac:g} T; columns: γ{length_note(part)}"
     return picture_grid(rows, title=title, left=left, top=top, right=right)
 
 

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from diffgeo.report.figures.style import COLOURS, MARKERS, picture_grid, plain
+from diffgeo.report.lengths import length_note
 from diffgeo.results import Result
 
 __all__ = ["curvedness", "dataset_complexity", "global_consistency", "prompts", "tangent_distance"]
@@ -66,7 +67,8 @@ def _global_edits(result: Result) -> dict[str, Figure]:
         ]
         figures[f"edits_{t_frac:g}T"] = picture_grid(
             rows,
-            title=f"global directions, held-out samples; t = {t_frac:g} T, γ = {part['gamma'].iloc[0]:.1f}",
+            title=f"global directions, held-out samples; t = {t_frac:g} T, γ = {part['gamma'].iloc[0]:.1f}"
+            + length_note(part),
             left=[plain(name) for name in part["name"].unique()],
             top=top,
         )

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from diffgeo.errors import sentence
 from diffgeo.report.findings import FEWEST, Finding, reading_of
 from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.lengths import length_note
 from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
 from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
@@ -168,7 +169,7 @@ def _hero(run: Run) -> list[dict[str, Any]]:
         low, high = (f"{abs(g):.1f}" for g in (part["gamma"].iloc[0], part["gamma"].iloc[-1]))
         caption = (
             f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
-            f"γ from −{low} to +{high}{words}"
+            f"γ from −{low} to +{high}{length_note(part)}{words}"
         )
         encoded = small_strip(pictures[part["frame"]])
         shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})

@@ -155,6 +155,7 @@ def _rows(
             "direction": edit.direction,
             "frame": i,
             "gamma": found.gammas[i].item(),
+            "x_change": found.x_changes[i].item(),
             "change": found.changes[i].item(),
             "change_wanted": found.target,
             "matched": abs(found.changes[i].item() / found.target - 1) <= TOL,

@@ -15,7 +15,8 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("ablation")
     assert table is not None
-    values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", "matched"]
+    lengths = ["x_change"] if "x_change" in table else []  # runs of earlier versions have not recorded it
+    values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", *lengths, "matched"]
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["variant"], values)
     columns = [
         Column("variant", "variant", name),
@@ -24,6 +25,7 @@ def tables(run: Run) -> list[Table]:
         mean_column("colours at their limits", "clipped_change"),
         mean_column("chroma", "chroma_change"),
         mean_column("γ", "gamma"),
+        *(mean_column("‖x′ − x‖", name) for name in lengths),
         Column("share matched", "matched"),
         N_COLUMN,
     ]

@@ -8,6 +8,10 @@ Paths of L segments from x⁽¹⁾ to x⁽²⁾, two samples' latents at one tim
     shooting_x     the same as shooting with pieces equal in X, as long together as slerp: a control
     geodesic       fixed ends, least pullback energy, from slerp
 
+A pooling has one n for all its paths: walks step within tangent spaces of n directions, and lengths are those of the
+same tangent spaces. The rules ``share`` and ``gap`` choose n by the spectra at the ends of the paths, as the points
+between them are not known before n is.
+
 Main table, one row per (pair, pooling, path): the semantic path length Σ_l D_geo and its form with a soft cut; the
 perceptual path length (mean distance of neighbouring decoded points); the lengths in X and in H; where the path ends,
 relative to ‖h⁽²⁾ − h⁽¹⁾‖ and ‖x⁽²⁾ − x⁽¹⁾‖ (0 for paths with fixed ends); the range of ‖x‖/√d, which is 1 where the
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +31,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from diffgeo.config import FeatureConfig
 from diffgeo.diffusion.feature_map import FeatureMap
 from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
 from diffgeo.results import Result
@@ -43,7 +49,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """One path with its bases, before n is chosen."""
+    """One path with its bases of n directions."""
 
     pair: int
     samples: tuple[Sample, Sample]
@@ -67,18 +73,14 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
         log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
     t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
     pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
+    ranks = {pool: _rank(context, cfg, t, samples[: 2 * (len(samples) // 2)], pool) for pool in cfg.pools if pairs}
     paths: list[_Path] = []
     for i, first, second, pool in context.track(pairs, "curvedness"):
-        paths += _walk(context, cfg, t, i, (first, second), pool)
-    ranks = {
-        p: common_rank([b for x in paths if x.pool == p for b in x.bases], cfg.rank, cfg.rule)
-        for p in cfg.pools
-        if any(x.pool == p for x in paths)
-    }
+        paths += _walk(context, cfg, t, i, (first, second), pool, ranks[pool])
     rows: list[Row] = []
     segments: list[Row] = []
     for path in context.track(paths, "path lengths"):
-        row, parts = _measure(context, cfg, t, path, ranks[path.pool])
+        row, parts = _measure(context, cfg, t, path)
         rows.append(row)
         segments += parts
     table = pd.DataFrame(rows)
@@ -86,19 +88,41 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
     return Result("curvedness", table, {} if table.empty else _scalars(table), {}, more)
 
 
-def _walk(
-    context: Context, cfg: CurvednessConfig, t: int, pair: int, samples: tuple[Sample, Sample], pool: str
-) -> list[_Path]:
-    """Every path of one pair in one pooling."""
+def _place(context: Context, cfg: CurvednessConfig, t: int, pool: str, x: Tensor) -> tuple[FeatureConfig, int]:
+    """The feature map of a pooling, and how many directions are computed at every point, x being one of them."""
     feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
-    f = context.bases.feature_map(t, feature)
-    m = f(context.latents.of(samples[0], t)).numel()
+    m = context.bases.feature_map(t, feature)(x).numel()
     # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
-    rank = min(rank, m, context.model.latent_size)
+    return feature, min(rank, m, context.model.latent_size)
+
+
+def _rank(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sample], pool: str) -> int:
+    """N of one pooling: as given, or by the rule from the spectra at the ends of all paths."""
+    xs = [context.latents.of(sample, t) for sample in samples]
+    feature, rank = _place(context, cfg, t, pool, xs[0])
+    if cfg.rule == "fixed":
+        return min(cfg.rank, rank)
+    # one at a time, keeping the spectra alone: the V of all samples of a paper-sized run would fill a machine
+    slim = [_slim(context.bases.at(x, t, feature=feature, rank=rank, tol=cfg.tol)) for x in xs]
+    return common_rank(slim, cfg.rank, cfg.rule)
+
+
+def _slim(basis: LocalBasis) -> LocalBasis:
+    """The part in H alone, on the CPU."""
+    return replace(basis, V=basis.V[:0].clone(), U=basis.U.cpu(), s=basis.s.cpu())
+
+
+def _walk(
+    context: Context, cfg: CurvednessConfig, t: int, pair: int, samples: tuple[Sample, Sample], pool: str, n: int
+) -> list[_Path]:
+    """Every path of one pair in one pooling, with tangent spaces of n directions."""
+    feature, rank = _place(context, cfg, t, pool, context.latents.of(samples[0], t))
+    f = context.bases.feature_map(t, feature)
 
     def bases_at(*xs: Tensor) -> list[LocalBasis]:
-        return context.bases.at_each(xs, t, feature=feature, rank=rank, tol=cfg.tol)
+        found = context.bases.at_each(xs, t, feature=feature, rank=rank, tol=cfg.tol)
+        return [basis.truncated(n) for basis in found]  # the certificate keeps the gap behind n
 
     a, b = (context.latents.of(sample, t) for sample in samples)
     ends = bases_at(a, b)
@@ -127,8 +151,7 @@ def _walk(
             else:
                 points = lerp(a, b, weights) if name == "lerp" else arc
             bases = [ends[0], *bases_at(*points[1:-1]), ends[1]]
-        # what follows looks at H alone; the V of all points of a paper-sized run would fill a machine
-        slim = [replace(basis, V=basis.V[:0].clone(), U=basis.U.cpu(), s=basis.s.cpu()) for basis in bases]
+        slim = [_slim(basis) for basis in bases]  # what follows looks at H alone
         paths.append(_Path(pair, samples, pool, name, points, _features(f, points), goal, slim, extra))
     return paths
 
@@ -138,8 +161,8 @@ def _features(f: FeatureMap, points: Tensor) -> Tensor:
         return f(points).flatten(1)
 
 
-def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path, n: int) -> tuple[Row, list[Row]]:
-    bases = [basis.truncated(n) for basis in path.bases]
+def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tuple[Row, list[Row]]:
+    bases, n = path.bases, path.bases[0].rank
     hard, soft = curvedness(bases), curvedness(bases, soft=True)
     x, h = path.points.flatten(1).double(), path.h.double()
     x_steps, h_steps = (x[1:] - x[:-1]).norm(dim=1), (h[1:] - h[:-1]).norm(dim=1)

@@ -23,7 +23,8 @@ class CurvednessConfig:
         segments: of every path.
         rank: n, directions of a tangent space.
         rule: how n is chosen: ``fixed``, ``share`` (half of the energy of rank directions) or ``gap`` (the largest gap
-            within ± 30 % of rank); one n serves all paths of a run.
+            within ± 30 % of rank), the last two by the spectra at the ends of the paths; one n serves all paths of a
+            pooling.
         t_frac: where, as a fraction of T.
         pools: poolings of h: ``sum``, ``none`` or both.
         paths: any of ``lerp``, ``slerp``, ``shooting``, ``pursuit``, ``shooting_x``, ``geodesic``.

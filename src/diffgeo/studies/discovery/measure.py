@@ -5,7 +5,8 @@ directions that are traversed, the low-frequency share of the picture's change f
 Nyquist), the perceptual length of the traversal (the sum of distances between neighbouring frames) and the share of it
 that its largest step makes (P23b notes that some directions change abruptly; 1 / (frames − 1) is even), and the change
 of every predicted attribute, with a label; metrics of the user's own, the mean over both ends. Second table
-``discovery_traversals``, one row per frame. Tensors: the frames and the bases.
+``discovery_traversals``, one row per frame: γ, the length ‖x'−x‖ of the edit, the change of the picture, and the share
+of colours that it drives to their limits. Tensors: the frames and the bases.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from diffgeo.errors import ValueRangeError
 from diffgeo.metrics.attributes import label_change
+from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.spectral import band_share, radial_power
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
@@ -54,10 +56,10 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
         for part in ("U", "s", "V"):
             tensors[f"{part}/{sample.index}/{t}"] = getattr(basis, part).cpu()
-        pictures, predicted = _traverse(context, sample, t, min(cfg.directions, basis.rank))
+        pictures, predicted, lengths = _traverse(context, sample, t, min(cfg.directions, basis.rank))
         own = _own(context, pictures)
         rows += [{**where, **row} for row in _direction_rows(context, basis, pictures, predicted, own)]
-        frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted, own)]
+        frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted, lengths, own)]
         frames.append(_to_bytes(pictures.flatten(0, 1)))
     table, frame_table = pd.DataFrame(rows), pd.DataFrame(frame_rows)
     if frames:
@@ -67,15 +69,16 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
     return Result("discovery", table, scalars, tensors, {"traversals": frame_table})
 
 
-def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None]:
-    """Pictures (directions, frames, 3, H, W) in [−1, 1] and their attributes (directions, frames, k)."""
+def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Pictures (directions, frames, 3, H, W) in [−1, 1], their attributes (directions, frames, k), and ‖x'−x‖."""
     moved = torch.stack([context.editor.traverse(sample, t, i) for i in range(directions)])
     pictures = context.decoder(moved.flatten(0, 1), t, sample)
     if not bool(torch.isfinite(pictures).all()):
         raise ValueRangeError(f"{sample.name}, t={t}: edited pictures hold NaN", "lower edit.strength")
     predicted = None if context.predictor is None else context.predictor(pictures)
     shape = moved.shape[:2]
-    return pictures.unflatten(0, shape), None if predicted is None else predicted.unflatten(0, shape)
+    lengths = (moved - context.latents.of(sample, t)).flatten(2).norm(dim=2)
+    return pictures.unflatten(0, shape), None if predicted is None else predicted.unflatten(0, shape), lengths
 
 
 def _own(context: Context, pictures: Tensor) -> list[dict[str, list[float]]]:
@@ -138,14 +141,25 @@ def _low_shares(changes: Tensor) -> list[float]:
 
 
 def _frame_rows(
-    context: Context, pictures: Tensor, predicted: Tensor | None, own: list[dict[str, list[float]]]
+    context: Context,
+    pictures: Tensor,
+    predicted: Tensor | None,
+    lengths: Tensor,
+    own: list[dict[str, list[float]]],
 ) -> list[Row]:
     gammas, middle = context.editor.gammas.tolist(), len(context.editor.gammas) // 2
     rows: list[Row] = []
     for i, frames in enumerate(pictures):
         change = (frames - frames[middle]).square().mean(dim=(1, 2, 3)).sqrt()
+        clipped = clipped_share(frames) - clipped_share(frames[middle : middle + 1])
         for j, gamma in enumerate(gammas):
-            row: Row = {"direction": i, "gamma": gamma, "pixel_change": change[j].item()}
+            row: Row = {
+                "direction": i,
+                "gamma": gamma,
+                "x_change": lengths[i, j].item(),
+                "pixel_change": change[j].item(),
+                "clipped_change": clipped[j].item(),
+            }
             row |= {name: values[j] for name, values in own[i].items()}
             if predicted is not None and context.predictor is not None:
                 row |= {name: predicted[i, j, k].item() for k, name in enumerate(context.predictor.names)}

@@ -238,6 +238,7 @@ def _edit(
             "direction": edit.direction,
             "frame": frame + 1 + i,
             "gamma": matched.gammas[i].item(),
+            "x_change": matched.x_changes[i].item(),
             "change": matched.changes[i].item(),
             "change_wanted": matched.target,
             "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,

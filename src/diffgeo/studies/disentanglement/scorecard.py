@@ -29,7 +29,18 @@ __all__ = ["scorecard"]
 Row = dict[str, Any]
 _SHUFFLES = 19
 """Of factors over pictures: the smallest p is 0.05."""
-OF_EDITS = ("matched", "gamma", "change", "ssim", "psnr", "clipped_change", "chroma_change", "identity", "s_dir")
+OF_EDITS = (
+    "matched",
+    "gamma",
+    "x_change",
+    "change",
+    "ssim",
+    "psnr",
+    "clipped_change",
+    "chroma_change",
+    "identity",
+    "s_dir",
+)
 """Columns of the edits' table that are averaged as they are."""
 
 

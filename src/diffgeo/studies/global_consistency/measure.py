@@ -15,8 +15,9 @@ Then every held-out sample is edited by ±γ along the ū_i of the first method,
 back to X, and the attribute changes of different samples are compared by their cosine.
 
 Tables: ``global_consistency`` (timestep, method, direction, held-out sample), ``…_overlaps`` (best match of each u_i
-between every two samples), ``…_edits`` (attribute changes), ``…_agreement`` (cosines between two samples' changes, by
-the same direction and, to compare with, by different ones).
+between every two samples), ``…_edits`` (attribute changes from −γ to +γ; ‖x'−x‖ and saturation, means of both
+ends), ``…_agreement`` (cosines between two samples' changes, by the same direction and, to compare with, by different
+ones).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch import Tensor
 
 from diffgeo.geometry import best_match, global_directions, project_to_tangent, pull_back, random_overlaps, signed_as
 from diffgeo.metrics.attributes import label_change
+from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.statistics import monte_carlo_p
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
@@ -154,14 +156,20 @@ def _edit(
     for sample, basis in zip(samples[first:], bases[first:], strict=True):
         projected, share = project_to_tangent(u, basis)
         x = context.latents.of(sample, t)
-        moved = [context.editor.move(x, pull_back(projected[:, k], basis), gammas, t) for k in range(u.shape[1])]
+        moved = [
+            context.editor.move(x, pull_back(projected[:, k], basis), gammas, t, sample) for k in range(u.shape[1])
+        ]
+        lengths = torch.stack([(y[[0, -1]] - x).flatten(1).norm(dim=1).mean() for y in moved])
         pictures = context.decoder(torch.cat(moved), t, sample)
+        clipped = clipped_share(pictures).unflatten(0, (u.shape[1], len(gammas)))
+        saturated = clipped[:, [0, -1]].mean(dim=1) - clipped[:, len(gammas) // 2]
         predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(gammas)))
         change = predicted[:, -1] - predicted[:, 0]
         for k, label in enumerate(label_change(names, c) for c in change):
             where = {"direction": k, "held_out": sample.index, "name": sample.name, "share": share[k].item()}
             drawn: Row = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
-            drawn |= {"gamma": gammas[-1].item(), "label": label}
+            drawn |= {"gamma": gammas[-1].item(), "x_change": lengths[k].item()}
+            drawn |= {"clipped_change": saturated[k].item(), "label": label}
             deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
             rows.append({**where, **drawn, **deltas})
         changes.append(change)

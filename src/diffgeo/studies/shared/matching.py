@@ -71,6 +71,7 @@ class Matched:
         target: the wanted perceptual distance.
         gammas: shape (k,).
         changes: the distances measured there, shape (k,).
+        x_changes: how far each edit moves the latent there, ‖x'−x‖, shape (k,).
         original: the unedited picture, shape (1, 3, H, W).
         edited: shape (k, 3, H, W).
     """
@@ -78,6 +79,7 @@ class Matched:
     target: float
     gammas: Tensor
     changes: Tensor
+    x_changes: Tensor
     original: Tensor
     edited: Tensor
 
@@ -146,9 +148,9 @@ def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gam
         offsets = torch.stack([edits[i].offset(gammas[i]) for i in rows])
         curved, normalise = kind
         moved[rows] = (
-            context.editor.retract(x[None], x + offsets, t, normalise=normalise)
+            context.editor.retract(x[None], x + offsets, t, sample, normalise=normalise)
             if curved
-            else context.editor.displace(x, offsets, t, normalise=normalise)
+            else context.editor.displace(x, offsets, t, sample, normalise=normalise)
         )
     return moved
 
@@ -176,13 +178,16 @@ def match_edits(
         start: first γ of each edit; ``edit.strength`` where None.
     """
     measure = context.perceptual
-    original = context.decoder(context.latents.of(sample, t)[None], t, sample)
-    seen: dict[tuple[int, float], Tensor] = {}
+    x = context.latents.of(sample, t)
+    original = context.decoder(x[None], t, sample)
+    seen: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
 
     def change(gammas: Tensor, which: Tensor) -> Tensor:
         chosen = [edits[i] for i in which.tolist()]
-        pictures = context.decoder(latents(context, sample, t, chosen, gammas.tolist()), t, sample)
-        seen.update(zip(zip(which.tolist(), gammas.tolist(), strict=True), pictures, strict=True))
+        moved = latents(context, sample, t, chosen, gammas.tolist())
+        pictures, lengths = context.decoder(moved, t, sample), (moved - x).flatten(1).norm(dim=1).cpu()
+        tried = zip(which.tolist(), gammas.tolist(), strict=True)
+        seen.update(zip(tried, zip(pictures, lengths, strict=True), strict=True))
         return measure(pictures, original)
 
     strength = context.editor.gammas[-1].item()
@@ -193,5 +198,5 @@ def match_edits(
     limits = torch.tensor([edit.limit for edit in edits])
     start = torch.full_like(limits, strength) if start is None else start
     gammas, changes = match_strength(change, target, limits, start=start, tol=TOL, max_steps=STEPS)
-    edited = torch.stack([seen[i, gamma] for i, gamma in enumerate(gammas.tolist())])
-    return Matched(target, gammas, changes, original, edited)
+    edited, lengths = zip(*(seen[i, gamma] for i, gamma in enumerate(gammas.tolist())), strict=True)
+    return Matched(target, gammas, changes, torch.stack(lengths), original, torch.stack(edited))

@@ -1,11 +1,14 @@
 r"""Singular spectra by timestep (P23a, Fig. 3b): does the spectrum flatten as t → 0?
 
 One row per (sample, timestep), on the n directions of the run's local bases: the effective dimension
-r = (Σ s²)² / Σ s⁴ (n for a flat spectrum, 1 for a single direction), the flatness s_n / s_1, how many of the n
-directions hold half of their squared length, and the gap behind the last. Claims are sign tests over samples.
+r = (Σ s²)² / Σ s⁴ (n for a flat spectrum, 1 for a single direction), the flatness s_n / s_1, and the gap behind the
+last. Of the whole J, whose ‖J‖²_F is estimated by random probes (:func:`diffgeo.svd.energy`): the share of ‖J‖²_F that
+the n directions hold, and how many directions hold half of it, NaN if more than n. Claims are sign tests over samples.
 """
 
 from __future__ import annotations
+
+import math
 
 import pandas as pd
 from torch import Tensor
@@ -15,7 +18,7 @@ from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.spectrum.settings import SpectrumConfig
 
-__all__ = ["effective_dimension", "run"]
+__all__ = ["effective_dimension", "half_energy_rank", "run"]
 
 
 def effective_dimension(s: Tensor) -> float:
@@ -28,13 +31,27 @@ def effective_dimension(s: Tensor) -> float:
     return (squared.sum().square() / squared.square().sum()).item()
 
 
+def half_energy_rank(s: Tensor, energy: float) -> float:
+    """The least r with Σ_{i≤r} s_i² ≥ ‖J‖²_F / 2, in [1, n].
+
+    Args:
+        s: leading singular values of J, shape (n,), falling.
+        energy: ‖J‖²_F of the whole J.
+
+    Returns:
+        r, or NaN if the n values do not reach half.
+    """
+    reached = s.double().square().cumsum(0) >= energy / 2
+    return float(reached.int().argmax()) + 1 if bool(reached[-1]) else math.nan
+
+
 def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every study has this signature)
     """Summarise the spectra of every sample's local bases; they are shared with other studies of the run."""
     rows = []
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
     for sample, t_frac, t in context.track(places, "spectrum"):
         basis = context.bases.of(sample, t)
-        share = basis.s.double().square().cumsum(0) / basis.s.double().square().sum()
+        energy = context.bases.energy(sample, t)
         rows.append(
             {
                 "sample": sample.index,
@@ -44,7 +61,9 @@ def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every
                 "rank": basis.rank,
                 "effective_dimension": effective_dimension(basis.s),
                 "flatness": (basis.s[-1] / basis.s[0]).item(),
-                "half_energy_rank": int((share < 0.5).sum()) + 1,
+                "energy": energy,
+                "energy_share": basis.s.double().square().sum().item() / energy,
+                "half_energy_rank": half_energy_rank(basis.s, energy),
                 "singular_value_first": basis.s[0].item(),
                 "gap": basis.certificate.gap,
             }

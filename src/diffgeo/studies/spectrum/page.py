@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pandas as pd
+
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
-from diffgeo.report.tables import Table, as_table
+from diffgeo.report.tables import Column, Table, as_table
 
 __all__ = ["tables"]
 
@@ -13,13 +17,27 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("spectrum")
     assert table is not None
-    means = means_of(table, ["t_frac"], ["effective_dimension", "flatness", "half_energy_rank", "singular_value_first"])
+    whole = "energy_share" in table  # runs of earlier versions counted half of the n directions' own energy
+    values = ["effective_dimension", "flatness", "energy_share", "singular_value_first"]
+    means = means_of(table, ["t_frac"], values)
+    means["half"] = [_half_energy(part) if whole else "" for _, part in table.groupby("t_frac", sort=False)]
     columns = [
         T_COLUMN,
         mean_column("effective dimension", "effective_dimension"),
         mean_column("σₙ / σ₁", "flatness"),
-        mean_column("directions with half of the energy", "half_energy_rank"),
+        *(
+            [mean_column("share of ‖J‖²", "energy_share"), Column("directions with half of ‖J‖²", "half")]
+            if whole
+            else []
+        ),
         mean_column("σ₁", "singular_value_first"),
         N_COLUMN,
     ]
     return [as_table("table-spectrum-means", "Spectra by timestep", means, columns, note=INTERVALS)]
+
+
+def _half_energy(part: pd.DataFrame) -> str:
+    """The median over samples of how many directions hold half of ‖J‖²_F; more than n if more than n do in half."""
+    counts, n = part["half_energy_rank"].fillna(math.inf), part["rank"].max()
+    middle = counts.median()
+    return f"more than {n}" if math.isinf(middle) or math.isnan(middle) else f"{middle:.0f}"
