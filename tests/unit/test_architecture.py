@@ -13,6 +13,7 @@ ROOT = Path(diffgeo.__file__).parent
 ORDER = [
     "errors",
     "config",
+    "scheduler_fields",
     "noise_schedule",
     "memory",
     "feature_map",
@@ -54,7 +55,7 @@ ORDER = [
     "__init__",  # imports lazily, for type checkers only
 ]
 
-FIELDS = ORDER[ORDER.index("noise_schedule") : ORDER.index("data")]
+FIELDS = ORDER[ORDER.index("scheduler_fields") : ORDER.index("data")]
 NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

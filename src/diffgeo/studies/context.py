@@ -153,8 +153,7 @@ class Context:
     @property
     def picture_shape(self) -> tuple[int, int]:
         """Height and width of the model's pictures in pixels."""
-        side = self.model.picture_size
-        return self.model.latent_shape[1:] if self.model.bounded else (side, side)
+        return self.model.picture_shape
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:
