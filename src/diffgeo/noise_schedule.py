@@ -81,8 +81,8 @@ class NoiseSchedule:
             )
         if self.spacing not in ("trailing", "leading"):
             raise ModelError(
-                f"the scheduler's timestep_spacing is {self.spacing!r}, whose timesteps diffusers' DDIM visits but does "
-                "not step to; diffgeo knows 'trailing' and 'leading', load the model with spacing='trailing'"
+                f"the scheduler's timestep_spacing is {self.spacing!r}, whose timesteps diffusers' DDIM visits but "
+                "does not step to; diffgeo knows 'trailing' and 'leading', load the model with spacing='trailing'"
             )
         alphas = self.alphas_cumprod
         if not len(alphas) or not bool(((alphas >= 0) & (alphas < 1)).all()) or bool((alphas.diff() > 0).any()):
@@ -92,8 +92,8 @@ class NoiseSchedule:
             )
         if alphas[-1] == 0 and self.prediction == "epsilon":
             raise ModelError(
-                "the scheduler's alphas_cumprod reach 0 (zero terminal SNR) and the network predicts noise, which tells "
-                "no x0 at T; set prediction_type to what it was trained on, or rescale_betas_zero_snr to false"
+                "the scheduler's alphas_cumprod reach 0 (zero terminal SNR) and the network predicts noise, which "
+                "tells no x0 at T; set prediction_type to what it was trained on, or rescale_betas_zero_snr to false"
             )
 
     @property
@@ -142,8 +142,8 @@ class NoiseSchedule:
         first = (steps - 1) * stride + self.steps_offset
         if self.steps_offset >= stride or first > self.T:
             raise ValueRangeError(
-                f"schedule.steps is {steps}; leading timesteps with steps_offset={self.steps_offset} leave 0 to {self.T}, "
-                "take fewer steps or spacing='trailing'"
+                f"schedule.steps is {steps}, whose leading timesteps with steps_offset={self.steps_offset} do not fit "
+                f"into 0 to {self.T}; take fewer steps or spacing='trailing'"
             )
         return list(range(first, -1, -stride))
 
@@ -216,8 +216,8 @@ class NoiseSchedule:
         assert isinstance(alphas, Tensor)
         if len(alphas) != config.get("num_train_timesteps", len(alphas)):
             raise ModelError(
-                f"the scheduler has {len(alphas)} trained_betas and num_train_timesteps={config['num_train_timesteps']}; "
-                "correct scheduler_config.json"
+                f"the scheduler has {len(alphas)} trained_betas and "
+                f"num_train_timesteps={config['num_train_timesteps']}; correct scheduler_config.json"
             )
         at_zero = not config.get("set_alpha_to_one", True) or config.get("final_sigmas_type") == "sigma_min"
         alphas = alphas.detach().to("cpu", torch.float64)

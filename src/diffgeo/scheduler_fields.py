@@ -220,8 +220,8 @@ def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if field not in known:
             raise ModelError(
-                f"the scheduler's {field}={value!r} is not understood; if it changes nothing in sampling, take it out of "
-                f"scheduler_config.json, else {_REPLACE}"
+                f"the scheduler's {field}={value!r} is not understood; if it changes nothing in sampling, take it out "
+                f"of scheduler_config.json, else {_REPLACE}"
             )
         if field in SCHEDULERS[name] or field in OLD_FIELDS:
             _check_value(name, field, value, known[field])

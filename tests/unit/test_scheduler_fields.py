@@ -133,7 +133,7 @@ def test_latents_are_those_of_diffusers_with_every_honoured_field(config):
 
 
 def test_trailing_steps_that_do_not_divide_are_a_first_order_solver_of_the_same_timesteps():
-    """diffusers' DDIM steps to t − (T+1)//n, not to the timestep that it visits next; its DPM-Solver of order 1 does."""
+    """diffusers' DDIM steps to t − (T+1)//n, not to the timestep that it visits next; DPM-Solver of order 1 does."""
     steps = 7
     solver = DPMSolverMultistepScheduler(
         solver_order=1, timestep_spacing="trailing", algorithm_type="dpmsolver++", final_sigmas_type="zero"

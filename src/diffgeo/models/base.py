@@ -254,8 +254,7 @@ def weights_digest(network: nn.Module) -> str:
 def part_digest(part: Any) -> str:
     """SHA-256 of a part of a pipeline: its class, its config, and its weights (a network) or words (a tokenizer).
 
-    Left out of a config are names that begin with ``_``, diffusers' and transformers' notes of paths and versions, and
-    ``name_or_path``, ``transformers_version`` and the like: two copies of a model in two folders are one.
+    Left out of a config are notes of paths and versions: two copies of a model in two folders are one.
     """
     config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
@@ -272,16 +271,10 @@ def part_digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-_NOTES = {
-    "name_or_path",
-    "transformers_version",
-    "dtype",
-    "torch_dtype",
-    "architectures",
-    "tokenizer_file",
-    "vocab_file",
-}
-_NOTES |= {"merges_file", "special_tokens_map_file", "tokenizer_config_file", "added_tokens_file", "local_files_only"}
+_NOTES = frozenset(
+    ("name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "local_files_only")
+    + ("tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "added_tokens_file")
+)
 """Of a config, what tells where and by whom it was written."""
 
 

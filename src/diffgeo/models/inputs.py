@@ -1,7 +1,7 @@
 """What the networks of a pipeline take and give, checked at load against what diffgeo passes and expects.
 
-diffgeo calls an unconditional U-Net with (x, t) and a text-to-image U-Net with (x, t, embedding of the prompt). A network
-whose config asks for more would fail late, or would run without what it was trained on.
+diffgeo calls an unconditional U-Net with (x, t) and a text-to-image U-Net with (x, t, embedding of the prompt). A
+network whose config asks for more would fail late, or would run without what it was trained on.
 """
 
 from __future__ import annotations
@@ -62,13 +62,12 @@ def _check_channels(config: Mapping[str, Any], where: str, *, text: bool) -> Non
     if given not in (taken, 2 * taken):
         raise ModelError(
             f"{where}: the U-Net takes {taken} channels and gives {given}; a denoiser gives as many, or twice as many "
-            "with a learned variance. This is another kind of model (inpainting, segmentation); "
-            "choose one that takes x alone"
+            "with a learned variance; this is another kind of model (inpainting, segmentation), choose one that takes x"
         )
     if not text and taken not in (1, 3):
         raise ModelError(
-            f"{where}: the U-Net works on {taken} channels; pictures have 1 (grey) or 3 (RGB), and other channels need "
-            "an autoencoder, choose a model of pictures or save the whole latent pipeline"
+            f"{where}: the U-Net works on {taken} channels, pictures have 1 (grey) or 3 (RGB); "
+            "choose a model of pictures, or save the whole pipeline with its autoencoder"
         )
 
 
@@ -78,14 +77,14 @@ def _check_size(config: Mapping[str, Any], where: str, *, text: bool) -> None:
     fine = isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int for n in sides)
     if not fine or not all(0 < n <= _LARGEST_SIDE for n in sides):
         raise ModelError(
-            f"{where}: the U-Net's sample_size is {size!r}; it is a number from 1 to {_LARGEST_SIDE} or a pair of them, "
+            f"{where}: the U-Net's sample_size is {size!r}; it is 1 to {_LARGEST_SIDE}, or a pair of such numbers; "
             "correct unet/config.json"
         )
     factor = 2 ** (len(config.get("down_block_types", ("",))) - 1)
     if not text and any(n % factor for n in sides):  # UNet2DConditionModel passes sizes on to its upsamplers
         raise ModelError(
-            f"{where}: the U-Net halves its input {factor.bit_length() - 1} times, so its sample_size must be divisible "
-            f"by {factor}, and is {size!r}; correct unet/config.json"
+            f"{where}: the U-Net halves its input {factor.bit_length() - 1} times, so its sample_size must be "
+            f"divisible by {factor}, and is {size!r}; correct unet/config.json"
         )
 
 
@@ -110,7 +109,7 @@ def check_autoencoder(config: Mapping[str, Any], channels: int, where: str) -> N
     for field in ("latents_mean", "latents_std"):
         if config.get(field) is not None:
             raise ModelError(
-                f"{where}: the autoencoder has {field}, by which Stable Diffusion's pipeline does not scale; {_ELSEWHERE}"
+                f"{where}: the autoencoder has {field}, by which StableDiffusionPipeline does not scale; {_ELSEWHERE}"
             )
 
 

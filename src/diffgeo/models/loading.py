@@ -146,9 +146,9 @@ def load_model(
 
     Raises:
         ConfigError: a text-to-image model without a prompt, or a prompt for another one.
-        ModelError: no such model or folder, no pipeline in it, weights missing, surplus, truncated, tampered with or not
-            finite, a pipeline, network or scheduler that diffgeo does not know or that takes other inputs than diffgeo
-            passes, or the hub out of reach.
+        ModelError: no such model or folder, no pipeline in it, weights missing, surplus, truncated, tampered with or
+            not finite, a pipeline, network or scheduler that diffgeo does not know or that takes other inputs than
+            diffgeo passes, or the hub out of reach.
         DeviceError: the device is not there.
     """
     target = resolve_device(str(device))
