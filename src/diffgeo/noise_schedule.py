@@ -220,7 +220,9 @@ class NoiseSchedule:
                 f"num_train_timesteps={config['num_train_timesteps']}; correct scheduler_config.json"
             )
         at_zero = not config.get("set_alpha_to_one", True) or config.get("final_sigmas_type") == "sigma_min"
-        alphas = alphas.detach().to("cpu", torch.float64)
+        alphas = alphas.detach().to("cpu", torch.float64, copy=True)
+        if config.get("rescale_betas_zero_snr", False):
+            alphas[-1] = 0  # Euler's and other classes put 2⁻²⁴ there, for a division that DDIM does without
         return cls(
             alphas,
             config.get("prediction_type", "epsilon"),

@@ -24,7 +24,7 @@ __all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise"]
 OnStep = Callable[[], None]
 
 _NO_SIGNAL = 1e-6
-"""α_t below which √α_t is too small to divide by in single precision; that of zero terminal SNR is 0 or 2⁻²⁴."""
+"""α_t below which √α_t is too small to divide by in single precision: the last few of zero terminal SNR."""
 
 
 def ddim_step(

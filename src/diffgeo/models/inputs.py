@@ -43,7 +43,9 @@ def check_network(config: Mapping[str, Any], where: str, *, text: bool) -> None:
         ModelError: it lacks its size or channels, takes other inputs, or has channels or a size that cannot work.
     """
     if config.get("sample_size") is None or config.get("in_channels") is None:
-        raise ModelError(f"{where}: the U-Net's config.json lacks sample_size or in_channels")
+        raise ModelError(
+            f"{where}: the U-Net's config.json lacks sample_size or in_channels; copy the config of its weights"
+        )
     for field, takes in REFUSED_INPUTS.items():
         if config.get(field) is not None:
             raise ModelError(

@@ -368,10 +368,22 @@ def _load_network(part: str, kind: Any, folder: Path, variant: str | None) -> An
         ModelError: tensors are missing, surplus, of other shapes, or not finite; the message names them.
     """
     with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
+        # diffusers names tensors of another shape in its error, transformers only in its log
+        shapes = {"ignore_mismatched_sizes": True} if kind.__module__.startswith("transformers.") else {}
         network, info = kind.from_pretrained(
-            folder, variant=variant, torch_dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder,
+            variant=variant,
+            torch_dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            **shapes,
         )
-    for names, fault in ((info["missing_keys"], "lacks"), (info["unexpected_keys"], "holds beside its own")):
+    faults = (
+        (info["missing_keys"], "lacks"),
+        (info["unexpected_keys"], "holds beside its own"),
+        ([key for key, *_ in info["mismatched_keys"]], "has in another shape"),
+    )
+    for names, fault in faults:
         if names:
             raise ModelError(
                 f"{folder}: the weights of the {part} are not those of its config.json: the file {fault} "
