@@ -6,11 +6,12 @@ from unittest import mock
 import pandas as pd
 import pytest
 import torch
-from conftest import run_cli
 from diffusers import AutoencoderTiny, DDIMScheduler, DDPMScheduler
-from folders import conditional_unet, copied, patch, save_pixels, save_prompted, unet, without
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+from conftest import run_cli
+from folders import conditional_unet, copied, patch, save_pixels, save_prompted, unet, without
 
 SETTINGS = (
     *("study=[discovery]", "data.samples=1", "schedule.steps=4", "schedule.edit=[1.0]", "svd.rank=2", "edit.frames=3"),

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from folders import copied, patch, save_pixels, save_prompted
 from safetensors.torch import load_file, save_file
 
 from diffgeo.errors import DiffgeoError
 from diffgeo.models import load_model
 from diffgeo.sampling import ddim_sample, initial_noise
+from folders import copied, patch, save_pixels, save_prompted
 
 PROMPT = "a smiling face"
 

@@ -6,13 +6,13 @@ import shutil
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMPipeline, DDIMScheduler, DDPMScheduler, PNDMScheduler
-from folders import autoencoder, conditional_unet, copied, patch, save_pixels, save_prompted, unet, without
 from safetensors.torch import load_file, save_file
 
 from diffgeo.errors import ModelError
 from diffgeo.models import load_model
 from diffgeo.noise_schedule import Clipping
 from diffgeo.sampling import ddim_invert, ddim_sample, initial_noise
+from folders import autoencoder, conditional_unet, copied, patch, save_pixels, save_prompted, unet, without
 
 PROMPT = "a smiling face"
 

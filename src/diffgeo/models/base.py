@@ -271,10 +271,10 @@ def part_digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-_NOTES = frozenset(
-    ("name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "local_files_only")
-    + ("tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "added_tokens_file")
-)
+_NOTES = {
+    *("name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "local_files_only"),
+    *("tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "added_tokens_file"),
+}
 """Of a config, what tells where and by whom it was written."""
 
 

@@ -314,7 +314,7 @@ def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> 
         if part in variants:
             parts[part] = _load_network(part, found, where, variants[part])
         else:
-            with _worded(str(folder), _FOLDER_ADVICE):
+            with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
                 parts[part] = found.from_pretrained(where, local_files_only=True)
     check_network(parts["unet"].config, str(folder), text=text)
     if not text:
