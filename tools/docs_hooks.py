@@ -348,7 +348,47 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _scheduler_fields() -> str:
+    """Every field of every scheduler that is understood, with what is done with it and why."""
+    from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, SCHEDULERS
+
+    lines = ["| field | of | treatment | what it does |", "|---|---|---|---|"]
+    for field, rule in sorted(FIELDS.items(), key=lambda entry: (TREATMENTS.index(entry[1].treatment), entry[0])):
+        classes = [name.removesuffix("Scheduler") for name, fields_of in SCHEDULERS.items() if field in fields_of]
+        named = "all" if len(classes) == len(SCHEDULERS) else ", ".join(classes)
+        lines.append(f"| `{field}` | {named} | {rule.treatment} | {_escaped(rule.reason)}{_neutral(rule.neutral)} |")
+    for field, rule in OLD_FIELDS.items():
+        cells = ("files of earlier versions", rule.treatment, _escaped(rule.reason) + _neutral(rule.neutral))
+        lines.append(f"| `{field}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TREATMENTS = ("honoured", "chosen", "irrelevant", "refused")
+
+
+def _neutral(values: tuple[object, ...]) -> str:
+    return f"; refused unless {' or '.join(f'`{json.dumps(value)}`' for value in values)}" if values else ""
+
+
+def _refused_schedulers() -> str:
+    """Schedulers that are refused by name."""
+    from diffgeo.diffusion.scheduler_fields import REFUSED_SCHEDULERS
+
+    return "\n".join(f"- `{name}`: {_escaped(reason)}." for name, reason in REFUSED_SCHEDULERS.items())
+
+
+def _network_inputs() -> str:
+    """Fields of a U-Net's config that are refused unless null."""
+    from diffgeo.diffusion.models.inputs import REFUSED_INPUTS
+
+    rows = (f"| `{field}` | {_escaped(takes)} |" for field, takes in REFUSED_INPUTS.items())
+    return "\n".join(["| field of the U-Net | it |", "|---|---|", *rows])
+
+
 MARKERS: dict[str, Callable[[], str]] = {
+    "<!-- scheduler fields -->": _scheduler_fields,
+    "<!-- refused schedulers -->": _refused_schedulers,
+    "<!-- network inputs -->": _network_inputs,
     "<!-- every setting -->": _settings,
     "<!-- scales -->": _scales,
     "<!-- claims -->": _claims,

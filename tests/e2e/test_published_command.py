@@ -69,5 +69,8 @@ def test_a_cached_hub_model_is_run_and_its_commit_recorded(command, published, t
     )
     assert outcome.code == 0, outcome.err
     source = f"google/ddpm-ema-celebahq-256@{commit}"
-    assert outcome.manifest["model"] == {"name": "google/ddpm-ema-celebahq-256", "source": source}
+    model = outcome.manifest["model"]
+    assert model["name"] == "google/ddpm-ema-celebahq-256"
+    assert model["source"] == source
+    assert len(model["digest"]) == 64
     assert set(pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")["model"]) == {source}

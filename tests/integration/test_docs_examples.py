@@ -22,7 +22,8 @@ from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
 from diffgeo.report import figures
 from diffgeo.runner.run import execute
-from diffgeo.session import Context, run_study
+from diffgeo.session import Context
+from diffgeo.studies import run_study
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

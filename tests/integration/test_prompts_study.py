@@ -17,7 +17,8 @@ from diffgeo.errors import UnsuitableModelError
 from diffgeo.geometry import grassmann_distance
 from diffgeo.metrics.clip import load_clip
 from diffgeo.report.figures import draw
-from diffgeo.session import Context, run_study
+from diffgeo.session import Context
+from diffgeo.studies import run_study
 from diffgeo.studies.prompts.measure import mantel
 from diffgeo.svd import local_basis
 

@@ -20,7 +20,7 @@ from diffgeo.errors import DirectionsError
 from diffgeo.geometry import global_directions, semantic_path_length, shoot_between
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.session import Context, run_study
+from diffgeo.session import Context
 from diffgeo.studies import run_study
 from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
 from diffgeo.studies.shared.tangent_spaces import common_rank

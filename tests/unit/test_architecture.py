@@ -15,6 +15,7 @@ ORDER = [
     "files",
     "ending",
     "config",
+    "scheduler_fields",
     "noise_schedule",
     "memory",
     "feature_map",
@@ -55,7 +56,7 @@ ORDER = [
     "__init__",  # imports lazily, for type checkers only
 ]
 
-FIELDS = ORDER[ORDER.index("noise_schedule") : ORDER.index("data")]
+FIELDS = ORDER[ORDER.index("scheduler_fields") : ORDER.index("data")]
 NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

@@ -32,7 +32,7 @@ def test_what_was_saved_is_loaded(some, tmp_path):
     found = load_directions(path)
     assert torch.equal(found.U, some.U)
     assert bool(found.score.isnan().all())
-    for name in ("method", "t", "T", "block", "pool", "model", "weights", "labels", "provenance"):
+    for name in ("method", "t", "T", "block", "pool", "model", "digest", "labels", "provenance"):
         assert getattr(found, name) == getattr(some, name), name
 
 
@@ -55,13 +55,15 @@ def test_another_place_is_refused_with_the_reason(some, tiny_model, other, reaso
 
 def test_another_model_is_refused_even_under_the_same_name(some, tiny_unet, schedule):
     other = PixelDiffusion(tiny_unet(seed=1), schedule, name="tiny", source="random")
-    with pytest.raises(DirectionsError, match=r"were made on random, this is random .other weights."):
+    with pytest.raises(
+        DirectionsError, match=r"were made on random, this is random .other weights, configs, or version"
+    ):
         some.check(other, t=500, block="mid", pool="sum")
 
 
 def test_the_digest_tells_weights_apart_and_nothing_else(tiny_unet, schedule):
     one, same, other = (
-        PixelDiffusion(tiny_unet(seed=seed), schedule, name=name, source=name).weights_digest
+        PixelDiffusion(tiny_unet(seed=seed), schedule, name=name, source=name).digest
         for seed, name in ((0, "a"), (0, "b"), (1, "a"))
     )
     assert one == same != other
@@ -86,8 +88,8 @@ def test_other_safetensors_and_later_formats_are_refused(some, tmp_path):
     save_file({"U": some.U.contiguous(), "score": some.score}, path)
     with pytest.raises(DirectionsError, match="no direction set"):
         load_directions(path)
-    save_file({"U": some.U.contiguous(), "score": some.score}, path, {KEY: json.dumps({"format": 2})})
-    with pytest.raises(DirectionsError, match=r"format 2.*reads 1"):
+    save_file({"U": some.U.contiguous(), "score": some.score}, path, {KEY: json.dumps({"format": 3})})
+    with pytest.raises(DirectionsError, match=r"format 3.*reads 2"):
         load_directions(path)
     with pytest.raises(DirectionsError, match="does not exist"):
         load_directions(tmp_path / "nowhere.safetensors")

@@ -14,6 +14,8 @@ from mkdocs.exceptions import PluginError
 from test_architecture import ORDER
 
 from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, STUDY_SCHEMAS, SVD_SCHEMAS, Config
+from diffgeo.diffusion.models.inputs import REFUSED_INPUTS
+from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, REFUSED_SCHEDULERS
 from training.diffusion import DiffusionTraining
 from training.predictor import PredictorTraining
 from training.text_to_image import TextToImageTraining
@@ -85,3 +87,18 @@ def test_the_navigation_has_every_card(hooks):
     assert entry["Cards"][0] == "cards.md"
     assert {"factor_faces": "cards/factor_faces.md"} in entry["Cards"]
     assert hooks._with_cards({"None": "no_such_page.md"}) == {"None": "no_such_page.md"}, "the strict build names it"
+
+
+def test_what_is_understood_of_diffusers_is_printed_from_the_tables_that_the_code_checks(hooks):
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    for marker in ("<!-- scheduler fields -->", "<!-- refused schedulers -->", "<!-- network inputs -->"):
+        assert marker in page
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (\w+) \| (.+) \|$", hooks._scheduler_fields(), re.MULTILINE)
+    assert {field for field, *_ in rows} == {*FIELDS, *OLD_FIELDS}
+    assert all(treatment == (FIELDS | OLD_FIELDS)[field].treatment for field, _, treatment, _ in rows)
+    said = {field: (classes, meaning) for field, classes, _, meaning in rows}
+    assert said["beta_start"][0] == "all"
+    assert said["variance_type"][0] == "DDPM, DDPMParallel, DPMSolverMultistep, DPMSolverSinglestep"
+    assert said["timestep_type"][1].endswith('refused unless `"discrete"`')
+    assert all(f"`{name}`" in hooks._refused_schedulers() for name in REFUSED_SCHEDULERS)
+    assert all(f"`{field}`" in hooks._network_inputs() for field in REFUSED_INPUTS)

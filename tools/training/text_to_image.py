@@ -524,7 +524,7 @@ def _scheduler(cfg: TextToImageTraining) -> DDIMScheduler:
         beta_end=cfg.beta_end,
         beta_schedule=cfg.beta_schedule,
         clip_sample=False,
-        set_alpha_to_one=False,
+        set_alpha_to_one=True,
         steps_offset=1,
     )
 

@@ -130,7 +130,8 @@ class ScheduleConfig:
         edit: edit timesteps as fractions of T in (0, 1]; the nearest timesteps of the schedule are taken.
         eta: η of the DDIM steps after the edit, in [0, 1]; those before it are always deterministic.
         boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
-        clip: clip x̂0 to [−1, 1] while denoising; null clips generated samples and never inverted pictures.
+        clip: clip x̂0 while denoising, as the model's scheduler does, to [−1, 1] if it does not clip; null does so for
+            generated samples of a model whose scheduler clips, and never for inverted pictures.
     """
 
     steps: int = setting(II("scale.steps"), affects="model", ge=1, allowed="1 to the number of training timesteps")

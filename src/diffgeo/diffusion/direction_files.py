@@ -7,10 +7,10 @@ A direction set is a safetensors file. Tensors:
 
 Metadata, one JSON object under the key ``diffgeo.diffusion.direction_files``:
 
-    ``format``      1
+    ``format``      2
     ``t``, ``T``    timestep of the latents, and the largest timestep of the schedule
     ``block``, ``pool``   of the feature map
-    ``model``, ``weights``   source with revision, and SHA-256 of the U-Net's weights
+    ``model``, ``digest``   source with revision, and the model's ``digest``, over weights, configs and versions
     ``method``      how they were found
     ``labels``      what each does, where that was measured (a list, or null)
     ``provenance``  anything else: samples, rank, schedule, versions
@@ -38,8 +38,8 @@ from diffgeo.geometry import GlobalDirections
 
 __all__ = ["Directions", "load_directions", "save_directions"]
 
-KEY = "diffgeo.diffusion.direction_files"
-FORMAT = 1
+KEY = "diffgeo.directions"
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Directions:
         block: of the feature map.
         pool: of the feature map, ``"sum"`` or None.
         model: source of the model, with its revision.
-        weights: SHA-256 of the U-Net's weights.
+        digest: of the model, over weights, configs and library versions.
         labels: what each does, or None.
         provenance: plain JSON.
     """
@@ -68,7 +68,7 @@ class Directions:
     block: str
     pool: str | None
     model: str
-    weights: str
+    digest: str
     labels: tuple[str, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ class Directions:
             block,
             pool,
             model.source,
-            model.weights_digest,
+            model.digest,
             None if labels is None else tuple(labels),
             dict(provenance or {}),
         )
@@ -121,7 +121,7 @@ class Directions:
         """Whether the directions mean anything for this model, timestep and feature map.
 
         Args:
-            model: that they shall be used on; compared by its weights.
+            model: that they shall be used on; compared by its digest.
             t: timestep of the latents there.
             block: of the feature map there.
             pool: of the feature map there, ``"sum"`` or None.
@@ -130,7 +130,7 @@ class Directions:
             DirectionsError: they do not; the message says what differs.
         """
         pairs = [
-            ("weights", self.weights, model.weights_digest, f"were made on {self.model}, this is {model.source}"),
+            ("digest", self.digest, model.digest, f"were made on {self.model}, this is {model.source}"),
             ("T", self.T, model.schedule.T, f"belong to a schedule up to T = {self.T}, not {model.schedule.T}"),
             ("t", self.t, t, f"belong to timestep {self.t}, not {t}"),
             ("block", self.block, block, f"belong to block {self.block}, not {block}"),
@@ -138,11 +138,9 @@ class Directions:
         ]
         for name, own, other, reason in pairs:
             if own != other:
-                more = " (other weights)" if name == "weights" and self.model == model.source else ""
-                raise DirectionsError(
-                    f"these directions {reason}{more}",
-                    "they mean nothing there, so take others, or what they were made with",
-                )
+                same = name == "digest" and self.model == model.source
+                more = " (other weights, configs, or version of diffusers or transformers)" if same else ""
+                raise DirectionsError(f"these directions {reason}{more}", "they mean nothing there")
 
 
 def save_directions(path: str | Path, directions: Directions) -> Path:
@@ -171,7 +169,7 @@ def save_directions(path: str | Path, directions: Directions) -> Path:
         "block": directions.block,
         "pool": directions.pool,
         "model": directions.model,
-        "weights": directions.weights,
+        "digest": directions.digest,
         "labels": directions.labels,
         "provenance": dict(directions.provenance),
     }
@@ -201,7 +199,8 @@ def load_directions(path: str | Path) -> Directions:
             u, score = opened.get_tensor("U"), opened.get_tensor("score")
         if header["format"] != FORMAT:
             raise DirectionsError(
-                f"{file} has format {header['format']}", f"this version reads {FORMAT}, update diffgeo"
+                f"{file} has format {header['format']}, this version reads {FORMAT}",
+                "update diffgeo, or make the directions of an earlier version again",
             )
         labels = header["labels"]
         found = Directions(
@@ -213,7 +212,7 @@ def load_directions(path: str | Path) -> Directions:
             str(header["block"]),
             header["pool"],
             str(header["model"]),
-            str(header["weights"]),
+            str(header["digest"]),
             None if labels is None else tuple(map(str, labels)),
             dict(header["provenance"]),
         )

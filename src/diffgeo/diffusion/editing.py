@@ -74,13 +74,15 @@ def normalise_distortion(
         rescale: give x' − x the length of γv, each of the batch its own.
 
     Returns:
-        x', shape of ``moved``.
+        x', shape of ``moved``; ``moved`` itself if α_t = 0, where x holds no picture whose mean could be kept.
 
     Raises:
         ValueRangeError: κ outside [0, 1).
     """
     if not 0 <= kappa < 1:
         raise ValueRangeError(f"edit.kappa is {kappa}", "allowed is 0 <= kappa < 1")
+    if schedule.alpha(t) == 0:
+        return moved
     before = schedule.predict_x0(x, predict_noise(x, t), t)
     after = schedule.predict_x0(moved, predict_noise(moved, t), t)
     pixels = (1, 2, 3)

@@ -1,24 +1,55 @@
 r"""Arithmetic of the forward process x_t = √α_t x_0 + √(1−α_t) ε.
 
 α_t is the **cumulative** product throughout (DDIM's α, diffusers' ``alphas_cumprod``). Timesteps are integers
-0 … T, T the last training timestep; −1 stands for the clean picture, α₋₁ = 1. The three parametrisations of a
-network (ε, v, x0) are turned into ε here, so that nothing else has to know of them.
+0 … T, T the last training timestep; −1 stands for the clean picture, α₋₁ = 1 (or α_0, if the scheduler ends there).
+The three parametrisations of a network (ε, v, x0) are turned into ε here, so that nothing else has to know of them.
+At zero terminal SNR (α_T = 0, Lin et al. 2024) x_T is noise alone: x̂0 is then the network's own, −v or its sample.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffgeo.diffusion.scheduler_fields import REFUSED_SCHEDULERS, read_scheduler
 from diffgeo.errors import ModelError, ValueRangeError
 
-__all__ = ["CLEAN", "NoiseSchedule"]
+__all__ = ["CLEAN", "Clipping", "NoiseSchedule"]
 
 CLEAN = -1
 """The timestep of a clean picture, at which α = 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clipping:
+    """How x̂0 is kept in range while denoising.
+
+    Attributes:
+        largest: c of clipping to [−c, c], positive; of thresholding, the largest threshold, at least 1.
+        quantile: of |x̂0| in dynamic thresholding (Saharia et al. 2022), in [0, 1]; None clips.
+    """
+
+    largest: float = 1.0
+    quantile: float | None = None
+
+    def __call__(self, x0: Tensor) -> Tensor:
+        """x̂0 clipped to [−c, c]; thresholded, to [−q, q] and divided by q, the sample's quantile within [1, c].
+
+        Args:
+            x0: shape (B, C, H, W).
+
+        Returns:
+            The same shape.
+        """
+        if self.quantile is None:
+            return x0.clamp(-self.largest, self.largest)
+        size = torch.quantile(x0.abs().flatten(1), self.quantile, dim=1).clamp(1, self.largest)
+        size = size.reshape(-1, *[1] * (x0.ndim - 1))
+        return torch.minimum(torch.maximum(x0, -size), size) / size
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +57,21 @@ class NoiseSchedule:
     """α_t of a pretrained model and the DDIM sub-schedules of it.
 
     Attributes:
-        alphas_cumprod: α_t for t = 0 … T, shape (T + 1,), float64, on the CPU, falling within (0, 1).
+        alphas_cumprod: α_t for t = 0 … T, shape (T + 1,), float64, on the CPU, falling within (0, 1); the last may be 0
+            (zero terminal SNR), if the network predicts v or x0.
         prediction: what the network predicts: ``epsilon``, ``v_prediction`` or ``sample``.
+        clipping: of x̂0 in generation, as the scheduler says; None is none.
+        final_alpha: α of the clean end, 1 or α_0.
+        spacing: of DDIM timesteps, ``trailing`` or ``leading``.
+        steps_offset: added to ``leading`` timesteps.
     """
 
     alphas_cumprod: Tensor
     prediction: str = "epsilon"
+    clipping: Clipping | None = None
+    final_alpha: float = 1.0
+    spacing: str = "trailing"
+    steps_offset: int = 0
 
     def __post_init__(self) -> None:
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
@@ -39,12 +79,29 @@ class NoiseSchedule:
                 f"the scheduler's prediction_type is {self.prediction!r}",
                 "diffgeo knows 'epsilon', 'v_prediction' and 'sample'",
             )
-        alphas = self.alphas_cumprod
-        if not len(alphas) or not bool(((alphas > 0) & (alphas < 1)).all()):
+        if self.spacing not in ("trailing", "leading"):
             raise ModelError(
-                "the scheduler's alphas_cumprod leave (0, 1)",
-                "schedules of zero terminal SNR have no x0 at T, set rescale_betas_zero_snr to false",
+                f"the scheduler's timestep_spacing is {self.spacing!r}, whose timesteps diffusers' DDIM visits but "
+                "does not step to",
+                "diffgeo knows 'trailing' and 'leading', load the model with spacing='trailing'",
             )
+        alphas = self.alphas_cumprod
+        if not len(alphas) or not bool(((alphas >= 0) & (alphas < 1)).all()) or bool((alphas.diff() > 0).any()):
+            raise ModelError(
+                "the scheduler's alphas_cumprod do not fall from below 1 towards 0",
+                "correct the betas in scheduler_config.json",
+            )
+        if alphas[-1] == 0 and self.prediction == "epsilon":
+            raise ModelError(
+                "the scheduler's alphas_cumprod reach 0 (zero terminal SNR) and the network predicts noise, which "
+                "tells no x0 at T",
+                "set prediction_type to what it was trained on, or rescale_betas_zero_snr to false",
+            )
+
+    @property
+    def determinants(self) -> dict[str, Any]:
+        """Everything that shapes numbers, for keys and digests."""
+        return asdict(self)
 
     @property
     def T(self) -> int:  # noqa: N802 (the papers' name)
@@ -55,31 +112,43 @@ class NoiseSchedule:
         """α_t.
 
         Args:
-            t: timestep in −1 … T; −1 (clean) gives 1.
+            t: timestep in −1 … T; −1 (clean) gives ``final_alpha``.
 
         Raises:
             ValueRangeError: t is outside −1 … T.
         """
         if not CLEAN <= t <= self.T:
             raise ValueRangeError(f"timestep {t} is outside the schedule", f"allowed are -1 (clean) to {self.T}")
-        return 1.0 if t == CLEAN else float(self.alphas_cumprod[t])
+        return self.final_alpha if t == CLEAN else float(self.alphas_cumprod[t])
 
     def timesteps(self, steps: int) -> list[int]:
-        """DDIM timesteps from T downwards, evenly spaced ("trailing": the first is T itself).
+        """DDIM timesteps, evenly spaced and falling.
+
+        "Trailing" ones begin at T itself; "leading" ones end at ``steps_offset``.
 
         Args:
             steps: number of network evaluations, 1 … T + 1.
 
         Returns:
-            ``steps`` falling integers; the first is T, the step after the last leads to the clean picture.
+            ``steps`` falling integers; the step after the last leads to the clean picture.
 
         Raises:
-            ValueRangeError: steps is outside 1 … T + 1.
+            ValueRangeError: steps is outside 1 … T + 1, or ``steps_offset`` leaves no room for so many.
         """
         n = self.T + 1
         if not 1 <= steps <= n:
             raise ValueRangeError(f"schedule.steps is {steps}", f"allowed are 1 to {n}")
-        return [round(n - i * n / steps) - 1 for i in range(steps)]
+        if self.spacing == "trailing":
+            return [round(n - i * n / steps) - 1 for i in range(steps)]
+        stride = n // steps
+        first = (steps - 1) * stride + self.steps_offset
+        if self.steps_offset >= stride or first > self.T:
+            raise ValueRangeError(
+                f"schedule.steps is {steps}, whose leading timesteps with steps_offset={self.steps_offset} do not fit "
+                f"into 0 to {self.T}",
+                "take fewer steps or spacing='trailing'",
+            )
+        return list(range(first, -1, -stride))
 
     def nearest(self, t_frac: float, steps: int) -> int:
         """The timestep of the DDIM schedule nearest to the fraction ``t_frac`` of T.
@@ -104,9 +173,26 @@ class NoiseSchedule:
             return signal * output + noise * x
         return (x - signal * output) / noise
 
+    def to_clean(self, output: Tensor, x: Tensor, t: int) -> Tensor:
+        """x̂0 from the network's output at (x, t); that of v and x0 is defined at α_t = 0, too."""
+        if self.prediction == "epsilon":
+            return self.predict_x0(x, output, t)
+        if self.prediction == "v_prediction":
+            return math.sqrt(self.alpha(t)) * x - math.sqrt(1 - self.alpha(t)) * output
+        return output
+
     def predict_x0(self, x: Tensor, noise: Tensor, t: int) -> Tensor:
-        """x0(x) = (x − √(1−α_t) ε) / √α_t (DDIM, eq. 9); shapes as x."""
+        """x0(x) = (x − √(1−α_t) ε) / √α_t (DDIM, eq. 9); shapes as x.
+
+        Raises:
+            ValueRangeError: α_t is 0, so that x is noise alone.
+        """
         alpha = self.alpha(t)
+        if alpha == 0:
+            raise ValueRangeError(
+                f"at timestep {t} of this model x is noise alone (zero terminal SNR), and noise tells no x0",
+                "take a timestep below T",
+            )
         return (x - math.sqrt(1 - alpha) * noise) / math.sqrt(alpha)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: int) -> Tensor:
@@ -115,16 +201,43 @@ class NoiseSchedule:
         return math.sqrt(alpha) * x0 + math.sqrt(1 - alpha) * noise
 
     @classmethod
-    def of(cls, scheduler: object) -> NoiseSchedule:
-        """The schedule of any diffusers scheduler that has ``alphas_cumprod``.
+    def of(cls, scheduler: object, *, spacing: str | None = "trailing") -> NoiseSchedule:
+        """The schedule of a diffusers scheduler, every field of which ``scheduler_fields`` understands.
+
+        Args:
+            scheduler: with ``alphas_cumprod`` and a config.
+            spacing: of DDIM timesteps, ``trailing`` or ``leading``; as the scheduler says if None.
 
         Raises:
-            ModelError: it has none (its noise process is not a discrete DDPM).
+            ModelError: it is no discrete process in (0, 1), or a field is refused; the message gives the reason.
         """
+        name = type(scheduler).__name__
         alphas = getattr(scheduler, "alphas_cumprod", None)
-        if not isinstance(alphas, Tensor):
+        if not isinstance(alphas, Tensor) and name not in REFUSED_SCHEDULERS:
+            raise ModelError(f"{name} has no alphas_cumprod", "diffgeo needs a DDPM/DDIM-type scheduler")
+        config = read_scheduler(name, getattr(scheduler, "config", {}))
+        assert isinstance(alphas, Tensor)
+        if len(alphas) != config.get("num_train_timesteps", len(alphas)):
             raise ModelError(
-                f"{type(scheduler).__name__} has no alphas_cumprod", "diffgeo needs a DDPM/DDIM-type scheduler"
+                f"the scheduler has {len(alphas)} trained_betas and "
+                f"num_train_timesteps={config['num_train_timesteps']}",
+                "correct scheduler_config.json",
             )
-        prediction = getattr(scheduler, "config", {}).get("prediction_type", "epsilon")
-        return cls(alphas.detach().to("cpu", torch.float64), prediction)
+        at_zero = not config.get("set_alpha_to_one", True) or config.get("final_sigmas_type") == "sigma_min"
+        alphas = alphas.detach().to("cpu", torch.float64, copy=True)
+        if config.get("rescale_betas_zero_snr", False):
+            alphas[-1] = 0  # Euler's and other classes put 2⁻²⁴ there, for a division that DDIM does without
+        return cls(
+            alphas,
+            config.get("prediction_type", "epsilon"),
+            _clipping(config),
+            float(alphas[0]) if at_zero else 1.0,
+            config.get("timestep_spacing", "leading") if spacing is None else spacing,
+            config.get("steps_offset", 0),
+        )
+
+
+def _clipping(config: dict[str, Any]) -> Clipping | None:
+    if config.get("thresholding", False):
+        return Clipping(float(config["sample_max_value"]), float(config["dynamic_thresholding_ratio"]))
+    return Clipping(float(config.get("clip_sample_range", 1.0))) if config.get("clip_sample", False) else None

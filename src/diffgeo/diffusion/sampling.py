@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
+from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseSchedule
 from diffgeo.errors import ValueRangeError
 
 __all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise"]
 
 OnStep = Callable[[], None]
+
+_NO_SIGNAL = 1e-6
+"""α_t below which √α_t is too small to divide by in single precision: the last few of zero terminal SNR."""
 
 
 def ddim_step(
@@ -35,6 +38,7 @@ def ddim_step(
     clip: bool = False,
     generator: torch.Generator | None = None,
     shared_noise: bool = False,
+    x0: Tensor | None = None,
 ) -> Tensor:
     """One DDIM step from timestep t to timestep s.
 
@@ -45,22 +49,24 @@ def ddim_step(
         t: where x is.
         s: where to go, −1 (clean) … T; below t to denoise, above to invert.
         eta: η in [0, 1]; 0 is deterministic, 1 is DDPM's variance. Must be 0 when s > t.
-        clip: clip x̂0 to [−1, 1], as diffusers' ``clip_sample`` does; ε is kept.
+        clip: clip x̂0 as ``schedule.clipping`` says, to [−1, 1] if it says nothing; ε is kept, as in diffusers.
         generator: source of z, on the CPU; the global one when None.
         shared_noise: the same z for the whole batch, so that edits of one sample differ by the edit alone.
+        x0: x̂0(x_t, t), same shape; from x and ε if None.
 
     Returns:
         x_s, same shape.
 
     Raises:
-        ValueRangeError: η outside [0, 1], or positive going up.
+        ValueRangeError: η outside [0, 1], or positive going up; no ``x0`` at a timestep without signal (α_t = 0).
     """
     if not 0 <= eta <= 1 or (eta > 0 and s > t):
         raise ValueRangeError(f"eta is {eta} from t={t} to {s}", "allowed is 0 <= eta <= 1, and 0 when inverting")
     alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
-    x0 = schedule.predict_x0(x, noise, t)
+    if x0 is None:
+        x0 = schedule.predict_x0(x, noise, t)
     if clip:
-        x0 = x0.clamp(-1, 1)
+        x0 = (schedule.clipping or Clipping())(x0)
     if eta == 0:
         return math.sqrt(alpha_s) * x0 + math.sqrt(1 - alpha_s) * noise
     variance = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
@@ -94,8 +100,9 @@ def ddim_sample(
         stop: a lower timestep of that schedule, or −1 for the clean latent.
         eta: η everywhere.
         boost_below: quality boosting (Asyrp; P23b's scripts: 0.2): η = 1 at timesteps below this fraction of T.
-        clip: clip x̂0 at every step. Generation from noise wants it on pixel models (an error of ε is magnified
-            1/√α_T ≈ 158 times at T); reconstruction of inverted pictures must not.
+        clip: clip x̂0 at every step, as ``model.schedule.clipping`` says, to [−1, 1] if it says nothing. Generation from
+            noise wants it on pixel models (an error of ε is magnified 1/√α_T ≈ 158 times at T); reconstruction of
+            inverted pictures must not. ``model.bounded`` is whether the model's own scheduler clips.
         generator: source of randomness where η > 0.
         shared_noise: that randomness is the same for the whole batch.
         on_step: called after every network evaluation.
@@ -108,9 +115,19 @@ def ddim_sample(
     """
     for t, s in _walk(model.schedule, steps, start, stop):
         step_eta = 1.0 if t < boost_below * model.schedule.T else eta
-        noise = model.predict_noise(x, t)
+        # near zero signal x̂0 cannot be had from ε: the network's own is taken
+        x0, noise = model.predict(x, t) if model.schedule.alpha(t) < _NO_SIGNAL else (None, model.predict_noise(x, t))
         x = ddim_step(
-            model.schedule, x, noise, t, s, eta=step_eta, clip=clip, generator=generator, shared_noise=shared_noise
+            model.schedule,
+            x,
+            noise,
+            t,
+            s,
+            eta=step_eta,
+            clip=clip,
+            generator=generator,
+            shared_noise=shared_noise,
+            x0=x0,
         )
         if on_step is not None:
             on_step()
@@ -130,7 +147,7 @@ def ddim_invert(
     """DDIM inversion: the noise from which deterministic DDIM gives back x0.
 
     Each step solves the sampling step for its start with ε taken at the known end, the first-order inverse that
-    the papers use; the clean latent's ε is taken at the schedule's lowest timestep.
+    the papers use; the clean latent's ε is taken at the schedule's lowest timestep. At zero terminal SNR x_T is ε.
 
     Args:
         model: gives ε.

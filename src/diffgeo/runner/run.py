@@ -92,6 +92,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["model"] = {
             "name": context.model.name,
             "source": context.model.source,
+            "digest": context.model.digest,
             **context.model.conditioning,
         }
         facts["device"] = str(context.model.device)

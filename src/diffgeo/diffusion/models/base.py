@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
-from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from diffgeo.diffusion.feature_map import FeatureMap, Pool, block_names
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 
-__all__ = ["DiffusionModel", "weights_digest"]
+__all__ = ["DiffusionModel", "part_digest", "weights_digest"]
 
 
 class DiffusionModel(ABC):
@@ -30,14 +31,12 @@ class DiffusionModel(ABC):
         latent_shape: shape (C, H, W) of x.
     """
 
-    bounded = True
-    """Whether clean latents lie in [−1, 1], so that x̂0 may be clipped while denoising."""
-
     def __init__(
         self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
         self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        self._digests: dict[str, str] = {}  # shared with copies that share the weights
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
@@ -52,21 +51,43 @@ class DiffusionModel(ABC):
         """Of the weights, and so of x."""
         return next(self.unet.parameters()).dtype
 
-    @cached_property
-    def weights_digest(self) -> str:
-        """SHA-256 of the U-Net's weights (names, dtypes, values): which model this is, whatever it is called."""
-        return weights_digest(self.unet)
+    @property
+    def bounded(self) -> bool:
+        """Whether x̂0 of generated samples is clipped unless ``schedule.clip`` says otherwise: as the scheduler does."""
+        return self.schedule.clipping is not None
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Everything that has weights or a config of its own, by name: what :attr:`digest` covers."""
+        return {"unet": self.unet}
+
+    @property
+    def digest(self) -> str:
+        """Which model this is, whatever it is called: SHA-256 over all that shapes its numbers.
+
+        That is weights and config of every part, the noise process as the scheduler says, and the versions of diffusers
+        and transformers, whose code the networks are. Store, saved directions and ``run.json`` use it.
+        """
+        if "all" not in self._digests:
+            facts = {
+                "parts": {name: part_digest(part) for name, part in self.parts.items()},
+                "schedule": {
+                    key: value.tolist() if isinstance(value, Tensor) else value
+                    for key, value in self.schedule.determinants.items()
+                },
+                "versions": {name: version(name) for name in ("diffusers", "transformers")},
+            }
+            self._digests["all"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return self._digests["all"]
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What ``predict_noise``, ``encode`` and ``decode`` depend on: weights, noise process, arithmetic, prompts.
+        """What ``predict_noise``, ``encode`` and ``decode`` depend on: the digest, arithmetic, prompts.
 
         What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
         """
         return {
-            "weights": self.weights_digest,
-            "alphas_cumprod": self.schedule.alphas_cumprod,
-            "prediction": self.schedule.prediction,
+            "digest": self.digest,
             "dtype": str(self.dtype),
             "device": self.device.type,
             "torch": torch.__version__,
@@ -123,13 +144,13 @@ class DiffusionModel(ABC):
 
     @property
     def picture_shape(self) -> tuple[int, int]:
-        """Height and width of its pictures in pixels."""
-        return self.latent_shape[1:] if self.bounded else (self.picture_size, self.picture_size)
+        """Height and width of its pictures in pixels; those of x if nothing says otherwise."""
+        return self.latent_shape[1:]
 
     @property
     def picture_size(self) -> int:
-        """Side of its pictures in pixels; that of x where nothing says otherwise."""
-        return self.latent_shape[-1]
+        """Longer side of its pictures in pixels."""
+        return max(self.picture_shape)
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -141,6 +162,18 @@ class DiffusionModel(ABC):
         Returns:
             Shape (B, C, H, W), on the model's device, in its dtype.
         """
+
+    def output(self, x: Tensor, t: int) -> Tensor:
+        """What sampling takes for the network's output: :meth:`forward` without a learned variance.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            Shape (B, C, H, W), in the network's own parametrisation.
+        """
+        return self.forward(x, t)[:, : x.shape[1]]
 
     def predict_noise(self, x: Tensor, t: int) -> Tensor:
         """ε(x, t), whatever the network's own parametrisation.
@@ -156,8 +189,24 @@ class DiffusionModel(ABC):
             ValueRangeError: t is outside the schedule.
         """
         self.schedule.alpha(t)
-        output = self.forward(x, t)[:, : x.shape[1]]
-        return self.schedule.to_noise(output, x, t)
+        return self.schedule.to_noise(self.output(x, t), x, t)
+
+    def predict(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """x̂0(x, t) and ε(x, t) from one evaluation; at zero SNR (α_t = 0) x̂0 is −v or the sample, and ε is x.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            Two tensors of shape (B, C, H, W).
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+        """
+        self.schedule.alpha(t)
+        output = self.output(x, t)
+        return self.schedule.to_clean(output, x, t), self.schedule.to_noise(output, x, t)
 
     def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
@@ -186,6 +235,33 @@ def weights_digest(network: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def part_digest(part: Any) -> str:
+    """SHA-256 of a part of a pipeline: its class, its config, and its weights (a network) or words (a tokenizer).
+
+    Left out of a config are notes of paths and versions: two copies of a model in two folders are one.
+    """
+    config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
+    config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    facts: dict[str, Any] = {
+        "class": type(part).__name__,
+        "config": {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOTES},
+    }
+    if isinstance(part, nn.Module):
+        facts["weights"] = weights_digest(part)
+    elif hasattr(part, "backend_tokenizer"):
+        facts["words"] = part.backend_tokenizer.to_str()
+    elif hasattr(part, "get_vocab"):
+        facts["words"] = part.get_vocab()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+_NOTES = {
+    *("name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "local_files_only"),
+    *("tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "added_tokens_file"),
+}
+"""Of a config, what tells where and by whom it was written."""
 
 
 def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffgeo.diffusion.models.base import DiffusionModel, weights_digest
+from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ModelError, ShapeError
@@ -29,7 +28,7 @@ class LatentDiffusion(DiffusionModel):
     Args:
         unet: a diffusers ``UNet2DConditionModel``.
         schedule: its noise process.
-        vae: ``AutoencoderKL``; its ``scaling_factor`` brings latents to unit variance.
+        vae: ``AutoencoderKL`` or ``AutoencoderTiny``; its ``scaling_factor`` brings latents to unit variance.
         encode_prompt: text → embedding (1, L, e); a :class:`PromptEncoder`.
         prompt: what it shows.
         negative_prompt: what guidance leads away from.
@@ -79,12 +78,16 @@ class LatentDiffusion(DiffusionModel):
         self.guidance, self.inversion_guidance = guidance, inversion_guidance
         self._config: Any = getattr(vae, "config", {})
 
-    bounded = False
+    @property
+    def picture_shape(self) -> tuple[int, int]:
+        """Height and width of its pictures in pixels: those of x times the autoencoder's reduction."""
+        reduction = 2 ** (len(self._config.block_out_channels) - 1)
+        return self.latent_shape[1] * reduction, self.latent_shape[2] * reduction
 
     @property
-    def picture_size(self) -> int:
-        """Side of its pictures in pixels: that of x times the autoencoder's reduction."""
-        return int(self.latent_shape[-1] * 2 ** (len(self._config.block_out_channels) - 1))
+    def parts(self) -> dict[str, Any]:
+        """See the base class."""
+        return super().parts | {"vae": self.vae} | getattr(self.encode_prompt, "parts", {})
 
     @property
     def inverter(self) -> LatentDiffusion:
@@ -106,15 +109,9 @@ class LatentDiffusion(DiffusionModel):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """See the base class; with the autoencoder, guidance, and what cross-attention sees of the prompts."""
+        """See the base class; with guidance, and what cross-attention sees of the prompts."""
         guided = [] if self.guidance == 1 else [self.guidance, self._unconditional]
-        scaling = [self._config.scaling_factor, getattr(self._config, "shift_factor", None)]
-        bound = {"vae": self._vae_digest, "scaling": scaling, "prompt": self._conditional, "guidance": guided}
-        return super().fingerprint | bound
-
-    @cached_property
-    def _vae_digest(self) -> str:
-        return weights_digest(self.vae)
+        return super().fingerprint | {"prompt": self._conditional, "guidance": guided}
 
     def guided(self, guidance: float) -> LatentDiffusion:
         """The same model with another scale of guidance; weights are shared."""
@@ -136,15 +133,15 @@ class LatentDiffusion(DiffusionModel):
         output: Tensor = self.unet(x, t, encoder_hidden_states=prompt, return_dict=False)[0]
         return output
 
-    def predict_noise(self, x: Tensor, t: int) -> Tensor:
+    def output(self, x: Tensor, t: int) -> Tensor:
         """See the base class; with guidance."""
         if self.guidance == 1:
-            return super().predict_noise(x, t)
-        self.schedule.alpha(t)
+            return super().output(x, t)
         both = torch.cat([part.expand(len(x), -1, -1) for part in (self._unconditional, self._conditional)])
         output = self.unet(torch.cat([x, x]), t, encoder_hidden_states=both, return_dict=False)[0][:, : x.shape[1]]
         without, prompted = output.chunk(2)
-        return self.schedule.to_noise(without + self.guidance * (prompted - without), x, t)
+        guided: Tensor = without + self.guidance * (prompted - without)
+        return guided
 
     def decode(self, x0: Tensor) -> Tensor:
         """Pictures (B, 3, H', W') clipped to [−1, 1]."""
@@ -159,11 +156,16 @@ class LatentDiffusion(DiffusionModel):
         Raises:
             ShapeError: the pictures have another size than the model's.
         """
-        if images.shape[-2:] != (self.picture_size, self.picture_size):
-            side = self.picture_size
-            raise ShapeError(f"pictures are {tuple(images.shape[-2:])}", f"{self.name} needs ({side}, {side})")
+        if images.shape[-2:] != self.picture_shape:
+            raise ShapeError(f"pictures are {tuple(images.shape[-2:])}", f"{self.name} needs {self.picture_shape}")
         scale, shift = self._config.scaling_factor, getattr(self._config, "shift_factor", None) or 0.0
         parts = images.to(self.device, self.dtype).split(_DECODED_AT_ONCE)
-        means: list[Tensor] = [self.vae.encode(part).latent_dist.mode() for part in parts]
+        means = [_latents(self.vae.encode(part)) for part in parts]
         scaled: Tensor = (torch.cat(means) - shift) * scale
         return scaled
+
+
+def _latents(encoded: Any) -> Tensor:
+    """Means of q(z | picture), or, from an autoencoder without a distribution (``AutoencoderTiny``), its latents."""
+    found: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    return found

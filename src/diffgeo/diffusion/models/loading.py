@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from diffgeo.diffusion.models.base import DiffusionModel
+from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, check_network
 from diffgeo.diffusion.models.latent import LatentDiffusion
 from diffgeo.diffusion.models.pixel import PixelDiffusion
 from diffgeo.diffusion.models.text import PromptEncoder
@@ -36,7 +39,18 @@ DIGESTS = "SHA256SUMS"
 
 _PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
 _TEXT_PIPELINES = {"StableDiffusionPipeline"}
-_TEXT_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_PIXEL_PARTS: dict[str, tuple[str, ...]] = {"scheduler": (), "unet": ("UNet2DModel",)}
+_TEXT_PARTS: dict[str, tuple[str, ...]] = {
+    "scheduler": (),
+    "text_encoder": ("CLIPTextModel",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+}
+"""Parts of a pipeline that are used, with the classes that they may have (any scheduler); others are never read."""
+
+_WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>.+))?\.(safetensors|bin)")
+"""Names of weight files, without the number of a shard."""
 
 _FOLDER_ADVICE = "the folder is incomplete or a weight file is truncated; copy it again"
 _HUB_ADVICE = "check the id, model.revision and the network, or download it elsewhere and pass model.path=FOLDER"
@@ -108,6 +122,7 @@ def load_model(
     edit_prompt: str | None = None,
     guidance: float = 1.0,
     inversion_guidance: float = 1.0,
+    spacing: str | None = "trailing",
 ) -> DiffusionModel:
     """Load a pretrained diffusion model, with its prompt bound.
 
@@ -124,24 +139,24 @@ def load_model(
         edit_prompt: under which directions are looked for, where it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
+        spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
 
     Returns:
         The model, in eval mode, without gradients.
 
     Raises:
         ConfigError: a text-to-image model without a prompt, or a prompt for another one.
-        ModelError: no such model or folder, no pipeline in it, weights missing, truncated or tampered with, a pipeline
-            class that diffgeo does not know, or the hub out of reach.
+        ModelError: no such model or folder, no pipeline in it, weights missing, surplus, truncated, tampered with or
+            not finite, a pipeline, network or scheduler that diffgeo does not know or that takes other inputs than
+            diffgeo passes, or the hub out of reach.
         DeviceError: the device is not there.
     """
     target = resolve_device(str(device))
     name = str(name_or_path)
     folder = shipped_folder(name) if name in SHIPPED else Path(name).expanduser()
-    hub: dict[str, Any] = {}
     if folder.is_dir():
         verify_digests(folder, required=name in SHIPPED)
-        source, origin = str(folder), f"shipped:{name}" if name in SHIPPED else str(folder)
-        index = _read_index(folder)
+        origin = f"shipped:{name}" if name in SHIPPED else str(folder)
     elif folder.exists():
         raise ModelError(f"{folder} is a file", "model.path takes a diffusers pipeline folder or a hub id (owner/name)")
     elif not _looks_like_hub_id(name):
@@ -150,14 +165,12 @@ def load_model(
         )
     else:
         if local_files_only:
-            snapshot = _cached_snapshot(name, revision, cache_dir)
-            source, index, commit = str(snapshot), _read_index(snapshot), snapshot.name
+            folder = _cached_snapshot(name, revision, cache_dir)
         else:
-            source, (index, commit) = name, _ask_hub(name, revision, cache_dir)
-            hub = {"revision": commit, "cache_dir": cache_dir}
-        origin = f"{name}@{commit}"
-    pipeline = _load_pipeline(source, index, variant=variant, **hub)
-    schedule = NoiseSchedule.of(pipeline.scheduler)
+            folder = _fetch(name, _ask_hub(name, revision, cache_dir), cache_dir, variant)
+        origin = f"{name}@{folder.name}"
+    pipeline = _load_pipeline(folder, _read_index(folder), variant)
+    schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
     # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
@@ -191,7 +204,7 @@ def _looks_like_hub_id(name: str) -> bool:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / "model_index.json"
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ModelError(
             f"{folder} is no diffusers pipeline: model_index.json is missing",
@@ -210,8 +223,12 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
+def _used_parts(index: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return _TEXT_PARTS if index["_class_name"] in _TEXT_PIPELINES else _PIXEL_PARTS
+
+
 def _check_parts(index: dict[str, Any], where: str) -> None:
-    """Whether pipeline and parts are classes of diffusers and transformers: a folder may name code of its own."""
+    """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own."""
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
     name = str(index.get("_class_name"))
     if name not in known:
@@ -221,11 +238,20 @@ def _check_parts(index: dict[str, Any], where: str) -> None:
             raise ModelError(
                 f"{where} takes its {part} from {value[0]!r}", "diffgeo runs no code that comes with a model"
             )
+    for part, classes in _used_parts(index).items():
+        value = index.get(part)
+        if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
+            raise ModelError(f"{where}: model_index.json names no {part}", "restore the file")
+        if classes and value[1] not in classes:
+            raise ModelError(
+                f"{where}: the {part} is a {value[1]}, that of a {name} is a {' or '.join(classes)}', '"
+                "correct model_index.json, or choose another model"
+            )
 
 
 def _check_shards(folder: Path) -> None:
     """Whether lists of weight files name files that lie beside them."""
-    for path in folder.glob("*/*.index.json"):
+    for path in (*folder.glob("*.index*.json"), *folder.glob("*/*.index*.json")):
         try:
             files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -235,8 +261,8 @@ def _check_shards(folder: Path) -> None:
             raise ModelError(f"{path} points outside its folder: {outside[0]}", "diffgeo reads weights beside it only")
 
 
-def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> tuple[dict[str, Any], str]:
-    """The pipeline's index, a few bytes that tell what the hub holds before gigabytes are fetched, and its commit.
+def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> str:
+    """The commit of a hub id, from its index alone: a few bytes tell what it holds before gigabytes are fetched.
 
     All else is then read at that commit, so that a model is of one state of the repository and can say which.
     """
@@ -245,7 +271,16 @@ def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> t
     with _worded(name, _HUB_ADVICE):
         index = dict(DDPMPipeline.load_config(name, revision=revision, cache_dir=cache_dir))
     _check_parts(index, name)
-    return index, _cached_snapshot(name, revision, cache_dir).name
+    return _cached_snapshot(name, revision, cache_dir).name
+
+
+def _fetch(name: str, commit: str, cache_dir: str | Path | None, variant: str | None) -> Path:
+    """Folder of a hub id's files at a commit, those that are never used left out."""
+    from diffusers import DiffusionPipeline
+
+    unused = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+    with _worded(name, _HUB_ADVICE):
+        return Path(DiffusionPipeline.download(name, revision=commit, cache_dir=cache_dir, variant=variant, **unused))
 
 
 def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | None) -> Path:
@@ -258,20 +293,127 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
     return Path(file).parent
 
 
-def _load_pipeline(source: str, index: dict[str, Any], *, variant: str | None, **hub: Any) -> Any:
-    from diffusers import DDPMPipeline, StableDiffusionPipeline
+def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> Any:
+    """The parts of a pipeline that are used, each of its own class: attributes as those of diffusers' pipeline."""
+    import diffusers
+    import transformers
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    with _worded(source, _HUB_ADVICE if hub else _FOLDER_ADVICE):
-        if index["_class_name"] in _TEXT_PIPELINES:
-            return StableDiffusionPipeline.from_pretrained(
-                source, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, variant=variant, **hub
+    text = index["_class_name"] in _TEXT_PIPELINES
+    variants = _variants(folder, index, variant)
+    parts: dict[str, Any] = {}
+    for part in sorted(_used_parts(index)):
+        library, kind = index[part]
+        where = folder / part if (folder / part).is_dir() else folder
+        found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), kind, None)
+        if found is None:
+            raise ModelError(f"{folder}: {library} has no {kind}, which is its {part}", f"update {library}")
+        if part in variants:
+            parts[part] = _load_network(part, found, where, variants[part])
+        else:
+            with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
+                parts[part] = found.from_pretrained(where, local_files_only=True)
+    check_network(parts["unet"].config, str(folder), text=text)
+    if not text:
+        # these pipelines put the scheduler's config into a class of their own
+        own = {"DDIMPipeline": diffusers.DDIMScheduler, "PNDMPipeline": diffusers.PNDMScheduler}
+        kind = own.get(index["_class_name"])
+        if kind is not None and hasattr(parts["scheduler"], "alphas_cumprod"):
+            parts["scheduler"] = kind.from_config(parts["scheduler"].config)
+        return SimpleNamespace(**parts)
+    check_autoencoder(parts["vae"].config, parts["unet"].config.in_channels, str(folder))
+    unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    with _worded(str(folder), _FOLDER_ADVICE):
+        return diffusers.StableDiffusionPipeline(**parts, **unused)
+
+
+def _variants(folder: Path, index: dict[str, Any], wanted: str | None) -> dict[str, str | None]:
+    """The variant of weight files to read for every network: the wanted one, or that without a name if it lacks it.
+
+    Raises:
+        ModelError: no network has the wanted variant, or one has only variants and none is wanted; those are listed.
+    """
+    networks = [part for part in _used_parts(index) if part not in ("scheduler", "tokenizer")]
+    there = {part: _variants_in(folder / part if (folder / part).is_dir() else folder) for part in networks}
+    named = sorted({one for found in there.values() for one in found if one is not None})
+    if wanted is not None and wanted not in named:
+        raise ModelError(
+            f"{folder} has no weights of the variant {wanted!r}; "
+            + (f"there are {', '.join(named)}" if named else "leave model.variant out, there are none")
+        )
+    for part, found in there.items():
+        if found and wanted not in found and None not in found:
+            advice = " or ".join(f"model.variant={one}" for one in sorted(filter(None, found)))
+            raise ModelError(f"{folder} has the weights of its {part} as a variant only", f"say {advice}")
+    return {part: wanted if wanted in found else None for part, found in there.items()}
+
+
+def _variants_in(folder: Path) -> set[str | None]:
+    """Variants of a folder's weight files, which come after the first dot of their names; None is that without one."""
+    found = set()
+    for path in folder.iterdir():
+        match = _WEIGHTS.fullmatch(re.sub(r"-\d+-of-\d+", "", path.name))
+        if match:
+            found.add(match["variant"])
+    return found
+
+
+def _load_network(part: str, kind: Any, folder: Path, variant: str | None) -> Any:
+    """A network with every tensor of its file in its place.
+
+    Raises:
+        ModelError: tensors are missing, surplus, of other shapes, or not finite; the message names them.
+    """
+    with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
+        # diffusers names tensors of another shape in its error, transformers only in its log
+        shapes = {"ignore_mismatched_sizes": True} if kind.__module__.startswith("transformers.") else {}
+        network, info = kind.from_pretrained(
+            folder,
+            variant=variant,
+            torch_dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            **shapes,
+        )
+    faults = (
+        (info["missing_keys"], "lacks"),
+        (info["unexpected_keys"], "holds beside its own"),
+        ([key for key, *_ in info["mismatched_keys"]], "has in another shape"),
+    )
+    for names, fault in faults:
+        if names:
+            raise ModelError(
+                f"{folder}: the weights of the {part} are not those of its config.json: the file {fault} "
+                f"{_listed(sorted(names))}",
+                "copy weights and config of one model",
             )
-        # the pipeline around an unconditional U-Net does not matter here, only its parts
-        return DDPMPipeline.from_pretrained(source, variant=variant, **hub)
+    check_finite(part, network, str(folder))
+    return network
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} tensors ({', '.join(names[:most])}{more})"
+
+
+@contextmanager
+def _silent_warnings() -> Iterator[None]:
+    """Leave out what diffusers and transformers warn of while loading: it is said in our own words."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    both = (diffusers_logging, transformers_logging)
+    levels = [one.get_verbosity() for one in both]
+    for one in both:
+        one.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for one, level in zip(both, levels, strict=True):
+            one.set_verbosity(level)
 
 
 @contextmanager

@@ -41,6 +41,11 @@ class PromptEncoder:
         nn.Module.to(pipeline.text_encoder, device=device, dtype=torch.float32)
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """Text encoder and tokenizer."""
+        return {"text_encoder": self._pipeline.text_encoder, "tokenizer": self._pipeline.tokenizer}
+
+    @property
     def length(self) -> int:
         """Tokens that a prompt may have, its start and end included."""
         return int(self._pipeline.text_encoder.config.max_position_embeddings)

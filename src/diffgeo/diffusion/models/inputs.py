@@ -1,0 +1,139 @@
+"""What the networks of a pipeline take and give, checked at load against what diffgeo passes and expects.
+
+diffgeo calls an unconditional U-Net with (x, t) and a text-to-image U-Net with (x, t, embedding of the prompt). A
+network whose config asks for more would fail late, or would run without what it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffgeo.errors import ModelError
+
+__all__ = ["REFUSED_INPUTS", "check_autoencoder", "check_finite", "check_network"]
+
+_ELSEWHERE = "sample it with its own pipeline in diffusers, or wrap it as docs/extending.md shows"
+
+REFUSED_INPUTS: dict[str, str] = {
+    "num_class_embeds": "is class-conditional: it takes a label beside x and t",
+    "class_embed_type": "takes class embeddings beside x and t",
+    "addition_embed_type": "takes added conditions (pooled text, sizes, pictures), as that of SDXL does",
+    "encoder_hid_dim": "projects hidden states of another encoder",
+    "encoder_hid_dim_type": "projects hidden states of another encoder, as of pictures",
+    "time_cond_proj_dim": "takes an embedding of the guidance scale: it is a distilled (consistency) model",
+}
+"""Fields of a U-Net's config by which it takes more than diffgeo passes, and what that is; refused unless null."""
+
+_LARGEST_SIDE = 8192
+
+
+def check_network(config: Mapping[str, Any], where: str, *, text: bool) -> None:
+    """Whether a U-Net takes what diffgeo passes and gives what it expects.
+
+    Args:
+        config: of a diffusers ``UNet2DModel`` or ``UNet2DConditionModel``.
+        where: how messages name it.
+        text: whether it is the U-Net of a text-to-image model; otherwise x is a picture.
+
+    Raises:
+        ModelError: it lacks its size or channels, takes other inputs, or has channels or a size that cannot work.
+    """
+    if config.get("sample_size") is None or config.get("in_channels") is None:
+        raise ModelError(
+            f"{where}: the U-Net's config.json lacks sample_size or in_channels", "copy the config of its weights"
+        )
+    for field, takes in REFUSED_INPUTS.items():
+        if config.get(field) is not None:
+            raise ModelError(
+                f"{where}: the U-Net {takes} ({field}={config[field]!r}), which diffgeo does not pass", f"{_ELSEWHERE}"
+            )
+    _check_channels(config, where, text=text)
+    _check_size(config, where, text=text)
+    if not text and config.get("time_embedding_type") == "fourier":
+        raise ModelError(
+            f"{where}: the U-Net divides by t (time_embedding_type='fourier'), it is of a VE process", f"{_ELSEWHERE}"
+        )
+
+
+def _check_channels(config: Mapping[str, Any], where: str, *, text: bool) -> None:
+    taken, given = config["in_channels"], config.get("out_channels", config["in_channels"])
+    if given not in (taken, 2 * taken):
+        raise ModelError(
+            f"{where}: the U-Net takes {taken} channels and gives {given}",
+            "a denoiser gives as many, or twice as many with a learned variance; this is another kind of model "
+            "(inpainting, segmentation), choose one that takes x",
+        )
+    if not text and taken not in (1, 3):
+        raise ModelError(
+            f"{where}: the U-Net works on {taken} channels, pictures have 1 (grey) or 3 (RGB)",
+            "choose a model of pictures, or save the whole pipeline with its autoencoder",
+        )
+
+
+def _check_size(config: Mapping[str, Any], where: str, *, text: bool) -> None:
+    size = config["sample_size"]
+    sides = [size, size] if isinstance(size, int) else size
+    fine = isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int for n in sides)
+    if not fine or not all(0 < n <= _LARGEST_SIDE for n in sides):
+        raise ModelError(
+            f"{where}: the U-Net's sample_size is {size!r}",
+            f"it is 1 to {_LARGEST_SIDE}, or a pair of such numbers; correct unet/config.json",
+        )
+    factor = 2 ** (len(config.get("down_block_types", ("",))) - 1)
+    if not text and any(n % factor for n in sides):  # UNet2DConditionModel passes sizes on to its upsamplers
+        raise ModelError(
+            f"{where}: the U-Net halves its input {factor.bit_length() - 1} times, so its sample_size must be "
+            f"divisible by {factor}, and is {size!r}",
+            "correct unet/config.json",
+        )
+
+
+def check_autoencoder(config: Mapping[str, Any], channels: int, where: str) -> None:
+    """Whether an autoencoder's latents are those of the U-Net, between pictures of three channels.
+
+    Args:
+        config: of a diffusers ``AutoencoderKL`` or ``AutoencoderTiny``.
+        channels: that the U-Net takes.
+        where: how messages name it.
+
+    Raises:
+        ModelError: it has other channels, or scales each latent channel by its own mean and deviation.
+    """
+    if config.get("latent_channels") != channels:
+        raise ModelError(
+            f"{where}: the autoencoder's latents have {config.get('latent_channels')} channels, the U-Net takes "
+            f"{channels}",
+            "its parts are of different models, or this is an inpainting or depth model, choose another",
+        )
+    if (config.get("in_channels", 3), config.get("out_channels", 3)) != (3, 3):
+        raise ModelError(f"{where}: the autoencoder is not of RGB pictures (3 channels)", "choose a model of pictures")
+    for field in ("latents_mean", "latents_std"):
+        if config.get(field) is not None:
+            raise ModelError(
+                f"{where}: the autoencoder has {field}, by which StableDiffusionPipeline does not scale",
+                f"{_ELSEWHERE}",
+            )
+
+
+def check_finite(part: str, network: nn.Module, where: str) -> None:
+    """Whether a network's weights are numbers.
+
+    Args:
+        part: what it is called in the pipeline.
+        network: with its weights.
+        where: how messages name the model.
+
+    Raises:
+        ModelError: a tensor holds NaN or infinity; the message names it.
+    """
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{where}: {count} of {tensor.numel()} weights of {part}/{name} are NaN or infinite",
+                "the file is damaged or the training diverged, copy or train it again",
+            )
