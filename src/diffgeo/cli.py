@@ -7,6 +7,7 @@ Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Heavy imports wait u
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import sys
@@ -28,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.completion import candidates, script
 from diffgeo.config import Config, check, config_folder, leaf_keys, nearest, register, typed
+from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
 from diffgeo.help import help_text, topic_text, version_text
 from diffgeo.team import is_first
@@ -108,6 +110,8 @@ class SweepSummary(Callback):
             if status != "completed":
                 own = ", ".join(str(word) for word in words.get(job, ()) if word not in common)
                 print(f"Job {job} {status} ({own}){': ' if error else ''}{error}", file=sys.stderr)
+        if missed := [job for job, *_ in jobs if unconverged(folder / job)]:
+            print(f"Jobs with local bases that missed svd.tol or svd.share: {', '.join(missed)}", file=sys.stderr)
         if jobs:
             done = sum(status == "completed" for _, status, _ in jobs)
             print(f"{done} of {len(jobs)} jobs completed; compare: diffgeo-report {folder}", file=sys.stderr)
@@ -136,7 +140,11 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if _plans is not None:
             _plan(settings, " ".join(hydra_cfg.overrides.task) if swept else "")
             return None
-        scalars = _scalars(settings, folder, hydra_cfg, swept)
+        try:
+            scalars = _scalars(settings, folder, hydra_cfg, swept)
+        finally:
+            if is_first() and (warning := unconverged(folder)):
+                print(f"Warning: {warning}.", file=sys.stderr)
         if not is_first():
             return None
         page = folder / "report.html"
@@ -146,6 +154,14 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         from diffgeo.sweeping import objective
 
         return objective(scalars, settings.objective)
+
+
+def unconverged(folder: Path) -> str:
+    """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
+    try:
+        return summary(Convergence.read(json.loads((folder / "run.json").read_text())))
+    except (OSError, ValueError):  # the run did not begin
+        return ""
 
 
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from diffgeo.config import source_files
+from diffgeo.convergence import Convergence
 from diffgeo.data.images import list_images
 from diffgeo.memory import device_name
 from diffgeo.metrics.perceptual import lpips_weights
@@ -29,7 +30,7 @@ from diffgeo.models.base import weights_digest
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.store import Record, code_version, file_digest
-from diffgeo.studies import Context, run_study
+from diffgeo.studies import Context, run_study, warn_of
 from diffgeo.team import StudyDone
 
 __all__ = ["assist", "finish", "finished"]
@@ -41,6 +42,7 @@ SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries
 CODE = (
     *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
     *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
+    "convergence",
     "finishing",
 )
 """Code that a study's files depend on."""
@@ -72,7 +74,9 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
-    return _stored(name, record), pictures
+    result = _stored(name, record)
+    warn_of(result)
+    return result, pictures
 
 
 def assist(name: str, context: Context, settings: Any) -> None:
@@ -97,7 +101,8 @@ def _found_or_made(name: str, context: Context, settings: Any, folder: Path) -> 
         result, files = _computed(name, context, settings, folder)
         contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
         tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
-        record = Record(tensors, {"scalars": result.scalars, "figures": _pngs(tensors)})
+        facts = {"scalars": result.scalars, "figures": _pngs(tensors), "convergence": asdict(result.convergence)}
+        record = Record(tensors, facts)
         if not context.interruption.requested:
             store.keep("studies", determinants, record)
         return record, result
@@ -121,6 +126,8 @@ def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple
     result = run_study(name, context, settings)
     files = write_result(result, folder)
     for stem, figure in draw(result).items():
+        if not result.convergence.complete:
+            figure.text(0.5, 0.0, str(result.convergence), ha="center", va="bottom", fontsize=6, color="#b3261e")
         files += save_figure(figure, folder / "figures" / stem)
     return result, files
 
@@ -133,7 +140,8 @@ def _stored(name: str, record: Record) -> Result:
         if key.endswith(".parquet")
     }
     more = {stem.removeprefix(f"{name}_"): table for stem, table in tables.items() if stem != name}
-    return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more)
+    convergence = Convergence(**record.facts["convergence"])
+    return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more, convergence=convergence)
 
 
 def _pngs(files: dict[str, Any]) -> list[str]:

@@ -258,10 +258,10 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    from diffgeo.results import atomic
+    from diffgeo.results import atomic, write_csv
 
     with atomic(folder / "claims.csv") as path:
-        table.to_csv(path, index=False)
+        write_csv(table, path)
     with atomic(folder / "claims.parquet") as path:
         table.to_parquet(path, index=False)
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
@@ -277,6 +277,8 @@ def _cells(row: dict[Any, Any]) -> list[str]:
     ours = "–" if math.isnan(row["ours"]) else f"{row['ours']:.3g}"
     if not math.isnan(row["low"]):
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
+    elif not math.isnan(row["ours"]):
+        ours += " (too few)"
     shown = [row["source"], row["quantity"], row["published"], ours, row["n"], row["verdict"], Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 

@@ -89,12 +89,14 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         }
         facts["device"] = str(context.model.device)
         facts["processes"] = context.team.size
+        facts["convergence"] = {}
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
             for name, study_cfg in cfg.study.items():
                 result, pictures = finish(name, context, study_cfg, folder)
                 tracker.log_result(result, pictures)
                 scalars[name] = result.scalars
+                facts["convergence"][name] = asdict(result.convergence)
                 for key, value in result.scalars.items():
                     log.info("%s: %s = %.4g", name, key, value)
                 if interruption.requested:

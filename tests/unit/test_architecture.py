@@ -20,6 +20,7 @@ ORDER = [
     "transposable",
     "jacobian",
     "svd",
+    "convergence",
     "geometry",
     "editing",
     "data",

@@ -147,6 +147,23 @@ def check(cfg: Config) -> None:
         require(schema is not None, "study", name, ", ".join(STUDY_SCHEMAS))
         require(schema is not None and isinstance(study, schema), f"study.{name}", study, "settings, not a value")
         _check_study(name, study, require, choose)
+    _check_fractions(cfg, require)
+
+
+def _check_fractions(cfg: Config, require: Any) -> None:
+    """Whether every fraction of T is within half a step of the schedule; arguments as in :func:`check`."""
+    steps, given = cfg.schedule.steps, {"schedule.edit": cfg.schedule.edit}
+    for name, study in cfg.study.items():
+        given |= {f"study.{name}.t_frac": [study.t_frac]} if hasattr(study, "t_frac") else {}
+        given |= {f"study.{name}.t_fracs": study.t_fracs} if getattr(study, "t_fracs", None) else {}
+    for key, fractions in given.items():
+        require(
+            min(fractions) * steps >= 0.5,
+            key,
+            fractions if key.endswith(("edit", "s")) else fractions[0],
+            f"{0.5 / steps:g} to 1 with schedule.steps={steps}, within half a step of its lowest timestep, "
+            f"{1 / steps:g} T",
+        )
 
 
 def _check_objective(cfg: Config, require: Any) -> None:

@@ -18,7 +18,7 @@ from diffgeo.errors import ShapeError
 from diffgeo.metrics import disentanglement, edits
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_path_length
-from diffgeo.metrics.statistics import Estimate, resample, resample_all
+from diffgeo.metrics.statistics import FEWEST, Estimate, resample, resample_all
 
 __all__ = [
     "AttributeDependency",
@@ -96,10 +96,10 @@ class RescoringMatrix(_Gathered):
     names = ("changes",)
 
     def compute(self) -> dict[str, Tensor]:
-        """``value``, ``low``, ``high``: shape (K, A) each; NaN ends for a single sample."""
+        """``value``, ``low``, ``high``: shape (K, A) each; NaN ends for fewer than ``FEWEST`` samples."""
         (changes,) = self.gathered()
         value = edits.rescoring_matrix(changes)
-        if len(changes) < 2:
+        if len(changes) < FEWEST:
             return {"value": value, "low": torch.full_like(value, torch.nan), "high": torch.full_like(value, torch.nan)}
         generator = torch.Generator().manual_seed(self.seed)
         rows = torch.randint(len(changes), (self.draws, len(changes)), generator=generator)

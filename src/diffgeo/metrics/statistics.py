@@ -17,7 +17,11 @@ from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 
-__all__ = ["Estimate", "mean_interval", "monte_carlo_p", "resample", "resample_all", "sign_test"]
+__all__ = ["FEWEST", "Estimate", "mean_interval", "monte_carlo_p", "resample", "resample_all", "sign_test"]
+
+FEWEST = 4
+"""Values from which an interval is given. The 2.5 % quantile of all resamples of n values is their smallest while
+n⁻ⁿ > 0.025, which is for n ≤ 3: the "interval" is then the range of the values, whatever they say."""
 
 
 class Estimate(NamedTuple):
@@ -25,7 +29,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         value: the statistic of all samples.
-        low: lower end of the interval; NaN where fewer than two samples, or no two resamples, give one.
+        low: lower end of the interval; NaN for fewer than :data:`FEWEST` samples, or if no two resamples give one.
         high: upper end.
         n: samples.
     """
@@ -61,7 +65,7 @@ def resample(
         level: of confidence, in (0, 1).
         draws: resamples.
         seed: of the resampling.
-        halves: see above; the interval is NaN for fewer than four samples.
+        halves: see above.
 
     Raises:
         ShapeError: the tensors have unequal lengths, or none is given.
@@ -87,7 +91,7 @@ def resample_all(
     if n == 0:
         raise ValueRangeError("a statistic needs at least one sample")
     values = [float(value) for value in statistic(*samples)]
-    if n < (4 if halves else 2) or all(math.isnan(value) for value in values):
+    if n < FEWEST or all(math.isnan(value) for value in values):
         return [Estimate(value, math.nan, math.nan, n) for value in values]
     random, found = np.random.default_rng(seed), []
     for _ in range(draws):
@@ -126,14 +130,14 @@ def mean_interval(
         seed: of the resampling.
 
     Returns:
-        (mean, low, high); the ends are NaN for fewer than two values, and all three without any.
+        (mean, low, high); the ends are NaN for fewer than :data:`FEWEST` values, and all three without any.
     """
     x = np.asarray(values, dtype=float)
     x = x[~np.isnan(x)]
     if len(x) == 0:
         return float("nan"), float("nan"), float("nan")
-    if len(x) == 1:
-        return float(x[0]), float("nan"), float("nan")
+    if len(x) < FEWEST:
+        return float(x.mean()), float("nan"), float("nan")
     if np.ptp(x) == 0:
         return float(x[0]), float(x[0]), float(x[0])
     found = bootstrap((x,), np.mean, confidence_level=level, n_resamples=draws, method="percentile", rng=seed)

@@ -59,7 +59,7 @@ PIECES, REACH = 4, 1.5
 
 def run(context: Context, cfg: AblationConfig) -> Result:
     """Edit ``cfg.samples`` samples by every variant, at one strength."""
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    [(t_frac, t)] = context.times_of([cfg.t_frac], "study.ablation.t_frac")
     rows: list[dict[str, Any]] = []
     frames: list[Tensor] = []
     target = cfg.change
@@ -67,7 +67,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
         edits = list(_edits(context, cfg, sample, t))
         found = match_edits(context, sample, t, edits, target)
         target = found.target
-        rows += _rows(context, sample, t, cfg.t_frac, edits, found)
+        rows += _rows(context, sample, t, t_frac, edits, found)
         pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
         frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
     table = pd.DataFrame(rows)
@@ -77,7 +77,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
 
 def work(context: Context, cfg: AblationConfig) -> Work:
     """What :func:`run` computes: the bases that the variants need, and the pictures of the search for one strength."""
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    [(_, t)] = context.times_of([cfg.t_frac], "study.ablation.t_frac")
     k, parts = min(cfg.directions, context.cfg.svd.rank), []
     for number, sample in enumerate(context.first_samples(cfg.samples)):
         edits = [edit for variant in cfg.variants for edit in _planned_edits(context, cfg, variant, sample, k)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import Config, FeatureConfig, GuidanceConfig, ShootingConfig
+from diffgeo.convergence import Tally
 from diffgeo.data.images import list_images, load_image, picture_names
 from diffgeo.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.errors import ConfigError, DataError
@@ -86,6 +87,7 @@ class Context:
         store: keeps latents, bases and pictures from run to run, or None.
         team: the processes that work at this run.
         extra_metrics: the user's own, by name; every table of edits has a column of each.
+        tally: counts the bases that a study uses; contexts that are made for a study share its own.
     """
 
     model: DiffusionModel
@@ -97,15 +99,17 @@ class Context:
     store: Store | None = None
     team: Team = field(default_factory=Team)
     extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally, repr=False)
     _latents: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[int, int], LocalBasis] = field(default_factory=dict, repr=False)
     _samples: list[Sample] = field(default_factory=list, repr=False)
     _maps: dict[tuple[Any, ...], FeatureMap] = field(default_factory=dict, repr=False)
     _fitting: dict[tuple[Any, ...], int] = field(default_factory=dict, repr=False)
+    _said: set[str] = field(default_factory=set, repr=False)
 
     def with_settings(self, cfg: Config, interruption: Interruption) -> Context:
         """The same model, samples, latents and bases under settings that agree in :func:`shareable`."""
-        return replace(self, cfg=cfg, interruption=interruption, display=Display())
+        return replace(self, cfg=cfg, interruption=interruption, display=Display(), _said=set())
 
     def with_directions(self, cfg: Config, display: Display) -> Context:
         """The same model, samples and latents under other ``feature``, ``svd``, ``edit`` and edit timesteps."""
@@ -191,19 +195,44 @@ class Context:
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
-        """(fraction of T, timestep) for every edit timestep.
+        """(fraction of T, timestep) of ``schedule.edit``, as :meth:`times_of` gives them."""
+        return self.times_of(self.cfg.schedule.edit, "schedule.edit")
+
+    def times_of(self, fractions: Sequence[float], setting: str) -> list[tuple[float, int]]:
+        """(fraction of T, timestep) for every fraction that a setting asks for, on the run's schedule.
+
+        The fraction is that of the timestep (:meth:`NoiseSchedule.fraction`), not the one asked for. If they differ by
+        more than the rounding of a timestep, the log says so, once.
+
+        Args:
+            fractions: in (0, 1].
+            setting: that they come from, for messages.
 
         Raises:
             ConfigError: two fractions fall on one timestep of the schedule.
+            ValueRangeError: a fraction lies more than half a step from every timestep.
         """
         schedule, steps = self.model.schedule, self.cfg.schedule.steps
-        times = [(frac, schedule.nearest(frac, steps)) for frac in self.cfg.schedule.edit]
-        if len({t for _, t in times}) < len(times):
+        found = [schedule.nearest(asked, steps) for asked in fractions]
+        if len(set(found)) < len(found):
             raise ConfigError(
-                f"schedule.edit={self.cfg.schedule.edit} falls on {len({t for _, t in times})} of {steps} timesteps; "
+                f"{setting}={list(fractions)} falls on {len(set(found))} of {steps} timesteps; "
                 "raise schedule.steps, or leave out fractions"
             )
-        return times
+        for asked, t in zip(fractions, found, strict=True):
+            used, key = schedule.fraction(t), f"{setting} {asked}"
+            if abs(used - asked) * (schedule.T + 1) > 1 and key not in self._said:
+                self._said.add(key)
+                log.warning(
+                    "%s=%g is not on the schedule of %d timesteps: the nearest, t = %d, is %.4g T; tables and figures "
+                    "say that, names of scalars what was asked for",
+                    setting,
+                    asked,
+                    steps,
+                    t,
+                    used,
+                )
+        return [(schedule.fraction(t), t) for t in found]
 
     def clips(self, sample: Sample) -> bool:
         """Whether x̂0 is clipped while denoising this sample: ``schedule.clip``, or by where the sample is from."""
@@ -266,8 +295,9 @@ class Context:
         key = (sample.index, t)
         if key not in self._bases:
             beside = self._beside(sample)
-            found = self.bases_at([self.latent(one, t) for one in beside], t)
+            found = self._bases_at([self.latent(one, t) for one in beside], t)
             self._bases |= {(one.index, t): basis for one, basis in zip(beside, found, strict=True)}
+        self.tally.note(self._bases[key].certificate, self.cfg.svd.share)
         return self._bases[key]
 
     def _beside(self, sample: Sample) -> list[Sample]:
@@ -300,6 +330,20 @@ class Context:
         tol: float | None = None,
     ) -> list[LocalBasis]:
         """The local bases at any points (C, H, W), ``svd.points`` of them at a time; arguments as :meth:`basis_at`."""
+        found = self._bases_at(xs, t, feature=feature, rank=rank, tol=tol)
+        for basis in found:
+            self.tally.note(basis.certificate, self.cfg.svd.share)
+        return found
+
+    def _bases_at(
+        self,
+        xs: Sequence[Tensor],
+        t: int,
+        *,
+        feature: FeatureConfig | None = None,
+        rank: int | None = None,
+        tol: float | None = None,
+    ) -> list[LocalBasis]:
         feature = self.cfg.feature if feature is None else feature
         name: dict[str, Any] = {"t": t, "block": feature.block, "pool": feature.pool}
         precision = self.cfg.svd.precision
@@ -342,7 +386,9 @@ class Context:
             tol: likewise.
             what: for the progress bar.
         """
-        return self._solved(f, [x], name=name, rank=rank, tol=tol, what=what)[0]
+        basis = self._solved(f, [x], name=name, rank=rank, tol=tol, what=what)[0]
+        self.tally.note(basis.certificate, self.cfg.svd.share)
+        return basis
 
     def _solved(
         self,

@@ -69,7 +69,7 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
     samples = context.first_samples(2 * cfg.pairs)
     if len(samples) < 2:
         log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    [(_, t)] = context.times_of([cfg.t_frac], "study.curvedness.t_frac")
     pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
     paths: list[_Path] = []
     for i, first, second, pool in context.track(pairs, "curvedness"):
@@ -93,7 +93,7 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
 def work(context: Context, cfg: CurvednessConfig) -> Work:
     """What :func:`run` computes: a basis at every point of every path, their features, and their pictures."""
     samples = context.first_samples(2 * cfg.pairs)
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    [(_, t)] = context.times_of([cfg.t_frac], "study.curvedness.t_frac")
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
     parts, points = [], cfg.segments + 1
     for pair in range(len(samples) // 2):
@@ -187,7 +187,8 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path, n: in
     if cfg.perceptual:
         pictures = context.decode(path.points, t, path.samples[0])
         perceptual = measure(pictures[:-1], pictures[1:])
-    where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": cfg.t_frac, "t": t, "rank": n}
+    t_frac = context.model.schedule.fraction(t)
+    where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": t_frac, "t": t, "rank": n}
     row = {
         **where,
         "start": path.samples[0].name,

@@ -32,7 +32,7 @@ from diffgeo.metrics.modular import (
     SeparatedAttributePredictability,
     TransferSuccess,
 )
-from diffgeo.metrics.statistics import Estimate, monte_carlo_p, resample, sign_test
+from diffgeo.metrics.statistics import FEWEST, Estimate, monte_carlo_p, resample, sign_test
 
 __all__ = ["scorecard"]
 
@@ -150,6 +150,8 @@ def _gain(
     difference = per_sample - random.nanmean(dim=1)
     _, p = sign_test(difference.numpy())
     counted = int((~difference.isnan()).sum())
+    if counted < FEWEST:  # of the samples, the others have no edit that counts
+        spread = spread._replace(low=math.nan, high=math.nan)
     return spread._replace(value=gain(per_sample, random), n=counted), random.nanmean().item(), p
 
 

@@ -18,6 +18,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.convergence import summary
+from diffgeo.metrics.statistics import FEWEST as VALUES
 from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
 from diffgeo.report.page.formatting import counted, name, timestep
 from diffgeo.report.page.reading import Run, read_run
@@ -95,11 +97,13 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "title": _title(run),
         "what": _what(run),
         "banner": _banner(run),
+        "unconverged": summary(run.convergence, {study: title for study, (title, _) in TITLES.items()}),
+        "marks": {study: str(one) for study, one in run.convergence.items() if not one.complete},
         "hero": _hero(run),
         "findings": found,
         "titles": {study: title for study, (title, _) in TITLES.items()},
-        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; with two or three values they "
-        "only say how far these lie apart. p is of the one-sided sign test unless said otherwise.",
+        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; fewer than "
+        f"{VALUES} values are too few for one. p is of the one-sided sign test unless said otherwise.",
         "sections": shown,
         "claims": claims,
         "claims_said": _claims_said(run) if claims else "",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from diffgeo.metrics.statistics import FEWEST as VALUES
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.page.formatting import counted, interval, name, number, p_value, timestep
 from diffgeo.report.page.reading import Run
@@ -251,7 +252,7 @@ def _curvedness(run: Run) -> Iterator[Finding]:
     named = {path: name(path).replace("shooting x", "shooting at equal steps in X") for path in means.index}
     parts = [f"{named[path]} {_mean(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
     pairs = rows["pair"].nunique()
-    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', no interval' * (pairs == 1)}"
+    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', too few for an interval' * (pairs < VALUES)}"
     few = f"On {counted(pairs, 'pair')}, too few to rank paths, the tangent space"
     start = few if pairs < FEWEST else "The tangent space"
     yield Finding(
@@ -289,7 +290,7 @@ def _ablation(run: Run) -> Iterator[Finding]:
     if table is None or row is None:
         return
     ratio = [math.exp(row[end]) for end in ("ours", "low", "high")]
-    limit = ", no interval" if row["n"] < 2 else f", {p_value(row['p'])}"
+    limit = ", too few for an interval" if row["n"] < VALUES else f", {p_value(row['p'])}"
     yield Finding(
         "ablation",
         _headline(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval
+from diffgeo.metrics.statistics import FEWEST, mean_interval
 from diffgeo.report.page.charts import CHARTS, Chart, Tabs
 from diffgeo.report.page.charts.geometry import PATHS
 from diffgeo.report.page.findings import Finding, reading_of
@@ -251,7 +251,7 @@ def _p(heading: str, source: str) -> Column:
 
 _T = Column("t", "t_frac", timestep)
 _N = Column("n", "n")
-_INTERVALS = "Brackets hold 95 % bootstrap intervals of the mean."
+_INTERVALS = f"Brackets hold 95 % bootstrap intervals of the mean; fewer than {FEWEST} values are too few for one."
 
 
 def _discovery(run: Run) -> list[Table]:
@@ -344,7 +344,7 @@ def _curvedness(run: Run) -> list[Table]:
         _mean("end misses by", "miss_h"),
         _N,
     ]
-    note = f"{_INTERVALS} n counts pairs of samples; one pair has no interval."
+    note = f"{_INTERVALS} n counts pairs of samples."
     return [as_table("table-curvedness-means", "Paths between samples", means, columns, note=note)]
 
 
@@ -421,7 +421,7 @@ def _disentanglement(run: Run) -> list[Table]:
             Column("n", "n"),
         ]
         note = (
-            "Brackets hold 95 % bootstrap intervals over samples. The null is what shuffled factors give (codes), or "
+            f"Brackets hold 95 % bootstrap intervals over samples; fewer than {FEWEST} are too few for one. The null is what shuffled factors give (codes), or "
             "the precision of random directions (beside a gain over them)."
         )
         known = card[card["value"].notna()]
