@@ -89,7 +89,7 @@ def summary(found: Mapping[str, Convergence], titles: Mapping[str, str] | None =
         worst = max(one.worst for one in found.values())
         said.append(
             f"local bases missed svd.tol ({missed}): the largest residual is {worst:.3g} times the tolerance; raise "
-            "svd.max_passes, or svd.tol if that accuracy is enough"
+            "svd.max_passes (svd.power_steps of the randomized solver), or svd.tol if that accuracy is enough"
         )
     if short := listed({study: one.short for study, one in found.items()}):
         said.append(

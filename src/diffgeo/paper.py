@@ -246,14 +246,16 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     import pandas as pd
 
     from diffgeo.claims import CLAIMS, judge
+    from diffgeo.convergence import Convergence, summary
 
     rows = []
     for claim in CLAIMS:
         folder = folders.get(claim.experiment)
         if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
-            model = json.loads((folder / "run.json").read_text())["model"]["source"]
+            facts = json.loads((folder / "run.json").read_text())
+            model, found = facts["model"]["source"], Convergence.read(facts)
             tables = {path.stem: pd.read_parquet(path) for path in (folder / "tables").glob("*.parquet")}
-            rows.append(judge(claim, tables, model) | {"run": str(folder)})
+            rows.append(judge(claim, tables, model) | {"not_converged": summary(found), "run": str(folder)})
     return pd.DataFrame(rows)
 
 
@@ -279,7 +281,8 @@ def _cells(row: dict[Any, Any]) -> list[str]:
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
     elif not math.isnan(row["ours"]):
         ours += " (too few)"
-    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], row["verdict"], Path(row["run"]).name]
+    verdict = f"{row['verdict']}{' (not converged)' if row['not_converged'] else ''}"
+    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
@@ -293,6 +296,9 @@ def _show(table: pd.DataFrame) -> None:
         shown.add_row(*_cells(row), style=colours[row["verdict"]])
     # into a pipe as wide as the table needs
     Console(width=None if sys.stdout.isatty() else 200).print(shown)
+    for run, missed in dict(zip(table["run"], table["not_converged"], strict=True)).items():
+        if missed:
+            print(f"Warning: {run}: {missed}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -252,7 +252,8 @@ def _curvedness(run: Run) -> Iterator[Finding]:
     named = {path: name(path).replace("shooting x", "shooting at equal steps in X") for path in means.index}
     parts = [f"{named[path]} {_mean(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
     pairs = rows["pair"].nunique()
-    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', too few for an interval' * (pairs < VALUES)}"
+    limit = ", too few for an interval" if pairs < VALUES else ""
+    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{limit}"
     few = f"On {counted(pairs, 'pair')}, too few to rank paths, the tangent space"
     start = few if pairs < FEWEST else "The tangent space"
     yield Finding(

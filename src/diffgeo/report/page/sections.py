@@ -421,8 +421,9 @@ def _disentanglement(run: Run) -> list[Table]:
             Column("n", "n"),
         ]
         note = (
-            f"Brackets hold 95 % bootstrap intervals over samples; fewer than {FEWEST} are too few for one. The null is what shuffled factors give (codes), or "
-            "the precision of random directions (beside a gain over them)."
+            f"Brackets hold 95 % bootstrap intervals over samples; fewer than {FEWEST} are too few for one. "
+            "The null is what shuffled factors give (codes), or the precision of random directions (beside a gain over "
+            "them)."
         )
         known = card[card["value"].notna()]
         tables.insert(0, as_table("table-scorecard", "Scorecard", known, columns, note=note))
