@@ -64,12 +64,16 @@ class Convergence:
         said = []
         if self.missed:
             said.append(
-                f"{self.missed} of {self.bases} local bases missed svd.tol: the largest residual is {self.worst:.3g} "
-                "times the tolerance"
+                f"{self.missed} of {self.bases} local bases missed svd.tol: the largest residual is "
+                f"{_times(self.worst)} times the tolerance"
             )
         if self.short:
             said.append(f"{self.short} of {self.bases} local bases hold less of the spectrum than svd.share asks for")
         return "; ".join(said) or f"all {self.bases} local bases met svd.tol"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
 def summary(found: Mapping[str, Convergence], titles: Mapping[str, str] | None = None) -> str:
@@ -88,8 +92,8 @@ def summary(found: Mapping[str, Convergence], titles: Mapping[str, str] | None =
     if missed := listed({study: one.missed for study, one in found.items()}):
         worst = max(one.worst for one in found.values())
         said.append(
-            f"local bases missed svd.tol ({missed}): the largest residual is {worst:.3g} times the tolerance; raise "
-            "svd.max_passes (svd.power_steps of the randomized solver), or svd.tol if that accuracy is enough"
+            f"local bases missed svd.tol ({missed}): the largest residual is {_times(worst)} times the tolerance; "
+            "raise svd.max_passes (svd.power_steps of the randomized solver), or svd.tol if that accuracy is enough"
         )
     if short := listed({study: one.short for study, one in found.items()}):
         said.append(

@@ -127,7 +127,7 @@ def _computed(name: str, context: Context, settings: Any, folder: Path) -> tuple
     files = write_result(result, folder)
     for stem, figure in draw(result).items():
         if not result.convergence.complete:
-            figure.text(0.5, 0.0, str(result.convergence), ha="center", va="bottom", fontsize=6, color="#b3261e")
+            figure.text(0.005, 0.995, "not converged", ha="left", va="top", fontsize=7, color="#b3261e")
         files += save_figure(figure, folder / "figures" / stem)
     return result, files
 

@@ -221,7 +221,7 @@ class Context:
             )
         for asked, t in zip(fractions, found, strict=True):
             used, key = schedule.fraction(t), f"{setting} {asked}"
-            if abs(used - asked) * (schedule.T + 1) > 1 and key not in self._said:
+            if abs(used - asked) * (schedule.T + 1) > 1.5 and key not in self._said:
                 self._said.add(key)
                 log.warning(
                     "%s=%g is not on the schedule of %d timesteps: the nearest, t = %d, is %.4g T; tables and figures "
