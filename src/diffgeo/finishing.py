@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +24,7 @@ import torch
 from diffgeo.config import source_files
 from diffgeo.convergence import Convergence
 from diffgeo.data.images import list_images
+from diffgeo.errors import ConvergenceWarning
 from diffgeo.memory import device_name
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.models import shipped_folder
@@ -81,7 +83,8 @@ def finish(name: str, context: Context, settings: Any, folder: Path) -> tuple[Re
 
 def assist(name: str, context: Context, settings: Any) -> None:
     """Do a study for another process of the run, which finds it in the store; nothing where it is there already."""
-    with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the first process says it
         _found_or_made(name, context, settings, Path(folder))
 
 
