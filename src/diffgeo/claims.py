@@ -8,7 +8,7 @@ sample are not independent. The values turn into a verdict without anything to t
     a claim      holds where the 95 % bootstrap interval of the mean lies above 0 and the sign test has p ≤ 0.05
                  (so never for fewer than five values), else it fails;
     a published  value holds where our interval overlaps the published one (its ± taken as a standard deviation over
-                 50 pairs); it is not comparable on another model.
+                 50 pairs); it is not comparable on another model, or from too few values for an interval.
 
 A claim that fails for lack of samples fails too: the interval and n say which it was.
 """
@@ -83,7 +83,7 @@ def judge(claim: Claim, tables: Tables, model: str) -> dict[str, Any]:
         "p": p,
     }
     verdict: Verdict
-    if math.isnan(ours) or (claim.interval is not None and CELEBAHQ not in model.lower()):
+    if math.isnan(ours) or (claim.interval is not None and (CELEBAHQ not in model.lower() or math.isnan(low))):
         verdict = "not comparable"
     elif claim.interval is not None:
         verdict = "holds" if low <= claim.interval[1] and high >= claim.interval[0] else "fails"

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from diffgeo.convergence import Convergence
 from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
 from diffgeo.files import create, save_tensors
@@ -51,6 +52,7 @@ class Result:
         tensors: what does not fit a table (pictures, bases), name → tensor.
         directions: direction sets, name → set, written as ``directions/NAME.safetensors``.
         more_tables: further tidy tables, name → table, written as STUDY_NAME.
+        convergence: of the local bases that the study used.
     """
 
     study: str
@@ -59,6 +61,7 @@ class Result:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     more_tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     directions: dict[str, Directions] = field(default_factory=dict)
+    convergence: Convergence = field(default_factory=Convergence)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by file stem, the main one first."""
@@ -164,6 +167,30 @@ def remove(folder: Path, files: Sequence[str]) -> None:
                 ) from error
 
 
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, in which no spreadsheet takes a text (a file's name, say) for a formula.
+
+    Texts that begin with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return get an apostrophe in front, unless they
+    are numbers (OWASP, CSV injection); Parquet has them as they are.
+
+    Args:
+        table: any.
+        path: of the file.
+    """
+    texts = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+    table.assign(**{str(column): table[column].map(_inert) for column in texts}).to_csv(path, index=False)
+
+
+def _inert(cell: object) -> object:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def write_result(result: Result, folder: Path) -> list[Path]:
     """Tables as Parquet and CSV, tensors and directions as safetensors, each kind in its folder under ``folder``.
 
@@ -179,7 +206,7 @@ def write_result(result: Result, folder: Path) -> list[Path]:
             path = folder / "tables" / f"{stem}{suffix}"
             with atomic(path) as temporary:
                 if suffix == ".csv":
-                    table.to_csv(temporary, index=False)
+                    write_csv(table, temporary)
                 else:
                     table.to_parquet(temporary, index=False)
             written.append(path)

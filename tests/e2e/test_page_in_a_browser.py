@@ -229,6 +229,40 @@ def test_tables_sort_by_every_column(desk, run):
     assert values() == sorted(values(), reverse=True)
 
 
+def test_every_column_of_every_whole_table_sorts(show, run):
+    opened = show(run.folder / "report.html")
+    page, clicked = opened.page, 0
+    truths = {}
+    for details in page.locator("details.raw").all():
+        details.evaluate("node => { node.open = true; }")
+        details.locator("table").wait_for()
+        heads = details.locator("thead th")
+        for i, heading in enumerate(heads.all_inner_texts()):
+            for order in ("ascending", "descending"):
+                heads.nth(i).locator("button").evaluate("button => button.click()")
+                assert heads.nth(i).get_attribute("aria-sort") == order
+            clicked += 1
+            cells = details.locator(f"tbody tr td:nth-child({i + 1})").all_inner_texts()
+            if set(cells) <= {"true", "false"}:
+                truths[heading] = cells
+    assert clicked > 50
+    assert opened.said == []
+    assert {"converged", "matched"} <= set(truths)
+    assert all(cells == sorted(cells, reverse=True) for cells in truths.values()), "as sorted last, falling"
+
+
+def test_copied_csv_holds_no_formula(show, run):
+    opened = show(run.folder / "report.html")
+    page = opened.page
+    block = page.locator("#table-spectrum-means")
+    cells = '["=1+1", "-2+3+cmd", "@SUM(A1)", "-1.5", "-inf", "+1e-3", ""]'
+    block.locator("tbody td").first.evaluate("(cell, csv) => { cell.dataset.csv = csv; }", cells)
+    block.get_by_role("button", name="Copy CSV").click()
+    page.locator("#toast.shown").wait_for()
+    rows = list(csv.reader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
+    assert rows[1][:7] == ["'=1+1", "'-2+3+cmd", "'@SUM(A1)", "-1.5", "-inf", "+1e-3", ""]
+
+
 def test_tables_are_copied_as_csv_with_all_digits_in_the_order_shown(desk, run):
     page = desk.page
     block = page.locator("#table-spectrum-means")

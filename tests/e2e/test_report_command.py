@@ -1,6 +1,7 @@
 """``diffgeo-report``: runs gathered, filtered, grouped, drawn."""
 
 import json
+import math
 import sys
 from unittest import mock
 
@@ -59,7 +60,7 @@ def test_runs_are_gathered_grouped_and_drawn(capsys, runs, tmp_path):
     assert set(groups["scalar"]) == {"discovery/residual"}, "what does not differ is not compared"
     row = groups[(groups["svd.rank"] == 20) & groups["feature.pool"].isna()].iloc[0]
     assert (row["mean"], row["n"]) == (21.0, 3)
-    assert row["low"] < 21 < row["high"]
+    assert math.isnan(row["low"]), "three runs are too few for an interval"
     assert len(pd.read_csv(out / "runs.csv")) == 7
     rows = pd.read_parquet(out / "discovery.parquet")
     assert len(rows) == 14
@@ -135,6 +136,99 @@ def test_an_unreadable_run_is_left_out_and_an_empty_folder_refused(capsys, runs,
 
 def test_the_same_run_counts_once(runs):
     assert len(gathering.find_runs([runs, runs / "10_0", runs])) == 7
+
+
+def test_a_repeated_run_counts_once_the_last_of_them(capsys, runs, tmp_path):
+    write_run(runs / "20_9_again", rank=20, pool=None, seed=0, value=20.0)
+    write_run(runs / "20_9_other_code", rank=20, pool=None, seed=1, value=99.0)
+    code, said, _ = says(capsys, runs, f"out={tmp_path / 'out'}", "where=[svd.rank=20]")
+    assert code == 0
+    assert "3 runs, 1 groups" in said
+    assert "2 more runs are in no mean: 2 repeat others" in said
+    (group,) = pd.read_csv(tmp_path / "out" / "groups.csv").to_dict("records")
+    assert (group["mean"], group["n"]) == (pytest.approx((20 + 99 + 22) / 3), 3)
+    reasons = pd.read_csv(tmp_path / "out" / "runs.csv").set_index("run")["left_out"].dropna().to_dict()
+    assert reasons == {
+        str(runs / "20_0"): f"repeats {runs / '20_9_again'}",
+        str(runs / "20_1"): f"repeats {runs / '20_9_other_code'}, with other results",
+    }
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed", "running"])
+def test_runs_that_did_not_complete_are_in_no_mean_and_no_table(capsys, runs, tmp_path, status):
+    write_run(runs / "20_3", rank=20, pool=None, seed=3, value=1000.0, status=status)
+    write_run(runs / "20_9", rank=20, pool=None, seed=0, value=1000.0, status=status)  # no repetition that counts
+    code, said, _ = says(capsys, runs, f"out={tmp_path / 'out'}", "where=[svd.rank=20]", "table=discovery")
+    assert code == 0
+    assert f"2 more runs are in no mean: 2 {status}" in said
+    (group,) = pd.read_csv(tmp_path / "out" / "groups.csv").to_dict("records")
+    assert (group["mean"], group["n"]) == (21, 3)
+    assert pd.read_csv(tmp_path / "out" / "discovery.csv")["s"].max() < 1000
+    code, _, err = says(capsys, runs / "20_3", f"out={tmp_path / 'none'}")
+    assert (code, f"1 {status}" in err) == (4, True)
+
+
+def test_settings_that_differ_are_never_averaged_over(capsys, runs, tmp_path):
+    code, said, _ = says(capsys, runs, f"out={tmp_path / 'out'}", "by=[svd.rank]")
+    assert code == 0
+    groups = pd.read_csv(tmp_path / "out" / "groups.csv")
+    assert list(groups["n"]) == [3, 1, 3], "rank 10 with pooled h is a group of its own"
+    assert "The runs differ in feature.pool as well" in said
+
+
+def test_the_same_path_with_other_weights_is_another_group():
+    runs = pd.DataFrame({"run": ["a", "b"], "model.path": ["m", "m"], "model.source": ["m@1", "m@2"], "seed": [0, 1]})
+    assert gathering.deciding(runs) == ["model.source"]
+    moved = runs.assign(**{"model.path": ["m", "n"]})
+    assert gathering.deciding(moved) == ["model.path"], "a source that follows from the path is not named"
+
+
+def test_equal_runs_are_shown_with_all_that_they_have(capsys, tmp_path):
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / name, rank=10, pool=None, seed=0, value=3.25)
+    code, said, _ = says(capsys, tmp_path / "runs", f"out={tmp_path / 'out'}")
+    assert code == 0
+    assert "1 runs, 1 groups" in said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["discovery/residual", "3.25", "(n", "=", "1)"] in lines
+    assert ["discovery/same", "1", "(n", "=", "1)"] in lines
+
+
+def test_runs_without_a_common_scalar_are_shown(capsys, tmp_path):
+    for name, rank in (("a", 10), ("b", 20)):
+        write_run(tmp_path / "runs" / name, rank=rank, pool=None, seed=0, value=3.25)
+        path = tmp_path / "runs" / name / "run.json"
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps(facts | {"scalars": {"discovery": {f"only_{name}": 1.5}}}))
+    code, said, err = says(capsys, tmp_path / "runs", f"out={tmp_path / 'out'}")
+    assert code == 0, err
+    assert "discovery/only_a" in said
+
+
+def test_groups_are_printed_as_a_pivot(capsys, runs, tmp_path):
+    write_run(runs / "20_3", rank=20, pool=None, seed=3, value=23.0)
+    words = [runs, f"out={tmp_path / 'out'}", "where=[feature.pool=null]"]
+    code, said, _ = says(capsys, *words, "show=[discovery/residual,discovery/same]")
+    assert code == 0
+    table = said[said.index("svd.rank=10") :].splitlines()
+    assert table[0].split() == ["svd.rank=10", "svd.rank=20"]
+    assert table[1].split()[:4] == ["discovery/residual", "11", "(n", "="]
+    assert "21.5 [20" in table[1]
+    assert table[1].endswith("(n = 4)")
+    code, said, _ = says(capsys, *words, "show=[discovery/residual]")
+    assert [line.split()[0] for line in said.splitlines()[-2:]] == ["svd.rank=10", "svd.rank=20"], "turned round"
+
+
+def test_runs_whose_bases_missed_their_tolerance_are_named(capsys, runs, tmp_path):
+    path = runs / "20_1" / "run.json"
+    missed = {"discovery": {"bases": 4, "missed": 3, "worst": 41.5, "short": 0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"convergence": missed}))
+    code, _, err = says(capsys, runs, f"out={tmp_path / 'out'}")
+    assert code == 0
+    assert "3 of 4 in discovery" in err
+    assert "41.5 times the tolerance" in err
+    said = pd.read_csv(tmp_path / "out" / "runs.csv").set_index("run")["not_converged"].dropna()
+    assert list(said.index) == [str(runs / "20_1")]
 
 
 def test_pages_are_made_anew_of_every_run(capsys, runs):

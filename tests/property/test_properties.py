@@ -20,7 +20,7 @@ from diffgeo.data.images import load_image
 from diffgeo.diffusion.editing import match_strength, normalise_distortion, single_step
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.diffusion.sampling import ddim_step
-from diffgeo.errors import DataError
+from diffgeo.errors import DataError, ValueRangeError
 from diffgeo.geometry import pull_back, random_overlaps, shoot_between, transport
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import label_change
@@ -97,8 +97,15 @@ def test_timesteps_fall_from_the_top_and_stay_in_range(n, data):
 @given(st.floats(1e-9, 1.0), st.integers(1, 1000))
 def test_no_timestep_is_nearer_than_the_nearest(fraction, steps):
     schedule = NoiseSchedule(torch.linspace(0.999, 0.001, 1000, dtype=F64))
-    found, timesteps = schedule.nearest(fraction, steps), schedule.timesteps(steps)
+    timesteps = schedule.timesteps(steps)
+    if fraction * steps < 0.5 - 2e-3 * steps:
+        with pytest.raises(ValueRangeError, match="half a step"):
+            schedule.nearest(fraction, steps)
+        return
+    assume(fraction * steps >= 0.5)  # between the two lies the rounding of a timestep
+    found = schedule.nearest(fraction, steps)
     assert found in timesteps
+    assert abs(schedule.fraction(found) - fraction) <= 0.5 / steps + 2 / 1000
     assert abs(found - fraction * 999) == min(abs(t - fraction * 999) for t in timesteps)
 
 

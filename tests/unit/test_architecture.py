@@ -22,6 +22,7 @@ ORDER = [
     "transposable",
     "jacobian",
     "svd",
+    "convergence",
     "geometry",
     "editing",
     "data",

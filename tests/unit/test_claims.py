@@ -73,12 +73,17 @@ def test_a_difference_of_either_sign_fails_and_its_interval_says_why():
 
 
 def test_published_numbers_compare_only_on_the_model_they_are_of():
-    tables = curvedness({"lerp": [10.1, 10.4, 10.2], "slerp": [7.5, 7.9, 7.6], "shooting": [5.8, 6.1, 6.0]})
+    tables = curvedness(
+        {"lerp": [10.1, 10.4, 10.2, 10.2], "slerp": [7.5, 7.9, 7.6, 7.7], "shooting": [5.8, 6.1, 6.0, 5.9]}
+    )
     assert judge(claim("path length of lerp"), tables, "shipped:factor_faces")["verdict"] == "not comparable"
     there = judge(claim("path length of lerp"), tables, "google/ddpm-ema-celebahq-256@main")
     assert there["verdict"] == "holds"
     assert math.isnan(there["p"])
-    far = curvedness({"lerp": [5.1, 5.4, 5.2], "slerp": [4, 4, 4.1], "shooting": [3, 3, 3.1]})
+    few = curvedness({name: [10.1, 10.4, 10.2] for name in ("lerp", "slerp", "shooting")})
+    few = judge(claim("path length of lerp"), few, "google/ddpm-ema-celebahq-256")
+    assert (few["verdict"], math.isnan(few["low"])) == ("not comparable", True), "too few for an interval"
+    far = curvedness({"lerp": [5.1, 5.4, 5.2, 5.3], "slerp": [4, 4, 4.1, 4], "shooting": [3, 3, 3.1, 3]})
     assert judge(claim("path length of lerp"), far, "google/ddpm-ema-celebahq-256")["verdict"] == "fails"
     assert judge(claim("lerp over shooting"), tables, "ddpm-celebahq")["ours"] == pytest.approx(1.715, abs=0.01)
 

@@ -11,6 +11,7 @@ from diffgeo.diffusion.direction_files import KEY
 from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.errors import DirectionsError
 from diffgeo.geometry import random_directions
+from diffgeo.svd import local_basis
 
 
 @pytest.fixture
@@ -104,3 +105,15 @@ def test_vectors_that_are_not_unit_are_refused_both_ways(some, tmp_path, tiny_mo
         save_directions(tmp_path / "some.pt", some)
     with pytest.raises(DirectionsError, match="1 labels for 3 directions"):
         Directions.of(twice, tiny_model, t=1, block="mid", pool=None, labels=["only one"])
+
+
+def test_the_representation_is_a_line_without_the_numbers(some):
+    said = "Directions(3 of length 16, method='random', t=500 of 999, block='mid', pool='sum', model='random')"
+    assert repr(some) == said
+    assert repr(random_directions(16, 3, seed=1)) == "GlobalDirections(3 of length 16, method='random')"
+
+
+def test_a_basis_is_represented_by_its_size_and_accuracy():
+    basis = local_basis(lambda x: x * torch.arange(1.0, 13.0).reshape(3, 2, 2), torch.zeros(3, 2, 2), 4)
+    assert repr(basis).startswith("LocalBasis(4 directions, m=12, d=12, s=12 to 9, Certificate(converged, residual=")
+    assert len(repr(basis)) < 200

@@ -42,9 +42,23 @@ def test_a_number_of_steps_outside_the_schedule_is_refused(schedule, steps):
         schedule.timesteps(steps)
 
 
-@pytest.mark.parametrize(("fraction", "t"), [(1.0, 999), (0.5, 499), (0.37, 249), (0.38, 499), (1e-6, 249), (0.8, 749)])
+@pytest.mark.parametrize(("fraction", "t"), [(1.0, 999), (0.5, 499), (0.37, 249), (0.38, 499), (0.2, 249), (0.8, 749)])
 def test_nearest_timestep_of_four_steps(schedule, fraction, t):
     assert schedule.nearest(fraction, 4) == t
+
+
+@pytest.mark.parametrize(("fraction", "steps"), [(1e-9, 8), (0.06, 8), (0.1, 4), (0.4, 1)])
+def test_a_fraction_more_than_half_a_step_from_every_timestep_is_refused(schedule, fraction, steps):
+    with pytest.raises(ValueRangeError, match=r"more than half a step away; raise the fraction, or schedule\.steps"):
+        schedule.nearest(fraction, steps)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8, 16, 20, 100, 1000])
+def test_the_timesteps_of_an_even_schedule_have_even_fractions(schedule, steps):
+    fractions = [schedule.fraction(t) for t in schedule.timesteps(steps)]
+    assert fractions == pytest.approx([(steps - i) / steps for i in range(steps)], abs=1 / 1000)
+    if 1000 % steps == 0:
+        assert fractions == [(steps - i) / steps for i in range(steps)]
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.0001, float("nan")])

@@ -131,6 +131,44 @@ def folder(tmp_path):
     return write_folder(tmp_path / "run", tables, frames=noise(24, 8, 6, 3), overrides=["svd.rank=3"])
 
 
+# bases that missed their tolerance
+
+
+def marks(page):
+    """How often each element, by tag, holds a mark."""
+    found = re.findall(r"<(h2|h3|summary|li|p)\b(?:(?!</\1>).)*?class=\"mark\"", page, flags=re.DOTALL)
+    return {tag: found.count(tag) for tag in set(found)}
+
+
+def test_what_rests_on_bases_that_missed_their_tolerance_is_marked(tmp_path):
+    tables = discovery_tables() | {"spectrum": spectra([30, 31], [20, 22])}
+    good = {"bases": 4, "missed": 0, "worst": 0.7, "short": 0}
+    convergence = {"discovery": good, "spectrum": {"bases": 4, "missed": 3, "worst": 41.5, "short": 0}}
+    page = render(read_run(write_folder(tmp_path / "run", tables, convergence=convergence)))
+    first_screen = page[page.index("<header") : page.index("</header>")]
+    assert "3 of 4 in Spectrum" in first_screen
+    assert "41.5 times the tolerance" in first_screen
+    assert "Traversals" not in first_screen
+    section = page[page.index('<section id="spectrum"') :]
+    section = section[: section.index("</section>")]
+    head, charts_, tables_ = (section.count(one) for one in ("<h2", "<figure", 'class="table-block"'))
+    assert charts_ >= 2
+    assert marks(section) == {"h2": head, "h3": charts_ + tables_, "p": 1, "summary": 1}
+    listed = page[page.index('<ul class="findings">') : page.index("</ul>")]
+    assert marks(listed) == {"li": 1}, "the finding of spectra, not that of traversals"
+    discovery = page[page.index('<section id="discovery"') : page.index('<section id="spectrum"')]
+    assert marks(discovery) == {}
+    assert "not converged" in page[page.index('id="table-claims"') :], "claims rest on them, too"
+
+
+@pytest.mark.parametrize("convergence", [{}, {"spectrum": {"bases": 4, "missed": 0, "worst": 1.0, "short": 0}}])
+def test_a_run_whose_bases_all_met_their_tolerance_has_no_mark(tmp_path, convergence):
+    tables = {"spectrum": spectra([30, 31], [20, 22])}
+    page = render(read_run(write_folder(tmp_path / "run", tables, convergence=convergence)))
+    assert 'class="mark"' not in page
+    assert "Not converged" not in page
+
+
 # numbers
 
 
@@ -143,6 +181,12 @@ def folder(tmp_path):
 )  # fmt: skip
 def test_numbers_have_three_significant_digits(value, said):
     assert number(value) == said
+
+
+def test_a_value_of_too_few_says_why_it_has_no_interval():
+    frame = pd.DataFrame({"v": [0.47, 0.47, np.nan], "low": [0.4, np.nan, np.nan], "high": [0.5, np.nan, np.nan]})
+    table = as_table("t", "", frame, [Column("value", ("v", "low", "high"))])
+    assert [row[0].text for row in table.rows] == ["0.47 [0.40, 0.50]", "0.470 (too few)", "–"]
 
 
 def test_an_interval_sets_the_digits_of_all_three_numbers():
@@ -269,8 +313,9 @@ def test_a_finding_states_the_numbers_of_its_table():
     [
         ([30] * 6, [20, 21, 22, 20, 19, 22], "does not flatten from T to 0.25\u00a0T: it grows steeper."),
         ([30] * 6, [29, 31, 30.5, 29.5, 31, 29], "Whether the spectrum flattens"),
-        ([30] * 3, [40, 41, 42], "flattens from T to 0.25\u00a0T in these 3 samples, too few for a test."),
-        ([30] * 3, [20, 21, 22], "grows steeper in these 3 samples, too few for a test."),
+        ([30] * 4, [40, 41, 42, 41], "flattens from T to 0.25\u00a0T in these 4 samples, too few for a test."),
+        ([30] * 4, [20, 21, 22, 21], "grows steeper in these 4 samples, too few for a test."),
+        ([30] * 3, [40, 41, 42], "Whether the spectrum flattens"),
         ([30], [40], "Whether the spectrum flattens"),
     ],
 )
@@ -371,7 +416,7 @@ def test_charts_hold_the_means_and_say_them_in_words():
     assert f"1: {interval(*mean_interval([30, 31, 35]))}" in found["chart-spectrum-effective_dimension"].alt
     few, many = (d for d in found["chart-complexity"].figure["data"] if "lines" in d["mode"])
     assert (few["y"], many["y"]) == ([0.375, 0.375], [0.5, 0.5])
-    assert "few, at t / T = 1: 0.38 [0.25, 0.50]" in found["chart-complexity"].alt
+    assert "few, at t / T = 1: 0.375; 0.25: 0.375." in found["chart-complexity"].alt
     points = found["chart-prompts-similarity"].figure["data"][0]
     np.testing.assert_allclose(points["y"], [0.8, 0.7, 0.6])
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
-from diffgeo.results import Result, atomic, clear_temporary, write_result
+from diffgeo.results import Result, atomic, clear_temporary, write_csv, write_result
 
 
 def test_tables_and_tensors_come_back_as_they_were(tmp_path):
@@ -28,6 +28,27 @@ def test_tables_and_tensors_come_back_as_they_were(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(paths[1]), table, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(paths[2]), more)
     assert torch.equal(load_file(paths[4])["V/0/999"], turned)
+
+
+FORMULAS = ["=1+1", "=HYPERLINK(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_of_a_csv_file_is_a_formula(tmp_path, text):
+    table = pd.DataFrame({"name": [text, None, "plain"], "x": [-1.5, 2.0, -3.0]})
+    result = Result("study", table)
+    parquet, plain = write_result(result, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet), table)
+    back = pd.read_csv(plain, lineterminator="\n")
+    assert back["name"][0] == f"'{text}"
+    assert list(back["x"]) == [-1.5, 2.0, -3.0]
+    assert table["name"][0] == text, "the table itself stays as it is"
+
+
+@pytest.mark.parametrize("text", ["-0.5", "+1e-3", "-inf", "smile −", "a=b", "no attribute", "", "'quoted"])
+def test_other_texts_of_a_csv_file_stay_as_they_are(tmp_path, text):
+    write_csv(pd.DataFrame({"name": [text]}), tmp_path / "t.csv")
+    assert pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)["name"][0] == text
 
 
 def test_without_tensors_no_tensor_file(tmp_path):

@@ -86,12 +86,37 @@ def test_without_values_there_is_no_mean(values):
     assert all(math.isnan(v) for v in mean_interval(values))
 
 
-@pytest.mark.parametrize("values", [[1.5], [math.nan, 1.5]])
-def test_one_value_has_no_interval(values):
+@pytest.mark.parametrize("values", [[1.5], [math.nan, 1.5], [1.0, 2.0], [1.0, 1.0, 2.5], [1.5, 1.5, 1.5]])
+def test_fewer_than_four_values_have_no_interval(values):
     mean, low, high = mean_interval(values)
     assert mean == 1.5
     assert math.isnan(low)
     assert math.isnan(high)
+
+
+def test_up_to_three_values_the_percentile_interval_is_their_range():
+    # why FEWEST is 4: up to there the interval only repeats the smallest and the largest value
+    for n in range(2, 7):
+        x = normal(n)
+        found = bootstrap((x,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0))
+        is_range = tuple(found.confidence_interval) == pytest.approx((x.min(), x.max()), abs=1e-12)
+        assert is_range == (n < FEWEST)
+
+
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("n", [2, 3])
+def test_statistics_of_fewer_than_four_samples_have_no_interval(n, halves):
+    found = resample(lambda x: x.mean().item(), torch.tensor(normal(n)), halves=halves)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert not math.isnan(found.value)
+
+
+def test_no_interval_begins_or_ends_at_the_estimate_of_values_that_vary():
+    for n in range(2, 12):
+        for seed in range(20):
+            value, low, high, _ = resample(lambda x: x.mean().item(), torch.tensor(normal(n, seed)))
+            assert math.isnan(low) or low < value < high
 
 
 def test_equal_values_have_an_interval_of_no_length():

@@ -8,6 +8,7 @@ wait until a job starts.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shlex
@@ -33,6 +34,7 @@ from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.help import help_text, topic_text, version_text
 from diffgeo.composition import at_home, check, register, typed
 from diffgeo.config import Config, config_folder, heed_wandb, leaf_keys, nearest
+from diffgeo.convergence import Convergence, summary
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import Ended, signals_end
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError, OutputError
@@ -181,6 +183,8 @@ class SweepSummary(Callback):
             if status != "completed":
                 own = ", ".join(str(word) for word in words.get(job, ()) if word not in common)
                 print(f"Job {job} {status} ({own}){': ' if error else ''}{error}", file=sys.stderr)
+        if missed := [job for job, *_ in jobs if unconverged(folder / job)]:
+            print(f"Jobs with local bases that missed svd.tol or svd.share: {', '.join(missed)}", file=sys.stderr)
         if jobs:
             done = sum(status == "completed" for _, status, _ in jobs)
             print(f"{done} of {len(jobs)} jobs completed; compare: diffgeo-report {folder}", file=sys.stderr)
@@ -213,7 +217,11 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if _planner is not None:
             _planner.add(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None
-        scalars = _scalars(settings, folder, hydra_cfg, swept)
+        try:
+            scalars = _scalars(settings, folder, hydra_cfg, swept)
+        finally:
+            if is_first() and (warning := unconverged(folder)):
+                print(f"Warning: {warning}.", file=sys.stderr)
         if not is_first():
             return None
         page = folder / "report.html"
@@ -235,6 +243,14 @@ def _check(settings: Config, folder: Path) -> None:
 
             say_failed(settings, folder, error)
         raise
+
+
+def unconverged(folder: Path) -> str:
+    """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
+    try:
+        return summary(Convergence.read(json.loads((folder / "run.json").read_text())))
+    except (OSError, ValueError):  # the run did not begin
+        return ""
 
 
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:

@@ -244,6 +244,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     import pandas as pd
 
     from diffgeo.claims import judge
+    from diffgeo.convergence import Convergence, summary
     from diffgeo.results import belongs
     from diffgeo.studies import all_claims
 
@@ -254,15 +255,16 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
             facts = json.loads((folder / "run.json").read_text())
             paths = [path for path in (folder / "tables").glob("*.parquet") if belongs(facts, f"tables/{path.name}")]
             tables = {path.stem: pd.read_parquet(path) for path in paths}
-            rows.append(judge(claim, tables, facts["model"]["source"]) | {"run": str(folder)})
+            found = summary(Convergence.read(facts))
+            rows.append(judge(claim, tables, facts["model"]["source"]) | {"not_converged": found, "run": str(folder)})
     return pd.DataFrame(rows)
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    from diffgeo.results import atomic
+    from diffgeo.results import atomic, write_csv
 
     with atomic(folder / "claims.csv") as path:
-        table.to_csv(path, index=False)
+        write_csv(table, path)
     with atomic(folder / "claims.parquet") as path:
         table.to_parquet(path, index=False)
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
@@ -278,7 +280,10 @@ def _cells(row: dict[Any, Any]) -> list[str]:
     ours = "–" if math.isnan(row["ours"]) else f"{row['ours']:.3g}"
     if not math.isnan(row["low"]):
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
-    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], row["verdict"], Path(row["run"]).name]
+    elif not math.isnan(row["ours"]):
+        ours += " (too few)"
+    verdict = f"{row['verdict']}{' (not converged)' if row['not_converged'] else ''}"
+    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
@@ -292,6 +297,9 @@ def _show(table: pd.DataFrame) -> None:
         shown.add_row(*_cells(row), style=colours[row["verdict"]])
     # into a pipe as wide as the table needs
     Console(width=None if sys.stdout.isatty() else 200).print(shown)
+    for run, missed in dict(zip(table["run"], table["not_converged"], strict=True)).items():
+        if missed:
+            print(f"Warning: {run}: {missed}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

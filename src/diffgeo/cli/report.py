@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["COMMAND", "main"]
 
@@ -20,7 +26,8 @@ COMMAND = Command(
     {
         "FOLDER": "a run folder, or one that holds some: outputs, a sweep",
         "page": "write report.html of every run there again, without computing anything",
-        "by=[KEY,...]": "settings to group by; the fewest that tell the runs apart if left out (seed is averaged over)",
+        "by=[KEY,...]": "settings to group by; the fewest that tell the runs apart if left out. Means are over seeds "
+        "alone: other settings in which the runs differ are added",
         "where=[KEY=VALUE,...]": "only runs with these settings: where=[svd.rank=50,feature.pool=sum]",
         "show=[SCALAR,...]": "scalars as in run.json: show=[discovery/residual_max]; all that differ, if left out",
         "table=NAME": "also gather the rows of this table of every run, with the settings in which they differ",
@@ -29,7 +36,8 @@ COMMAND = Command(
     },
     about=(
         "Writes runs.csv (a row a run), groups.csv (mean and 95 % interval over the runs of a group), TABLE.csv, each "
-        "as Parquet too, and a figure per scalar, and prints the groups.",
+        "as Parquet too, and a figure per scalar, and prints the groups. Runs that did not complete, and those that "
+        "repeat another one's settings and seed, are in runs.csv, with the reason in left_out, and in no mean.",
     ),
     examples={
         "diffgeo-report outputs by=[svd.rank,feature.pool]": "a grid of runs, averaged over seeds",
@@ -66,11 +74,9 @@ def _execute(words: Words) -> None:
         raise ConfigError("no folder is given to diffgeo-report", "see diffgeo-report --help")
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
-    import pandas as pd
-
     from diffgeo import gathering
     from diffgeo.report.figures.comparison import comparison
-    from diffgeo.results import atomic
+    from diffgeo.results import atomic, write_csv
 
     runs = gathering.matching(gathering.read_runs(gathering.find_runs(folders)), lists["where"])
     if runs.empty:
@@ -79,21 +85,38 @@ def _execute(words: Words) -> None:
         print(gathering.query(runs, given["sql"]).to_string(index=False))
         return
     out = words.path("out", Path("outputs/report"))
-    by = lists["by"] or gathering.deciding(runs)
-    scalars = gathering.compared(runs, lists["show"])
-    groups = gathering.grouped(runs, by, scalars)
+    counted = runs[runs["left_out"] == ""]
+    if counted.empty:
+        raise DataError(f"none of these runs completed ({_why(runs)})", "give others, or ask by sql=")
+    by = gathering.deciding(counted, lists["by"])
+    scalars = gathering.compared(counted, lists["show"])
+    groups = gathering.grouped(counted, by, scalars)
     tables: dict[str, pd.DataFrame] = {"runs": runs, "groups": groups}
     if "table" in given:
-        tables[given["table"]] = gathering.study_rows(runs, given["table"])
+        tables[given["table"]] = gathering.study_rows(counted, given["table"])
     for name, table in tables.items():
         with atomic(out / f"{name}.csv") as path:
-            table.to_csv(path, index=False)
+            write_csv(table, path)
         with atomic(out / f"{name}.parquet") as path:
             table.to_parquet(path, index=False)
     for path in comparison(groups, by, out / "figures"):
         print(path)
-    print(f"{len(runs)} runs, {len(groups.drop_duplicates(by)) if by else 1} groups: {out}")
-    print(groups.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
+    print(f"{len(counted)} runs, {len(groups.drop_duplicates(by)) if by else 1} groups: {out}")
+    if lists["by"] and (more := by[len(lists["by"]) :]):
+        print(f"The runs differ in {', '.join(more)} as well, and are told apart by that; where= chooses some.")
+    if len(counted) < len(runs):
+        print(f"{len(runs) - len(counted)} more runs are in no mean: {_why(runs)}; see left_out in runs.csv.")
+    print(gathering.pivot(groups, by).to_string())
+    for run, missed in zip(counted["run"], counted["not_converged"], strict=True):
+        if missed:
+            print(f"Warning: {run}: {missed}.", file=sys.stderr)
+
+
+def _why(runs: pd.DataFrame) -> str:
+    """How many runs are left out, by reason."""
+    reasons = Counter(reason.partition(" ")[0] for reason in runs["left_out"] if reason)
+    words = {"repeats": "repeat others"}
+    return ", ".join(f"{count} {words.get(reason, reason)}" for reason, count in reasons.items())
 
 
 if __name__ == "__main__":

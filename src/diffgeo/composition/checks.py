@@ -70,6 +70,20 @@ def check(cfg: Config) -> None:
         if not isinstance(study, studies()[name].settings):
             raise refusal(f"study.{name}", study, "settings, not a value")
         check_fields(study, f"study.{name}.")
+    _check_fractions(cfg)
+
+
+def _check_fractions(cfg: Config) -> None:
+    """Whether every fraction of T is within half a step of the schedule."""
+    steps, given = cfg.schedule.steps, {"schedule.edit": cfg.schedule.edit}
+    for name, study in cfg.study.items():
+        given |= {f"study.{name}.t_frac": [study.t_frac]} if hasattr(study, "t_frac") else {}
+        given |= {f"study.{name}.t_fracs": study.t_fracs} if getattr(study, "t_fracs", None) else {}
+    for key, fractions in given.items():
+        if min(fractions) * steps < 0.5:
+            lowest = f"within half a step of its lowest timestep, {1 / steps:g} T"
+            shown = fractions if key.endswith(("edit", "s")) else fractions[0]
+            raise refusal(key, shown, f"{0.5 / steps:g} to 1 with schedule.steps={steps}, {lowest}")
 
 
 def _check_prompt(cfg: Config) -> None:

@@ -127,7 +127,8 @@ class ScheduleConfig:
 
     Attributes:
         steps: DDIM steps from T to the picture, and back for inversion.
-        edit: edit timesteps as fractions of T in (0, 1]; the nearest timesteps of the schedule are taken.
+        edit: edit timesteps as fractions of T in (0, 1]; the nearest timesteps of the schedule are taken, and fractions
+            more than half a step below the lowest are refused.
         eta: η of the DDIM steps after the edit, in [0, 1]; those before it are always deterministic.
         boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
         clip: clip x̂0 while denoising, as the model's scheduler does, to [−1, 1] if it does not clip; null does so for

@@ -42,7 +42,7 @@ KEY = "diffgeo.directions"
 FORMAT = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Directions:
     """Directions in H with what they belong to.
 
@@ -71,6 +71,11 @@ class Directions:
     digest: str
     labels: tuple[str, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        length, count = self.U.shape
+        place = f"t={self.t} of {self.T}, block={self.block!r}, pool={self.pool!r}, model={self.model!r}"
+        return f"Directions({count} of length {length}, method={self.method!r}, {place})"
 
     @classmethod
     def of(

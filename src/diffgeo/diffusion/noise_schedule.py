@@ -158,11 +158,26 @@ class NoiseSchedule:
             steps: length of the DDIM schedule.
 
         Raises:
-            ValueRangeError: t_frac is outside (0, 1].
+            ValueRangeError: t_frac is outside (0, 1], or lies more than half a step of the schedule from all its
+                timesteps (which only fractions near 0 can).
         """
         if not 0 < t_frac <= 1:
             raise ValueRangeError(f"a fraction of T is {t_frac}", "allowed is 0 < fraction <= 1")
-        return min(self.timesteps(steps), key=lambda t: abs(t - t_frac * self.T))
+        found = min(self.timesteps(steps), key=lambda t: abs(t - t_frac * self.T))
+        if abs(found - t_frac * self.T) > 0.5 * (self.T + 1) / steps + 1:  # timesteps are rounded
+            raise ValueRangeError(
+                f"a fraction of T is {t_frac:g}, but the lowest of {steps} timesteps is t = {found}, "
+                f"{self.fraction(found):g} T, more than half a step away",
+                "raise the fraction, or schedule.steps",
+            )
+        return found
+
+    def fraction(self, t: int) -> float:
+        """The share (t + 1) / (T + 1) of all noising steps that x_t has gone through, in (0, 1]; 1 is T.
+
+        The k-th of n evenly spaced timesteps, counted from the picture, has the fraction k / n.
+        """
+        return (t + 1) / (self.T + 1)
 
     def to_noise(self, output: Tensor, x: Tensor, t: int) -> Tensor:
         """ε from the network's output at (x, t), whichever of ε, v, x0 it predicts (Salimans & Ho 2022)."""

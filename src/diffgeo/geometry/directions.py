@@ -40,7 +40,7 @@ __all__ = [
 Method = Literal["nearest", "hungarian", "frechet"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GlobalDirections:
     """Directions in H that are meant for every sample.
 
@@ -54,6 +54,9 @@ class GlobalDirections:
     U: Tensor
     score: Tensor
     method: str
+
+    def __repr__(self) -> str:
+        return f"GlobalDirections({self.U.shape[1]} of length {self.U.shape[0]}, method={self.method!r})"
 
 
 def global_directions(

@@ -19,6 +19,7 @@ from diffgeo.errors import ShapeError, ValueRangeError
 
 __all__ = [
     "FEWEST",
+    "INTERVAL_FROM",
     "SIGNIFICANT",
     "Estimate",
     "mean_interval",
@@ -33,6 +34,9 @@ SIGNIFICANT = 0.05
 """Largest p of the sign test with which a difference counts as shown, beside its interval."""
 FEWEST = 5
 """Values with which the sign test can reach that p at all: 0.5⁵ = 0.031."""
+INTERVAL_FROM = 4
+"""Values from which an interval is given. The 2.5 % quantile of all resamples of n values is their smallest while
+n⁻ⁿ > 0.025, which is for n ≤ 3: the "interval" is then the range of the values, whatever they say."""
 
 
 class Estimate(NamedTuple):
@@ -40,7 +44,8 @@ class Estimate(NamedTuple):
 
     Attributes:
         value: the statistic of all samples.
-        low: lower end of the interval; NaN where fewer than two samples, or no two resamples, give one.
+        low: lower end of the interval; NaN for fewer than :data:`INTERVAL_FROM` samples, or if no two
+            resamples give one.
         high: upper end.
         n: samples.
     """
@@ -76,7 +81,7 @@ def resample(
         level: of confidence, in (0, 1).
         draws: resamples.
         seed: of the resampling.
-        halves: see above; the interval is NaN for fewer than four samples.
+        halves: see above.
 
     Raises:
         ShapeError: the tensors have unequal lengths, or none is given.
@@ -106,7 +111,7 @@ def resample_all(
     if n == 0:
         raise ValueRangeError("a statistic of no sample is not defined", "give at least one sample")
     values = [float(value) for value in statistic(*samples)]
-    if n < (4 if halves else 2) or all(math.isnan(value) for value in values):
+    if n < INTERVAL_FROM or all(math.isnan(value) for value in values):
         return [Estimate(value, math.nan, math.nan, n) for value in values]
     random, found = np.random.default_rng(seed), []
     for _ in range(draws):
@@ -145,14 +150,14 @@ def mean_interval(
         seed: of the resampling.
 
     Returns:
-        (mean, low, high); the ends are NaN for fewer than two values, and all three without any.
+        (mean, low, high); the ends are NaN for fewer than :data:`INTERVAL_FROM` values, and all three without any.
     """
     x = np.asarray(values, dtype=float)
     x = x[~np.isnan(x)]
     if len(x) == 0:
         return float("nan"), float("nan"), float("nan")
-    if len(x) == 1:
-        return float(x[0]), float("nan"), float("nan")
+    if len(x) < INTERVAL_FROM:
+        return float(x.mean()), float("nan"), float("nan")
     if np.ptp(x) == 0:
         return float(x[0]), float(x[0]), float(x[0])
     found = bootstrap((x,), np.mean, confidence_level=level, n_resamples=draws, method="percentile", rng=seed)

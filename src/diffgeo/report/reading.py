@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError, safe_open
 
 from diffgeo.claims import Claim, judge
+from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
 from diffgeo.results import belongs
 
@@ -78,6 +79,11 @@ class Run:
     def model(self) -> dict[str, Any]:
         """Name, source and conditioning; empty where the run failed before it was loaded."""
         return dict(self.facts.get("model") or {})
+
+    @property
+    def convergence(self) -> dict[str, Convergence]:
+        """Of the local bases that each study used; empty for runs of earlier versions."""
+        return Convergence.read(self.facts)
 
     def table(self, stem: str) -> pd.DataFrame | None:
         """A table with rows, or None."""

@@ -1,8 +1,9 @@
 """Many runs as one table: their settings and scalars, and the rows of any study with the settings beside them.
 
-A run is any folder with a ``run.json``. Settings are flattened to dotted keys (``svd.rank``); those of studies are
-called ``study.NAME.key``. The rows of a study are read by DuckDB from the runs' Parquet files, so that only what is
-asked for is loaded; columns that some runs lack are empty there.
+A run is any folder with a ``run.json``. Means are over completed runs that differ in their seeds alone: interrupted and
+failed ones are left out, as are those that repeat another one's settings and seed. Settings are flattened to dotted
+keys (``svd.rank``); those of studies are called ``study.NAME.key``. The rows of a study are read by DuckDB from the
+runs' Parquet files, so that only what is asked for is loaded; columns that some runs lack are empty there.
 """
 
 from __future__ import annotations
@@ -16,13 +17,29 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.composition import results_depend_on
+from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import belongs
 
-__all__ = ["compared", "deciding", "differing", "find_runs", "grouped", "matching", "query", "read_runs", "study_rows"]
+__all__ = [
+    "compared",
+    "deciding",
+    "differing",
+    "find_runs",
+    "grouped",
+    "matching",
+    "pivot",
+    "query",
+    "read_runs",
+    "study_rows",
+]
 
 log = logging.getLogger(__name__)
+
+FACTS = ("run", "status", "left_out", "not_converged")
+"""Columns of :func:`read_runs` that are no settings."""
+DONE = "completed"
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -42,9 +59,12 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row a run: ``run`` (its folder), ``status``, settings by dotted key, ``device``, scalars by ``STUDY/NAME``.
+    """One row per run: its facts, settings by dotted key, ``device``, scalars by ``STUDY/NAME``.
 
     Settings are those that results depend on; ``device`` is the one that was used.
+
+    The facts are ``run`` (its folder), ``status``, ``left_out`` (why it enters no mean: its status, or which run it
+    repeats; else empty) and ``not_converged`` (which of its studies rest on local bases that missed their tolerance).
 
     A ``run.json`` that cannot be read is left out with a warning.
     """
@@ -52,7 +72,8 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     for folder in folders:
         try:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            row = {"run": str(folder), "status": facts["status"], **_flat(results_depend_on(facts["settings"]))}
+            row = {"run": str(folder), "status": facts["status"], "left_out": ""}
+            row |= {"not_converged": summary(Convergence.read(facts)), **_flat(results_depend_on(facts["settings"]))}
             row |= {"model.source": facts.get("model", {}).get("source"), "device": facts.get("device")}
             scalars = facts.get("scalars", {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -60,7 +81,31 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
             continue
         row |= {f"{study}/{name}": value for study, values in scalars.items() for name, value in values.items()}
         rows.append(row)
-    return pd.DataFrame(rows)
+    runs = pd.DataFrame(rows)
+    if len(runs):
+        runs["left_out"] = _left_out(runs)
+    return runs
+
+
+def _left_out(runs: pd.DataFrame) -> list[str]:
+    """Why each run enters no mean; of several with the same settings and seed, the last one does."""
+    settings = runs[_settings(runs)].astype(str).apply(tuple, axis=1)
+    last = {key: i for i, (key, status) in enumerate(zip(settings, runs["status"], strict=True)) if status == DONE}
+    scalars = runs[[c for c in runs.columns if "/" in c]]
+    reasons = []
+    for i, (key, status) in enumerate(zip(settings, runs["status"], strict=True)):
+        if status != DONE:
+            reasons.append(str(status))
+        elif last[key] != i:
+            same = scalars.iloc[i].equals(scalars.iloc[last[key]])
+            reasons.append(f"repeats {runs['run'].iloc[last[key]]}{'' if same else ', with other results'}")
+        else:
+            reasons.append("")
+    return reasons
+
+
+def _settings(runs: pd.DataFrame) -> list[str]:
+    return [c for c in runs.columns if "/" not in c and c not in FACTS]
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -75,26 +120,28 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differing(runs: pd.DataFrame) -> list[str]:
     """Settings in which the runs differ, in their order."""
-    settings = [c for c in runs.columns if "/" not in c and c not in ("run", "status")]
-    return [c for c in settings if runs[c].astype(str).nunique(dropna=False) > 1]
+    return [c for c in _settings(runs) if runs[c].astype(str).nunique(dropna=False) > 1]
 
 
-def deciding(runs: pd.DataFrame, silent: Sequence[str] = ("seed", "model.source")) -> list[str]:
-    """The fewest settings that tell the runs' groups apart, in their order; those of ``silent`` do not count.
+def deciding(runs: pd.DataFrame, by: Sequence[str] = (), silent: Sequence[str] = ("seed",)) -> list[str]:
+    """The fewest settings that tell the runs' groups apart, in their order, after those of ``by``.
 
-    A choice brings keys of its own (``svd.oversample`` comes and goes with ``svd.solver``): what tells no runs apart
-    that the others do not is left out, beginning with the keys that are most often empty.
+    Settings of ``silent`` do not count. A choice brings keys of its own (``svd.oversample`` comes and goes with
+    ``svd.solver``): what tells no runs apart that the others do not is left out, beginning with the keys that are
+    most often empty.
     """
-    keys = [key for key in differing(runs) if key not in silent]
+    given = [_column(runs, key) for key in by]
+    keys = [key for key in differing(runs) if key not in silent and key not in given]
 
     def groups(chosen: Sequence[str]) -> int:
-        return len(runs[list(chosen)].astype(str).drop_duplicates()) if chosen else 1
+        return len(runs[[*given, *chosen]].astype(str).drop_duplicates()) if given or chosen else 1
 
-    for key in sorted(keys, key=lambda key: runs[key].notna().mean()):
+    # a source follows from the path, if nothing but its files changed
+    for key in sorted(keys, key=lambda key: (key != "model.source", runs[key].notna().mean())):
         without = [other for other in keys if other != key]
         if groups(without) == groups(keys):
             keys = without
-    return keys
+    return [*given, *keys]
 
 
 def matching(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
@@ -136,14 +183,17 @@ def _column(runs: pd.DataFrame, key: str) -> str:
 
 
 def compared(runs: pd.DataFrame, show: Sequence[str]) -> list[str]:
-    """Scalars that are compared: those asked for, else those that all completed runs have and in which they differ.
+    """Scalars that are compared: those asked for, else those that all runs have and in which they differ.
+
+    If they differ in none, all that they have; if they have none in common, those of any run.
 
     Raises:
         ConfigError: a scalar that no run has.
     """
     if show:
         return [_column(runs, name) for name in show]
-    scalars = [c for c in runs.columns if "/" in c and runs[c].notna().all()]
+    known = [c for c in runs.columns if "/" in c and runs[c].notna().any()]
+    scalars = [c for c in known if runs[c].notna().all()] or known
     return [c for c in scalars if runs[c].nunique() > 1] or scalars
 
 
@@ -162,6 +212,25 @@ def grouped(runs: pd.DataFrame, by: Sequence[str], scalars: Sequence[str]) -> pd
             mean, low, high = mean_interval(part[name].to_numpy(float))
             rows.append({**where, "scalar": name, "mean": mean, "low": low, "high": high, "n": int(part[name].count())})
     return pd.DataFrame(rows)
+
+
+def pivot(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The groups as text: a row per scalar, a column per group; turned round if there are more groups than scalars.
+
+    Args:
+        groups: of :func:`grouped`.
+        by: its keys.
+    """
+    cells, heads = [], []
+    for row in groups.to_dict("records"):
+        ends = f" [{row['low']:.4g}, {row['high']:.4g}]" if row["low"] == row["low"] else ""
+        cells.append(f"{row['mean']:.4g}{ends} (n = {row['n']})")
+        heads.append(", ".join(f"{key}={_written(row[key])}" for key in by) or "all runs")
+    frame = pd.DataFrame({"group": heads, "scalar": groups["scalar"], "cell": cells})
+    rows, columns = list(dict.fromkeys(frame["scalar"])), list(dict.fromkeys(heads))
+    table = frame.pivot(index="scalar", columns="group", values="cell").reindex(index=rows, columns=columns)
+    shown = table.T if len(columns) > len(rows) else table
+    return shown.rename_axis(index=None, columns=None)
 
 
 def study_rows(runs: pd.DataFrame, table: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval
+from diffgeo.metrics.statistics import INTERVAL_FROM, mean_interval
 from diffgeo.report.formatting import timestep
 from diffgeo.report.tables import Column
 
@@ -42,4 +42,6 @@ T_COLUMN = Column("t", "t_frac", timestep)
 N_COLUMN = Column("n", "n")
 
 
-INTERVALS = "Brackets hold 95 % bootstrap intervals of the mean."
+INTERVALS = (
+    f"Brackets hold 95 % bootstrap intervals of the mean; fewer than {INTERVAL_FROM} values are too few for one."
+)

@@ -55,7 +55,8 @@ class Column:
         value, csv = values[0], [_csv(v) for v in values]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if len(values) == 3:
-            return Cell(interval(*values), float(value), csv, number=True)
+            few = " (too few)" if math.isfinite(value) and math.isnan(values[1]) else ""
+            return Cell(interval(*values) + few, float(value), csv, number=True)
         if self.show is not None:
             order = float(value) if is_number else str(value)
             return Cell(self.show(value), order, csv, number=False, style=self.style(value) if self.style else "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,9 +24,11 @@ import torch
 
 from diffgeo.composition import results_depend_on
 from diffgeo.config import source_files
+from diffgeo.convergence import Convergence
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import shipped_folder
 from diffgeo.diffusion.models.base import weights_digest
+from diffgeo.errors import ConvergenceWarning
 from diffgeo.jacobian.memory import device_name
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.report.figures import draw, save_figure
@@ -34,6 +37,7 @@ from diffgeo.session import Context
 from diffgeo.session.processes import StudyDone
 from diffgeo.session.store import Record, file_digest
 from diffgeo.studies import Study
+from diffgeo.studies.shared.provenance import warn_of
 
 __all__ = ["Finished", "assist", "finish", "finished"]
 
@@ -81,13 +85,15 @@ def finish(study: Study, context: Context, settings: Any, folder: Path) -> Finis
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
-    files = [folder / key for key in record.tensors]
-    return Finished(_stored(study.name, record), files, record.facts["seconds"], stored=True)
+    result, files = _stored(study.name, record), [folder / key for key in record.tensors]
+    warn_of(result)
+    return Finished(result, files, record.facts["seconds"], stored=True)
 
 
 def assist(study: Study, context: Context, settings: Any) -> None:
     """Do a study for another process of the run, which finds it in the store; nothing if it is there already."""
-    with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the first process says it
         _found_or_made(study, context, settings, Path(folder))
 
 
@@ -107,7 +113,12 @@ def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) 
         made = _computed(study, context, settings, folder)
         contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in made.files}
         tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
-        record = Record(tensors, {"scalars": made.result.scalars, "seconds": made.seconds})
+        facts = {
+            "scalars": made.result.scalars,
+            "seconds": made.seconds,
+            "convergence": asdict(made.result.convergence),
+        }
+        record = Record(tensors, facts)
         if not context.interruption.requested:
             store.keep("studies", determinants, record)
         return record, made
@@ -132,6 +143,8 @@ def _computed(study: Study, context: Context, settings: Any, folder: Path) -> Fi
     result = study.run(context, settings)
     files = write_result(result, folder)
     for stem, figure in draw(result).items():
+        if not result.convergence.complete:
+            figure.text(0.005, 0.995, "not converged", ha="left", va="top", fontsize=7, color="#b3261e")
         files += save_figure(figure, folder / "figures" / stem)
     return Finished(result, files, round(perf_counter() - start, 2))
 
@@ -144,7 +157,8 @@ def _stored(name: str, record: Record) -> Result:
         if key.endswith(".parquet")
     }
     more = {stem.removeprefix(f"{name}_"): table for stem, table in tables.items() if stem != name}
-    return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more)
+    convergence = Convergence(**record.facts["convergence"])
+    return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more, convergence=convergence)
 
 
 def _determinants(study: Study, context: Context, settings: Any) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         }
         facts["device"] = str(context.model.device)
         facts["processes"] = context.team.size
+        facts["convergence"] = {}
         facts["samples"] = [sample.name for sample in context.samples]
         with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
             manifest.clear_earlier()
@@ -242,6 +243,7 @@ class _Manifest:
             "threads": torch.get_num_threads(),
             "seconds": {},
             "files": [],
+            "convergence": {},
         }
         self._start = perf_counter()
         self._folder, self._scalars = folder, scalars
@@ -264,6 +266,7 @@ class _Manifest:
         """Say that a study is done: its files, and the seconds that it took."""
         self.facts["files"] += [path.relative_to(self._folder).as_posix() for path in done.files]
         self.facts["seconds"][study] = done.seconds
+        self.facts["convergence"][study] = asdict(done.result.convergence)
         self._write()
 
     @contextmanager

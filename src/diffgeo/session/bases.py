@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import Config, FeatureConfig, SvdConfig, instance
+from diffgeo.convergence import Tally
 from diffgeo.diffusion.feature_map import FeatureMap, Pool
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.jacobian import JacobianOperator, chunk_that_fits
@@ -54,6 +55,7 @@ class Bases:
         latents: x_t of the samples.
         cache: keeps bases from run to run.
         display: progress bars.
+        tally: counts the bases that are used.
         found: bases so far, by sample and timestep; shared by contexts whose bases are the same.
     """
 
@@ -65,10 +67,11 @@ class Bases:
         latents: Latents,
         cache: Cache,
         display: Display,
+        tally: Tally,
         found: dict[tuple[int, int], LocalBasis],
     ) -> None:
         self._model, self._cfg, self._samples, self._latents = model, cfg, samples, latents
-        self._cache, self._display, self._found = cache, display, found
+        self._cache, self._display, self._tally, self._found = cache, display, tally, found
         self.spec = solve_spec(cfg.svd, seed=cfg.seed, chunk_size=cfg.feature.chunk_size)
         self._fitting: dict[tuple[Any, ...], int] = {}
 
@@ -82,6 +85,7 @@ class Bases:
             group = self._group(sample)
             found = self.at_each([self._latents.of(one, t) for one in group], t)
             self._found |= {(one.index, t): basis for one, basis in zip(group, found, strict=True)}
+        self._tally.note(self._found[key].certificate, self._cfg.svd.share)
         return self._found[key]
 
     def at(
@@ -181,6 +185,8 @@ class Bases:
                     else:
                         for x in xs:
                             kept.bases.append(local_basis(f, x, spec=spec, on_pass=advance))
+        for basis in kept.bases:
+            self._tally.note(basis.certificate, spec.share)
         return kept.bases
 
     def _columns(self, f: Map, name: dict[str, Any], x: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from diffgeo.config import Config, instance
+from diffgeo.convergence import Tally
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
@@ -28,6 +30,7 @@ from diffgeo.session.store import Store
 
 __all__ = ["Context"]
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -49,6 +52,7 @@ class Context:
         store: keeps latents, bases and pictures from run to run, or None.
         team: the processes that work at this run.
         extra_metrics: the user's own, by name; every table of edits has a column of each.
+        tally: counts the bases that a study uses; contexts that are made for a study share its own.
         memory: samples, latents and bases so far, under the settings that determine them.
     """
 
@@ -61,7 +65,9 @@ class Context:
     store: Store | None = None
     team: Team = field(default_factory=Team)
     extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally, repr=False)
     memory: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict, repr=False)
+    _said: set[str] = field(default_factory=set, repr=False)
 
     @cached_property
     def cache(self) -> Cache:
@@ -91,7 +97,7 @@ class Context:
         cfg, schedule = self.cfg, self.cfg.schedule
         where = (cfg.data, cfg.seed, schedule.steps, schedule.clip, cfg.feature, cfg.svd, cfg.max_memory)
         found = self._remembered("bases", *where)
-        return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, found)
+        return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, self.tally, found)
 
     @cached_property
     def editor(self) -> Straight[Any]:
@@ -127,19 +133,44 @@ class Context:
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
-        """(fraction of T, timestep) for every edit timestep.
+        """(fraction of T, timestep) of ``schedule.edit``, as :meth:`times_of` gives them."""
+        return self.times_of(self.cfg.schedule.edit, "schedule.edit")
+
+    def times_of(self, fractions: Sequence[float], setting: str) -> list[tuple[float, int]]:
+        """(fraction of T, timestep) for every fraction that a setting asks for, on the run's schedule.
+
+        The fraction is that of the timestep (:meth:`NoiseSchedule.fraction`), not the one asked for. If they differ by
+        more than the rounding of a timestep, the log says so, once.
+
+        Args:
+            fractions: in (0, 1].
+            setting: that they come from, for messages.
 
         Raises:
             ConfigError: two fractions fall on one timestep of the schedule.
+            ValueRangeError: a fraction lies more than half a step from every timestep.
         """
         schedule, steps = self.model.schedule, self.cfg.schedule.steps
-        times = [(frac, schedule.nearest(frac, steps)) for frac in self.cfg.schedule.edit]
-        if len({t for _, t in times}) < len(times):
+        found = [schedule.nearest(asked, steps) for asked in fractions]
+        if len(set(found)) < len(found):
             raise ConfigError(
-                f"schedule.edit={self.cfg.schedule.edit} falls on {len({t for _, t in times})} of {steps} timesteps",
+                f"{setting}={list(fractions)} falls on {len(set(found))} of {steps} timesteps",
                 "raise schedule.steps, or leave out fractions",
             )
-        return times
+        for asked, t in zip(fractions, found, strict=True):
+            used, key = schedule.fraction(t), f"{setting} {asked}"
+            if abs(used - asked) * (schedule.T + 1) > 1.5 and key not in self._said:
+                self._said.add(key)
+                log.warning(
+                    "%s=%g is not on the schedule of %d timesteps: the nearest, t = %d, is %.4g T; tables and figures "
+                    "say that, names of scalars what was asked for",
+                    setting,
+                    asked,
+                    steps,
+                    t,
+                    used,
+                )
+        return [(schedule.fraction(t), t) for t in found]
 
     def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
         """Values of the user's own metrics, by name.

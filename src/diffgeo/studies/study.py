@@ -78,11 +78,14 @@ class Study:
 
         Raises:
             DiffgeoError: what the measurement says that a user can mend.
-        """
-        from diffgeo.studies.shared.columns import with_provenance
 
-        measure: Callable[[Context, Any], Result] = self.part("measure", "run")
-        return with_provenance(measure(context, settings), context)
+        Warns:
+            ConvergenceWarning: some of its local bases missed their tolerance (one warning, whatever their number).
+        """
+        from diffgeo.studies.shared.provenance import measured
+
+        run: Callable[[Context, Any], Result] = self.part("measure", "run")
+        return measured(run, context, settings)
 
     @property
     def claims(self) -> tuple[Claim, ...]:

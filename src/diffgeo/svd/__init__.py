@@ -3,6 +3,7 @@ r"""The singular value decomposition of J without forming it.
 ``solve`` has the entries, ``solver`` says what a solver is and what is asked of one, and every algorithm is one file.
 """
 
+from diffgeo.svd._linalg import signs
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.dense import Dense
 from diffgeo.svd.golub_kahan import GolubKahan, default_block_size, probe_block_size
@@ -26,4 +27,5 @@ __all__ = [
     "local_bases",
     "local_basis",
     "probe_block_size",
+    "signs",
 ]

@@ -11,7 +11,7 @@ from diffgeo.errors import ValueRangeError
 __all__ = ["Certificate", "LocalBasis"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
     """How accurate a local basis is, measured with products of J itself.
 
@@ -34,6 +34,12 @@ class Certificate:
     gap: float = float("nan")
     share: float = float("nan")
 
+    def __repr__(self) -> str:
+        said = "converged" if self.converged else "not converged"
+        return (
+            f"Certificate({said}, residual={self.residual:.2g}, tol={self.tol:g}, passes={self.passes}, {self.solver})"
+        )
+
     @property
     def residual(self) -> float:
         """The largest of all relative residuals."""
@@ -45,7 +51,7 @@ class Certificate:
         return self.residual <= self.tol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LocalBasis:
     """J ≈ U diag(s) Vᵀ, truncated at rank n (P23a, section 3.1; P23b, eq. 3).
 
@@ -62,6 +68,10 @@ class LocalBasis:
     s: Tensor
     V: Tensor
     certificate: Certificate
+
+    def __repr__(self) -> str:
+        (m, n), d = self.U.shape, len(self.V)
+        return f"LocalBasis({n} directions, m={m}, d={d}, s={self.s[0]:.4g} to {self.s[-1]:.4g}, {self.certificate!r})"
 
     @property
     def rank(self) -> int:

@@ -18,7 +18,9 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.convergence import summary
 from diffgeo.errors import sentence
+from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.findings import FEWEST, Finding, reading_of
 from diffgeo.report.formatting import counted, name, timestep
 from diffgeo.report.lengths import length_note
@@ -98,11 +100,13 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "title": _title(run),
         "what": _what(run),
         "banner": _banner(run),
+        "unconverged": summary(run.convergence, {section.id: section.title for section in shown}),
+        "marks": {study: str(one) for study, one in run.convergence.items() if not one.complete},
         "hero": _hero(run),
         "findings": found,
         "titles": {section.id: section.title for section in shown},
-        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; with two or three values they "
-        "only say how far these lie apart. p is of the one-sided sign test unless said otherwise.",
+        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; fewer than "
+        f"{INTERVAL_FROM} values are too few for one. p is of the one-sided sign test unless said otherwise.",
         "sections": shown,
         "claims": claims,
         "claims_said": _claims_said(run) if claims else "",

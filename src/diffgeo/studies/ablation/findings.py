@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.findings import Finding, claim_of, headline
 from diffgeo.report.formatting import interval, p_value
 from diffgeo.report.reading import Run
@@ -18,7 +19,7 @@ def findings(run: Run) -> Iterator[Finding]:
     if table is None or row is None:
         return
     ratio = [math.exp(row[end]) for end in ("ours", "low", "high")]
-    limit = ", no interval" if row["n"] < 2 else f", {p_value(row['p'])}"
+    limit = ", too few for an interval" if row["n"] < INTERVAL_FROM else f", {p_value(row['p'])}"
     yield Finding(
         "ablation",
         headline(

@@ -57,7 +57,7 @@ PIECES, REACH = 4, 1.5
 
 def run(context: Context, cfg: AblationConfig) -> Result:
     """Edit ``cfg.samples`` samples by every variant, at one strength."""
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    [(t_frac, t)] = context.times_of([cfg.t_frac], "study.ablation.t_frac")
     rows: list[dict[str, Any]] = []
     frames: list[Tensor] = []
     target = cfg.change
@@ -65,7 +65,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
         edits = list(_edits(context, cfg, sample, t))
         found = match_edits(context, sample, t, edits, target)
         target = found.target
-        rows += _rows(context, sample, t, cfg.t_frac, edits, found)
+        rows += _rows(context, sample, t, t_frac, edits, found)
         pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
         frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
     table = pd.DataFrame(rows)

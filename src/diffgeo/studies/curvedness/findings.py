@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.findings import FEWEST, Finding, mean_of
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.reading import Run
@@ -22,7 +23,8 @@ def findings(run: Run) -> Iterator[Finding]:
     named = {path: name(path).replace("shooting x", "shooting at equal steps in X") for path in means.index}
     parts = [f"{named[path]} {mean_of(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
     pairs = rows["pair"].nunique()
-    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{', no interval' * (pairs == 1)}"
+    limit = ", too few for an interval" if pairs < INTERVAL_FROM else ""
+    where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{limit}"
     few = f"On {counted(pairs, 'pair')}, too few to rank paths, the tangent space"
     start = few if pairs < FEWEST else "The tangent space"
     yield Finding(

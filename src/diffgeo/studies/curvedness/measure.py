@@ -71,7 +71,7 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
     samples = context.samples.first(2 * cfg.pairs)
     if len(samples) < 2:
         log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
-    t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
+    [(_, t)] = context.times_of([cfg.t_frac], "study.curvedness.t_frac")
     pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
     ranks = {pool: _rank(context, cfg, t, samples[: 2 * (len(samples) // 2)], pool) for pool in cfg.pools if pairs}
     paths: list[_Path] = []
@@ -173,7 +173,8 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tu
     if cfg.perceptual:
         pictures = context.decoder(path.points, t, path.samples[0])
         perceptual = measure(pictures[:-1], pictures[1:])
-    where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": cfg.t_frac, "t": t, "rank": n}
+    t_frac = context.model.schedule.fraction(t)
+    where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": t_frac, "t": t, "rank": n}
     row = {
         **where,
         "start": path.samples[0].name,

@@ -29,5 +29,5 @@ def tables(run: Run) -> list[Table]:
         mean_column("end misses by", "miss_h"),
         N_COLUMN,
     ]
-    note = f"{INTERVALS} n counts pairs of samples; one pair has no interval."
+    note = f"{INTERVALS} n counts pairs of samples."
     return [as_table("table-curvedness-means", "Paths between samples", means, columns, note=note)]

@@ -40,6 +40,7 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
             display=context.display,
             store=context.store,
             team=context.team,
+            tally=context.tally,
         )
         for sample in context.track(other.samples.first(cfg.samples), path):
             for t_frac, t in other.edit_times:

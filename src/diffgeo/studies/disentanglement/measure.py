@@ -155,12 +155,8 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
 def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, int]]:
     """(fraction, timestep): ``t_fracs`` or the run's, and those of direction files that are not among them."""
     schedule, steps = context.model.schedule, context.cfg.schedule.steps
-    times = context.edit_times if cfg.t_fracs is None else [(f, schedule.nearest(f, steps)) for f in cfg.t_fracs]
-    if len({t for _, t in times}) < len(times):
-        raise ConfigError(
-            f"study.disentanglement.t_fracs={cfg.t_fracs} falls on {len({t for _, t in times})} of {steps} timesteps",
-            "raise schedule.steps, or leave out fractions",
-        )
+    setting = "study.disentanglement.t_fracs"
+    times = context.edit_times if cfg.t_fracs is None else context.times_of(cfg.t_fracs, setting)
     feature, names = context.cfg.feature, [Path(path).stem for path in cfg.files]
     if len(set(names)) < len(names):
         raise ConfigError(f"study.disentanglement.files={cfg.files} holds one name twice", "rename a file")
@@ -173,7 +169,7 @@ def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, in
                 f"{path} belongs to timestep {t}, which schedule.steps={steps} leaves out", "change steps"
             )
         if t not in [u for _, u in times]:
-            times.append((round(t / schedule.T, 4), t))
+            times.append((schedule.fraction(t), t))
     return times
 
 
@@ -336,13 +332,13 @@ def _say(card: pd.DataFrame) -> None:
     for row in card[card["metric"] == "precision_gain"].to_dict("records"):
         beyond = row["low"] > 0 and row["p"] <= SIGNIFICANT
         verdict = "too few samples to tell" if row["n"] < FEWEST else "beyond chance" if beyond else "not beyond chance"
+        ends = "" if math.isnan(row["low"]) else f", 95 % [{row['low']:.2f}, {row['high']:.2f}]"
         log.info(
-            "%s at t = %g T: edit precision %+.2f against random directions, 95 %% [%.2f, %.2f] over %d samples: %s",
+            "%s at t = %g T: edit precision %+.2f against random directions%s over %d samples: %s",
             row["method"],
             row["t_frac"],
             row["value"],
-            row["low"],
-            row["high"],
+            ends,
             row["n"],
             verdict,
         )

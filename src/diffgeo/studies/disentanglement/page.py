@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.formatting import name, timestep
 from diffgeo.report.pictures import Pictures, picture_grid
 from diffgeo.report.reading import Run
@@ -40,8 +41,9 @@ def tables(run: Run) -> list[Table]:
             Column("n", "n"),
         ]
         note = (
-            "Brackets hold 95 % bootstrap intervals over samples. The null is what shuffled factors give (codes), or "
-            "the precision of random directions (beside a gain over them)."
+            f"Brackets hold 95 % bootstrap intervals over samples; fewer than {INTERVAL_FROM} are too few for one. The "
+            "null is what shuffled factors give (codes), or the precision of random directions (beside a gain over "
+            "them)."
         )
         known = card[card["value"].notna()]
         tables.insert(0, as_table("table-scorecard", "Scorecard", known, columns, note=note))

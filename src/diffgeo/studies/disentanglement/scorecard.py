@@ -21,7 +21,7 @@ from torch import Tensor
 
 from diffgeo.metrics import disentanglement as codes_metrics
 from diffgeo.metrics.edits import attribute_dependency, edit_precision, local_success, targets, transfer_success
-from diffgeo.metrics.statistics import Estimate, monte_carlo_p, resample, resample_all, sign_test
+from diffgeo.metrics.statistics import INTERVAL_FROM, Estimate, monte_carlo_p, resample, resample_all, sign_test
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
 __all__ = ["scorecard"]
@@ -156,6 +156,8 @@ def _gain(
     difference = per_sample - random.nanmean(dim=1)
     _, p = sign_test(difference.numpy())
     counted = int((~difference.isnan()).sum())
+    if counted < INTERVAL_FROM:  # of the samples, the others have no edit that counts
+        spread = spread._replace(low=math.nan, high=math.nan)
     return spread._replace(value=gain(per_sample, random), n=counted), random.nanmean().item(), p
 
 

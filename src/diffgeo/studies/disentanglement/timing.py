@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.metrics.spectral import radial_power
-from diffgeo.metrics.statistics import monte_carlo_p
+from diffgeo.metrics.statistics import INTERVAL_FROM, monte_carlo_p
 
 __all__ = ["coarse_to_fine", "factor_scale"]
 
@@ -86,7 +86,9 @@ def coarse_to_fine(shares: pd.DataFrame, *, seed: int = 0, draws: int = 200) -> 
     random = np.random.default_rng(seed)
     found = [rho(values[random.integers(len(values), size=len(values))]) for _ in range(draws)]
     kept = np.array([r for r in found if not math.isnan(r)])
-    low, high = np.quantile(kept, [0.025, 0.975]) if len(kept) > 1 and len(values) > 1 else (math.nan, math.nan)
+    low, high = (
+        np.quantile(kept, [0.025, 0.975]) if len(kept) > 1 and len(values) >= INTERVAL_FROM else (math.nan, math.nan)
+    )
     ends = {"coarse_to_fine_rho_low": float(low), "coarse_to_fine_rho_high": float(high)}
     null = np.array([rho(values, random.permutation(wavelength)) for _ in range(_SHUFFLES)])
     observed = rho(values)

@@ -102,7 +102,14 @@ def _bases(
 def _under(context: Context, model: LatentDiffusion) -> Context:
     """The run's settings and samples with another prompt bound to the model."""
     return Context(
-        model, context.cfg, None, context.interruption, display=context.display, store=context.store, team=context.team
+        model,
+        context.cfg,
+        None,
+        context.interruption,
+        display=context.display,
+        store=context.store,
+        team=context.team,
+        tally=context.tally,
     )
 
 

@@ -104,8 +104,10 @@
   };
   const heads = (table) => [...table.tHead.rows[0].cells];
   const toCSV = (table) => {
+    // what a spreadsheet would take for a formula stays text
+    const inert = (x) => (/^[=+\-@\t\r]/.test(x) && Number.isNaN(Number(x)) && !/^[-+]inf/.test(x) ? `'${x}` : x);
     const quoted = (x) => (/[",\n\r]/.test(x) ? `"${x.replaceAll('"', '""')}"` : x);
-    const line = (cells) => cells.flatMap((cell) => JSON.parse(cell.dataset.csv)).map(quoted).join(",");
+    const line = (cells) => cells.flatMap((cell) => JSON.parse(cell.dataset.csv)).map(inert).map(quoted).join(",");
     return [line(heads(table)), ...[...table.tBodies[0].rows].map((row) => line([...row.cells]))].join("\n") + "\n";
   };
   const MATH = {
@@ -195,7 +197,7 @@
       const csv = (value) => JSON.stringify([value === null ? "" : String(value)]);
       const head = columns.map((c, i) => el("th", { scope: "col", class: cls(i), "data-csv": csv(c) }, el("button", { type: "button" }, c)));
       const body = rows.map((row) => el("tr", {}, ...row.map((value, i) =>
-        el("td", { class: cls(i), "data-sort": value ?? "", "data-csv": csv(value) }, shown(value)))));
+        el("td", { class: cls(i), "data-sort": String(value ?? ""), "data-csv": csv(value) }, shown(value)))));
       const tool = (kind, text) => el("button", { type: "button", "data-copy": kind }, text);
       details.append(el("div", { class: "table-block", id: `table-${id}`, "data-name": name },
         el("div", { class: "table-head" }, el("h3", { id: `${id}-caption` }, note),

@@ -1,14 +1,20 @@
-"""Columns that every table of a study gets: names of samples, and the settings of the run."""
+"""What every study's result says of its making: names of samples, settings of the run, unconverged bases."""
 
 from __future__ import annotations
 
 import logging
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
+from diffgeo.convergence import summary
+from diffgeo.errors import ConvergenceWarning
 from diffgeo.results import Result
 from diffgeo.session import Context
 
-__all__ = ["provenance", "with_provenance"]
+__all__ = ["measured", "provenance", "warn_of"]
 
 log = logging.getLogger(__name__)
 
@@ -18,14 +24,28 @@ SATURATED = 0.05
 """Share of colour values at their limits, beyond the unedited picture's, above which a study warns of its edits."""
 
 
-def with_provenance(result: Result, context: Context) -> Result:
-    """Name the samples in a study's tables and note the run's settings as columns, in place.
+def measured(run: Callable[[Context, Any], Result], context: Context, settings: Any) -> Result:
+    """Measure, and say in the result what was measured: names of samples, the run's settings, unconverged bases.
+
+    Scalars are called by the fractions of T that were asked for, so that runs with other schedules have the same names;
+    tables hold the fractions of the timesteps that were used.
 
     Args:
-        result: of the study.
+        run: the study's measurement.
         context: of the run.
+        settings: of the study.
+
+    Warns:
+        ConvergenceWarning: some local bases missed their tolerance (one warning, whatever their number).
     """
-    settings = provenance(context)
+    with context.tally.study(), warnings.catch_warnings():
+        # one warning per basis, which the count sums up
+        warnings.filterwarnings("ignore", r"(?s).*\bsvd\.(tol|share)=", ConvergenceWarning)
+        result = run(context, settings)
+        result = replace(result, convergence=context.tally.convergence)
+    warn_of(result)
+    result = replace(result, scalars=_named_as_asked(result.scalars, context, settings))
+    columns = provenance(context)
     for table in result.tables().values():
         if table.empty:
             continue
@@ -33,11 +53,31 @@ def with_provenance(result: Result, context: Context) -> Result:
             if numbers in table and names not in table:  # file names say more than numbers
                 place = list(table.columns).index(numbers) + 1
                 table.insert(place, names, table[numbers].map(context.samples.name))
-        for column, value in settings.items():
+        for column, value in columns.items():
             if column not in table:  # a study that varies a setting has a column of its own
                 table[column] = value
     _warn_of_saturation(result)
     return result
+
+
+def warn_of(result: Result) -> None:
+    """Warn if local bases of a study missed their tolerance."""
+    found = result.convergence
+    if not found.complete:
+        warnings.warn(summary({result.study: found}), ConvergenceWarning, stacklevel=3)
+
+
+def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) -> dict[str, float]:
+    """The scalars with ``t_0.3`` in their names if 0.3 was asked for, even if the timestep used is 0.25 T."""
+    schedule, steps = context.model.schedule, context.cfg.schedule.steps
+    asked: Iterable[float] = (*context.cfg.schedule.edit, *(getattr(settings, "t_fracs", None) or ()))
+    names = {f"t_{schedule.fraction(schedule.nearest(one, steps)):g}": f"t_{one:g}" for one in asked}
+    if all(used == named for used, named in names.items()):
+        return scalars
+    return {
+        re.sub(r"(?<=/)t_[\d.e-]+", lambda found: names.get(found[0], found[0]), key): value
+        for key, value in scalars.items()
+    }
 
 
 def _warn_of_saturation(result: Result) -> None:

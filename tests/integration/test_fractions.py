@@ -1,0 +1,84 @@
+"""Tables hold the fraction of T that was used; scalars are called by what was asked for."""
+
+import logging
+
+import pytest
+
+from diffgeo.composition import check, typed
+from diffgeo.errors import ConfigError
+from diffgeo.runner import prepare
+from diffgeo.studies import run_study
+
+
+@pytest.fixture
+def settings(composed, tiny_pipeline):
+    def make(*overrides):
+        words = ["model=local", f"model.path={tiny_pipeline}", "scale=smoke", "device=cpu", "data.samples=2"]
+        return typed(composed(*words, "tracking=none", "study=[spectrum]", *overrides))
+
+    return make
+
+
+def test_a_fraction_off_the_schedule_is_told_apart_from_what_was_asked(settings, caplog):
+    context = prepare(settings("schedule.edit=[1.0,0.3]"))
+    with caplog.at_level(logging.WARNING):
+        result = run_study("spectrum", context, context.cfg.study["spectrum"])
+        assert context.edit_times == [(1.0, 999), (0.25, 249)]
+    assert set(zip(result.table["t_frac"], result.table["t"], strict=True)) == {(1.0, 999), (0.25, 249)}
+    assert {"effective_dimension/t_1", "effective_dimension/t_0.3"} <= set(result.scalars)
+    assert "effective_dimension/t_0.25" not in result.scalars
+
+
+def test_the_log_says_it_once(settings, caplog):
+    with caplog.at_level(logging.WARNING):
+        context = prepare(settings("schedule.edit=[1.0,0.3]"))
+        for _ in range(3):
+            _ = context.edit_times
+    assert caplog.text.count("schedule.edit=0.3 is not on the schedule of 8 timesteps") == 1
+    assert "t = 249, is 0.25 T" in caplog.text
+
+
+@pytest.mark.parametrize("steps", [8, 16, 20, 100])
+def test_the_default_fractions_are_used_as_asked_and_nothing_is_said(settings, caplog, steps):
+    with caplog.at_level(logging.WARNING):
+        context = prepare(settings(f"schedule.steps={steps}"))
+        assert [used for used, _ in context.edit_times] == context.cfg.schedule.edit == [1.0, 0.75, 0.5, 0.25]
+    assert "not on the schedule" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["schedule.edit=[1.0,1e-9]"],
+        ["schedule.edit=[0.05]"],
+        ["study=[curvedness]", "study.curvedness.t_frac=0.01"],
+        ["study=[ablation]", "study.ablation.t_frac=0.01"],
+        ["study=[disentanglement]", "study.disentanglement.t_fracs=[1.0,0.01]"],
+    ],
+)
+def test_fractions_beyond_half_a_step_are_refused_before_anything_is_loaded(settings, words):
+    with pytest.raises(ConfigError, match=r"0\.0625 to 1 with schedule\.steps=8.*0\.125 T"):
+        check(settings("schedule.steps=8", *words))
+    check(settings("schedule.steps=100", *words) if "1e-9" not in words[0] else settings())
+
+
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        (
+            "curvedness",
+            ["study.curvedness.t_frac=0.3", "study.curvedness.paths=[slerp]", "study.curvedness.pools=[none]"],
+        ),
+        ("ablation", ["study.ablation.t_frac=0.3", "study.ablation.variants=[local]", "study.ablation.samples=1"]),
+        ("tangent_distance", ["schedule.edit=[1.0,0.3]"]),
+        ("global_consistency", ["schedule.edit=[1.0,0.3]", "data.samples=3"]),
+    ],
+)
+def test_every_study_says_the_fraction_that_it_used(settings, study, words):
+    context = prepare(settings(f"study=[{study}]", *words))
+    result = run_study(study, context, context.cfg.study[study])
+    for table in result.tables().values():
+        for column in (c for c in table if "t_frac" in c):
+            assert set(table[column]) <= {1.0, 0.25}, column
+            assert 0.25 in set(table[column])
+    assert not [name for name in result.scalars if "t_0.25" in name]
