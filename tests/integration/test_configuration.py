@@ -75,10 +75,11 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
     assert {f.name for f in fields(config)} == set(composed()) - {"hydra"}
 
 
-def test_study_can_be_empty(composed):
+def test_no_study_at_all_is_refused(composed):
     config = typed(composed("study=[]"))
     assert config.study == {}
-    check(config)
+    with pytest.raises(ConfigError, match=r"study=\[\] is not possible; allowed: one or more of discovery"):
+        check(config)
 
 
 @pytest.mark.parametrize(
