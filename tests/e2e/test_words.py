@@ -61,8 +61,9 @@ def test_every_command_explains_itself(says, name, flag):
     code, out, err = says(name, flag)
     assert (code, err) == (0, "")
     assert out.startswith(f"{name}: ")
-    for title in ("Usage", "Flags", "Examples", "Exit codes"):
-        assert re.search(rf"^{title}$", out, re.MULTILINE), title
+    titles = [line for line in out.splitlines() if line[:1].isupper()]
+    assert titles[:3] == ["Usage", "Examples", "Exit codes"], "what is needed first comes first"
+    assert "Flags" in titles
     assert f"  {name} " in out
     assert "--shell-completion" in out
     assert "HYDRA_FULL_ERROR=1" in out
