@@ -14,6 +14,7 @@ from diffgeo.models.base import DiffusionModel
 from diffgeo.store import Store
 from diffgeo.studies import Context, Work, run_study, study_work
 from diffgeo.studies import context as context_module
+from diffgeo.svd import PROBES
 
 SETTINGS = [
     "scale=smoke",
@@ -80,7 +81,18 @@ def counting(monkeypatch):
         done["directions"] += basis.rank
         return basis
 
+    estimate = context_module.energy
+
+    def energy(*args, **kwargs):
+        inside.append("an energy")
+        try:
+            return estimate(*args, **kwargs)
+        finally:
+            inside.pop()
+            done["features"] += 3 * PROBES  # what its products are taken to cost
+
     with monkeypatch.context() as patch:
+        patch.setattr(context_module, "energy", energy)
         for owner in (DiffusionModel, LatentDiffusion):
             patch.setattr(owner, "predict_noise", counted(owner.predict_noise, evaluation))
         for owner in (PixelDiffusion, LatentDiffusion):

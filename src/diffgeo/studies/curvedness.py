@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import CurvednessConfig, FeatureConfig
+from diffgeo.config import CurvednessConfig
 from diffgeo.feature_map import FeatureMap
 from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
 from diffgeo.results import Result
@@ -76,7 +76,7 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
         log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
     t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
     pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
-    ranks = {pool: _rank(context, cfg, t, samples[: 2 * (len(samples) // 2)], pool) for pool in cfg.pools if pairs}
+    ranks = {pool: _ranks(context, cfg, t, samples[: 2 * (len(samples) // 2)], pool) for pool in cfg.pools if pairs}
     paths: list[_Path] = []
     for i, first, second, pool in context.track(pairs, "curvedness"):
         paths += _walk(context, cfg, t, i, (first, second), pool, ranks[pool])
@@ -97,6 +97,8 @@ def work(context: Context, cfg: CurvednessConfig) -> Work:
     t = context.model.schedule.nearest(cfg.t_frac, context.cfg.schedule.steps)
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
     parts, points = [], cfg.segments + 1
+    if len(samples) >= 2:
+        parts += [feature_work((pool, "size of h"), 1) for pool in cfg.pools]
     for pair in range(len(samples) // 2):
         ends = samples[2 * pair : 2 * pair + 2]
         parts += [latent_work(context, sample, t) for sample in ends]
@@ -107,7 +109,7 @@ def work(context: Context, cfg: CurvednessConfig) -> Work:
                 return point_work(context, place, t, feature=feature, rank=rank, tol=cfg.tol)
 
             parts += [at(("x", "run", sample.index)) for sample in ends]
-            parts.append(feature_work((pair, pool, "ends"), 2))
+            parts.append(feature_work((pair, pool, "end"), 1))
             for path in cfg.paths:
                 # straight paths and arcs do not depend on the pooling
                 key = ("path", pair, path, t, *([] if path in ("lerp", "slerp") else [pool]))
@@ -124,24 +126,19 @@ def work(context: Context, cfg: CurvednessConfig) -> Work:
     return total(parts)
 
 
-def _place(context: Context, cfg: CurvednessConfig, t: int, pool: str, x: Tensor) -> tuple[FeatureConfig, int]:
-    """The feature map of a pooling, and how many directions are computed at every point, x being one of them."""
+def _ranks(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sample], pool: str) -> tuple[int, int]:
+    """N of one pooling, as given or by the rule from the spectra at the ends; and how many directions are computed."""
+    xs = [context.latent(sample, t) for sample in samples]
     feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
-    m = context.feature_map(t, feature)(x).numel()
+    m = context.feature_map(t, feature)(xs[0]).numel()
     # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
-    return feature, min(rank, m, context.latent_size)
-
-
-def _rank(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sample], pool: str) -> int:
-    """N of one pooling: as given, or by the rule from the spectra at the ends of all paths."""
-    xs = [context.latent(sample, t) for sample in samples]
-    feature, rank = _place(context, cfg, t, pool, xs[0])
+    rank = min(rank, m, context.latent_size)
     if cfg.rule == "fixed":
-        return min(cfg.rank, rank)
+        return min(cfg.rank, rank), rank
     # one at a time, keeping the spectra alone: the V of all samples of a paper-sized run would fill a machine
     slim = [_slim(context.basis_at(x, t, feature=feature, rank=rank, tol=cfg.tol)) for x in xs]
-    return common_rank(slim, cfg.rank, cfg.rule)
+    return common_rank(slim, cfg.rank, cfg.rule), rank
 
 
 def _slim(basis: LocalBasis) -> LocalBasis:
@@ -150,10 +147,16 @@ def _slim(basis: LocalBasis) -> LocalBasis:
 
 
 def _walk(
-    context: Context, cfg: CurvednessConfig, t: int, pair: int, samples: tuple[Sample, Sample], pool: str, n: int
+    context: Context,
+    cfg: CurvednessConfig,
+    t: int,
+    pair: int,
+    samples: tuple[Sample, Sample],
+    pool: str,
+    ranks: tuple[int, int],
 ) -> list[_Path]:
-    """Every path of one pair in one pooling, with tangent spaces of n directions."""
-    feature, rank = _place(context, cfg, t, pool, context.latent(samples[0], t))
+    """Every path of one pair in one pooling, with tangent spaces of n directions; ``ranks`` as :func:`_ranks`."""
+    feature, (n, rank) = replace(context.cfg.feature, pool=None if pool == "none" else pool), ranks
     f = context.feature_map(t, feature)
 
     def bases_at(*xs: Tensor) -> list[LocalBasis]:
