@@ -82,6 +82,7 @@ def work(context: Context, cfg: SpectrumConfig) -> Work:  # noqa: ARG001
             parts.append(basis_work(context, sample, t))
             if context.cfg.svd.share is None:  # a product costs about three passes forwards
                 parts.append(feature_work(("energy", sample.index, t), 3, PROBES))
+                parts.append(feature_work(("energy's point", sample.index, t), 1))
     return total(parts)
 
 
