@@ -97,7 +97,9 @@ def test_an_edit_is_what_the_library_does(tiny_model):
     v = (2 * place.V[:, 0] - place.V[:, 1]) / 5**0.5
     gamma = torch.tensor([5**0.5 * 0.06 * (3 * 8 * 8) ** 0.5])
     moved = diffgeo.single_step(place.x, v, gamma)
-    moved = diffgeo.normalise_distortion(tiny_model.predict_noise, tiny_model.schedule, place.x[None], moved, place.t)
+    moved = diffgeo.normalise_distortion(
+        tiny_model.predict_noise, tiny_model.schedule, place.x[None], moved, place.t, rescale=True
+    )
     for steps, full in ((4, False), (8, True)):
         expected = diffgeo.ddim_sample(tiny_model, moved, steps=steps, start=place.t, clip=True).clamp(-1, 1)[0]
         edited = explorer.edit(place, [2.0, -1.0], full=full)

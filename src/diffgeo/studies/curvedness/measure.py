@@ -31,7 +31,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.config import FeatureConfig
 from diffgeo.diffusion.feature_map import FeatureMap
 from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
 from diffgeo.results import Result
@@ -73,7 +72,7 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
         log.warning("curvedness was left out: it needs 2 pictures, data.images holds %d", len(samples))
     [(_, t)] = context.times_of([cfg.t_frac], "study.curvedness.t_frac")
     pairs = [(i, samples[2 * i], samples[2 * i + 1], pool) for i in range(len(samples) // 2) for pool in cfg.pools]
-    ranks = {pool: _rank(context, cfg, t, samples[: 2 * (len(samples) // 2)], pool) for pool in cfg.pools if pairs}
+    ranks = {pool: _ranks(context, cfg, t, samples[: 2 * (len(samples) // 2)], pool) for pool in cfg.pools if pairs}
     paths: list[_Path] = []
     for i, first, second, pool in context.track(pairs, "curvedness"):
         paths += _walk(context, cfg, t, i, (first, second), pool, ranks[pool])
@@ -88,24 +87,19 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
     return Result("curvedness", table, {} if table.empty else _scalars(table), {}, more)
 
 
-def _place(context: Context, cfg: CurvednessConfig, t: int, pool: str, x: Tensor) -> tuple[FeatureConfig, int]:
-    """The feature map of a pooling, and how many directions are computed at every point, x being one of them."""
+def _ranks(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sample], pool: str) -> tuple[int, int]:
+    """N of one pooling, as given or by the rule from the spectra at the ends; and how many directions are computed."""
+    xs = [context.latents.of(sample, t) for sample in samples]
     feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
-    m = context.bases.feature_map(t, feature)(x).numel()
+    m = context.bases.feature_map(t, feature)(xs[0]).numel()
     # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
-    return feature, min(rank, m, context.model.latent_size)
-
-
-def _rank(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sample], pool: str) -> int:
-    """N of one pooling: as given, or by the rule from the spectra at the ends of all paths."""
-    xs = [context.latents.of(sample, t) for sample in samples]
-    feature, rank = _place(context, cfg, t, pool, xs[0])
+    rank = min(rank, m, context.model.latent_size)
     if cfg.rule == "fixed":
-        return min(cfg.rank, rank)
+        return min(cfg.rank, rank), rank
     # one at a time, keeping the spectra alone: the V of all samples of a paper-sized run would fill a machine
     slim = [_slim(context.bases.at(x, t, feature=feature, rank=rank, tol=cfg.tol)) for x in xs]
-    return common_rank(slim, cfg.rank, cfg.rule)
+    return common_rank(slim, cfg.rank, cfg.rule), rank
 
 
 def _slim(basis: LocalBasis) -> LocalBasis:
@@ -114,10 +108,16 @@ def _slim(basis: LocalBasis) -> LocalBasis:
 
 
 def _walk(
-    context: Context, cfg: CurvednessConfig, t: int, pair: int, samples: tuple[Sample, Sample], pool: str, n: int
+    context: Context,
+    cfg: CurvednessConfig,
+    t: int,
+    pair: int,
+    samples: tuple[Sample, Sample],
+    pool: str,
+    ranks: tuple[int, int],
 ) -> list[_Path]:
-    """Every path of one pair in one pooling, with tangent spaces of n directions."""
-    feature, rank = _place(context, cfg, t, pool, context.latents.of(samples[0], t))
+    """Every path of one pair in one pooling, with tangent spaces of n directions; ``ranks`` as :func:`_ranks`."""
+    feature, (n, rank) = replace(context.cfg.feature, pool=None if pool == "none" else pool), ranks
     f = context.bases.feature_map(t, feature)
 
     def bases_at(*xs: Tensor) -> list[LocalBasis]:
