@@ -10,7 +10,6 @@ from diffusers import AutoencoderTiny, DDIMScheduler, DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from conftest import run_cli
 from folders import conditional_unet, copied, patch, save_pixels, save_prompted, unet, without
 
 SETTINGS = (
@@ -19,15 +18,20 @@ SETTINGS = (
 )
 
 
-def run(model, folder, *more):
-    """A run of a folder's model, in this process, without figures."""
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch("diffgeo.runner.finish.draw", return_value={}))
-        stack.enter_context(mock.patch("diffgeo.runner._draw_page"))
-        kind = "local_sd" if (model / "vae").is_dir() else "local"
-        prompt = ["prompt=face"] if kind == "local_sd" else []
-        words = (f"model={kind}", f"model.path={model}", *prompt, *SETTINGS, *more)
-        return run_cli(*words, f"hydra.run.dir={folder}", folder=folder)
+@pytest.fixture(scope="session")
+def run(command):
+    """``run(model, folder, *more)``: a run of a folder's model, in this process, without figures."""
+
+    def of(model, folder, *more):
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch("diffgeo.runner.finish.draw", return_value={}))
+            stack.enter_context(mock.patch("diffgeo.runner.run._draw_page"))
+            kind = "local_sd" if (model / "vae").is_dir() else "local"
+            prompt = ["prompt=face"] if kind == "local_sd" else []
+            words = (f"model={kind}", f"model.path={model}", *prompt, *SETTINGS, *more)
+            return command(*words, f"hydra.run.dir={folder}", folder=folder)
+
+    return of
 
 
 def singular_values(outcome):
@@ -35,7 +39,7 @@ def singular_values(outcome):
     return pd.read_csv(outcome.folder / "tables" / "discovery.csv").singular_value.tolist()
 
 
-def test_the_store_tells_architectures_of_equal_weights_apart(tmp_path):
+def test_the_store_tells_architectures_of_equal_weights_apart(run, tmp_path):
     """diffusers#2011: the same weights, another config."""
     one = save_pixels(tmp_path / "a", unet(attention_head_dim=32))
     other = copied(one, tmp_path / "b")
@@ -49,7 +53,7 @@ def test_the_store_tells_architectures_of_equal_weights_apart(tmp_path):
     assert second[0] == pytest.approx(3.729, abs=1e-3)
 
 
-def test_the_store_tells_schedulers_apart_and_clipping_is_the_schedulers(tmp_path):
+def test_the_store_tells_schedulers_apart_and_clipping_is_the_schedulers(run, tmp_path):
     """diffusers PR#7205: clip_sample=False in the folder is schedule.clip=false on the command line."""
     folders = {
         clip: save_pixels(tmp_path / str(clip), scheduler=DDPMScheduler(clip_sample=clip)) for clip in (True, False)
@@ -64,7 +68,7 @@ def test_the_store_tells_schedulers_apart_and_clipping_is_the_schedulers(tmp_pat
     assert abs(free[0] / clipped[0] - 1) > 0.1
 
 
-def test_an_old_key_of_the_scheduler_changes_the_run_as_the_new_one_does(tmp_path):
+def test_an_old_key_of_the_scheduler_changes_the_run_as_the_new_one_does(run, tmp_path):
     """diffusers PR#1393: predict_epsilon=false is prediction_type=sample."""
     new = save_pixels(tmp_path / "new", scheduler=DDPMScheduler(prediction_type="sample"))
     old = save_pixels(tmp_path / "old")
@@ -95,7 +99,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
-def test_what_cannot_work_ends_in_two_lines_before_anything_is_computed(tmp_path, case):
+def test_what_cannot_work_ends_in_two_lines_before_anything_is_computed(run, tmp_path, case):
     save, words = REFUSED[case]
     save(tmp_path / "m")
     outcome = run(tmp_path / "m", tmp_path / "out", "store.enabled=false")
@@ -104,7 +108,7 @@ def test_what_cannot_work_ends_in_two_lines_before_anything_is_computed(tmp_path
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
-def test_zero_terminal_snr_runs(tmp_path, prediction):
+def test_zero_terminal_snr_runs(run, tmp_path, prediction):
     """diffusers#5103, generated samples and an own picture, edits at T and below."""
     scheduler = DDIMScheduler(prediction_type=prediction, rescale_betas_zero_snr=True)
     folder = save_pixels(tmp_path / "m", scheduler=scheduler)
@@ -116,7 +120,7 @@ def test_zero_terminal_snr_runs(tmp_path, prediction):
     assert all(value > 0 for value in singular_values(own))
 
 
-def test_a_tiny_autoencoder_runs_on_an_own_picture(tmp_path):
+def test_a_tiny_autoencoder_runs_on_an_own_picture(run, tmp_path):
     """diffusers#4720."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -129,7 +133,7 @@ def test_a_tiny_autoencoder_runs_on_an_own_picture(tmp_path):
     assert len(singular_values(run(folder, tmp_path / "1", *more))) > 0
 
 
-def test_oblong_latents_run_on_an_own_picture(tmp_path):
+def test_oblong_latents_run_on_an_own_picture(run, tmp_path):
     """diffusers#1262: the picture is cropped to the shape that the autoencoder makes of the latent's."""
     folder = save_prompted(tmp_path / "m", conditional_unet(sample_size=[8, 16]))
     path = tmp_path / "own.png"
