@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
-from diffgeo.report.figures import save_figure
-from diffgeo.report.figures.style import COLOURS, MARKERS, STYLE
+from diffgeo.report.charts.toolkit import Chart, by_time, save
 
 __all__ = ["comparison"]
 
@@ -28,28 +25,18 @@ def comparison(groups: pd.DataFrame, by: Sequence[str], folder: Path) -> list[Pa
     """
     written: list[Path] = []
     for scalar, part in groups.groupby("scalar", sort=False) if by else ():
-        with plt.rc_context(STYLE):
-            figure = _one(str(scalar), part, list(by))
         stem = str(scalar).replace("/", "_").replace(" ", "_")
-        written.append(save_figure(figure, folder / stem)[0])
+        written.append(save([_one(str(scalar), part, list(by))], folder / stem)[0])
     return written
 
 
-def _one(scalar: str, part: pd.DataFrame, by: list[str]) -> Figure:
+def _one(scalar: str, part: pd.DataFrame, by: list[str]) -> Chart:
     first, others = by[0], by[1:]
-    figure, axes = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
-    numeric = pd.api.types.is_numeric_dtype(part[first]) and not pd.api.types.is_bool_dtype(part[first])
-    places = {value: i for i, value in enumerate(dict.fromkeys(part[first]))}
-    lines = part.groupby(others, sort=False, dropna=False) if others else [((), part)]
-    for i, (values, rows) in enumerate(lines):
-        x = rows[first] if numeric else rows[first].map(places)
+    if pd.api.types.is_bool_dtype(part[first]) or not pd.api.types.is_numeric_dtype(part[first]):
+        part = part.assign(**{first: part[first].map(str)})
+    lines = {}
+    for values, rows in part.groupby(others, sort=False, dropna=False) if others else [((), part)]:
         label = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in zip(others, values, strict=True))
-        colour = COLOURS[i % len(COLOURS)]
-        axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1)
-        axes.plot(x, rows["mean"], color=colour, marker=MARKERS[i % 7], ms=4, lw=1.3 if numeric else 0, label=label)
-    if not numeric:
-        axes.set_xticks(list(places.values()), [str(value) for value in places])
-    axes.set(xlabel=first, title=scalar.replace("_", " "))
-    if others:
-        axes.legend(fontsize=7.5)
-    return figure
+        lines[label or "all runs"] = rows.rename(columns={first: "x"})[["x", "mean", "low", "high"]]
+    title = scalar.replace("_", " ")
+    return by_time("comparison", title, "Means with 95 % intervals over runs.", lines, title, x=first, reverse=False)

@@ -18,8 +18,9 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.report.charts.toolkit import javascript, page_theme
 from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
-from diffgeo.report.page.formatting import counted, name, timestep
+from diffgeo.report.formatting import counted, name, timestep
 from diffgeo.report.page.reading import Run, read_run
 from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
 from diffgeo.report.page.tables import Column, Table, as_table
@@ -62,7 +63,7 @@ def render(run: Run) -> str:
         page=_page(run, found, shown),
         css=_asset("page.css"),
         js=_asset("page.js"),
-        plotly=_plotly() if any(section.charts for section in shown) else None,
+        charts={"theme": page_theme(), "library": Markup(javascript())} if any(s.charts for s in shown) else None,
     )
 
 
@@ -79,13 +80,6 @@ def _environment() -> jinja2.Environment:
 
 def _asset(file: str) -> Markup:
     return Markup((_ASSETS / file).read_text(encoding="utf-8"))
-
-
-@cache
-def _plotly() -> Markup:
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())
 
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page.formatting import counted, interval, name, number, p_value, timestep
+from diffgeo.report.formatting import counted, interval, name, number, p_value, timestep
 from diffgeo.report.page.reading import Run
 
 __all__ = ["FEWEST", "Finding", "claim_of", "findings", "lean", "reading_of"]

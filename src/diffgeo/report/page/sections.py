@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page.charts import CHARTS, Chart, Tabs
-from diffgeo.report.page.charts.geometry import PATHS
+from diffgeo.report.charts import charts_of
+from diffgeo.report.charts.curvedness import PATHS
+from diffgeo.report.charts.toolkit import Chart, embed
 from diffgeo.report.page.findings import Finding, reading_of
-from diffgeo.report.page.formatting import counted, name, timestep
+from diffgeo.report.formatting import counted, name, timestep
 from diffgeo.report.page.reading import PROVENANCE, Run
 from diffgeo.report.page.tables import Column, Table, as_table
 from diffgeo.report.page.traversals import global_edits, picture_uri, traversals
@@ -39,6 +40,34 @@ TITLES = {
 
 _RAW_CELLS = 6_000
 """Cells of a table that the page holds beside its summary; the file has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart as the page holds it.
+
+    Attributes:
+        chart: with its texts.
+        spec: for the browser.
+    """
+
+    chart: Chart
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tabs:
+    """Charts of which one is shown, picked by name.
+
+    Attributes:
+        id: unique in the page.
+        label: what is picked.
+        charts: by name; a single one, without a label, is shown as it is.
+    """
+
+    id: str
+    label: str
+    charts: dict[str, Drawn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +110,7 @@ class Section:
     findings: list[Finding] = field(default_factory=list)
     note: str = ""
     viewer: Viewer | None = None
-    charts: Sequence[Chart | Tabs] = ()
+    charts: Sequence[Tabs] = ()
     pictures: Sequence[Pictures] = ()
     tables: Sequence[Table] = ()
     raw: Sequence[Raw] = ()
@@ -112,7 +141,7 @@ def _section(run: Run, study: str, found: list[Finding]) -> Section:
         why = f", because {reason} before it" if reason else "; the log says why it was left out"
         section.note = f"This study left no rows{why}."
         return section
-    section.charts = CHARTS[study](run) if study in CHARTS else ()
+    section.charts = _charts(run, study)
     section.tables = _SUMMARIES[study](run) if study in _SUMMARIES else ()
     section.raw = [_raw(stem, table) for stem, table in run.tables.items() if _belongs(stem, study) and len(table)]
     if study == "discovery":
@@ -124,6 +153,16 @@ def _section(run: Run, study: str, found: list[Finding]) -> Section:
     elif study == "disentanglement":
         section.pictures = _scorecard_pictures(run)
     return section
+
+
+def _charts(run: Run, study: str) -> list[Tabs]:
+    """A study's charts, in their order; those among which a reader picks, together."""
+    groups: dict[str, Tabs] = {}
+    for chart in charts_of(study, run.tables):
+        label, choice = chart.pick or ("", "")
+        together = groups.setdefault(label or chart.id, Tabs(f"tabs-{chart.name}", label, {}))
+        together.charts[choice] = Drawn(chart, embed(chart))
+    return list(groups.values())
 
 
 def _title(study: str) -> tuple[str, str]:

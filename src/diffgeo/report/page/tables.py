@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from diffgeo.report.page.formatting import interval, number
+from diffgeo.report.formatting import interval, number
 
 __all__ = ["Cell", "Column", "Table", "as_table"]
 

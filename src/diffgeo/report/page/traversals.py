@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from diffgeo.report.page.formatting import name, timestep
+from diffgeo.report.formatting import name, timestep
 from diffgeo.report.page.reading import Run
 
 __all__ = [
