@@ -40,7 +40,8 @@ SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries
 """Settings that change no number of a study; its own are added by themselves."""
 CODE = (
     *("noise_schedule", "memory", "feature_map", "compiled", "transposable", "jacobian", "svd", "geometry", "editing"),
-    *("data", "models", "sampling", "directions", "metrics", "results", "report/figures", "report/palette", "studies"),
+    *("data", "models", "sampling", "directions", "metrics", "results", "studies"),
+    *("report/charts", "report/figures", "report/formatting", "report/palette"),
     "finishing",
 )
 """Code that a study's files depend on."""

@@ -19,7 +19,7 @@ from diffgeo import config, svd
 from diffgeo.config import composition, config_folder, register, typed
 from diffgeo.errors import ConfigError
 from diffgeo.noise_schedule import NoiseSchedule
-from diffgeo.report import figures
+from diffgeo.report import charts
 from diffgeo.runner import execute
 from diffgeo.studies import Context, run_study
 
@@ -95,7 +95,7 @@ def greyness(monkeypatch):
     monkeypatch.setattr(config, "GreynessConfig", schema.GreynessConfig, raising=False)
     module = load("study/greyness.py", "diffgeo.studies.greyness")
     monkeypatch.setitem(sys.modules, "diffgeo.studies.greyness", module)
-    monkeypatch.setitem(figures.FIGURES, "greyness", None)
+    monkeypatch.setitem(charts.CHARTS, "greyness", None)
     load("study/figure.py", "greyness_figure")
     return module
 

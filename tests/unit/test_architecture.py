@@ -140,9 +140,17 @@ def test_only_the_page_imports_gradio():
 
 def test_only_figures_and_training_import_matplotlib():
     users = users_of("matplotlib")
-    assert "report/figures/style.py" in users
+    assert "report/figures/pictures.py" in users
     assert {u.split("/")[0] for u in users} == {"report", "training"}
     assert all(u.startswith(("training/", "report/figures/")) for u in users)
+
+
+def test_charts_are_made_by_the_toolkit_alone():
+    for package in ("altair", "vl_convert"):
+        assert users_of(package) == {"report/charts/toolkit.py"}
+    for path in (ROOT / "report" / "charts").glob("*.py"):
+        if path.stem not in ("__init__", "toolkit"):
+            assert imported(path) <= {"__future__", "typing", "pandas", "diffgeo.report.charts.toolkit"}, path
 
 
 def test_numerical_modules_know_nothing_of_hydra():

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from diffgeo.report.page.charts import CHARTS, Tabs
 from PIL import Image
 from safetensors.torch import save_file
 
 from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.page import render, write_page
-from diffgeo.report.page.charts import CHARTS, Tabs
-from diffgeo.report.page.findings import findings, lean
 from diffgeo.report.formatting import interval, number, p_value, timestep
+from diffgeo.report.page import render, write_page
+from diffgeo.report.page.findings import findings, lean
 from diffgeo.report.page.reading import Run, read_run
 from diffgeo.report.page.sections import claims_table, sections
 from diffgeo.report.page.tables import Column, as_table

@@ -17,7 +17,7 @@ DAMAGE = {
 def charts(tables: Tables) -> list[Chart]:
     """Each variant against the local directions, at equal strength."""
     table, found = tables["ablation"], []
-    strength = f"{table['perceptual_measure'].iloc[0]} {number(float(table['change_wanted'].iloc[0]), 2)}"
+    strength = f"{name(table['perceptual_measure'].iloc[0])} {number(float(table['change_wanted'].iloc[0]), 2)}"
     caption = (
         f"All edits change the picture equally ({strength}), at {timestep(float(table['t_frac'].iloc[0]))}; dots are "
         "edits, diamonds means, local directions in dark blue."

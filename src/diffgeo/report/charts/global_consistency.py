@@ -49,11 +49,11 @@ def charts(tables: Tables) -> list[Chart]:
         )
     )
     if "global_consistency_agreement" in tables:
-        found.append(_agreement(tables["global_consistency_agreement"]))
+        found += _agreement(tables["global_consistency_agreement"])
     return in_figure(found, "overlap")
 
 
-def _agreement(table: pd.DataFrame) -> Chart:
+def _agreement(table: pd.DataFrame) -> list[Chart]:
     """Cosines of two held-out samples' attribute changes, by the same and by different directions."""
     same = table["direction"] == table["other_direction"]
     values = table["cosine"].where(same, table["cosine"].abs())
@@ -63,7 +63,9 @@ def _agreement(table: pd.DataFrame) -> Chart:
         pairs = values[chosen].groupby([rows["t_frac"], rows["sample"], rows["other"]]).mean()
         if len(pairs):
             lines[label] = pairs.reset_index(name="y").rename(columns={"t_frac": "x"})[["x", "y"]]
-    return by_time(
+    if not lines:
+        return []
+    chart = by_time(
         "consistency-agreement",
         "Does one direction do the same to different samples?",
         "The cosine of two held-out samples' attribute changes; directions mean the same everywhere if the first line "
@@ -72,3 +74,4 @@ def _agreement(table: pd.DataFrame) -> Chart:
         "cosine of attribute changes",
         limits=(-1, 1),
     )
+    return [chart]

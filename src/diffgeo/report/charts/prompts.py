@@ -52,7 +52,8 @@ def _similarity(table: pd.DataFrame, kind: Any, guidance: Any) -> Chart:
         points = pd.DataFrame({"x": pairs["similarity"].first(), "y": pairs["distance_normalized"].mean()})
         points["text"] = (pairs["text_a"].first() + " / " + pairs["text_b"].first()).astype(str)
         parts.append(points.assign(series=t_name(t_frac)))
-        near, far = points.loc[points["y"].idxmin()], points.loc[points["y"].idxmax()]
+        ordered = points.sort_values("y")
+        near, far = ordered.iloc[0], ordered.iloc[-1]
         words.append(
             f"{t_name(t_frac)}: from {number(near['y'])} at similarity {number(near['x'])} "
             f"to {number(far['y'])} at similarity {number(far['x'])}"

@@ -83,19 +83,43 @@ _THEME: dict[str, Any] = {
     "axis": {
         **dict.fromkeys(("labelColor", "titleColor"), INK),
         **dict.fromkeys(("domainColor", "tickColor"), MUTED),
-        **{"gridColor": RULE, "tickSize": 4, "labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal"},
-        **{"titlePadding": 8, "labelLimit": 320, "labelSeparation": 6},
+        "gridColor": RULE,
+        "tickSize": 4,
+        "labelFontSize": 11,
+        "titleFontSize": 11.5,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "labelLimit": 320,
+        "labelSeparation": 6,
     },
     "axisX": {"grid": False},
     "axisQuantitative": {"tickCount": 6},
     "legend": {
-        **{"orient": "bottom", "direction": "horizontal", "labelColor": INK, "titleColor": INK, "labelFontSize": 11},
-        **{"titleFontSize": 11, "titleFontWeight": "normal", "symbolSize": 60, "labelLimit": 300, "columnPadding": 14},
-        **{"offset": 12, "gradientThickness": 10, "gradientLength": 160},
+        "orient": "bottom",
+        "direction": "horizontal",
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "symbolSize": 60,
+        "labelLimit": 300,
+        "columnPadding": 14,
+        "offset": 12,
+        "gradientThickness": 10,
+        "gradientLength": 160,
     },
     "title": {
-        **{"anchor": "start", "frame": "bounds", "fontSize": 12.5, "fontWeight": "bold", "color": INK, "offset": 10},
-        **{"subtitleFontSize": 10, "subtitleColor": MUTED, "subtitlePadding": 5, "subtitleLineHeight": 13},
+        "anchor": "start",
+        "frame": "bounds",
+        "fontSize": 12.5,
+        "fontWeight": "bold",
+        "color": INK,
+        "offset": 10,
+        "subtitleFontSize": 10,
+        "subtitleColor": MUTED,
+        "subtitlePadding": 5,
+        "subtitleLineHeight": 13,
     },
     "concat": {"spacing": 28},
 }
@@ -133,7 +157,10 @@ class Chart:
     @property
     def height(self) -> int:
         """About how high it is on the page, in CSS pixels, axes and legend included."""
-        return int(self.spec["height"]) + 90
+        legends = [layer["encoding"].get("color", {}).get("legend") or {} for layer in self.spec["layer"]]
+        columns = max((legend.get("columns", 0) for legend in legends), default=0)
+        lines = math.ceil(len(_series(self.spec)) / columns) if columns else 0
+        return int(self.spec["height"]) + (120 if self.wide else 45) + (12 + 14 * lines if lines else 0)
 
 
 def in_figure(charts: Iterable[Chart], figure: str, pick: tuple[str, str] | None = None) -> list[Chart]:
@@ -225,7 +252,7 @@ def embed(chart: Chart) -> dict[str, Any]:
     spec = copy.deepcopy(chart.spec) | {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
     layers = spec["layer"]
     continuous = [
-        axis for axis in ("x", "y") if all(l["encoding"].get(axis, {}).get("type") != "nominal" for l in layers)
+        axis for axis in ("x", "y") if all(one["encoding"].get(axis, {}).get("type") != "nominal" for one in layers)
     ]
     if continuous and "rect" not in [layer["mark"]["type"] for layer in layers]:
         zoom = "wheel![event.ctrlKey || event.metaKey]"
@@ -263,10 +290,10 @@ def _register_font() -> None:
 # what charts are made of
 
 
-def _data(frame: pd.DataFrame) -> alt.Data:
+def _data(frame: pd.DataFrame) -> alt.InlineData:
     """Rows with numbers of five digits; NaN and infinity as null."""
     rows = [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
-    return alt.Data(values=rows)
+    return alt.InlineData(values=rows)
 
 
 def _plain(value: Any) -> Any:
@@ -309,7 +336,8 @@ def _legend(series: Sequence[str]) -> Any:
     """None for a single series; else in as many columns as a phone has room for."""
     if len(series) < 2:
         return None
-    return alt.Legend(symbolOpacity=1, columns=max(1, int(_LEGEND_WIDTH / (36 + 7 * max(map(len, series))))))
+    most = max(1, int(_LEGEND_WIDTH / (36 + 7 * max(map(len, series)))))
+    return alt.Legend(symbolOpacity=1, columns=math.ceil(len(series) / math.ceil(len(series) / most)))
 
 
 def _axis(field: str, title: str | None, limits: tuple[float, float] | None = None, **scale: Any) -> dict[str, Any]:
@@ -423,6 +451,8 @@ def curves(
 
 def _log_ticks(found: pd.DataFrame) -> list[float]:
     """Powers of ten between the values; 2 and 5 times these too, if the range is short."""
+    if found.empty:
+        return []
     low, high = math.floor(math.log10(found["min"].min())), math.ceil(math.log10(found["max"].max()))
     steps = (1, 2, 5) if high - low <= 2 else (1,)
     return [float(f"{step * 10.0**power:.6g}") for power in range(low, high + 1) for step in steps]
@@ -591,8 +621,9 @@ def rows_of_points(
     def axis_x(field: str) -> Any:
         return alt.X(**_axis(field, label, limits, **({} if limits else {"zero": True})), axis=alt.Axis(grid=True))
 
-    axes: dict[str, Any] = {"y": _rows(rows, paddingInner=0.25 if apart else 0.0)}
+    axes: dict[str, Any] = {"y": _rows(rows)}
     if apart and len(series) > 1:
+        axes["y"] = _rows(rows, paddingInner=0.25)
         axes["yOffset"] = alt.YOffset("series:N", scale=alt.Scale(domain=series))
     colour, shape = _colour(series), _shape(series)
     layers: list[Any] = []
@@ -651,9 +682,11 @@ def heat_map(
             "value": matrix.to_numpy(float).ravel(),
         }
     )
-    most = float(np.nanmax(np.abs(cells["value"]))) or 1.0
+    largest = float(cells["value"].abs().max())
+    most = largest if largest > 0 else 1.0  # all 0, or none known
     scale = alt.Scale(
-        domain=[-most, 0, most] if signed else [0, most], range=[LOW, PAPER, HIGH] if signed else [PAPER, LOW],
+        domain=[-most, 0, most] if signed else [0, most],
+        range=[LOW, PAPER, HIGH] if signed else [PAPER, LOW],
         interpolate="rgb",
     )
     long = max(map(len, columns)) > 6
@@ -664,7 +697,9 @@ def heat_map(
         tooltip=[*_tips(row=" ", column=""), alt.Tooltip("value:Q", title=label, format=".3~f")],
     )
     legend = alt.Legend(title=label, orient="right", direction="vertical", titleOrient="right", titleLimit=300)
-    layers = [base.mark_rect(stroke=PAPER, strokeWidth=2).encode(color=alt.Color("value:Q", scale=scale, legend=legend))]
+    layers = [
+        base.mark_rect(stroke=PAPER, strokeWidth=2).encode(color=alt.Color("value:Q", scale=scale, legend=legend))
+    ]
     if len(rows) <= _TEXTED_ROWS:
         text = alt.Text("value:Q", format=f".{decimals}f")
         layers.append(base.mark_text(fontSize=10, color=INK).encode(text=text))

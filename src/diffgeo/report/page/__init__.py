@@ -3,7 +3,7 @@
 The page is made from the run folder alone, without the model, so that the page of any run can be made again
 (``diffgeo-report page FOLDER``). Data flows one way:
 
-    reading ─▶ findings ─▶ charts, tables, traversals ─▶ sections ─▶ the template in assets/
+    reading ─▶ findings ─▶ tables, traversals, the studies' charts ─▶ sections ─▶ the template in assets/
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from diffgeo.report.charts.toolkit import javascript, page_theme
-from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
 from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.page.findings import FEWEST, Finding, findings, reading_of
 from diffgeo.report.page.reading import Run, read_run
 from diffgeo.report.page.sections import TITLES, Section, claims_table, sections
 from diffgeo.report.page.tables import Column, Table, as_table

@@ -14,8 +14,8 @@ from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.charts import charts_of
 from diffgeo.report.charts.curvedness import PATHS
 from diffgeo.report.charts.toolkit import Chart, embed
-from diffgeo.report.page.findings import Finding, reading_of
 from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.page.findings import Finding, reading_of
 from diffgeo.report.page.reading import PROVENANCE, Run
 from diffgeo.report.page.tables import Column, Table, as_table
 from diffgeo.report.page.traversals import global_edits, picture_uri, traversals
@@ -68,6 +68,11 @@ class Tabs:
     id: str
     label: str
     charts: dict[str, Drawn]
+
+    @property
+    def wide(self) -> bool:
+        """Whether they need the page's whole width."""
+        return any(drawn.chart.wide for drawn in self.charts.values())
 
 
 @dataclass(frozen=True, slots=True)
