@@ -309,7 +309,10 @@ def test_a_disk_that_fills_up_later_leaves_whole_tables_and_no_tensors(tiny_run,
 
 @pytest.mark.parametrize(
     ("writer", "figure"),
-    [("pathlib.Path.write_bytes", "discovery_spectrum"), ("matplotlib.figure.Figure.savefig", "discovery_traversals_1T")],
+    [
+        ("pathlib.Path.write_bytes", "discovery_spectrum"),
+        ("matplotlib.figure.Figure.savefig", "discovery_traversals_1T"),
+    ],
 )
 def test_a_full_disk_while_figures_are_drawn_leaves_no_half_figure(tiny_run, monkeypatch, writer, figure):
     def full(self, target, **_):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -186,13 +187,24 @@ def save(charts: Sequence[Chart], stem: Path) -> list[Path]:
     """
     _register_font()
     spec = _together(charts)
-    svg = vl_convert.vegalite_to_svg(spec)
+    svg = _renumbered(vl_convert.vegalite_to_svg(spec))
     png = vl_convert.svg_to_png(svg, scale=2)
     paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
     for path, content in zip(paths, (png, svg.encode()), strict=True):
         with atomic(path) as temporary:
             temporary.write_bytes(content)
     return paths
+
+
+def _renumbered(svg: str) -> str:
+    """The same drawing with the ids of clips and gradients counted from 0, which Vega counts through a process."""
+    order: dict[str, str] = {}
+
+    def renumber(match: re.Match[str]) -> str:
+        kind = match[2].rstrip("0123456789")
+        return match[1] + order.setdefault(match[2], f"{kind}{len(order)}")
+
+    return re.sub(r"""(id="|url\(#)((?:clip|gradient_)\d+)""", renumber, svg)
 
 
 def _together(charts: Sequence[Chart]) -> dict[str, Any]:
@@ -211,8 +223,10 @@ def _together(charts: Sequence[Chart]) -> dict[str, Any]:
     for start in range(0, len(charts), columns):
         _level(headings[start : start + columns])
     how = "shared" if len({str(_series(one.spec)) for one in charts}) == 1 else "independent"
+    parts = [one.spec | {"title": heading} for one, heading in zip(charts, headings, strict=True)]
     return {
-        "concat": [one.spec | {"title": heading} for one, heading in zip(charts, headings, strict=True)],
+        "datasets": {key: rows for part in parts for key, rows in part.pop("datasets").items()},
+        "concat": parts,
         "columns": columns,
         "resolve": {"scale": dict.fromkeys(("color", "shape"), how)},
         **frame,
