@@ -239,7 +239,7 @@ def test_a_logarithmic_axis_leaves_out_what_it_cannot_show():
         return charts.curves("a", "A", "B.", part, log=True, **axes)
 
     assert [row["mean"] for row in rows(chart(table), "line")] == [2.0, 3.0]
-    assert rows(chart(table[table["x"] == 0]), "line") == []
+    charts.embed(chart(table[table["x"] == 0]))  # nothing to show, and no failure
 
 
 def test_one_value_has_no_interval_and_none_has_no_mark():
@@ -252,9 +252,19 @@ def test_one_value_has_no_interval_and_none_has_no_mark():
     )
     strips = charts.strips("a", "A", "B.", {"none": pd.Series([np.nan]), "one": pd.Series([0.5])}, "y")
     json.dumps(strips.spec, allow_nan=False)
-    assert [row["x"] for row in rows(strips, "point")] == [None, 0.5]
+    assert [row["x"] for row in rows(strips, "point")] == [0.5]
+    assert layer(strips, "point")["encoding"]["y"]["scale"]["domain"] == ["none", "one"]
+    points = pd.DataFrame({"row": ["a", "b"], "series": "t = T", "x": [1.0, 2.0], "low": np.nan, "high": 1.0})
+    plain = charts.rows_of_points("a", "A", "B.", "", points, "x")
+    assert [one["mark"]["type"] for one in plain.spec["layer"]] == ["point"], "Vega warns of marks without data"
     blank = charts.heat_map("a", "A", "B.", "", pd.DataFrame([[np.nan, 0.0]], ["r"], ["c", "d"]), "v")
     json.dumps(blank.spec, allow_nan=False)
+
+
+def test_a_ring_marks_the_largest_cell_of_each_row():
+    matrix = pd.DataFrame([[0.1, 0.3], [0.5, np.nan]], ["smile", "yaw"], ["T", "0.5 T"])
+    chart = charts.heat_map("a", "A", "B.", "", matrix, "share", ringed=True)
+    assert [(one["row"], one["column"]) for one in rows(chart, "point")] == [("smile", "0.5 T"), ("yaw", "T")]
 
 
 def test_places_that_are_no_numbers_keep_their_order_and_are_not_joined():

@@ -23,7 +23,7 @@ def charts(tables: Tables) -> list[Chart]:
         "edits, diamonds means, local directions in dark blue."
     )
     for column, (title, label) in DAMAGE.items():
-        if column in table:
+        if column in table and table[column].notna().any():
             groups = {name(variant): part[column] for variant, part in table.groupby("variant", sort=False)}
             found.append(strips(f"ablation-{column}", title, caption, groups, label, marked="local"))
     return in_figure(found, "damage")

@@ -329,7 +329,8 @@ def _chart(
     height: int = HEIGHT,
     wide: bool = False,
 ) -> Chart:
-    layered: Any = alt.layer(*layers)
+    filled = [layer for layer in layers if layer.data.values]  # Vega warns of marks without data
+    layered: Any = alt.layer(*(filled or layers[:1]))
     spec = layered.properties(width=width, height=height).to_dict()
     for key in ("$schema", "config"):
         spec.pop(key, None)
@@ -583,6 +584,7 @@ def strips(
         [
             {"row": group, "x": values.mean(), "n": len(values), "colour": COLOURS[0 if marked in (None, group) else 5]}
             for group, values in kept.items()
+            if len(values)
         ]
     )
     axes = {"x": alt.X(**_axis("x", label, zero=True), axis=alt.Axis(grid=True)), "y": _rows(list(kept))}
@@ -646,12 +648,13 @@ def rows_of_points(
         ends: Any = alt.Chart(_data(points.dropna(subset=["low", "high"]))).mark_rule(strokeWidth=1.4, clip=True)
         layers.append(ends.encode(x=axis_x("low"), x2="high:Q", color=colour, **axes))
         tips |= {"low": "95 % from", "high": "to"}
-    if "null" in points and points["null"].notna().any():
+    if "null" in points:
         ticks: Any = alt.Chart(_data(points.dropna(subset=["null"]))).mark_tick(
             color=MUTED, thickness=2, size=9, clip=True
         )
         layers.append(ticks.encode(x=axis_x("null"), tooltip=_tips(row=" ", series="", null="chance"), **axes))
-        tips["null"] = "chance"
+        if points["null"].notna().any():
+            tips["null"] = "chance"
     tips["series"] = "at" if series[0].startswith("t = ") else " "
     layers.append(
         alt.Chart(_data(points))
@@ -672,6 +675,7 @@ def heat_map(
     label: str,
     *,
     signed: bool = False,
+    ringed: bool = False,
     decimals: int = 1,
     wide: bool = True,
 ) -> Chart:
@@ -685,6 +689,7 @@ def heat_map(
         matrix: its index and columns are printed as they are.
         label: of the colours.
         signed: whether values have a sign, and 0 lies in the middle of the colours.
+        ringed: whether a ring marks the largest cell of each row.
         decimals: of the numbers in the cells.
         wide: whether it needs the page's whole width.
     """
@@ -705,8 +710,9 @@ def heat_map(
     )
     long = max(map(len, columns)) > 6
     axis = alt.Axis(orient="bottom", domain=False, ticks=False, labelAngle=-45 if long else 0, labelPadding=4)
+    column = alt.X("column:N", title=None, sort=None, scale=alt.Scale(domain=columns), axis=axis)
     base: Any = alt.Chart(_data(cells)).encode(
-        x=alt.X("column:N", title=None, sort=None, scale=alt.Scale(domain=columns), axis=axis),
+        x=column,
         y=_rows(rows),
         tooltip=[*_tips(row=" ", column=""), alt.Tooltip("value:Q", title=label, format=".3~f")],
     )
@@ -717,6 +723,11 @@ def heat_map(
     if len(rows) <= _TEXTED_ROWS:
         text = alt.Text("value:Q", format=f".{decimals}f")
         layers.append(base.mark_text(fontSize=10, color=INK).encode(text=text))
+    if ringed:
+        largest_of = cells.dropna().groupby("row", sort=False)["value"].idxmax()
+        places: Any = alt.Chart(_data(cells.loc[largest_of]))
+        rings = places.mark_point(shape="circle", size=430, stroke=INK, strokeWidth=1.3, filled=False, opacity=1)
+        layers.append(rings.encode(x=column, y=_rows(rows)))
     height, width = 23 * len(rows), 34 * len(columns) if wide else 46 * len(columns)
     return _chart(identifier, title, caption, alt_text, layers, width=max(200, width), height=height, wide=wide)
 
