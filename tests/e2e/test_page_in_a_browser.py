@@ -295,7 +295,7 @@ def test_a_timestep_is_picked_for_the_rescoring_matrix(desk, run):
     page = desk.page
     panels = page.locator("[data-panel^='chart-rescoring']")
     assert [panels.nth(i).is_visible() for i in range(panels.count())] == [True, False]
-    page.locator("input[name=tabs-rescoring]").nth(1).check(force=True)
+    page.locator("[data-tabs]", has=panels).locator("input").nth(1).check(force=True)
     assert [panels.nth(i).is_visible() for i in range(panels.count())] == [False, True]
     panels.nth(1).locator("svg").first.wait_for()
 
@@ -337,7 +337,7 @@ def test_a_chart_zooms_and_goes_back(desk, run):
     chart.scroll_into_view_if_needed()
     chart.locator("svg").wait_for()
     ticks = chart.locator(".role-axis-label text")
-    before, place, at = ticks.all_inner_texts(), chart.bounding_box(), page.evaluate("scrollY")
+    before, place, at = ticks.all_text_contents(), chart.bounding_box(), page.evaluate("scrollY")
     page.mouse.move(place["x"] + place["width"] / 2, place["y"] + 100)
     page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
@@ -349,7 +349,7 @@ def test_a_chart_zooms_and_goes_back(desk, run):
     page.wait_for_function(changed.replace("!==", "==="), arg=[chart.element_handle(), ",".join(before)])
     page.mouse.wheel(0, 200)  # without Ctrl the page scrolls, not the chart
     page.wait_for_function("at => scrollY > at", arg=at)
-    assert ticks.all_inner_texts() == before
+    assert ticks.all_text_contents() == before
     desk.check()
 
 

@@ -261,10 +261,10 @@ def test_one_value_has_no_interval_and_none_has_no_mark():
     json.dumps(blank.spec, allow_nan=False)
 
 
-def test_a_ring_marks_the_largest_cell_of_each_row():
+def test_a_frame_marks_the_largest_cell_of_each_row():
     matrix = pd.DataFrame([[0.1, 0.3], [0.5, np.nan]], ["smile", "yaw"], ["T", "0.5 T"])
-    chart = charts.heat_map("a", "A", "B.", "", matrix, "share", ringed=True)
-    assert [(one["row"], one["column"]) for one in rows(chart, "point")] == [("smile", "0.5 T"), ("yaw", "T")]
+    chart = charts.heat_map("a", "A", "B.", "", matrix, "share", framed=True)
+    assert [(one["row"], one["column"]) for one in rows(chart, "rect")] == [("smile", "0.5 T"), ("yaw", "T")]
 
 
 def test_places_that_are_no_numbers_keep_their_order_and_are_not_joined():

@@ -157,11 +157,11 @@ def _timing(table: pd.DataFrame) -> Chart:
         "timing",
         f"When each attribute is decided ({name(method)} directions)",
         "Each cell is the share of the edits' effect at a timestep that falls on an attribute; attributes run from "
-        "coarse (top) to fine, and a ring marks the timestep of each one's largest share.",
+        "coarse (top) to fine, and a frame marks the timestep of each one's largest share.",
         f"Timestep with the largest share, coarse attributes first. {'; '.join(best)}.",
         matrix,
         "share of the effect",
-        ringed=True,
+        framed=True,
         decimals=2,
         wide=False,
     )

@@ -675,7 +675,7 @@ def heat_map(
     label: str,
     *,
     signed: bool = False,
-    ringed: bool = False,
+    framed: bool = False,
     decimals: int = 1,
     wide: bool = True,
 ) -> Chart:
@@ -689,7 +689,7 @@ def heat_map(
         matrix: its index and columns are printed as they are.
         label: of the colours.
         signed: whether values have a sign, and 0 lies in the middle of the colours.
-        ringed: whether a ring marks the largest cell of each row.
+        framed: whether a frame marks the largest cell of each row.
         decimals: of the numbers in the cells.
         wide: whether it needs the page's whole width.
     """
@@ -723,11 +723,11 @@ def heat_map(
     if len(rows) <= _TEXTED_ROWS:
         text = alt.Text("value:Q", format=f".{decimals}f")
         layers.append(base.mark_text(fontSize=10, color=INK).encode(text=text))
-    if ringed:
+    if framed:
         largest_of = cells.dropna().groupby("row", sort=False)["value"].idxmax()
         places: Any = alt.Chart(_data(cells.loc[largest_of]))
-        rings = places.mark_point(shape="circle", size=430, stroke=INK, strokeWidth=1.3, filled=False, opacity=1)
-        layers.append(rings.encode(x=column, y=_rows(rows)))
+        frames = places.mark_rect(filled=False, stroke=INK, strokeWidth=1.6)
+        layers.append(frames.encode(x=column, y=_rows(rows)))
     height, width = 23 * len(rows), 34 * len(columns) if wide else 46 * len(columns)
     return _chart(identifier, title, caption, alt_text, layers, width=max(200, width), height=height, wide=wide)
 
