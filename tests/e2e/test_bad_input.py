@@ -307,15 +307,23 @@ def test_a_disk_that_fills_up_later_leaves_whole_tables_and_no_tensors(tiny_run,
     assert outcome.files("tensors/*") == []
 
 
-def test_a_full_disk_while_figures_are_drawn_leaves_no_half_figure(tiny_run, monkeypatch):
-    def full(self, path, **_):
-        path.write_bytes(b"half")
+@pytest.mark.parametrize(
+    ("writer", "figure"),
+    [
+        ("pathlib.Path.write_bytes", "discovery_spectrum"),
+        ("matplotlib.figure.Figure.savefig", "discovery_traversals_1T"),
+    ],
+)
+def test_a_full_disk_while_figures_are_drawn_leaves_no_half_figure(tiny_run, monkeypatch, writer, figure):
+    def full(self, target, **_):
+        path = self if writer.startswith("pathlib") else target
+        path.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    monkeypatch.setattr(writer, full)
     outcome = tiny_run(figures=True)
     outcome.assert_failed(OutputError.exit_code, "No space left", "free some space", table=True)
-    assert outcome.files("figures/*") == []
+    assert not any(figure in file for file in outcome.files("figures/*"))
 
 
 def test_a_run_folder_below_a_file_is_an_output_error(tiny_run, tmp_path):

@@ -122,7 +122,7 @@ def keep(page, name):
 
 def test_a_page_opens_from_disk_with_every_chart_and_without_a_request(desk, run):
     path = run.folder / "report.html"
-    assert path.stat().st_size < 15e6
+    assert path.stat().st_size < 2e6
     page = desk.page
     keep(page, "page_first_screen")
     scroll(page)
@@ -329,7 +329,7 @@ def test_a_timestep_is_picked_for_the_rescoring_matrix(desk, run):
     page = desk.page
     panels = page.locator("[data-panel^='chart-rescoring']")
     assert [panels.nth(i).is_visible() for i in range(panels.count())] == [True, False]
-    page.locator("input[name=tabs-rescoring]").nth(1).check(force=True)
+    page.locator("[data-tabs]", has=panels).locator("input").nth(1).check(force=True)
     assert [panels.nth(i).is_visible() for i in range(panels.count())] == [False, True]
     panels.nth(1).locator("svg").first.wait_for()
 
@@ -349,6 +349,70 @@ def test_dark_follows_the_system_and_the_button(show, run):
     page.wait_for_timeout(300)
     assert screenshot(chart).mean() > 200
     opened.check()
+
+
+def test_a_chart_says_its_values_on_hover(desk, run):
+    page = desk.page
+    chart = page.locator("#chart-spectrum-flatness .plot")
+    chart.scroll_into_view_if_needed()
+    chart.locator("svg").wait_for()
+    means = pd.read_parquet(run.folder / "tables" / "spectrum.parquet").groupby("t_frac")["flatness"].mean()
+    chart.locator(".mark-symbol path").last.hover()
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    said = dict(re.findall(r"(t / T|mean)\s+([\d.]+)", tooltip.inner_text()))
+    assert float(said["mean"]) == pytest.approx(means[float(said["t / T"])], rel=5e-3)
+    desk.check()
+
+
+def test_a_chart_zooms_and_goes_back(desk, run):
+    page = desk.page
+    chart = page.locator("#chart-spectrum-flatness .plot")
+    chart.scroll_into_view_if_needed()
+    chart.locator("svg").wait_for()
+    ticks = chart.locator(".role-axis-label text")
+    before, place, at = sorted(ticks.all_text_contents()), chart.bounding_box(), page.evaluate("scrollY")
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + 100)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    labels = "[...node.querySelectorAll('.role-axis-label text')].map(t => t.textContent).sort().join()"
+    changed = f"([node, before]) => {labels} !== before"
+    page.wait_for_function(changed, arg=[chart.element_handle(), ",".join(before)])
+    page.mouse.dblclick(place["x"] + place["width"] / 2, place["y"] + 100)
+    page.wait_for_function(changed.replace("!==", "==="), arg=[chart.element_handle(), ",".join(before)])
+    page.mouse.wheel(0, 200)  # without Ctrl the page scrolls, not the chart
+    page.wait_for_function("at => scrollY > at", arg=at)
+    assert sorted(ticks.all_text_contents()) == before
+    desk.check()
+
+
+def test_a_series_is_picked_in_the_legend(desk, run):
+    page = desk.page
+    chart = page.locator("#chart-spectrum-values .plot")
+    chart.scroll_into_view_if_needed()
+    chart.locator("svg").wait_for()
+    lines = chart.locator(".mark-line path")
+    assert [lines.nth(i).get_attribute("opacity") for i in range(lines.count())] in ([None] * 2, ["1"] * 2)
+    chart.locator(".role-legend-symbol path").first.click()
+    page.wait_for_function(
+        "n => [...n.querySelectorAll('.mark-line path')].some(p => p.getAttribute('opacity') < 0.5)",
+        arg=chart.element_handle(),
+    )
+    assert [float(lines.nth(i).get_attribute("opacity")) > 0.5 for i in range(2)] == [True, False]
+    desk.check()
+
+
+def test_a_chart_is_saved_as_svg(desk, run):
+    page = desk.page
+    figure = page.locator("#chart-spectrum-flatness")
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg").wait_for()
+    with page.expect_download() as download:
+        figure.get_by_role("button", name="Save SVG").click()
+    assert download.value.suggested_filename == "spectrum-flatness.svg"
+    assert Path(download.value.path()).read_text().startswith("<svg")
+    desk.check()
 
 
 @pytest.mark.slow

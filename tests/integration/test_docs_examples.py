@@ -20,7 +20,6 @@ from diffgeo.composition import register, typed
 from diffgeo.config import composition, config_folder
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
-from diffgeo.report import figures
 from diffgeo.runner.run import execute
 from diffgeo.session import Context
 from diffgeo.studies import run_study
@@ -97,7 +96,7 @@ def greyness(monkeypatch):
     monkeypatch.setitem(config.STUDY_SCHEMAS, "greyness", config.studies.schema_in("diffgeo.config.studies.greyness"))
     module = load("study/greyness.py", "diffgeo.studies.greyness")
     monkeypatch.setitem(sys.modules, "diffgeo.studies.greyness", module)
-    monkeypatch.setitem(figures.FIGURES, "greyness", None)
+    monkeypatch.setitem(charts.CHARTS, "greyness", None)
     load("study/figure.py", "greyness_figure")
     return module
 

@@ -153,6 +153,14 @@ def test_the_package_imports_nothing_of_tools():
     assert {path.name: found for path in FILES if (found := top_levels(path) & tools)} == {}
 
 
+def test_charts_are_made_by_the_toolkit_alone():
+    for package in ("altair", "vl_convert"):
+        assert users_of(package) == {"report/charts/toolkit.py"}
+    for path in (ROOT / "report" / "charts").glob("*.py"):
+        if path.stem not in ("__init__", "toolkit"):
+            assert imported(path) <= {"__future__", "typing", "pandas", "diffgeo.report.charts"}, path
+
+
 def test_numerical_modules_know_nothing_of_hydra():
     for package in ("hydra", "omegaconf"):
         assert {u for u in users_of(package) if Path(u).parts[0].removesuffix(".py") in NUMERICAL} == set()

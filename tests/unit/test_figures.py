@@ -1,4 +1,4 @@
-"""Figures show the pictures that their labels name."""
+"""Grids of pictures show the pictures that their labels name."""
 
 from unittest import mock
 
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diffgeo.report.figures import geometry
+from diffgeo.report.figures import pictures
 from diffgeo.results import Result
 
 
@@ -21,8 +21,8 @@ def test_columns_of_global_edits_are_the_ends_and_the_middle(frames):
     ]  # fmt: skip
     flat = torch.arange(2 * frames, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2).clone()
     result = Result("global_consistency", pd.DataFrame(), {}, {"frames": flat}, {"edits": pd.DataFrame(rows)})
-    with mock.patch.object(geometry, "picture_grid") as drawn:
-        geometry._global_edits(result)
+    with mock.patch.object(pictures, "picture_grid") as drawn:
+        pictures._global_edits(result)
     (row,) = drawn.call_args.args[0]
     middle, last = frames // 2, frames - 1
     assert [int(picture[0, 0, 0]) for picture in row] == [0, middle, last, frames, frames + middle, frames + last]

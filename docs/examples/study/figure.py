@@ -1,19 +1,16 @@
-"""The figure of ``greyness``."""
+"""The chart of ``greyness``."""
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
-from diffgeo.report.figures import FIGURES
-from diffgeo.report.figures.style import by_time
-from diffgeo.results import Result
+from diffgeo.report.charts import CHARTS, Chart, Tables, by_time, in_figure
 
 
-def greyness(result: Result) -> dict[str, Figure]:
-    """Greyness by timestep: the mean over samples and directions, in a band from least to most."""
-    figure, axes = plt.subplots(figsize=(3.6, 2.7), layout="constrained")
-    by_time(axes, result.table.groupby(["sample", "t_frac"], as_index=False)["greyness"].mean(), "greyness")
-    axes.set(ylabel="greyness", ylim=(0, 1.02), title="brightness (1) or colour (0)?")
-    return {"by_timestep": figure}
+def charts(tables: Tables) -> list[Chart]:
+    """Greyness by timestep: thin lines are samples, each the mean over its directions."""
+    means = tables["greyness"].groupby(["sample", "t_frac"], as_index=False)["greyness"].mean()
+    values = means.rename(columns={"t_frac": "x", "greyness": "y"})
+    caption = "Thin lines are samples; the thick line is their mean with its 95 % interval."
+    lines = {"mean over samples": values}
+    chart = by_time("greyness", "Brightness (1) or colour (0)?", caption, lines, "greyness", limits=(0, 1))
+    return in_figure([chart], "by_timestep")
 
 
-FIGURES["greyness"] = greyness
+CHARTS["greyness"] = charts

@@ -75,7 +75,7 @@ def _execute(words: Words) -> None:
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
     from diffgeo import gathering
-    from diffgeo.report.figures.comparison import comparison
+    from diffgeo.report.comparison import comparison
     from diffgeo.results import atomic, write_csv
 
     runs = gathering.matching(gathering.read_runs(gathering.find_runs(folders)), lists["where"])

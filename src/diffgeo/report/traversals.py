@@ -35,7 +35,7 @@ __all__ = [
 Pictures = np.ndarray[Any, Any]
 
 BUDGET = 5_000_000
-"""Bytes of all embedded pictures of traversals, before base64 adds a third: with Plotly's 5 MB below 15 MB in all."""
+"""Bytes of all embedded pictures of traversals, before base64 adds a third: with all the rest below 8 MB in all."""
 SMALL = 64
 """Longest side in pixels of pictures that are kept exactly where there are few, and shown with sharp pixels."""
 _DIRECTIONS = 240

@@ -141,11 +141,9 @@ def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) 
 def _computed(study: Study, context: Context, settings: Any, folder: Path) -> Finished:
     start = perf_counter()
     result = study.run(context, settings)
-    files = write_result(result, folder)
-    for stem, figure in draw(result).items():
-        if not result.convergence.complete:
-            figure.text(0.005, 0.995, "not converged", ha="left", va="top", fontsize=7, color="#b3261e")
-        files += save_figure(figure, folder / "figures" / stem)
+    files, warning = write_result(result, folder), "" if result.convergence.complete else "not converged"
+    for stem, figure in draw(study, result).items():
+        files += save_figure(figure, folder / "figures" / stem, warning=warning)
     return Finished(result, files, round(perf_counter() - start, 2))
 
 

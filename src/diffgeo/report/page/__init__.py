@@ -3,7 +3,7 @@
 The page is made from the run folder alone, without the model, so that the page of any run can be made again
 (``diffgeo-report page FOLDER``). Data flows one way:
 
-    reading ─▶ findings ─▶ charts, tables, traversals ─▶ sections ─▶ the template in assets/
+    reading ─▶ findings ─▶ tables, traversals, the studies' charts ─▶ sections ─▶ the template in assets/
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from markupsafe import Markup
 from diffgeo.convergence import summary
 from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
+from diffgeo.report.charts import javascript, page_theme
 from diffgeo.report.findings import FEWEST, Finding, reading_of
 from diffgeo.report.formatting import counted, name, timestep
 from diffgeo.report.lengths import length_note
@@ -67,7 +68,7 @@ def render(run: Run) -> str:
         page=_page(run, found, shown),
         css=_asset("page.css"),
         js=_asset("page.js"),
-        plotly=_plotly() if any(section.charts for section in shown) else None,
+        charts={"theme": page_theme(), "library": Markup(javascript())} if any(s.charts for s in shown) else None,
     )
 
 
@@ -84,13 +85,6 @@ def _environment() -> jinja2.Environment:
 
 def _asset(file: str) -> Markup:
     return Markup((_ASSETS / file).read_text(encoding="utf-8"))
-
-
-@cache
-def _plotly() -> Markup:
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())
 
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from diffgeo.report.charts import Chart, embed
+from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import Finding, reading_of
 from diffgeo.report.formatting import counted, name
-from diffgeo.report.page.charts import CHARTS, Chart, Tabs
 from diffgeo.report.pictures import Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
 from diffgeo.report.summaries import p_column
@@ -26,6 +27,39 @@ __all__ = ["Section", "all_findings", "asked_for", "claims_table", "sections"]
 
 _RAW_CELLS = 6_000
 """Cells of a table that the page holds beside its summary; the file has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart as the page holds it.
+
+    Attributes:
+        chart: with its texts.
+        spec: for the browser.
+    """
+
+    chart: Chart
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tabs:
+    """Charts of which one is shown, picked by name.
+
+    Attributes:
+        id: unique in the page.
+        label: what is picked.
+        charts: by name; a single one, without a label, is shown as it is.
+    """
+
+    id: str
+    label: str
+    charts: dict[str, Drawn]
+
+    @property
+    def wide(self) -> bool:
+        """Whether they need the page's whole width."""
+        return any(drawn.chart.wide for drawn in self.charts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +81,7 @@ class Section:
     findings: list[Finding] = field(default_factory=list)
     note: str = ""
     viewer: Viewer | None = None
-    charts: Sequence[Chart | Tabs] = ()
+    charts: Sequence[Tabs] = ()
     pictures: Sequence[Pictures] = ()
     tables: Sequence[Table] = ()
     raw: Sequence[Raw] = ()
@@ -97,12 +131,22 @@ def _section(run: Run, study: Study, found: list[Finding]) -> Section:
         why = f", because {reason} before it" if reason else "; the log says why it was left out"
         section.note = f"This study left no rows{why}."
         return section
-    section.charts = CHARTS[study.name](run) if study.name in CHARTS else ()
+    section.charts = _charts(run, study)
     section.tables = study.part("page", "tables", lambda _: ())(run)
     section.viewer = study.part("page", "viewer", lambda _: None)(run)
     section.pictures = study.part("page", "pictures", lambda _: ())(run)
     section.raw = [_raw(stem, one) for stem, one in run.tables.items() if _belongs(stem, study.name) and len(one)]
     return section
+
+
+def _charts(run: Run, study: Study) -> list[Tabs]:
+    """A study's charts, in their order; those among which a reader picks, together."""
+    groups: dict[str, Tabs] = {}
+    for chart in charts_of(study, run.tables):
+        label, choice = chart.pick or ("", "")
+        together = groups.setdefault(label or chart.id, Tabs(f"tabs-{chart.name}", label, {}))
+        together.charts[choice] = Drawn(chart, embed(chart))
+    return list(groups.values())
 
 
 def _belongs(stem: str, study: str) -> bool:

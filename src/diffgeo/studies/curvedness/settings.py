@@ -10,8 +10,15 @@ from diffgeo.config.fields import setting
 
 __all__ = ["CurvednessConfig", "PATHS"]
 
-PATHS = ("lerp", "slerp", "shooting", "pursuit", "shooting_x", "geodesic")
-"""Paths of the study; its module ``measure`` says what each is."""
+PATHS = {
+    "lerp": "lerp",
+    "slerp": "slerp",
+    "shooting": "shooting",
+    "pursuit": "shooting, re-aimed",
+    "shooting_x": "shooting, equal steps in X",
+    "geodesic": "boundary-value geodesic",
+}
+"""Path → its name in words; the module ``measure`` says what each is."""
 
 
 @dataclass
@@ -38,6 +45,8 @@ class CurvednessConfig:
     rule: str = setting("fixed", choices=("fixed", "share", "gap"))
     t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")
     pools: list[str] = setting(["none", "sum"], choices=("none", "sum"), items=1, distinct=True)
-    paths: list[str] = setting([path for path in PATHS if path != "pursuit"], choices=PATHS, items=1, distinct=True)
+    paths: list[str] = setting(
+        [path for path in PATHS if path != "pursuit"], choices=tuple(PATHS), items=1, distinct=True
+    )
     perceptual: bool = setting(True)
     tol: float = setting(1e-3, gt=0)

@@ -39,30 +39,30 @@
 
   /* charts: drawn when they come near, in the colours of the theme */
   const NBSP = "\u00a0";
-  const BRIGHTER = { "#0072B2": "#3d9ad6", "#009E73": "#2bb48b", "#D55E00": "#e57a2b" };
-  const figureOf = (id) => {
-    const style = getComputedStyle(root);
-    let text = document.getElementById(`${id}-data`).textContent;
-    text = text.replace(/var\((--[a-z]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
-    if (isDark()) for (const [from, to] of Object.entries(BRIGHTER)) text = text.replaceAll(from, to);
-    const figure = JSON.parse(text);
-    figure.layout.font.family = style.getPropertyValue("--sans").trim();
-    return figure;
+  const theme = document.getElementById("chart-theme");
+  const shades = theme ? data(theme).dark : {};
+  const specOf = (id) => {
+    const spec = JSON.parse(document.getElementById(`${id}-data`).textContent);
+    let text = JSON.stringify({ ...spec, config: data(theme).config, background: null });
+    if (isDark()) text = text.replace(/"(#[0-9a-fA-F]{6})"/g, (whole, colour) => `"${shades[colour] ?? colour}"`);
+    const own = JSON.parse(text);
+    own.config.font = getComputedStyle(root).getPropertyValue("--sans").trim();
+    if (touch) for (const layer of own.layer) layer.params = (layer.params ?? []).filter((one) => one.name !== "zoom");
+    return own;
   };
-  const touch = matchMedia("(pointer: coarse)").matches;
-  const drawn = new Set();
-  const draw = (node) => {
-    if (!window.Plotly) return;
-    const figure = figureOf(node.dataset.chart);
-    figure.layout.dragmode = touch ? false : "zoom";
-    drawn.add(node);
-    Plotly.react(node, figure.data, figure.layout, {
-      responsive: true, displaylogo: false, scrollZoom: false, doubleClick: "reset",
-      modeBarButtons: [["toImage"]], displayModeBar: touch ? false : "hover",
-      toImageButtonOptions: { format: "svg", filename: node.dataset.chart },
+  const touch = matchMedia("(pointer: coarse)").matches; // a finger scrolls the page, not the chart
+  const drawn = new Map();
+  const draw = async (node) => {
+    if (!window.vegaEmbed) return;
+    drawn.get(node)?.finalize();
+    const place = el("div", { class: "drawing" });
+    node.replaceChildren(place);
+    const made = await vegaEmbed(place, specOf(node.dataset.chart), {
+      ast: true, renderer: "svg", actions: false, tooltip: { theme: isDark() ? "dark" : "light" }, // the page forbids eval
     });
+    drawn.set(node, made);
   };
-  function redrawCharts() { for (const node of drawn) draw(node); }
+  function redrawCharts() { for (const node of drawn.keys()) draw(node); }
   const plots = [...document.querySelectorAll(".plot")];
   if ("IntersectionObserver" in window) {
     const near = new IntersectionObserver((entries) => {
@@ -140,8 +140,8 @@
       "    \\bottomrule", "  \\end{tabular}", "\\end{table}", "",
     ].join("\n");
   };
-  const save = (text, name) => {
-    const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  const save = (text, name, type = "text/csv") => {
+    const url = URL.createObjectURL(new Blob([text], { type }));
     const link = el("a", { href: url, download: name });
     document.body.append(link);
     link.click();
@@ -167,6 +167,10 @@
     const button = event.target.closest("button");
     if (!button) return;
     if (button.dataset.copyText) copy(document.getElementById(button.dataset.copyText).textContent, "Copied the command");
+    if (button.dataset.saveChart) {
+      const id = button.dataset.saveChart, made = drawn.get(document.querySelector(`[data-chart="${id}"]`));
+      made?.view.toSVG().then((svg) => save(svg, `${id.replace(/^chart-/, "")}.svg`, "image/svg+xml"));
+    }
     const head = button.closest("table.data thead th");
     if (head) sortBy(head.closest("table"), head.cellIndex);
     if (!button.dataset.copy) return;

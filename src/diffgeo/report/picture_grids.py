@@ -1,12 +1,10 @@
-"""The look of all figures, and the parts that they share; the only modules that import matplotlib are in this package.
-
-Every line differs from the others in its colour and in its marker.
-"""
+"""Grids of labelled pictures as files, by matplotlib: traversals, directions, edits."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -14,26 +12,19 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
-from diffgeo.report.palette import COLOURS
-from diffgeo.results import Result
+from diffgeo.report.palette import WARNING
+from diffgeo.results import atomic
 
-__all__ = ["COLOURS", "MARKERS", "STYLE", "by_time", "latent_shape", "picture_grid", "plain"]
+__all__ = ["STYLE", "picture_grid", "plain", "save_pictures"]
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
-MARKERS = "os^Dv<>"
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
     "svg.hashsalt": "diffgeo",
     "svg.fonttype": "none",
 }
@@ -70,7 +61,6 @@ def picture_grid(
         (margin_left / width, 0.05 / height, TILE * count / width, 1 - (margin_top + 0.05) / height), frameon=False
     )
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    axes.grid(visible=False)
     axes.tick_params(length=0, labelsize=8)
     middle_y = [i * (side_h + gap) + side_h / 2 - 0.5 for i in range(len(rows))]
     middle_x = [j * (side_w + gap) + side_w / 2 - 0.5 for j in range(count)]
@@ -88,17 +78,18 @@ def plain(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def by_time(axes: Any, table: pd.DataFrame, column: str) -> None:
-    """A quantity against t / T, running from T to 0 as sampling does: samples in grey, their mean in colour."""
-    for _, rows in table.groupby("sample"):
-        axes.plot(rows["t_frac"], rows[column], color="0.75", lw=0.8, marker=".", ms=3)
-    mean = table.groupby("t_frac")[column].mean()
-    axes.plot(mean, color=COLOURS[0], marker="o", ms=4, lw=1.5)
-    axes.set(xlabel="t / T")
-    axes.invert_xaxis()
+def save_pictures(figure: Figure, stem: Path, *, warning: str = "") -> list[Path]:
+    """Write ``stem.png`` and ``stem.svg``, with the warning in a corner, then close the figure.
 
-
-def latent_shape(result: Result) -> tuple[int, int, int]:
-    """(C, H, W) of the run's latents."""
-    c, h, w = result.tensors["latent_shape"].tolist()
-    return int(c), int(h), int(w)
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
+    figure.text(0.005, 0.995, warning, ha="left", va="top", fontsize=7, color=WARNING)
+    try:
+        for path in paths:
+            with atomic(path) as temporary, plt.rc_context(STYLE):
+                figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+    finally:
+        plt.close(figure)
+    return paths
