@@ -1,4 +1,4 @@
-"""Text that a terminal or a locale without Unicode cannot show: written as escapes, never an error."""
+"""Text on a console: plain sentences, and escapes for what a terminal or a locale without Unicode cannot show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import io
 import logging
 import sys
 
-__all__ = ["tolerate", "tolerate_logs"]
+__all__ = ["Plain", "tolerate", "tolerate_logs"]
+
+
+class Plain(logging.Formatter):
+    """A message as it is; a warning or an error says what it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the base class."""
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: {text}"
 
 
 def tolerate() -> None:

@@ -12,7 +12,7 @@ from hydra.utils import get_object, instantiate
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["instance", "source_files"]
+__all__ = ["build", "instance", "source_files"]
 
 
 def instance(key: str, node: Mapping[str, Any]) -> Any:
@@ -38,6 +38,41 @@ def instance(key: str, node: Mapping[str, Any]) -> Any:
             else "give package.module.Name, with its folder on PYTHONPATH"
         )
         raise ConfigError(f"{key}._target_={node['_target_']} cannot be used ({reason})", advice) from error
+
+
+def build(key: str, settings: Any, **known: Any) -> Any:
+    """What a group's choice names by its ``_target_``, made from the group's settings.
+
+    The target is given those settings, and what else is known, that it has parameters for; ``options`` reach it whole.
+
+    Args:
+        key: of the group, for messages.
+        settings: a dataclass with ``_target_`` and ``options``.
+        known: arguments that are no settings, such as the device.
+
+    Raises:
+        ConfigError: the target cannot be imported, or does not take its arguments.
+    """
+    target = _found(key, settings._target_)
+    taken = inspect.signature(target).parameters
+    given = {name: value for name, value in vars(settings).items() if name not in ("_target_", "options")}
+    fitting = {name: value for name, value in (given | known).items() if name in taken}
+    try:
+        inspect.signature(target).bind(**fitting | settings.options)
+    except TypeError as error:
+        advice = f"give the arguments that it takes as {key}.options.NAME=VALUE"
+        raise ConfigError(f"{key}._target_={settings._target_} cannot be used ({error})", advice) from error
+    return target(**fitting | settings.options)
+
+
+def _found(key: str, target: str) -> Any:
+    try:
+        return get_object(target)
+    except Exception as error:  # whatever an import raises
+        raise ConfigError(
+            f"{key}._target_={target} cannot be imported ({' '.join(str(error).split())[:300]})",
+            "give package.module.Name, with its folder on PYTHONPATH",
+        ) from error
 
 
 def source_files(node: Any) -> Iterator[Path]:

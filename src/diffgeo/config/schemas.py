@@ -64,6 +64,8 @@ class ModelConfig:
     """Which diffusion model.
 
     Attributes:
+        _target_: set by the choice ``model=…``: what loads it, called as
+            :func:`diffgeo.diffusion.models.load_model` is, yours or ours.
         path: a shipped name, a diffusers pipeline folder, or a hub id ``owner/name``.
         revision: commit, tag or branch of a hub id, ``main`` when null; a folder has none. ``run.json`` says which
             commit it was.
@@ -73,8 +75,10 @@ class ModelConfig:
         dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
         predictor: attribute predictor for the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
         chunk_size: columns per vectorised Jacobian product (``feature.chunk_size``) that fit 24 GB of GPU memory.
+        options: further arguments of a ``_target_`` of your own, name → value.
     """
 
+    _target_: str = "diffgeo.diffusion.models.load_model"
     path: str = MISSING
     revision: str | None = None
     cache_dir: str | None = setting(None, affects="session")
@@ -83,6 +87,7 @@ class ModelConfig:
     dtype: str = setting("float32", choices=("float32", "float64"))
     predictor: str | None = None
     chunk_size: int = setting(32, ge=1)
+    options: dict[str, Any] = setting({})
 
 
 @dataclass
@@ -172,6 +177,7 @@ class SvdConfig:
             1e-3 rad of the dense SVD.
         points: samples, or points of a path, whose bases are computed together; more fill a GPU (``golub_kahan``, with
             the whole h).
+        options: further arguments of a ``_target_`` of your own, name → value.
     """
 
     _target_: str = MISSING
@@ -262,6 +268,7 @@ class EditConfig:
             pictures, on which its premise fails.
         rescale: give a normalised step the length that it has without, |γ|; false is P23a's formula alone.
         kappa: the formula's κ in [0, 1); without effect if rescaled.
+        options: further arguments of a ``_target_`` of your own, name → value.
     """
 
     _target_: str = MISSING
@@ -271,6 +278,7 @@ class EditConfig:
     normalise: bool | None = None
     rescale: bool = True
     kappa: float = setting(0.99, ge=0, lt=1, allowed="0 <= kappa < 1")
+    options: dict[str, Any] = setting({})
 
 
 @dataclass
@@ -326,16 +334,22 @@ class PredictorConfig:
     """What reads attributes off pictures.
 
     Attributes:
-        kind: set by the choice ``predictor=…``.
+        _target_: set by the choice ``predictor=…``: what gives an
+            :class:`diffgeo.metrics.attributes.AttributePredictor` or None, yours or ours.
+        kind: set by the choice ``predictor=…``: its name.
+        options: further arguments of a ``_target_`` of your own, name → value.
     """
 
+    _target_: str = MISSING
     kind: str = MISSING
+    options: dict[str, Any] = setting({})
 
 
 @dataclass
 class ModelPredictorConfig(PredictorConfig):
     """The model's own, ``model.predictor``."""
 
+    _target_: str = "diffgeo.metrics.attributes.own_predictor"
     kind: str = "model"
 
 
@@ -343,6 +357,7 @@ class ModelPredictorConfig(PredictorConfig):
 class NoPredictorConfig(PredictorConfig):
     """None."""
 
+    _target_: str = "diffgeo.metrics.attributes.no_predictor"
     kind: str = "none"
 
 
@@ -356,6 +371,7 @@ class ClipConfig(PredictorConfig):
         local_files_only: never ask the hub.
     """
 
+    _target_: str = "diffgeo.metrics.clip.load_clip"
     kind: str = "clip"
     path: str = MISSING
     prompts: dict[str, list[str]] = setting(
@@ -378,6 +394,7 @@ class ClassifierConfig(PredictorConfig):
         activation: ``sigmoid`` or ``softmax`` (of logits), ``probability``, or ``none``; all but the last give 2 p − 1.
     """
 
+    _target_: str = "diffgeo.metrics.classifiers.load_classifier"
     kind: str = "classifier"
     path: str = MISSING
     names: list[str] = setting(items=1, distinct=True, allowed="each name once")

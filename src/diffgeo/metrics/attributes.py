@@ -25,13 +25,15 @@ from diffgeo.diffusion.models import shipped_folder, verify_digests
 from diffgeo.errors import ModelError, ShapeError, ValueRangeError
 
 __all__ = [
-    "SHIPPED_PREDICTORS",
     "AttributePredictor",
     "FactorNet",
     "FactorPredictor",
+    "SHIPPED_PREDICTORS",
     "label_change",
     "label_direction",
     "load_predictor",
+    "no_predictor",
+    "own_predictor",
 ]
 
 
@@ -130,6 +132,15 @@ def resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] == (size, size):
         return images
     return nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
+def own_predictor(own: AttributePredictor | None) -> AttributePredictor | None:
+    """``predictor=model``: the model's own."""
+    return own
+
+
+def no_predictor() -> None:
+    """``predictor=none``."""
 
 
 def load_predictor(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
 from diffgeo.metrics.attributes import AttributePredictor, resized
 
-__all__ = ["Activation", "ClassifierPredictor", "Identity", "load_network"]
+__all__ = ["Activation", "ClassifierPredictor", "Identity", "load_classifier", "load_network"]
 
 Activation = Literal["sigmoid", "softmax", "probability", "none"]
 
@@ -109,6 +109,36 @@ class Identity:
         if not bool(torch.isfinite(cosine).all()):
             raise ValueRangeError("the identity network gave NaN or infinity", "do the pictures hold NaN?")
         return cosine.clamp(-1, 1).cpu()
+
+
+def load_classifier(
+    path: str,
+    names: Sequence[str],
+    *,
+    arch: str | None = None,
+    size: int = 224,
+    mean: Sequence[float] = (0.485, 0.456, 0.406),
+    std: Sequence[float] = (0.229, 0.224, 0.225),
+    activation: Activation = "sigmoid",
+    device: str | torch.device = "cpu",
+) -> ClassifierPredictor:
+    """Attributes from a network in a file (``predictor=classifier``).
+
+    Args:
+        path: the file, as for :func:`load_network`.
+        names: as for :class:`ClassifierPredictor`, as are ``size``, ``mean``, ``std`` and ``activation``.
+        arch: as for :func:`load_network`.
+        size: side in pixels.
+        mean: by channel.
+        std: by channel.
+        activation: of the outputs.
+        device: where to run it.
+
+    Raises:
+        ConfigError, ModelError: as :func:`load_network` and :class:`ClassifierPredictor`.
+    """
+    network = load_network(path, arch=arch, outputs=len(names), device=device)
+    return ClassifierPredictor(network, names, size=size, mean=mean, std=std, activation=activation)
 
 
 def load_network(

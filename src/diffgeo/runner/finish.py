@@ -81,7 +81,7 @@ def finish(study: Study, context: Context, settings: Any, folder: Path) -> Finis
     record, made = _found_or_made(study, context, settings, folder)
     if made is not None:
         return made
-    log.info("%s: taken from the store", study.name)
+    log.debug("%s: taken from the store", study.name)
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())

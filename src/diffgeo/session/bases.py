@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffgeo.config import Config, FeatureConfig, SvdConfig, instance
+from diffgeo.config import Config, FeatureConfig, SvdConfig, build
 from diffgeo.convergence import Tally
 from diffgeo.diffusion.feature_map import FeatureMap, Pool
 from diffgeo.diffusion.models import DiffusionModel
@@ -24,7 +24,7 @@ from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
-from diffgeo.svd import GolubKahan, LocalBasis, SolveSpec, energy, local_bases, local_basis, probe_block_size
+from diffgeo.svd import GolubKahan, LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis, probe_block_size
 
 __all__ = ["Bases", "solve_spec"]
 
@@ -39,9 +39,7 @@ def solve_spec(cfg: SvdConfig, *, seed: int, chunk_size: int) -> SolveSpec:
     Raises:
         ConfigError: the solver cannot be imported, or does not take its settings.
     """
-    shared = {field.name for field in fields(SvdConfig)}
-    own = {name: value for name, value in vars(cfg).items() if name not in shared and name != "probe"}
-    solver = instance("svd", {"_target_": cfg._target_, **own, **cfg.options})
+    solver: Solver = build("svd", cfg)
     return SolveSpec(solver, cfg.rank, cfg.share, cfg.tol, seed, chunk_size)
 
 

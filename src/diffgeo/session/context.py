@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, instance
+from diffgeo.config import Config, build
 from diffgeo.convergence import Tally
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError
@@ -103,7 +103,7 @@ class Context:
     def editor(self) -> Straight[Any]:
         """Moves latents as ``edit`` says."""
         parts = {"model": self.model, "cfg": self.cfg.edit, "latents": self.latents, "bases": self.bases}
-        editor: Straight[Any] = instance("edit", {"_target_": self.cfg.edit._target_, "_partial_": True})(**parts)
+        editor: Straight[Any] = build("edit", self.cfg.edit, **parts)
         return editor
 
     @cached_property

@@ -123,10 +123,10 @@ class Display:
 
         Args:
             items: what to go through.
-            description: shown beside the bar, and logged once.
+            description: shown beside the bar.
             interruption: checked before every item.
         """
-        log.info("%s (%d)", description, len(items))
+        log.debug("%s (%d)", description, len(items))
         with self.task(description, len(items)) as advance:
             for item in items:
                 if interruption is not None and interruption.requested:

@@ -49,7 +49,6 @@ from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_di
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
-from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
 from diffgeo.studies.disentanglement.edits import Edited
@@ -142,8 +141,6 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
     table = pd.DataFrame(rows)
     tables = {name: pd.DataFrame(part) for name, part in more.items() if part}
     scalars = {} if table.empty else _scalars(table, tables, (*_HEADLINE, *context.extra_metrics))
-    if "scorecard" in tables:
-        _say(tables["scorecard"])
     if "timing" in tables:
         timing, summary = coarse_to_fine(tables["timing"], seed=context.cfg.seed, draws=cfg.draws)
         tables["timing"] = timing
@@ -325,23 +322,6 @@ def _codes(
     if "random" in cfg.methods:
         directions["random"] = random_directions(h.shape[1], cfg.directions, seed=context.cfg.seed).U.to(h)
     return {method: ((h - h.mean(dim=0)) @ u.double()).cpu() for method, u in directions.items()}
-
-
-def _say(card: pd.DataFrame) -> None:
-    """The comparison with chance, in words."""
-    for row in card[card["metric"] == "precision_gain"].to_dict("records"):
-        beyond = row["low"] > 0 and row["p"] <= SIGNIFICANT
-        verdict = "too few samples to tell" if row["n"] < FEWEST else "beyond chance" if beyond else "not beyond chance"
-        ends = "" if math.isnan(row["low"]) else f", 95 % [{row['low']:.2f}, {row['high']:.2f}]"
-        log.info(
-            "%s at t = %g T: edit precision %+.2f against random directions%s over %d samples: %s",
-            row["method"],
-            row["t_frac"],
-            row["value"],
-            ends,
-            row["n"],
-            verdict,
-        )
 
 
 def _scalars(

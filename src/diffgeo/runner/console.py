@@ -1,0 +1,79 @@
+"""What a run tells while it goes on: a line per study, then what it found in sentences, and a summary at the end.
+
+Numbers are in ``run.json``, the tables and W&B; here are only the findings that the page has, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+
+from diffgeo.report.findings import Finding
+from diffgeo.report.reading import Run
+from diffgeo.runner.finish import Finished
+from diffgeo.studies import Study, all_claims
+
+__all__ = ["MOST", "Story", "in_words"]
+
+log = logging.getLogger(__name__)
+
+MOST = 3
+"""Findings of one study that are told."""
+
+
+class Story:
+    """Tells the log of a run, study by study.
+
+    Args:
+        folder: the run folder.
+        facts: of its manifest, as far as they are known.
+        studies: that the run is asked for, by name.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any], studies: Sequence[str]) -> None:
+        self._folder, self._facts, self._studies = folder, facts, studies
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._lines: list[str] = []
+        self._start = perf_counter()
+
+    def begin(self, study: Study) -> None:
+        """Name the study in hand."""
+        log.info("[%d/%d] %s. %s", len(self._lines) + 1, len(self._studies), study.title, study.question)
+
+    def tell(self, study: Study, done: Finished) -> None:
+        """What a study found, at most :data:`MOST` findings, and how long it took."""
+        self._tables |= done.result.tables()
+        found = self._findings(study)
+        for finding in found[:MOST]:
+            log.info("      %s %s", finding.headline, finding.detail)
+        took = "from the store" if done.stored else in_words(done.seconds)
+        first = found[0].headline if found else "no finding" if len(done.result.table) else "left no rows"
+        self._lines.append(f"{study.title:<28}{took:>15}   {first}")
+
+    def _findings(self, study: Study) -> list[Finding]:
+        run = Run(self._folder, dict(self._facts), self._tables, None, all_claims())
+        try:
+            return list(study.part("findings", "findings", lambda _: ())(run))
+        except Exception:  # sentences must not cost a run its results
+            log.debug("%s: the findings could not be told", study.name, exc_info=True)
+            return []
+
+    def end(self) -> None:
+        """A line per study, and how long all took."""
+        for line in self._lines:
+            log.info("%s", line)
+        log.info("%s in all", in_words(perf_counter() - self._start))
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{rest} s" if not minutes else f"{minutes} min {rest} s" if not hours else f"{hours} h {minutes_left} min"

@@ -1,0 +1,178 @@
+"""``run.json``: what a run was, how it ended, and which files are its own; and the page that tells of it.
+
+A run folder that is used again is cleaned of the earlier run's files, since resumed sweeps, repeated jobs and
+``diffgeo-paper`` use theirs again on purpose; but only when this run is about to compute, so that a mistyped setting
+costs no results.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from diffgeo.config import Config
+from diffgeo.errors import DiffgeoError, OutputError, error_facts
+from diffgeo.report.page import PAGE, write_page
+from diffgeo.results import atomic, is_manifest, listed, remove
+from diffgeo.runner.finish import Finished
+from diffgeo.runner.tracking import Tracker
+
+__all__ = ["Manifest", "commit", "manifest_of", "versions"]
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("diffgeo", "torch", "torchvision", "diffusers", "hydra-core", "omegaconf", "wandb", "numpy", "pandas")
+
+
+class Manifest:
+    """``run.json``, and the page that tells of it, written however the run ends.
+
+    Attributes:
+        facts: what ``run.json`` holds beside the scalars.
+    """
+
+    def __init__(self, cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> None:
+        self.facts: dict[str, Any] = {
+            "status": "running",
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "seed": cfg.seed,
+            "settings": asdict(cfg),
+            "versions": versions(),
+            "commit": commit(),
+            "threads": torch.get_num_threads(),
+            "seconds": {},
+            "files": [],
+            "convergence": {},
+        }
+        self._start = perf_counter()
+        self._folder, self._scalars = folder, scalars
+        if earlier := _earlier(folder):
+            self.facts["earlier"] = earlier
+        self._write()
+
+    def clear_earlier(self) -> None:
+        """Remove the files that an earlier run in this folder left.
+
+        Raises:
+            OutputError: one cannot be removed.
+        """
+        if "earlier" in self.facts:
+            remove(self._folder, self.facts["earlier"])
+            del self.facts["earlier"]
+            self._write()
+
+    def add(self, study: str, done: Finished) -> None:
+        """Say that a study is done: its files, and the seconds that it took."""
+        self.facts["files"] += [path.relative_to(self._folder).as_posix() for path in done.files]
+        self.facts["seconds"][study] = done.seconds
+        self.facts["convergence"][study] = asdict(done.result.convergence)
+        self._write()
+
+    @contextmanager
+    def ending(self, tracker: Tracker | None = None) -> Iterator[None]:
+        """Say how what follows ended, draw the page and mirror it, unless an inner one did."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(error, tracker)
+            raise
+        self._end(None, tracker)
+
+    def _end(self, error: BaseException | None, tracker: Tracker | None) -> None:
+        if self.facts["status"] != "running":
+            return
+        stopped = isinstance(error, KeyboardInterrupt)
+        self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
+        self.facts["duration"] = round(perf_counter() - self._start, 2)
+        if error is not None:
+            self.facts |= {"error": None} if stopped else error_facts(error)
+            if not isinstance(error, DiffgeoError | KeyboardInterrupt):
+                self.facts["traceback"] = "".join(traceback.format_exception(error))
+        self._write()
+        _draw_page(self._folder, tracker)
+
+    def _write(self) -> None:
+        with atomic(self._folder / "run.json") as temporary:
+            temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n", encoding="utf-8")
+
+
+def _earlier(folder: Path) -> list[str]:
+    """Files of studies that an earlier run left in a run folder.
+
+    Raises:
+        OutputError: files are in the way that another program wrote.
+    """
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        facts = None
+    except (OSError, ValueError):
+        facts = {}
+    if not is_manifest(facts) and (facts is not None or (folder / PAGE).exists()):
+        other = path if facts is not None else folder / PAGE
+        raise OutputError(f"{other} is not of a run of diffgeo", "choose another folder with hydra.run.dir=")
+    return [] if facts is None else listed(folder, facts)
+
+
+def _draw_page(folder: Path, tracker: Tracker | None) -> None:
+    """Write ``report.html`` and mirror it; whatever is wrong with it, the run is done, and the log says so."""
+    try:
+        page = write_page(folder)
+        if tracker is not None:
+            tracker.log_page(page)
+    except Exception:
+        log.warning("%s could not be made; try `diffgeo-report page %s`", PAGE, folder, exc_info=True)
+
+
+@contextmanager
+def manifest_of(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[Manifest]:
+    """The run's manifest, which ends with the run."""
+    manifest = Manifest(cfg, folder, scalars)
+    with suppress(OSError):
+        (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
+    with manifest.ending():
+        yield manifest
+
+
+def commit() -> str | None:
+    """The commit of the sources, with ``+`` where they were changed since; None unless they are a git checkout."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists() or not (root / "src" / "diffgeo").is_dir():
+        return None  # installed, perhaps into an environment inside somebody's repository
+    try:
+        head, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "src", "conf"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+" if changes else head
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
