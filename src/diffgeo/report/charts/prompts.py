@@ -58,11 +58,11 @@ def _similarity(table: pd.DataFrame, kind: Any, guidance: Any) -> Chart:
             f"{t_name(t_frac)}: from {number(near['y'])} at similarity {number(near['x'])} "
             f"to {number(far['y'])} at similarity {number(far['x'])}"
         )
-    measure = str(table["similarity_measure"].iloc[0])
+    measure, rank, samples = str(table["similarity_measure"].iloc[0]), table["rank"].iloc[0], table["sample"].nunique()
     return scatter(
         f"prompts-similarity-{kind}-{guidance:g}".replace(".", "-"),
         f"Are similar prompts near? ({_line(kind, guidance)})",
-        f"Each point is a pair of prompts, mean over {table['sample'].nunique()} samples (n = {table['rank'].iloc[0]}); "
+        f"Each point is a pair of prompts (n = {rank}), mean over {samples} samples; "
         "points that fall to the right say that similar prompts have near tangent spaces.",
         f"Smallest and largest distance by timestep. {'. '.join(words)}.",
         pd.concat(parts),

@@ -533,7 +533,9 @@ def by_time(
     for end in ("low", "high"):
         found[end] = found[end].fillna(found["mean"])
     if named:
-        axis_x = alt.X("x:N", title=x, scale=alt.Scale(domain=list(dict.fromkeys(found["x"]))))
+        places = list(dict.fromkeys(found["x"]))
+        angle = 0 if 7 * sum(map(len, places)) < WIDTH else -30
+        axis_x = alt.X("x:N", title=x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle))
     else:
         ticks = alt.Axis(values=sorted({float(f"{at:.5g}") for at in found["x"]}), format=".5~g", labelOverlap=True)
         axis_x = alt.X(**_axis("x", x, zero=False, reverse=reverse, padding=14), axis=ticks)
