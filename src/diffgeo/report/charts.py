@@ -228,7 +228,7 @@ def _together(charts: Sequence[Chart]) -> dict[str, Any]:
     captions = {one.caption for one in charts}
     if len(captions) == 1:
         room = min(columns, len(charts)) * (max(int(one.spec["width"]) for one in charts) + 70)
-        text = textwrap.wrap(captions.pop(), int(room / _CAPTION))
+        text = _lines(captions.pop(), int(room / _CAPTION))
         frame["title"] = {"text": text, "fontSize": 10, "fontWeight": "normal", "color": MUTED, "offset": 14}
         headings = [{"text": heading["text"]} for heading in headings]
     for start in range(0, len(charts), columns):
@@ -252,8 +252,15 @@ def _heading(chart: Chart) -> dict[str, list[str]]:
     fits = (width for width in range(8, widest + 1) if len(textwrap.wrap(chart.title, width)) <= count)
     return {
         "text": textwrap.wrap(chart.title, next(fits, widest)),
-        "subtitle": textwrap.wrap(chart.caption, max(30, int(room / _CAPTION))),
+        "subtitle": _lines(chart.caption, max(30, int(room / _CAPTION))),
     }
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Lines of a caption; ``n = 50`` and ``95 %`` are not broken."""
+    return textwrap.wrap(
+        text.replace("n = ", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%"), width
+    )
 
 
 def _level(headings: Sequence[dict[str, list[str]]]) -> None:
@@ -537,7 +544,9 @@ def by_time(
     for end in ("low", "high"):
         found[end] = found[end].fillna(found["mean"])
     if named:
-        axis_x = alt.X("x:N", title=x, scale=alt.Scale(domain=list(dict.fromkeys(found["x"]))))
+        places = list(dict.fromkeys(found["x"]))
+        angle = 0 if 7 * sum(map(len, places)) < WIDTH else -30
+        axis_x = alt.X("x:N", title=x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle))
     else:
         ticks = alt.Axis(values=sorted({float(f"{at:.5g}") for at in found["x"]}), format=".5~g", labelOverlap=True)
         axis_x = alt.X(**_axis("x", x, zero=False, reverse=reverse, padding=14), axis=ticks)
