@@ -497,6 +497,19 @@ def means_by(values: pd.Series, by: pd.Series) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
 
 
+def _places(values: pd.Series[Any], label: str) -> Any:
+    """An axis of names, slanted if they are long."""
+    places = list(dict.fromkeys(values))
+    angle = 0 if 7 * sum(map(len, places)) < WIDTH else -30
+    return alt.X("x:N", title=label, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle))
+
+
+def _times(values: pd.Series[Any], label: str, *, reverse: bool) -> Any:
+    """An axis of numbers with a tick at every value."""
+    ticks = alt.Axis(values=sorted({float(f"{at:.5g}") for at in values}), format=".5~g", labelOverlap=True)
+    return alt.X(**_axis("x", label, zero=False, reverse=reverse, padding=14), axis=ticks)
+
+
 def by_time(
     identifier: str,
     title: str,
@@ -543,13 +556,7 @@ def by_time(
     found, series = pd.concat(means), list(lines)
     for end in ("low", "high"):
         found[end] = found[end].fillna(found["mean"])
-    if named:
-        places = list(dict.fromkeys(found["x"]))
-        angle = 0 if 7 * sum(map(len, places)) < WIDTH else -30
-        axis_x = alt.X("x:N", title=x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle))
-    else:
-        ticks = alt.Axis(values=sorted({float(f"{at:.5g}") for at in found["x"]}), format=".5~g", labelOverlap=True)
-        axis_x = alt.X(**_axis("x", x, zero=False, reverse=reverse, padding=14), axis=ticks)
+    axis_x = _places(found["x"], x) if named else _times(found["x"], x, reverse=reverse)
 
     def axis_y(field: str) -> Any:
         return alt.Y(**_axis(field, label, limits, **({} if limits else {"zero": True})))
@@ -714,13 +721,8 @@ def heat_map(
         wide: whether it needs the page's whole width.
     """
     rows, columns = [str(row) for row in matrix.index], [str(column) for column in matrix.columns]
-    cells = pd.DataFrame(
-        {
-            "row": np.repeat(rows, len(columns)),
-            "column": np.tile(columns, len(rows)),
-            "value": matrix.to_numpy(float).ravel(),
-        }
-    )
+    cells = pd.DataFrame({"row": np.repeat(rows, len(columns)), "column": np.tile(columns, len(rows))})
+    cells["value"] = matrix.to_numpy(float).ravel()
     largest = float(cells["value"].abs().max())
     most = largest if largest > 0 else 1.0  # all 0, or none known
     scale = alt.Scale(

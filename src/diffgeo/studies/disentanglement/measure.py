@@ -51,6 +51,7 @@ from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.studies.disentanglement.edits import Edited
 from diffgeo.studies.disentanglement.entanglement import entanglement
 from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
@@ -317,7 +318,7 @@ def _edits(
             case "random":
                 v = random_in_x(context, k)  # the same for every sample, as global directions are
             case "x0" | "eps":
-                v = context.bases.of_map(output_map(context, t, method), x, name={"t": t, "output": method}, rank=k).V
+                v = context.bases.of_map(output_map(context, t, method), x, name=MapName(t, output=method), rank=k).V
             case _:
                 v = from_h(found[method].U[:, :k], basis)
         if method in ("local", "x0", "eps"):
