@@ -58,7 +58,7 @@ def _write_pages(folders: list[Path]) -> None:
     if not folders:
         raise ConfigError("no folder is given to diffgeo-report page", "see diffgeo-report --help")
 
-    from diffgeo import gathering
+    from diffgeo.report import runs as gathering
     from diffgeo.report.page import write_page
 
     for folder in gathering.find_runs(folders):
@@ -74,7 +74,7 @@ def _execute(words: Words) -> None:
         raise ConfigError("no folder is given to diffgeo-report", "see diffgeo-report --help")
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
-    from diffgeo import gathering
+    from diffgeo.report import runs as gathering
     from diffgeo.report.comparison import comparison
     from diffgeo.results import atomic, write_csv
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffgeo.errors import ConfigError
@@ -100,10 +101,8 @@ def studies() -> dict[str, Study]:
     Raises:
         ConfigError: two studies have the same name, or an entry point holds no study.
     """
-    from diffgeo import studies as own
-
-    folders = [info.name for info in pkgutil.iter_modules(own.__path__) if info.ispkg]
-    modules = [importlib.import_module(f"{own.__name__}.{name}") for name in folders]
+    folders = [info.name for info in pkgutil.iter_modules([str(Path(__file__).parent)]) if info.ispkg]
+    modules = [importlib.import_module(f"{__package__}.{name}") for name in folders]
     found = [module.STUDY for module in modules if hasattr(module, "STUDY")]
     for point in entry_points(group=GROUP):
         study = point.load()
