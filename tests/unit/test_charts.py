@@ -15,11 +15,11 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report import palette
-from diffgeo.report.charts import CHARTS, charts_of
-from diffgeo.report.charts import toolkit as charts
+from diffgeo.report import charts, palette
+from diffgeo.report.figures import charts_of
+from diffgeo.studies import Study, studies
 
-CSS = Path(charts.__file__).parents[1] / "page" / "assets" / "page.css"
+CSS = Path(charts.__file__).parent / "page" / "assets" / "page.css"
 TIMES = (1.0, 0.75, 0.5, 0.25)
 
 
@@ -119,7 +119,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def drawn(tables):
-    return {study: charts_of(study, tables) for study in CHARTS}
+    return {name: charts_of(study, tables) for name, study in studies().items()}
 
 
 def test_every_study_has_charts_in_named_figures(drawn):
@@ -140,11 +140,12 @@ def test_every_study_has_charts_in_named_figures(drawn):
 
 
 def test_charts_need_no_other_studys_tables(tables, drawn):
-    for study in CHARTS:
-        own = {stem: table for stem, table in tables.items() if stem == study or stem.startswith(f"{study}_")}
-        assert [chart.spec for chart in charts_of(study, own)] == [chart.spec for chart in drawn[study]]
-    assert charts_of("spectrum", {"spectrum": tables["spectrum"].head(0)}) == []
-    assert charts_of("greyness", tables) == []
+    for name, study in studies().items():
+        own = {stem: table for stem, table in tables.items() if stem == name or stem.startswith(f"{name}_")}
+        assert [chart.spec for chart in charts_of(study, own)] == [chart.spec for chart in drawn[name]]
+    assert charts_of(studies()["spectrum"], {"spectrum": tables["spectrum"].head(0)}) == []
+    without_plots = Study("discovery", "Theirs", "Does it?", object, "diffgeo.studies.shared")
+    assert charts_of(without_plots, tables) == []
 
 
 def test_files_and_page_draw_the_same_marks_of_the_same_values(drawn):
