@@ -19,7 +19,8 @@ from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import stacked, together
 from diffgeo.svd.dense import Dense
-from diffgeo.svd.solver import Solver, SolveSpec
+from diffgeo.svd.solver import Solver
+from diffgeo.svd.spec import SolveSpec
 
 __all__ = ["decompose", "energy", "local_bases", "local_basis"]
 
