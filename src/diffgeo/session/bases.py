@@ -210,7 +210,7 @@ class Bases:
         return kept.bases
 
     def _columns(self, f: Map, name: MapName, x: Tensor) -> int:
-        """Columns per product: the spec's ``chunk_size``, or as many fewer as ``max_memory`` says; measured once per map.
+        """Columns per product: the spec's ``chunk_size``, or as many fewer as ``max_memory`` says; measured once a map.
 
         Args:
             f: the map.
