@@ -92,7 +92,7 @@ def test_every_choice_has_a_line_that_says_something():
     ("topic", "words"),
     [
         ("svd", ["svd=golub_kahan *", "svd.rank   int, default 50 (scale.rank)", "(with svd=randomized)"]),
-        ("svd=dense", ["the oracle", "svd.tol   float"]),
+        ("svd=dense", ["slow and exact", "svd.tol   float"]),
         ("edit.strength", ["edit.strength   float, default 0.06", "√d"]),
         ("study=discovery", ["study.discovery.directions   int"]),
         ("study", ["diffgeo --help study=NAME"]),
