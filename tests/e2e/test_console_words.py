@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import diffgeo
-from diffgeo.cli import _ordered, quoted_word
+from diffgeo.cli.command import _ordered, quoted_word
 from diffgeo.errors import ConfigError
 
 SETTINGS = ConfigError.exit_code

@@ -238,10 +238,10 @@ def _check(settings: Config, folder: Path) -> None:
     try:
         check(settings)
     except DiffgeoError as error:
-        if is_first() and _planner is None and not (folder / "run.json").exists():  # an earlier run's stays
-            from diffgeo.runner.sweeping import say_failed
+        if is_first() and _planner is None:
+            from diffgeo.runner.sweeping import say_refused
 
-            say_failed(settings, folder, error)
+            say_refused(settings, folder, error)
         raise
 
 
@@ -249,7 +249,7 @@ def unconverged(folder: Path) -> str:
     """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
     try:
         return summary(Convergence.read(json.loads((folder / "run.json").read_text())))
-    except (OSError, ValueError):  # the run did not begin
+    except (AttributeError, OSError, TypeError, ValueError):  # the run did not begin; perhaps another program's file
         return ""
 
 

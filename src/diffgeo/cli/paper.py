@@ -233,8 +233,8 @@ def _settings(cfg: dict[str, Any]) -> str:
 
 def _complete(folder: Path, settings: str) -> bool:
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):
         return False
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
 
