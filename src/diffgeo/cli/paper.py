@@ -252,7 +252,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     for claim in all_claims():
         folder = folders.get(claim.experiment)
         if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
-            facts = json.loads((folder / "run.json").read_text())
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             paths = [path for path in (folder / "tables").glob("*.parquet") if belongs(facts, f"tables/{path.name}")]
             tables = {path.stem: pd.read_parquet(path) for path in paths}
             found = summary(Convergence.read(facts))

@@ -119,7 +119,7 @@ def earlier_files(folder: Path) -> list[str]:
     """
     path = folder / "run.json"
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         facts = None
     except (OSError, ValueError):
