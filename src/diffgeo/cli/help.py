@@ -28,7 +28,7 @@ EXIT_CODES: dict[int, str] = {
     5: "a device that is not there",
     6: "results that cannot be written",
     7: "directions that cannot be read, or that belong to another model, timestep or feature map",
-    8: "diffgeo-store verify: entries were damaged, and are removed",
+    8: "diffgeo-store verify: entries were damaged, and are removed if the store can be written",
     9: "the process of a sweep's job died, and again when it was retried",
     130: "interrupted by Ctrl-C (129 by SIGHUP, 143 by SIGTERM); what was finished is kept",
 }
@@ -204,8 +204,7 @@ def _groups(conf: Path) -> tuple[str, ...]:
     """Groups in the order of the defaults list."""
     defaults = _yaml(conf / "config.yaml")["defaults"]
     own = [name for item in defaults if isinstance(item, dict) for name in item if (conf / name).is_dir()]
-    hydras = (path.relative_to(conf).as_posix() for path in sorted(conf.glob("hydra/*")))
-    return (*own, *(group for group in hydras if group in OTHER_GROUPS))  # how the log is written is no choice
+    return (*own, *(name for name in OTHER_GROUPS if name.startswith("hydra/")))
 
 
 def _blurb(group: str) -> str:
