@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 from diffgeo.report.charts import Chart, Tables, save
-from diffgeo.report.picture_grids import STYLE, save_pictures
+from diffgeo.report.picture_grids import STYLE, Figure, save_pictures
 from diffgeo.results import Result
 
 if TYPE_CHECKING:

@@ -108,10 +108,8 @@ def studies() -> dict[str, Study]:
     Raises:
         ConfigError: an entry point cannot be loaded or holds no study, or two studies have the same name.
     """
-    from diffgeo import studies as own
-
-    folders = [info.name for info in pkgutil.iter_modules(own.__path__) if info.ispkg]
-    modules = [importlib.import_module(f"{own.__name__}.{name}") for name in folders]
+    folders = [info.name for info in pkgutil.iter_modules([str(Path(__file__).parent)]) if info.ispkg]
+    modules = [importlib.import_module(f"{__package__}.{name}") for name in folders]
     found = [module.STUDY for module in modules if hasattr(module, "STUDY")]
     found += [_loaded(point) for point in entry_points(group=GROUP)]
     by_name: dict[str, Study] = {}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffgeo.report.charts import Chart, Tables, curves, heat_map, in_figure, name, number, t_name, timestep
 from diffgeo.report.lengths import length_note
-from diffgeo.report.picture_grids import picture_grid, plain
+from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
 __all__ = ["charts", "figures"]
