@@ -13,6 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from diffgeo.errors import ConfigError
+from diffgeo.studies import studies
+
 GUIDE = Path(__file__).parents[2] / "docs" / "examples" / "study"
 SOURCES = Path(__file__).parents[2] / "src"
 
@@ -156,21 +159,23 @@ def test_a_run_after_the_study_was_edited_computes_it_again(small, tmp_path):
             ["is no study", "dataclass"],
         ),
         (
-            "from diffgeo.studies import Study, study_named\n"
+            "from diffgeo.studies import Study\n"
             "from diffgeo.studies.spectrum import STUDY as OTHER\n"
             "STUDY = Study('spectrum', '', '', OTHER.settings, __name__)",
             ["both bring a study called spectrum", "rename one"],
         ),
     ],
 )
-def test_a_package_whose_study_cannot_be_used_is_named_in_two_lines(tmp_path, text, words):
+def test_a_package_whose_study_cannot_be_used_is_named(tmp_path, monkeypatch, text, words):
     (tmp_path / "broken_study.py").write_text(text + "\n")
     facts = tmp_path / "broken_study-1.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-study\nVersion: 1\n")
     (facts / "entry_points.txt").write_text("[diffgeo.studies]\nbroken = broken_study:STUDY\n")
-    done = diffgeo(tmp_path, "--cfg", "job", cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    first, second = done.stderr.splitlines()
-    assert "broken" in first
-    assert all(word in f"{first} {second.lower()}" or word in second for word in words), done.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_study", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        studies.__wrapped__()  # without its cache
+    assert "broken" in caught.value.what
+    for word in words:
+        assert word in f"{caught.value.what}; {caught.value.advice}"

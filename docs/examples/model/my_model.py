@@ -57,6 +57,6 @@ def load(path: str, label: int, device: torch.device, dtype: torch.dtype) -> Cla
         device: where to put it.
         dtype: of its weights.
     """
-    pipeline = DDPMPipeline.from_pretrained(path, local_files_only=True)
-    unet, schedule = pipeline.unet.to(device, dtype), NoiseSchedule.of(pipeline.scheduler)
+    pipeline = DDPMPipeline.from_pretrained(path, torch_dtype=dtype, local_files_only=True)
+    unet, schedule = pipeline.unet.to(device), NoiseSchedule.of(pipeline.scheduler)
     return ClassConditional(unet, schedule, label, name=path, source=path)

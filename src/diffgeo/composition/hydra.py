@@ -71,7 +71,7 @@ def register() -> None:
 def _open(schema: type) -> DictConfig:
     """A schema whose ``extra`` and ``options`` take any key without a +: their names are the user's own."""
     node: DictConfig = OmegaConf.structured(schema)
-    for name in ("extra", "options"):
+    for name in {"extra", "options"} & {field.name for field in fields(schema)}:
         if isinstance(mapping := node._get_node(name), DictConfig):
             OmegaConf.set_struct(mapping, False)
     return node
