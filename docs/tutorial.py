@@ -67,6 +67,19 @@ bases = [diffgeo.local_basis(f, other, rank=10, tol=1e-3) for other in x[1:]]
 carried = [diffgeo.transport(basis.U[:, 0], there)[1] for there in bases]
 show(torch.cat([diffgeo.single_step(y, v, gammas) for y, v in zip(x[1:], carried, strict=True)]), columns=7)
 
+
+# %% [markdown]
+# Whole studies run from Python, too. Settings are the words of the command line, and a run gives its tables as data
+# frames; its folder gets figures and a page.
+
+# %%
+from tempfile import mkdtemp
+
+outcome = diffgeo.run(
+    diffgeo.settings("study=[spectrum]", "scale=smoke", "schedule.edit=[1.0,0.5]", "tracking=none"), mkdtemp()
+)
+outcome.tables["spectrum"].groupby("t_frac")[["effective_dimension", "flatness"]].mean()
+
 # %% [markdown]
 # On the command line, `diffgeo` does this for any number of samples and timesteps, measures what every direction
 # changes, and tests the papers' claims; `diffgeo --help` says how.

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffgeo.api import Outcome, run, run_study, settings
     from diffgeo.diffusion.direction_files import Directions, load_directions, save_directions
     from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
     from diffgeo.diffusion.models import DiffusionModel, load_model
@@ -27,14 +28,18 @@ if TYPE_CHECKING:
         transport,
     )
     from diffgeo.jacobian import JacobianOperator
-    from diffgeo.svd import Certificate, LocalBasis, local_basis
+    from diffgeo.svd import Certificate, Dense, GolubKahan, LocalBasis, SolveSpec, local_basis
 
 __all__ = [
     "Certificate",
+    "Dense",
     "DiffusionModel",
     "Directions",
+    "GolubKahan",
     "JacobianOperator",
     "LocalBasis",
+    "Outcome",
+    "SolveSpec",
     "boundary_value_geodesic",
     "ddim_invert",
     "ddim_sample",
@@ -49,8 +54,11 @@ __all__ = [
     "local_basis",
     "normalise_distortion",
     "principal_angles",
+    "run",
+    "run_study",
     "save_directions",
     "semantic_path_length",
+    "settings",
     "single_step",
     "slerp",
     "transport",
@@ -64,10 +72,14 @@ except PackageNotFoundError:  # imported from a source tree that was never insta
 
 _HOME = {
     "Certificate": "svd",
+    "Dense": "svd",
     "DiffusionModel": "diffusion.models",
     "Directions": "diffusion.direction_files",
+    "GolubKahan": "svd",
     "JacobianOperator": "jacobian",
     "LocalBasis": "svd",
+    "Outcome": "api",
+    "SolveSpec": "svd",
     "boundary_value_geodesic": "geometry",
     "ddim_invert": "diffusion.sampling",
     "ddim_sample": "diffusion.sampling",
@@ -82,8 +94,11 @@ _HOME = {
     "local_basis": "svd",
     "normalise_distortion": "diffusion.editing",
     "principal_angles": "geometry",
+    "run": "api",
+    "run_study": "api",
     "save_directions": "diffusion.direction_files",
     "semantic_path_length": "geometry",
+    "settings": "api",
     "single_step": "diffusion.editing",
     "slerp": "geometry",
     "transport": "geometry",

@@ -221,6 +221,12 @@ def test_titles_are_broken_between_words_and_fit(words):
     assert max(map(len, heading["text"])) <= 355 / charts._TITLE
 
 
+def test_numbers_of_a_caption_stay_with_their_names():
+    for width in range(8, 40):
+        lines = charts._lines("Tangent spaces (n = 50), bars hold 95 % of them.", width)
+        assert not any(line.endswith(("n", "=", "95")) for line in lines)
+
+
 def test_curves_hold_mean_least_and_most(tables, drawn):
     values = next(chart for chart in drawn["discovery"] if chart.name == "spectrum-values")
     found = pd.DataFrame(rows(values, "line"))

@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.completion import candidates, script
-from diffgeo.cli.help import help_text, topic_text, version_text
+from diffgeo.cli.help import choices, help_text, topic_text, version_text
 from diffgeo.composition import at_home, check, register, typed
 from diffgeo.config import Config, config_folder, heed_wandb, leaf_keys, nearest
 from diffgeo.convergence import Convergence, summary
@@ -571,14 +571,12 @@ def _unknown_choice(message: str) -> ConfigError:
     if name in PLUGINS:
         return ConfigError(f"{name} is not installed", f"install it: pip install 'diffgeo[{PLUGINS[name]}]'")
     group, _, choice = name.rpartition("/") if name.startswith("hydra/") else name.partition("/")
-    folder = config_folder() / group
-    paths = folder.rglob("*.yaml") if choice and folder.is_dir() else []
-    choices = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
-    if not choices:
+    known = choices(config_folder(), group) if choice and (config_folder() / group).is_dir() else []
+    if not known:
         return ConfigError(f"there is no configuration {name}", "see `diffgeo --help` for all choices")
-    guess = nearest(choice, choices)
+    guess = nearest(choice, known)
     hint = f"did you mean {guess}? Choices: " if guess else "choices: "
-    return ConfigError(f"{group}={choice} is no choice of {group}", f"{hint}{', '.join(choices)}")
+    return ConfigError(f"{group}={choice} is no choice of {group}", f"{hint}{', '.join(known)}")
 
 
 def _valid_keys() -> list[str]:

@@ -151,7 +151,7 @@ def _execute(work: Plan) -> None:
     if work.dry:
         _list(names, folders, todo, work.out)
         return
-    from diffgeo.runner.run import execute
+    from diffgeo.api import run
 
     context, failed = None, None
     try:
@@ -160,7 +160,7 @@ def _execute(work: Plan) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             _leave_words(folder, next(name for name in names if folders[name] == folder), work)
             try:
-                _, context = execute(cfg, folder, context)
+                context = run(cfg, folder, earlier=context).context
             except DiffgeoError as error:  # the others may still run
                 failed = error
                 print(f"{folder} failed: {error}", file=sys.stderr, flush=True)

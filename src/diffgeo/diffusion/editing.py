@@ -177,13 +177,19 @@ def match_strength(
         low = torch.where(error < 0, torch.maximum(low, trial), low)
         high = torch.where(error >= 0, torch.minimum(high, trial), high)
         done = done | (found / target - 1).abs().le(tol) | (gamma >= upper) & (error < 0)
-        slope = (error - last_error) / (trial - last)
-        # between a distance, which grows as γ, and a squared one, as γ²
-        slope = torch.where(slope.isfinite() & (slope > 0.1), slope, torch.full_like(slope, 1.5))
+        step = _secant_step(trial, error, last, last_error)
         last, last_error = trial, error
-        step = torch.minimum(trial - (error / slope).clamp(-2, 2), top)
-        # outside the bracket: its middle, or, where one end is not known yet, towards that end
+        step = torch.minimum(step, top)
+        # outside the bracket: its middle, or, if one end is not known yet, towards that end
         middle = torch.where(high.isinf(), top, torch.where(low.isinf(), high - 1, (low + high) / 2))
         log_gamma = torch.where((step > low) & (step < high), step, middle)
         gamma = torch.where(log_gamma >= top, upper, log_gamma.exp().to(upper))
     return best, found
+
+
+def _secant_step(trial: Tensor, error: Tensor, last: Tensor, last_error: Tensor) -> Tensor:
+    """The next log γ, shape (k,), from two trials and their log errors."""
+    slope = (error - last_error) / (trial - last)
+    # between a distance, which grows as γ, and a squared one, as γ²
+    slope = torch.where(slope.isfinite() & (slope > 0.1), slope, torch.full_like(slope, 1.5))
+    return trial - (error / slope).clamp(-2, 2)

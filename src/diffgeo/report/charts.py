@@ -228,7 +228,7 @@ def _together(charts: Sequence[Chart]) -> dict[str, Any]:
     captions = {one.caption for one in charts}
     if len(captions) == 1:
         room = min(columns, len(charts)) * (max(int(one.spec["width"]) for one in charts) + 70)
-        text = textwrap.wrap(captions.pop(), int(room / _CAPTION))
+        text = _lines(captions.pop(), int(room / _CAPTION))
         frame["title"] = {"text": text, "fontSize": 10, "fontWeight": "normal", "color": MUTED, "offset": 14}
         headings = [{"text": heading["text"]} for heading in headings]
     for start in range(0, len(charts), columns):
@@ -252,8 +252,15 @@ def _heading(chart: Chart) -> dict[str, list[str]]:
     fits = (width for width in range(8, widest + 1) if len(textwrap.wrap(chart.title, width)) <= count)
     return {
         "text": textwrap.wrap(chart.title, next(fits, widest)),
-        "subtitle": textwrap.wrap(chart.caption, max(30, int(room / _CAPTION))),
+        "subtitle": _lines(chart.caption, max(30, int(room / _CAPTION))),
     }
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Lines of a caption; ``n = 50`` and ``95 %`` are not broken."""
+    return textwrap.wrap(
+        text.replace("n = ", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%"), width
+    )
 
 
 def _level(headings: Sequence[dict[str, list[str]]]) -> None:
@@ -497,6 +504,19 @@ def means_by(values: pd.Series, by: pd.Series) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
 
 
+def _places(values: pd.Series[Any], label: str) -> Any:
+    """An axis of names, slanted if they are long."""
+    places = list(dict.fromkeys(values))
+    angle = 0 if 7 * sum(map(len, places)) < WIDTH else -30
+    return alt.X("x:N", title=label, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle))
+
+
+def _times(values: pd.Series[Any], label: str, *, reverse: bool) -> Any:
+    """An axis of numbers with a tick at every value."""
+    ticks = alt.Axis(values=sorted({float(f"{at:.5g}") for at in values}), format=".5~g", labelOverlap=True)
+    return alt.X(**_axis("x", label, zero=False, reverse=reverse, padding=14), axis=ticks)
+
+
 def by_time(
     identifier: str,
     title: str,
@@ -541,11 +561,7 @@ def by_time(
         ]
         words.append(f"{line}, at {x} = {'; '.join(points)}")
     found, series = pd.concat(means), list(lines)
-    if named:
-        axis_x = alt.X("x:N", title=x, scale=alt.Scale(domain=list(dict.fromkeys(found["x"]))))
-    else:
-        ticks = alt.Axis(values=sorted({float(f"{at:.5g}") for at in found["x"]}), format=".5~g", labelOverlap=True)
-        axis_x = alt.X(**_axis("x", x, zero=False, reverse=reverse, padding=14), axis=ticks)
+    axis_x = _places(found["x"], x) if named else _times(found["x"], x, reverse=reverse)
 
     def axis_y(field: str) -> Any:
         return alt.Y(**_axis(field, label, limits, **({} if limits else {"zero": True})))
@@ -714,13 +730,8 @@ def heat_map(
         wide: whether it needs the page's whole width.
     """
     rows, columns = [str(row) for row in matrix.index], [str(column) for column in matrix.columns]
-    cells = pd.DataFrame(
-        {
-            "row": np.repeat(rows, len(columns)),
-            "column": np.tile(columns, len(rows)),
-            "value": matrix.to_numpy(float).ravel(),
-        }
-    )
+    cells = pd.DataFrame({"row": np.repeat(rows, len(columns)), "column": np.tile(columns, len(rows))})
+    cells["value"] = matrix.to_numpy(float).ravel()
     largest = float(cells["value"].abs().max())
     most = largest if largest > 0 else 1.0  # all 0, or none known
     scale = alt.Scale(

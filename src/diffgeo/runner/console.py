@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.report.findings import Finding
+from diffgeo.report.formatting import in_words
 from diffgeo.report.reading import Run
 from diffgeo.runner.finish import Finished
 from diffgeo.studies import Study, all_claims
 
-__all__ = ["MOST", "Story", "in_words"]
+__all__ = ["MOST", "Story"]
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +69,3 @@ class Story:
         for line in self._lines:
             log.info("%s", line)
         log.info("%s in all", in_words(perf_counter() - self._start))
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{rest} s" if not minutes else f"{minutes} min {rest} s" if not hours else f"{hours} h {minutes_left} min"

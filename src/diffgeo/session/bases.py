@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,11 +26,33 @@ from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
 from diffgeo.svd import GolubKahan, LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis, probe_block_size
 
-__all__ = ["Bases", "solve_spec"]
+__all__ = ["Bases", "MapName", "solve_spec"]
 
 log = logging.getLogger(__name__)
 
 Map = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class MapName:
+    """Tells the maps of a model apart, in the store's keys.
+
+    Attributes:
+        t: timestep.
+        block: of a feature map.
+        pool: of a feature map.
+        output: ``x0`` or ``eps`` for the network's output instead of a feature map.
+    """
+
+    t: int
+    block: str | None = None
+    pool: str | None = None
+    output: str | None = None
+
+    @property
+    def timeless(self) -> MapName:
+        """The same at any timestep: what a product costs does not depend on t."""
+        return replace(self, t=0)
 
 
 def solve_spec(cfg: SvdConfig, *, seed: int, chunk_size: int) -> SolveSpec:
@@ -117,20 +139,20 @@ class Bases:
     ) -> list[LocalBasis]:
         """The local bases at several points, ``svd.points`` of them at a time; arguments as in :meth:`at`."""
         f, feature = self.feature_map(t, feature), feature or self._cfg.feature
-        name = {"t": t, "block": feature.block, "pool": feature.pool}
+        name = MapName(t, feature.block, feature.pool)
         spec, points = self.spec.of_rank(rank, tol), self._cfg.svd.points
         found: list[LocalBasis] = []
         for first in range(0, len(xs), points):
             found += self._solved(f, xs[first : first + points], name, spec)
         return found
 
-    def of_map(self, f: Map, x: Tensor, *, name: dict[str, Any], rank: int | None = None) -> LocalBasis:
+    def of_map(self, f: Map, x: Tensor, *, name: MapName, rank: int | None = None) -> LocalBasis:
         """The leading singular triplets of any map's Jacobian.
 
         Args:
             f: a map of the model's network under ``editor``'s conditioning, such as x ↦ x̂0(x, t).
             x: the point, shape (C, H, W).
-            name: tells f from the model's other maps, in the store's keys; has ``t``.
+            name: tells f from the model's other maps.
             rank: number of directions; the run's rank or share if None.
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
@@ -141,7 +163,7 @@ class Bases:
         if not math.isnan(basis.certificate.share):
             return basis.s.double().square().sum().item() / basis.certificate.share
         x, f, seed, feature = self._latents.of(sample, t), self.feature_map(t), self._cfg.seed, self._cfg.feature
-        name = {"t": t, "block": feature.block, "pool": feature.pool}
+        name = MapName(t, feature.block, feature.pool)
         columns = self._columns(f, name, x)
 
         def compute() -> float:
@@ -165,7 +187,7 @@ class Bases:
         first = sample.index // points * points
         return self._samples.chosen()[first : first + points]
 
-    def _solved(self, f: Map, xs: Sequence[Tensor], name: dict[str, Any], spec: SolveSpec) -> list[LocalBasis]:
+    def _solved(self, f: Map, xs: Sequence[Tensor], name: MapName, spec: SolveSpec) -> list[LocalBasis]:
         """Bases of one map at points that are computed together; from the store if it has them."""
         joined = len(xs) > 1 and spec.share is None and isinstance(spec.solver, GolubKahan)
         spec = replace(spec, chunk_size=self._columns(f, name, torch.stack(list(xs)) if joined else xs[0]))
@@ -177,7 +199,7 @@ class Bases:
             key["together"] = list(xs)
         with self._cache.bases([key | {"x": x} for x in xs]) as kept:
             if kept.missing:
-                with self._display.task(f"local basis at t = {name['t']}, passes", None) as advance:
+                with self._display.task(f"local basis at t = {name.t}, passes", None) as advance:
                     if joined:
                         kept.bases = local_bases(f, torch.stack(list(xs)), spec, on_pass=advance)
                     else:
@@ -187,30 +209,29 @@ class Bases:
             self._tally.note(basis.certificate, spec.share)
         return kept.bases
 
-    def _columns(self, f: Map, name: dict[str, Any], x: Tensor) -> int:
-        """Columns per product: ``feature.chunk_size``, or as many fewer as ``max_memory`` says; measured once per map.
+    def _columns(self, f: Map, name: MapName, x: Tensor) -> int:
+        """Columns per product: the spec's ``chunk_size``, or as many fewer as ``max_memory`` says; measured once a map.
 
         Args:
             f: the map.
             name: what tells it from others.
             x: a point (C, H, W), or several (B, C, H, W) whose columns are made together and count together.
         """
-        most, bound = self._cfg.feature.chunk_size, self._cfg.max_memory
+        most, bound = self.spec.chunk_size, self._cfg.max_memory
         if bound is None:
             return most
         points = len(x) if x.ndim == 4 else 1
-        key = ("columns", most, points, *(str(value) for k, value in name.items() if k != "t"))
+        key = ("columns", most, points, name.timeless)
         if key not in self._fitting:
             each = chunk_that_fits(f, x, bound * 1e9, max(1, most // points), stacked=points > 1)
             self._fitting[key] = min(points * each, max(most, points))
             log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
         return self._fitting[key]
 
-    def _probed(self, f: Map, name: dict[str, Any], x: Tensor, spec: SolveSpec) -> GolubKahan:
+    def _probed(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> GolubKahan:
         """The solver with the quickest block size for this map on this device, measured once and remembered."""
         assert isinstance(spec.solver, GolubKahan)
         device, rank = self._model.device, spec.rank or min(x.numel(), 50)
-        map_name = {k: v for k, v in name.items() if k != "t"}
 
         def measure() -> int:
             jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size)
@@ -218,10 +239,10 @@ class Bases:
             log.info("svd.probe: blocks of %d columns", found)
             return found
 
-        memo = ("block", rank, spec.tol, *(str(value) for value in map_name.values()))
+        memo = ("block", rank, spec.tol, name.timeless)
         if memo not in self._fitting:
             place = {"device": device_name(device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
             asked = {"rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
-            key = {"model": self._model.editor.fingerprint, "f": map_name, **place, **asked}
+            key = {"model": self._model.editor.fingerprint, "f": name.timeless, **place, **asked}
             self._fitting[memo] = int(self._cache.number("probes", key, measure))
         return replace(spec.solver, block_size=self._fitting[memo])

@@ -23,7 +23,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -405,7 +405,9 @@ class Store:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of plain JSON, dataclasses and paths, mappings in any order; tensors count by dtype, shape and bytes.
+    """SHA-256 of plain JSON, dataclasses and paths, mappings in any order.
+
+    Tensors count by dtype, shape and bytes, dataclasses by their class and fields.
 
     Raises:
         TypeError: the value holds something else.
@@ -469,7 +471,9 @@ def _readable(value: Any) -> Any:
         head = f"{plain.dtype} {tuple(plain.shape)}"
         return f"{head} {hashlib.sha256(plain.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()}"
     if is_dataclass(value) and not isinstance(value, type):
-        return _readable(asdict(value))
+        # two classes with equal fields are two things: solvers, say
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        return {"class": name, "fields": {f.name: _readable(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, Mapping):
         return {str(key): _readable(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -153,22 +153,7 @@ def load_model(
     """
     target = resolve_device(str(device))
     name = str(name_or_path)
-    folder = shipped_folder(name) if name in SHIPPED else Path(name).expanduser()
-    if folder.is_dir():
-        verify_digests(folder, required=name in SHIPPED)
-        origin = f"shipped:{name}" if name in SHIPPED else str(folder)
-    elif folder.exists():
-        raise ModelError(f"{folder} is a file", "model.path takes a diffusers pipeline folder or a hub id (owner/name)")
-    elif not _looks_like_hub_id(name):
-        raise ModelError(
-            f"no model called {name!r}: not a folder, not a hub id (owner/name)", f"shipped are {', '.join(SHIPPED)}"
-        )
-    else:
-        if local_files_only:
-            folder = _cached_snapshot(name, revision, cache_dir)
-        else:
-            folder = _fetch(name, _ask_hub(name, revision, cache_dir), cache_dir, variant)
-        origin = f"{name}@{folder.name}"
+    folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
     pipeline = _load_pipeline(folder, _read_index(folder), variant)
     schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
     # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
@@ -194,6 +179,27 @@ def load_model(
         name=name,
         source=origin,
     )
+
+
+def _located(
+    name: str, revision: str | None, cache_dir: str | Path | None, variant: str | None, *, local_files_only: bool
+) -> tuple[Path, str]:
+    """(a pipeline's folder, what it is called in results); arguments and errors as :func:`load_model`."""
+    folder = shipped_folder(name) if name in SHIPPED else Path(name).expanduser()
+    if folder.is_dir():
+        verify_digests(folder, required=name in SHIPPED)
+        return folder, f"shipped:{name}" if name in SHIPPED else str(folder)
+    if folder.exists():
+        raise ModelError(f"{folder} is a file", "model.path takes a diffusers pipeline folder or a hub id (owner/name)")
+    if not _looks_like_hub_id(name):
+        raise ModelError(
+            f"no model called {name!r}: not a folder, not a hub id (owner/name)", f"shipped are {', '.join(SHIPPED)}"
+        )
+    if local_files_only:
+        folder = _cached_snapshot(name, revision, cache_dir)
+    else:
+        folder = _fetch(name, _ask_hub(name, revision, cache_dir), cache_dir, variant)
+    return folder, f"{name}@{folder.name}"
 
 
 def _looks_like_hub_id(name: str) -> bool:

@@ -23,7 +23,7 @@ from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
 from diffgeo.report.findings import FEWEST, Finding, reading_of
-from diffgeo.report.formatting import counted, name, timestep
+from diffgeo.report.formatting import counted, in_words, name, timestep
 from diffgeo.report.lengths import length_note
 from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
 from diffgeo.report.reading import Run, read_run
@@ -195,6 +195,10 @@ def _settings(run: Run) -> list[Table]:
         "model": run.model.get("source"),
         "seed": facts.get("seed"),
         "samples": ", ".join(map(str, facts.get("samples") or [])) or None,
+        "started": facts.get("started"),
+        "took": None if facts.get("duration") is None else in_words(facts["duration"]),
+        **{f"took: {study}": in_words(seconds) for study, seconds in (facts.get("seconds") or {}).items()},
+        "host": facts.get("host"),
         "device": facts.get("device"),
         "threads": facts.get("threads"),
         "processes": facts.get("processes"),

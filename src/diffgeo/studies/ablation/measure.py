@@ -36,6 +36,7 @@ from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.studies.ablation.settings import AblationConfig
 from diffgeo.studies.shared.matching import (
     TOL,
@@ -96,7 +97,7 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             case "pca_h":
                 yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
             case "x0" | "eps":
-                f, which = output_map(context, t, variant), {"t": t, "output": variant}
+                f, which = output_map(context, t, variant), MapName(t, output=variant)
                 yield from along(variant, context.bases.of_map(f, x, name=which, rank=k).V)
             case "block":
                 for block in cfg.blocks:

@@ -101,7 +101,8 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
         label = labels[sample, direction]
         right.append(label.replace("_", " ").replace(", ", "\n") if isinstance(label, str) else "")
     top = [f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0" for gamma in part["gamma"].unique()]
-    title = f"{EDITS[part['edit_method'].iloc[0]]} at t = {t_frac:g} T; columns: γ{length_note(part)}"
+    method = part["edit_method"].iloc[0]
+    title = f"{EDITS.get(method, f'edits by {method}')} at t = {t_frac:g} T; columns: γ{length_note(part)}"
     return picture_grid(rows, title=title, left=left, top=top, right=right)
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -51,6 +51,7 @@ from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.studies.disentanglement.edits import Edited
 from diffgeo.studies.disentanglement.entanglement import entanglement
 from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
@@ -60,6 +61,7 @@ from diffgeo.studies.disentanglement.timing import coarse_to_fine
 from diffgeo.studies.shared.matching import (
     TOL,
     Edit,
+    Matched,
     features,
     from_h,
     latents,
@@ -118,26 +120,11 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
         for sample in held_out[: cfg.subspace]:
             part = entanglement(context, sample, t, predictor, reference.latents[t])
             more["subspace"] += [{**where, **row} for row in part]
-        for method, one in found.items():
-            if method.startswith("file "):
-                continue
-            name = f"{method}_{t_frac:g}T"
-            sets[name] = Directions.of(
-                one,
-                context.model,
-                t=t,
-                block=context.cfg.feature.block,
-                pool=context.cfg.feature.pool,
-                labels=[label for label, _ in labels[method]],
-                provenance={
-                    "samples": [s.name for s in training] if method in GLOBAL else cfg.codes,
-                    "rank": context.cfg.svd.rank,
-                    "steps": context.cfg.schedule.steps,
-                    "seed": context.cfg.seed,
-                    "diffgeo": __version__,
-                    **context.model.conditioning,
-                },
-            )
+        own = {method: one for method, one in found.items() if not method.startswith("file ")}
+        for method, one in own.items():
+            made_from = [sample.name for sample in training] if method in GLOBAL else cfg.codes
+            names = [label for label, _ in labels[method]]
+            sets[f"{method}_{t_frac:g}T"] = _published(context, one, t, names, made_from)
     table = pd.DataFrame(rows)
     tables = {name: pd.DataFrame(part) for name, part in more.items() if part}
     scalars = {} if table.empty else _scalars(table, tables, (*_HEADLINE, *context.extra_metrics))
@@ -147,6 +134,23 @@ def run(context: Context, cfg: DisentanglementConfig) -> Result:
         scalars |= summary
     tensors = {"frames": torch.cat(frames)} if frames else {}
     return Result("disentanglement", table, scalars, tensors, tables, sets)
+
+
+def _published(
+    context: Context, directions: GlobalDirections, t: int, labels: list[str], made_from: list[str] | int
+) -> Directions:
+    """Directions as a file has them: with labels, and what they were made from (names of samples, or how many)."""
+    cfg = context.cfg
+    provenance = {
+        "samples": made_from,
+        "rank": cfg.svd.rank,
+        "steps": cfg.schedule.steps,
+        "seed": cfg.seed,
+        "diffgeo": __version__,
+        **context.model.conditioning,
+    }
+    block, pool = cfg.feature.block, cfg.feature.pool
+    return Directions.of(directions, context.model, t=t, block=block, pool=pool, labels=labels, provenance=provenance)
 
 
 def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, int]]:
@@ -215,38 +219,9 @@ def _edit(
     for edit, gamma in zip(edits, matched.gammas.tolist(), strict=True):
         known.setdefault((edit.variant, edit.direction), []).append(gamma)
     original, edited = matched.original, matched.edited
-    before, after = predictor(original), predictor(edited)
-    changes = scores.standardise((after - before)[:, reference.columns], reference.attributes)
-    similar = _fidelity(edited, original)
-    clipped, colour = clipped_share(edited) - clipped_share(original), chroma(edited) - chroma(original)
-    same = None if context.identity is None else context.identity(edited, original)
-    local = scores.local_success(changes, moved=cfg.moved, still=cfg.still)
-    own = context.measured(edited, original)
-    frame = sum(map(len, out.frames))
-    for i, edit in enumerate(edits):
-        row: Row = {
-            "sample": sample.index,
-            "name": sample.name,
-            "method": edit.variant,
-            "direction": edit.direction,
-            "frame": frame + 1 + i,
-            "gamma": matched.gammas[i].item(),
-            "x_change": matched.x_changes[i].item(),
-            "change": matched.changes[i].item(),
-            "change_wanted": matched.target,
-            "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,
-            "perceptual_measure": context.perceptual.name,
-            "local_success": bool(local[i]),
-            "ssim": similar[0][i].item(),
-            "psnr": similar[1][i].item(),
-            "clipped_change": clipped[i].item(),
-            "chroma_change": colour[i].item(),
-            "identity": math.nan if same is None else same[i].item(),
-            "s_dir": math.nan,  # needs the other samples, see finish
-            **{name: values[i] for name, values in own.items()},
-        }
-        row |= {f"delta_{name}": changes[i, j].item() for j, name in enumerate(reference.names)}
-        out.rows.append(row)
+    before = predictor(original)
+    changes = scores.standardise((predictor(edited) - before)[:, reference.columns], reference.attributes)
+    out.rows += _rows(context, cfg, sample, edits, matched, changes, reference.names, sum(map(len, out.frames)) + 1)
     embedded = None
     if isinstance(predictor, ClipPredictor):
         with torch.no_grad():
@@ -271,6 +246,59 @@ def _edit(
     return matched.target
 
 
+def _rows(
+    context: Context,
+    cfg: DisentanglementConfig,
+    sample: Sample,
+    edits: list[Edit],
+    matched: Matched,
+    changes: Tensor,
+    names: Sequence[str],
+    frame: int,
+) -> Iterator[Row]:
+    """What each edit of a sample did.
+
+    Args:
+        context: of the run.
+        cfg: of the study.
+        sample: that was edited.
+        edits: at the common strength.
+        matched: their pictures.
+        changes: of the attributes, in standard deviations, shape (K, A).
+        names: of the A attributes.
+        frame: number of the first edited picture.
+    """
+    original, edited = matched.original, matched.edited
+    similar = _fidelity(edited, original)
+    clipped, colour = clipped_share(edited) - clipped_share(original), chroma(edited) - chroma(original)
+    same = None if context.identity is None else context.identity(edited, original)
+    local = scores.local_success(changes, moved=cfg.moved, still=cfg.still)
+    own = context.measured(edited, original)
+    for i, edit in enumerate(edits):
+        yield {
+            "sample": sample.index,
+            "name": sample.name,
+            "method": edit.variant,
+            "direction": edit.direction,
+            "frame": frame + i,
+            "gamma": matched.gammas[i].item(),
+            "x_change": matched.x_changes[i].item(),
+            "change": matched.changes[i].item(),
+            "change_wanted": matched.target,
+            "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,
+            "perceptual_measure": context.perceptual.name,
+            "local_success": bool(local[i]),
+            "ssim": similar[0][i].item(),
+            "psnr": similar[1][i].item(),
+            "clipped_change": clipped[i].item(),
+            "chroma_change": colour[i].item(),
+            "identity": math.nan if same is None else same[i].item(),
+            "s_dir": math.nan,  # needs the other samples, see finish
+            **{name: values[i] for name, values in own.items()},
+            **{f"delta_{name}": changes[i, j].item() for j, name in enumerate(names)},
+        }
+
+
 def _edits(
     context: Context,
     cfg: DisentanglementConfig,
@@ -290,7 +318,7 @@ def _edits(
             case "random":
                 v = random_in_x(context, k)  # the same for every sample, as global directions are
             case "x0" | "eps":
-                v = context.bases.of_map(output_map(context, t, method), x, name={"t": t, "output": method}, rank=k).V
+                v = context.bases.of_map(output_map(context, t, method), x, name=MapName(t, output=method), rank=k).V
             case _:
                 v = from_h(found[method].U[:, :k], basis)
         if method in ("local", "x0", "eps"):

@@ -58,13 +58,12 @@ def _similarity(table: pd.DataFrame, kind: Any, guidance: Any) -> Chart:
             f"{t_name(t_frac)}: from {number(near['y'])} at similarity {number(near['x'])} "
             f"to {number(far['y'])} at similarity {number(far['x'])}"
         )
-    measure = str(table["similarity_measure"].iloc[0])
+    measure, rank, samples = str(table["similarity_measure"].iloc[0]), table["rank"].iloc[0], table["sample"].nunique()
     return scatter(
         f"prompts-similarity-{kind}-{guidance:g}".replace(".", "-"),
-        "Are similar prompts near?",
-        f"Each point is a pair of prompts, {_line(kind, guidance)}, mean over {table['sample'].nunique()} samples "
-        f"(n = {table['rank'].iloc[0]}); points that fall to the right say that similar prompts have near tangent "
-        "spaces.",
+        f"Are similar prompts near? ({_line(kind, guidance)})",
+        f"Each point is a pair of prompts (n = {rank}), mean over {samples} samples; "
+        "points that fall to the right say that similar prompts have near tangent spaces.",
         f"Smallest and largest distance by timestep. {'. '.join(words)}.",
         pd.concat(parts),
         f"similarity of the prompts ({'CLIP' if measure == 'clip' else name(measure)})",

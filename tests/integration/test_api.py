@@ -1,0 +1,51 @@
+"""Runs from Python: the same settings, tables and refusals as on the command line."""
+
+import pandas as pd
+import pytest
+
+import diffgeo
+from diffgeo.errors import ConfigError
+
+SMALL = ("scale=smoke", "schedule.steps=4", "schedule.edit=[1.0,0.5]", "tracking=none", "store.enabled=false")
+
+
+@pytest.fixture
+def words(tiny_pipeline):
+    return ("model=local", f"model.path={tiny_pipeline}", "device=cpu", "predictor=none", "svd.rank=3", *SMALL)
+
+
+def test_a_run_gives_its_tables_as_data_frames(words, tmp_path):
+    outcome = diffgeo.run(diffgeo.settings("study=[spectrum,frequency]", *words), tmp_path / "run")
+    assert set(outcome.tables) == {"spectrum", "frequency"}
+    stored = pd.read_parquet(tmp_path / "run" / "tables" / "spectrum.parquet")
+    pd.testing.assert_frame_equal(outcome.tables["spectrum"], stored)
+    assert outcome.scalars["spectrum"]["effective_dimension/t_1"] > 1
+    assert outcome.page.is_file()
+
+
+def test_an_earlier_context_is_used_again(words, tmp_path):
+    first = diffgeo.run(diffgeo.settings("study=[spectrum]", *words), tmp_path / "a")
+    second = diffgeo.run(diffgeo.settings("study=[frequency]", *words), tmp_path / "b", earlier=first.context)
+    assert second.context.model is first.context.model
+    sample = first.context.samples[0]
+    t = first.context.edit_times[0][1]
+    assert second.context.bases.of(sample, t) is first.context.bases.of(sample, t)
+
+
+def test_one_study_writes_nothing(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = diffgeo.run_study("spectrum", diffgeo.settings("study=[spectrum]", *words))
+    assert len(result.table) == 3 * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_the_settings_do_not_list_has_its_defaults(words, tmp_path):
+    result = diffgeo.run_study("frequency", diffgeo.settings("study=[spectrum]", *words))
+    assert result.study == "frequency"
+
+
+def test_settings_are_refused_as_on_the_command_line():
+    with pytest.raises(ConfigError, match=r"svd\.rank=0 is not possible"):
+        diffgeo.settings("svd.rank=0")
+    with pytest.raises(ConfigError, match="no study nothing"):
+        diffgeo.run_study("nothing", diffgeo.settings())
