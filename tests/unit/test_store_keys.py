@@ -80,6 +80,7 @@ SILENT = [
     "cli/help.py",
     "cli/paper.py",
     "__main__.py",
+    "api.py",
 ]
 
 
