@@ -537,7 +537,7 @@ def explain(error: Exception) -> DiffgeoError | None:
         key, _, value = several[1].partition("=")
         return ConfigError(
             f"{several[1]} is several values, of which a run takes one",
-            f"if it is one text, say {quoted_word(several[1])}; a list is {key}=[{value}], and -m makes a run of each",
+            f"if it is one text, say {quoted_word(several[1])}, if a list, {key}=[{value}], and -m makes a run of each",
         )
     first, *rest = str(cause).splitlines()
     name = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")
