@@ -63,8 +63,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for folder in _cards():
         card = (folder / "README.md").read_text(encoding="utf-8")
         files.append(File.generated(config, f"cards/{folder.name}.md", content=_relinked(card, folder)))
-        for picture in folder.glob("*.png"):
-            files.append(File.generated(config, f"cards/{folder.name}/{picture.name}", abs_src_path=str(picture)))
+        for path in folder.glob("*.png"):
+            files.append(File.generated(config, f"cards/{folder.name}/{path.name}", abs_src_path=str(path)))
     return files
 
 
@@ -133,7 +133,8 @@ def _notebook() -> tuple[str, dict[str, bytes]]:
 
     mkdocs-jupyter would bring nbconvert, and its styles and scripts on the page, for what these lines do.
     """
-    parts, pictures = [], {}
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")

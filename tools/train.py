@@ -7,6 +7,7 @@ python tools/train.py training.images=1000000           see more pictures (resum
 """
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -23,7 +24,8 @@ ConfigStore.instance().store(group="schema/training", name="text_to_image", node
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    settings, out = OmegaConf.to_object(cfg.training), Path(cfg.out)
+    settings: Any = OmegaConf.to_object(cfg.training)
+    out = Path(cfg.out)
     if isinstance(settings, PredictorTraining):
         print(train_predictor(settings, out))
     elif isinstance(settings, TextToImageTraining):

@@ -75,6 +75,9 @@ def run(cfg: Config, folder: str | Path, *, earlier: Context | None = None) -> O
         folder: the run folder; an earlier run's files in it are replaced.
         earlier: the context of an earlier run, whose model, latents and bases are used again if the settings allow.
 
+    Returns:
+        What the run left: its folder, tables, scalars and context.
+
     Raises:
         DiffgeoError: anything that a user can mend; what was finished stays in the folder.
     """

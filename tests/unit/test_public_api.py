@@ -13,16 +13,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def functions():
-    """(name, function) of everything public: functions, constructors, methods."""
+    """(name, function) of everything public: functions and methods; what overrides a method is described there."""
     for name in diffgeo.__all__:
         thing = getattr(diffgeo, name)
         if inspect.isfunction(thing):
             yield name, thing
             continue
-        for attribute, member in vars(thing).items():
-            member = getattr(member, "__func__", member)
+        for attribute in vars(thing):
+            home = next(one for one in reversed(thing.__mro__) if attribute in vars(one))
+            member = getattr(vars(home)[attribute], "__func__", vars(home)[attribute])
             if inspect.isfunction(member) and not attribute.startswith("_"):
-                yield f"{name}.{attribute}", member
+                yield f"{home.__name__}.{attribute}", member
 
 
 FUNCTIONS = dict(functions())

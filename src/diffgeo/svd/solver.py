@@ -50,7 +50,15 @@ class Solver(ABC):
         """
 
     def forms_whole(self, shape: tuple[int, int], rank: int) -> bool:  # noqa: ARG002 (subclasses use both)
-        """Whether the dense J (m, d) is decomposed instead, because that costs no more."""
+        """Whether the dense J is decomposed instead, because that costs no more.
+
+        Args:
+            shape: of J, (m, d).
+            rank: n, as asked.
+
+        Returns:
+            True where ``solve`` should take the dense J.
+        """
         return False
 
     def routine(
@@ -66,9 +74,13 @@ class Solver(ABC):
 
         Args:
             shape: of J at one point, (m, d).
-            like: any tensor of J's dtype, on its device.
+            like: a tensor of J's dtype on its device, of any shape.
             rank: n.
             tol: as for :meth:`solve`.
             seed: as for :meth:`solve`.
+
+        Returns:
+            A generator that yields the next block of vectors and is sent J's products with them
+            (:mod:`diffgeo.svd.conversation`); it returns the basis, or None where only the dense J is left to take.
         """
         return None

@@ -36,6 +36,14 @@ class SolveSpec:
     chunk_size: int = 32
 
     def of_rank(self, rank: int | None, tol: float | None = None) -> Self:
-        """The same with a fixed number of directions, and another tolerance; what is None stays as it is."""
+        """The same with a fixed number of directions, and another tolerance; what is None stays as it is.
+
+        Args:
+            rank: n; None keeps ``rank`` and ``share``.
+            tol: bound on the residuals relative to s_1; None keeps it.
+
+        Returns:
+            The changed question.
+        """
         fixed = self if rank is None else replace(self, rank=rank, share=None)
         return fixed if tol is None else replace(fixed, tol=tol)
