@@ -25,7 +25,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from diffgeo import cli, explore_command, paper
+from diffgeo.cli import command as cli
+from diffgeo.cli import explore as explore_command
+from diffgeo.cli import paper
 from diffgeo.cli.command import quoted_prompts
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder

@@ -107,7 +107,7 @@ def test_too_little_memory_is_refused_in_the_user_s_words(run):
 
 def test_a_probe_is_remembered(run, monkeypatch, tmp_path):
     answers = iter([5, 3])
-    monkeypatch.setattr("diffgeo.studies.context.probe_block_size", lambda *_, **__: next(answers))
+    monkeypatch.setattr("diffgeo.session.bases.probe_block_size", lambda *_, **__: next(answers))
     first = run("svd.probe=true", "study=[discovery]", store=tmp_path / "store")
     second = run("svd.probe=true", "study=[discovery]", "seed=1", store=tmp_path / "store")
     assert next(answers) == 3, "the second run asked the store"

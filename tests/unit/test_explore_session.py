@@ -22,6 +22,7 @@ from diffgeo.geometry import global_directions, pull_back
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.session import Context
 from diffgeo.session.store import Store
+from diffgeo.svd import SolveSpec
 
 WORDS = ("schedule.steps=8", "svd.rank=3", "data.samples=2", "edit.normalise=false", "seed=5")
 
@@ -70,7 +71,7 @@ def test_directions_are_the_local_basis_at_that_latent(explorer, place, tiny_mod
     x = diffgeo.ddim_sample(tiny_model, diffgeo.initial_noise(tiny_model, [5]), steps=8, stop=t, clip=True)[0]
     assert place.t == t
     torch.testing.assert_close(place.x, x)
-    basis = diffgeo.local_basis(tiny_model.feature_map(t), x, rank=3, seed=5)
+    basis = diffgeo.local_basis(tiny_model.feature_map(t), x, rank=3, spec=SolveSpec(seed=5))
     torch.testing.assert_close(place.V, basis.V, atol=1e-3, rtol=0)
 
 
@@ -133,7 +134,7 @@ def test_global_directions_are_those_of_the_first_samples(explorer, tiny_model):
     place = explorer.place(replace(explorer.start, sample=9, source="global"))
     x = diffgeo.initial_noise(tiny_model, [5, 6])
     f = tiny_model.feature_map(tiny_model.schedule.T)
-    shared = global_directions([diffgeo.local_basis(f, one, rank=3, seed=5) for one in x])
+    shared = global_directions([diffgeo.local_basis(f, one, rank=3, spec=SolveSpec(seed=5)) for one in x])
     for i in range(3):
         cosine = pull_back(shared.U[:, i], place.basis) @ place.V[:, i]
         assert cosine > 0.999
@@ -234,7 +235,7 @@ def test_an_uploaded_picture_is_inverted_and_nothing_of_it_is_kept(tiny_model, t
     expected = diffgeo.ddim_invert(tiny_model, picture.x0[None], steps=8)[0]
     torch.testing.assert_close(place.x, expected)
     lower = explorer.place(replace(explorer.start, t_frac=0.5), picture, earlier=place)
-    assert lower.context._latents is place.context._latents, "it is inverted once"
+    assert lower.context.latents.of(lower.sample, tiny_model.schedule.T) is place.x, "it is inverted once"
     assert "data.images=['my _face\\'s.png']" in shlex.split(explorer.command(place, [1.0]))
     weaker = explorer.place(replace(explorer.start, strength=0.01), picture, earlier=place)
     assert weaker.basis is place.basis, "another strength needs no other directions"

@@ -12,6 +12,7 @@ from scipy.stats import binomtest, bootstrap, norm
 import diffgeo
 from diffgeo.metrics.statistics import (
     FEWEST,
+    INTERVAL_FROM,
     SIGNIFICANT,
     mean_interval,
     monte_carlo_p,
@@ -96,12 +97,12 @@ def test_fewer_than_four_values_have_no_interval(values):
 
 
 def test_up_to_three_values_the_percentile_interval_is_their_range():
-    # why FEWEST is 4: up to there the interval only repeats the smallest and the largest value
+    # why INTERVAL_FROM is 4: up to there the interval only repeats the smallest and the largest value
     for n in range(2, 7):
         x = normal(n)
         found = bootstrap((x,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0))
         is_range = tuple(found.confidence_interval) == pytest.approx((x.min(), x.max()), abs=1e-12)
-        assert is_range == (n < FEWEST)
+        assert is_range == (n < INTERVAL_FROM)
 
 
 @pytest.mark.parametrize("halves", [False, True])
@@ -166,6 +167,9 @@ def test_what_counts_as_significant_is_said_once():
     assert 0.5**FEWEST <= SIGNIFICANT < 0.5 ** (FEWEST - 1)
     files = [path for path in Path(diffgeo.__file__).parent.rglob("*.py") if "SIGNIFICANT = " in path.read_text()]
     assert [path.name for path in files] == ["statistics.py"]
+    assert all(
+        "FEWEST = " not in path.read_text() for path in Path(diffgeo.__file__).parent.rglob("*.py") if path not in files
+    )
 
 
 def test_monte_carlo_p_is_the_rank_of_the_observation_among_all():

@@ -7,53 +7,80 @@ from unittest import mock
 
 import pytest
 import torch
-from diffgeo.studies.keeping import kept_tensor
 
 import diffgeo
-from diffgeo.session.store import Record, Store, code_version
+from diffgeo.session.cache import Cache
+from diffgeo.session.store import Record, Store, code_version, makes_no_results
 
 PACKAGE = Path(diffgeo.__file__).parent
 COMPUTING = [
-    "studies/matching.py",  # output_map
-    "studies/reference.py",  # follow, denoise
-    "studies/context.py",  # _decoded
-    "studies/keeping.py",
-    "studies/edited.py",
+    "studies/shared/matching.py",  # output_map
+    "studies/shared/provenance.py",
+    "studies/shared/tangent_spaces.py",
+    "studies/study.py",
+    "studies/disentanglement/reference.py",  # follow, denoise
+    "studies/disentanglement/edits.py",
+    "studies/spectrum/measure.py",
+    "studies/spectrum/plots.py",
+    "session/context.py",
+    "session/samples.py",
+    "session/latents.py",
+    "session/bases.py",
+    "session/editor.py",
+    "session/decoder.py",  # _decoded
+    "session/cache.py",
+    "session/store.py",
+    "session/processes.py",
+    "svd/solve.py",
+    "svd/spec.py",
     "svd/golub_kahan.py",
+    "svd/dense.py",
     "svd/_linalg.py",
     "geometry/curves.py",
     "geometry/directions.py",
-    "editing.py",
-    "sampling.py",
-    "noise_schedule.py",
-    "feature_map.py",
-    "jacobian.py",
-    "transposable.py",
-    "models/latent.py",
+    "jacobian/operator.py",
+    "jacobian/transposable.py",
+    "jacobian/memory.py",
+    "diffusion/editing.py",
+    "diffusion/sampling.py",
+    "diffusion/noise_schedule.py",
+    "diffusion/scheduler_fields.py",
+    "diffusion/feature_map.py",
+    "diffusion/direction_files.py",
+    "diffusion/models/latent.py",
     "data/images.py",
     "metrics/statistics.py",
-    "report/figures/style.py",
-    "directions.py",
+    "report/charts.py",
+    "report/figures.py",
+    "report/picture_grids.py",
+    "report/formatting.py",
     "results.py",
-    "finishing.py",
-    "runner.py",
-    "store.py",
-    "config/composition.py",
-    "team.py",
+    "convergence.py",
+    "runner/finish.py",
+    "runner/prepare.py",
+    "composition/hydra.py",
+    "config/fields.py",
 ]
 SILENT = [
     "report/page/sections.py",
-    "report/page/charts/base.py",
+    "report/findings.py",
+    "report/reading.py",
+    "report/runs.py",
+    "report/comparison.py",
+    "studies/spectrum/findings.py",
+    "studies/spectrum/page.py",
+    "runner/console.py",
+    "runner/dry_run.py",
     "explore/session.py",
     "explore/app.py",
-    "explore_command.py",
-    "store_command.py",
-    "report_command.py",
-    "cli.py",
-    "help.py",
-    "paper.py",
-    "gathering.py",
-    "training/diffusion.py",
+    "cli/explore.py",
+    "cli/store.py",
+    "cli/report.py",
+    "cli/command.py",
+    "cli/help.py",
+    "cli/paper.py",
+    "__main__.py",
+    "api.py",
 ]
 
 
@@ -97,6 +124,21 @@ def test_an_edited_page_command_or_explorer_is_the_same_key(version_after_editin
     assert version_after_editing(file) == code_version()
 
 
+NUMBERS = ("jacobian", "svd", "geometry", "diffusion", "data", "metrics", "session", "composition", "config")
+
+
+@pytest.mark.parametrize("folder", NUMBERS)
+def test_every_module_of_a_folder_that_computes_counts(folder):
+    files = [path.relative_to(PACKAGE) for path in (PACKAGE / folder).rglob("*.py")]
+    assert files
+    assert not any(map(makes_no_results, files))
+
+
+def test_of_studies_only_what_is_told_of_their_tables_is_left_out():
+    files = [path.relative_to(PACKAGE) for path in (PACKAGE / "studies").rglob("*.py")]
+    assert {path.name for path in files if makes_no_results(path)} == {"findings.py", "page.py"}
+
+
 def test_a_new_module_and_another_name_are_other_keys(copied):
     before = code_version(copied)
     (copied / "svd" / "new.py").write_text("")
@@ -126,6 +168,7 @@ def test_what_other_code_stored_is_missed_in_every_stage(tmp_path, stage):
     with mock.patch("diffgeo.session.store.code_version", return_value="other"):
         again = store.fetch(stage, keys, lambda: Record({"x": torch.zeros(1)}))
         assert again.tensors["x"].item() == 0
-        kept = kept_tensor(store, stage, keys, lambda: pytest.fail("computed again"), torch.device("cpu"))
+        cache = Cache(store, torch.device("cpu"))
+        kept = cache.tensor(stage, keys, lambda: pytest.fail("computed again"))
     assert kept.item() == 0
     assert store.fetch(stage, keys, lambda: pytest.fail("computed again")).tensors["x"].item() == 1

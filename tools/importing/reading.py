@@ -63,21 +63,24 @@ def read(path: Path) -> object:
         with warnings.catch_warnings(action="ignore"):  # of files that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds on files that are not theirs
-        raise ModelError(_wording(path, error)) from error
+        raise _refusal(path, error) from error
 
 
-def _wording(path: Path, error: Exception) -> str:
+def _refusal(path: Path, error: Exception) -> ModelError:
     """What to say of a reader's error; torch's own advice, to load what it refuses all the same, is not passed on."""
     text = " ".join(str(error).split())
     if found := re.search(r"GLOBAL ([\w.]+)|(TorchScript)", text):
         what = f"it refers to {found[1]}" if found[1] else "it is a TorchScript program"
-        return (
-            f"{path} holds more than tensors: {what}; nothing in it was executed. "
-            "Ask for its state dict alone, best as safetensors"
+        return ModelError(
+            f"{path} holds more than tensors: {what} (nothing in it was executed)",
+            "ask for its state dict alone, best as safetensors",
         )
     reason = text.rpartition("WeightsUnpickler error:")[2].replace(";", ",").strip()[:120] or "it ends too early"
     kind = type(error).__name__
-    return f"{path} cannot be read as a checkpoint ({kind}: {reason}); the file is truncated or of another kind"
+    return ModelError(
+        f"{path} cannot be read as a checkpoint ({kind}: {reason})",
+        "the file is truncated or of another kind: copy it again",
+    )
 
 
 def weights_in(content: object, layouts: Iterable[Layout]) -> list[Weights]:

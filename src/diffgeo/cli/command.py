@@ -100,8 +100,10 @@ PLUGINS = {
 }
 """Choices of Hydra's plugins, and the extra that each comes with."""
 
+_dry = False
+"""Whether ``--dry-run`` has jobs planned instead of run."""
 _planner: Planner | None = None
-"""With ``--dry-run``, what plans the jobs."""
+"""What plans them, from the first one on."""
 _traceback = False
 """Whether the user asked for tracebacks: what HYDRA_FULL_ERROR said before it was set for Hydra's sake."""
 
@@ -214,8 +216,8 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if swept and settings.tracking.group is None:
             what = " ".join(named) or "sweep"
             settings.tracking.group = f"{what} {' '.join(Path(hydra_cfg.sweep.dir).parts[-2:])}"
-        if _planner is not None:
-            _planner.add(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
+        if _dry:
+            _plan(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None
         try:
             scalars = _scalars(settings, folder, hydra_cfg, swept)
@@ -238,18 +240,18 @@ def _check(settings: Config, folder: Path) -> None:
     try:
         check(settings)
     except DiffgeoError as error:
-        if is_first() and _planner is None and not (folder / "run.json").exists():  # an earlier run's stays
-            from diffgeo.runner.sweeping import say_failed
+        if is_first() and not _dry:
+            from diffgeo.runner.sweeping import say_refused
 
-            say_failed(settings, folder, error)
+            say_refused(settings, folder, error)
         raise
 
 
 def unconverged(folder: Path) -> str:
     """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
     try:
-        return summary(Convergence.read(json.loads((folder / "run.json").read_text())))
-    except (OSError, ValueError):  # the run did not begin
+        return summary(Convergence.read(json.loads((folder / "run.json").read_text(encoding="utf-8"))))
+    except (AttributeError, OSError, TypeError, ValueError):  # the run did not begin; perhaps another program's file
         return ""
 
 
@@ -278,7 +280,7 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
 @contextmanager
 def _dry_run(words: list[str]) -> Iterator[None]:
     """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
-    global _planner
+    global _dry, _planner
     if "--dry-run" not in words:
         yield
         return
@@ -288,14 +290,23 @@ def _dry_run(words: list[str]) -> Iterator[None]:
     words[:] = [word for word in words if not word.startswith(engine) or word.startswith("hydra.searchpath=")]
     with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
         words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]
+        _dry = True
+        try:
+            yield
+            if _planner is not None:
+                _planner.show()
+        finally:
+            _dry, _planner = False, None
+
+
+def _plan(title: str, settings: Config) -> None:
+    """Plan a job; the first one imports torch."""
+    global _planner
+    if _planner is None:
         from diffgeo.runner.dry_run import Planner
 
         _planner = Planner(Path("outputs"))
-        try:
-            yield
-            _planner.show()
-        finally:
-            _planner = None
+    _planner.add(title, settings)
 
 
 def heed_environment() -> None:
@@ -308,6 +319,7 @@ def heed_environment() -> None:
 
 def main() -> None:
     """Entry point of the console command."""
+    heed_environment()
     with worded_errors(), signals_end():
         _main()
 
@@ -525,7 +537,7 @@ def explain(error: Exception) -> DiffgeoError | None:
         key, _, value = several[1].partition("=")
         return ConfigError(
             f"{several[1]} is several values, of which a run takes one",
-            f"if it is one text, say {quoted_word(several[1])}; a list is {key}=[{value}], and -m makes a run of each",
+            f"if it is one text, say {quoted_word(several[1])}, if a list, {key}=[{value}], and -m makes a run of each",
         )
     first, *rest = str(cause).splitlines()
     name = next((line.split(": ", 1)[1] for line in rest if "full_key" in line), "")

@@ -28,7 +28,7 @@ EXIT_CODES: dict[int, str] = {
     5: "a device that is not there",
     6: "results that cannot be written",
     7: "directions that cannot be read, or that belong to another model, timestep or feature map",
-    8: "diffgeo-store verify: entries were damaged, and are removed",
+    8: "diffgeo-store verify: entries were damaged, and are removed if the store can be written",
     9: "the process of a sweep's job died, and again when it was retried",
     130: "interrupted by Ctrl-C (129 by SIGHUP, 143 by SIGTERM); what was finished is kept",
 }

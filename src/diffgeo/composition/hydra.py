@@ -116,13 +116,14 @@ def at_home(words: Sequence[str]) -> list[str]:
 
     A home whose name Hydra would not read as plain text is put in quotes.
     """
-    return [re.sub(r"([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
+    return [re.sub(r"\A([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
 
 
 def _expanded(found: re.Match[str]) -> str:
     key, quote, home, rest = found.groups()
-    path = os.path.expanduser(home) + rest  # a Path would drop what follows the name
-    if quote or re.fullmatch(r"[\w./~-]*", path):
+    folder = os.path.expanduser(home)
+    path = folder + rest  # a Path would drop what follows the name
+    if quote or folder == home or re.fullmatch(r"[\w./~-]*", folder):
         return f"{key}{quote}{path}"
     escaped = path.replace("'", "\\'")
     return f"{key}'{escaped}'"

@@ -247,7 +247,8 @@ def _check_value(name: str, field: str, value: object, rule: FieldRule) -> None:
     if rule.treatment == "refused" and not any(value is one or value == one for one in rule.neutral):
         raise ModelError(f"the {name} has {field}={value!r}, which is refused: {rule.reason}", _REPLACE)
     if rule.valid is not None and not rule.valid(value):
+        meaning = rule.reason.partition("; ")[0]
         raise ModelError(
-            f"the {name} has {field}={value!r}, which is not understood ({rule.reason.split('; ')[0]})",
+            f"the {name} has {field}={value!r}, which is not understood ({meaning})",
             "correct scheduler_config.json",
         )

@@ -273,7 +273,7 @@ class Explorer:
         x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
         V, fit = self._directions(choice, basis, t, display)
         silent = replace(context, display=self._display(None))
-        original = self._view(silent).decode(x[None], t, sample)[0]
+        original = self._view(silent).decoder(x[None], t, sample)[0]
         names = self.directions.labels if choice.source == "file" and self.directions is not None else None
         place = Place(choice, picture, silent, sample, t, x, basis, V, fit, original, names)
         if picture is None:

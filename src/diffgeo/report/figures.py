@@ -56,4 +56,6 @@ def save_figure(figure: list[Chart] | Figure, stem: Path, *, warning: str = "") 
     Raises:
         OutputError: the folder cannot be written.
     """
-    return (save if isinstance(figure, list) else save_pictures)(figure, stem, warning=warning)  # type: ignore[operator]
+    if isinstance(figure, list):
+        return save(figure, stem, warning=warning)
+    return save_pictures(figure, stem, warning=warning)

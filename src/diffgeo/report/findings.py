@@ -14,17 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval
+from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
 from diffgeo.report.formatting import interval, name, p_value
 from diffgeo.report.reading import Run
 
-__all__ = ["FEWEST", "Finding", "claim_of", "lean", "reading_of"]
+__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "reading_of"]
 
 log = logging.getLogger(__name__)
-
-FEWEST = 5
-"""Values with which the sign test can reach p ≤ 0.05 at all: 0.5⁵ = 0.031."""
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,12 +63,12 @@ TEMPORARY = ".tmp-"
 MARKER = ".diffgeo-store"
 """File at the top of a store that says that the folder is one."""
 NO_RESULTS = (
-    *("__main__", "cli", "explore", "runner/console", "runner/dry_run"),
+    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
     *(f"report/{name}" for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals")),
     *("report/comparison", "report/runs", "studies/*/findings", "studies/*/page"),
 )
-"""Modules and folders of this package that compute nothing that is stored: command lines, explorer, and what pages and
-comparisons of runs make of tables that are there. ``*`` stands for any study."""
+"""Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
+and what pages and comparisons of runs make of tables that are there. ``*`` stands for any study."""
 _LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
 """Packages whose versions results depend on."""
 _STAGE, _PREFIX = re.compile(r"[a-z]\w*"), re.compile(r"[0-9a-f]{2}")

@@ -109,7 +109,23 @@ def finish(
     solver: str,
     gap: float,
 ) -> LocalBasis:
-    """Fix the signs, scale the residuals by s_1 and return to ``dtype``, that of J."""
+    """What a solver returns: signs fixed, residuals relative to s_1, all in the dtype of J.
+
+    Args:
+        dtype: of the basis.
+        u: left singular vectors, shape (m, n), float64.
+        s: singular values, falling, shape (n,), float64.
+        v: right singular vectors, shape (d, n), float64.
+        left: ‖J v_i − s_i u_i‖, shape (n,).
+        right: ‖Jᵀ u_i − s_i v_i‖, shape (n,).
+        tol: as the solver was told.
+        passes: as the solver spent.
+        solver: its name.
+        gap: (s_n − s_{n+1}) / s_n, NaN if s_{n+1} was not looked at.
+
+    Returns:
+        The basis with its certificate.
+    """
     largest = v.gather(0, v.abs().argmax(dim=0, keepdim=True))
     sign = signs(largest)
     scale = s[0].cpu().clamp_min(torch.finfo(s.dtype).tiny)

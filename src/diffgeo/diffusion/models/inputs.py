@@ -64,8 +64,8 @@ def _check_channels(config: Mapping[str, Any], where: str, *, text: bool) -> Non
     if given not in (taken, 2 * taken):
         raise ModelError(
             f"{where}: the U-Net takes {taken} channels and gives {given}",
-            "a denoiser gives as many, or twice as many with a learned variance; this is another kind of model "
-            "(inpainting, segmentation), choose one that takes x",
+            "a denoiser gives as many, or twice as many with a learned variance, and this is another kind of model "
+            "(inpainting, segmentation): choose one that takes x",
         )
     if not text and taken not in (1, 3):
         raise ModelError(
@@ -81,7 +81,7 @@ def _check_size(config: Mapping[str, Any], where: str, *, text: bool) -> None:
     if not fine or not all(0 < n <= _LARGEST_SIDE for n in sides):
         raise ModelError(
             f"{where}: the U-Net's sample_size is {size!r}",
-            f"it is 1 to {_LARGEST_SIDE}, or a pair of such numbers; correct unet/config.json",
+            f"it is 1 to {_LARGEST_SIDE}, or a pair of such numbers: correct unet/config.json",
         )
     factor = 2 ** (len(config.get("down_block_types", ("",))) - 1)
     if not text and any(n % factor for n in sides):  # UNet2DConditionModel passes sizes on to its upsamplers
