@@ -1,6 +1,5 @@
 """A model and an edit of the user's own, as docs/extending.md shows them: one file and one YAML, chosen by name."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -46,10 +45,10 @@ def classes(tmp_path_factory):
     return folder
 
 
-def computed(outcome):
-    """What a run computed: not taken from the store."""
+def lengths_of_paths(outcome):
+    """How long each traversal's path of pictures is: what its pictures are, in a number."""
     assert outcome.code == 0, outcome.err
-    return "taken from the store" not in (outcome.folder / "diffgeo.log").read_text()
+    return pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")["path_length"].dropna().to_numpy()
 
 
 def test_a_model_is_chosen_and_its_class_set(own, tiny_run, classes):
@@ -79,19 +78,16 @@ def test_a_models_own_errors_and_missing_arguments_are_two_lines(own, tiny_run, 
 
 def test_an_edit_is_chosen_and_moves_latents(own, tiny_run):
     searchpath, _ = own("edit")
-    words = [searchpath, "edit=colour", "study=[discovery]", "edit.normalise=false"]
-    tables = {}
-    for share in (1.0, 0.0):
-        outcome = tiny_run(*words, f"edit.options.share={share}", figures=share == 1)
-        assert outcome.code == 0, outcome.err
-        tables[share] = pd.read_parquet(outcome.folder / "tables" / "discovery_traversals.parquet")
-        assert set(tables[share]["edit_method"]) == {"colour"}
-        lengths = tables[share]["gamma"].abs()
-        assert tables[share]["x_change"].to_numpy() == pytest.approx(lengths.to_numpy(), rel=1e-3, abs=1e-4)
-    plain = tiny_run("edit=single", *words[2:])
-    straight = pd.read_parquet(plain.folder / "tables" / "discovery_traversals.parquet")
-    assert tables[0.0]["change"].to_numpy() == pytest.approx(straight["change"].to_numpy(), rel=1e-4, abs=1e-6)
-    assert tables[1.0]["change"].to_numpy() != pytest.approx(straight["change"].to_numpy(), rel=1e-2)
+    words = ["study=[discovery]", "edit.normalise=false"]
+    whole = tiny_run(searchpath, "edit=colour", *words, figures=True)
+    none = tiny_run(searchpath, "edit=colour", "edit.options.share=0", *words)
+    straight = tiny_run("edit=single", *words)
+    assert lengths_of_paths(none) == pytest.approx(lengths_of_paths(straight), rel=1e-3)
+    assert lengths_of_paths(whole) != pytest.approx(lengths_of_paths(straight), rel=1e-2)
+    table = pd.read_parquet(whole.folder / "tables" / "discovery_traversals.parquet")
+    assert set(table["edit_method"]) == {"colour"}
+    assert table["x_change"].to_numpy() == pytest.approx(table["gamma"].abs().to_numpy(), rel=1e-3, abs=1e-4)
+    assert whole.files("figures/discovery_traversals*.png")
 
 
 def test_an_edit_out_of_its_range_is_refused_and_ours_keep_their_names(own, tiny_run):
@@ -114,18 +110,16 @@ def test_an_edited_file_of_ones_own_is_computed_again(
     searchpath, folder = own(example)
     model = [f"model.path={classes}"] if example == "model" else []
     words = [searchpath, choice, *model, "study=[discovery]", f"store.path={tmp_path / 'store'}"]
-    first = tiny_run(*words)
-    assert computed(first)
-    assert not computed(tiny_run(*words))
+    first, again = tiny_run(*words), tiny_run(*words)
+    stored = lambda part: len(list((tmp_path / "store" / part).rglob("*.safetensors")))  # noqa: E731
+    bases = stored("bases")
+    assert stored("studies") == 1, "the second run took what the first had computed"
+    assert lengths_of_paths(again).tolist() == lengths_of_paths(first).tolist()
     (file,) = folder.glob("*.py")
+    assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
     monkeypatch.delitem(sys.modules, file.stem)
-    second = tiny_run(*words)
-    assert computed(second)
-    tables = [pd.read_parquet(run.folder / "tables" / "discovery_traversals.parquet") for run in (first, second)]
-    assert tables[0]["change"].tolist() != tables[1]["change"].tolist()
-    if example == "model":  # its bases, too, which are stored by themselves
-        values = [pd.read_parquet(run.folder / "tables" / "discovery.parquet") for run in (first, second)]
-        assert len(list((tmp_path / "store" / "bases").rglob("*.safetensors"))) == 2
-        assert values[0].shape == values[1].shape
-    assert json.loads((second.folder / "run.json").read_text())["status"] == "completed"
+    edited = tiny_run(*words)
+    assert lengths_of_paths(edited).tolist() != lengths_of_paths(first).tolist()
+    assert stored("studies") == 2
+    assert stored("bases") == (2 * bases if example == "model" else bases), "an edit's code changes no basis"

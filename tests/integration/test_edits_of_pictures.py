@@ -14,7 +14,7 @@ from diffgeo.composition import check, typed
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.report.figures import draw
 from diffgeo.session import Context
-from diffgeo.studies import run_study
+from diffgeo.studies import run_study, study_named
 
 FORMULA = {"normalise": True, "rescale": False}
 SETTINGS = (
@@ -72,7 +72,9 @@ def test_defaults_leave_pictures_whole_where_the_formula_alone_saturates_them(co
     assert "1 T" in record.getMessage()
     assert "0.75 T" in record.getMessage()
 
-    titles = [draw(result)["discovery_traversals_1T"].get_suptitle() for result in (plain, formula)]
+    titles = [
+        draw(study_named("discovery"), result)["discovery_traversals_1T"].get_suptitle() for result in (plain, formula)
+    ]
     assert titles[0].endswith("columns: γ")
     assert "normalised, ‖x' − x‖ = " in titles[1]
 
