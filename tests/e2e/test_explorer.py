@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import diffgeo
-from diffgeo import explore_command
+from diffgeo.cli import explore as explore_command
 from diffgeo.composition import composed
 from diffgeo.explore import Explorer
 from diffgeo.explore.commands import with_defaults
