@@ -59,7 +59,7 @@ def test_a_metric_that_fails_later_than_the_try_out_is_named_with_what_it_was_gi
         return brightness(edited, original)
 
     try_out({"mine": at_night}, 8, torch.device("cpu"))
-    said = r"metric.extra.mine failed on edited \(4, 3, 8, 8\), values -1.00 to .*, and original \(1, 3, 8, 8\) \(KeyError: "
+    said = r"extra.mine failed on edited \(4, 3, 8, 8\), values -1.00 to .*, and original \(1, 3, 8, 8\) \(KeyError: "
     with pytest.raises(ConfigError, match=said):
         measured({"mine": at_night}, PICTURES - 1, PICTURES[:1])
 

@@ -169,8 +169,8 @@ class Explorer:
         file: that file's path, for :meth:`command`.
 
     Raises:
-        ConfigError: ``edit=shooting``, whose curve belongs to one direction; or a timestep, block or pooling is asked for
-            that is not the file's.
+        ConfigError: ``edit=shooting``, whose curve belongs to one direction; or a timestep, block or pooling is asked
+            for that is not the file's.
         DirectionsError: the directions belong to another model.
     """
 
