@@ -14,16 +14,16 @@ help: ## list the targets
 setup: $(READY) ## create .venv and install everything
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "diffgeo needs Python 3.11 or newer; say make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "diffgeo needs Python 3.11 or newer; use make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-run: $(READY) ## the main job on the shipped model; ARGS="data.samples=8" adds settings
+run: $(READY) ## all studies on the shipped model (minutes); ARGS="data.samples=8" adds settings
 	$(BIN)/diffgeo $(ARGS)
 
-test: $(READY) ## the tests (minutes), a worker a core; one thread each, or they would wait for each other
+test: $(READY) ## the tests (minutes), a worker per core, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the tests that take long
@@ -36,14 +36,14 @@ lint: $(READY) ## style and docstrings
 typecheck: $(READY) ## static types, strict
 	$(BIN)/mypy
 
-# under --quiet, --strict would see no warning
+# not --quiet: --strict would then see no warning
 docs: $(READY) ## build the documentation into build/docs, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-docs-serve: $(READY) ## show the documentation at localhost:8000, rebuilt as you write
+docs-serve: $(READY) ## show the documentation at localhost:8000 and rebuild it after every change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dirtyreload $(ARGS)
 
-check: lint typecheck docs test ## what CI checks, but for some slow tests
+check: lint typecheck docs test ## what CI checks, except for some slow tests
 
 format: $(READY) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from diffgeo import JacobianOperator, LocalBasis
-from diffgeo.svd import SOLVERS
+from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace
 from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
 
 TOL = 1e-4
@@ -50,13 +50,20 @@ class Case:
     forward: bool | None = None
 
 
-def ours(solver: str, width: int, share: float = 1.0, label: str | None = None, **settings: Any) -> Case:
-    """A solver of diffgeo."""
+def ours(solver: Solver, width: int, share: float = 1.0, label: str | None = None, tol: float | None = TOL) -> Case:
+    """A solver of diffgeo; ``tol`` is None if it looks at none."""
+    own = {f.name: getattr(solver, f.name) for f in fields(solver) if getattr(solver, f.name) is not None}
+    settings: Settings = own | ({} if tol is None else {"tol": tol})
 
     def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
-        yield settings, SOLVERS[solver](jacobian, rank, seed=seed, **settings)
+        yield settings, solver.solve(jacobian, rank, tol=tol or TOL, seed=seed)
 
-    return Case(label or solver, [settings], solve, width, share)
+    return Case(label or solver.name, [settings], solve, width, share)
+
+
+def blocks_of(size: int, tol: float = TOL) -> Case:
+    """The default solver with blocks of this many columns."""
+    return ours(GolubKahan(block_size=size), size, tol=tol)
 
 
 def papers(rank: int, *, released: bool) -> Case:
@@ -86,7 +93,7 @@ def papers(rank: int, *, released: bool) -> Case:
 
 
 def subspace_iteration(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[int, LocalBasis]]:
-    """(iteration, basis) without end: ``SOLVERS["subspace"]`` without oversampling, seen at every iteration."""
+    """(iteration, basis) without end: ``Subspace(oversample=0)``, seen at every iteration."""
     before = jacobian.passes
     v = random_block(jacobian.shape[1], rank, jacobian.x, seed)
     iteration = 0
@@ -159,21 +166,21 @@ def scipy_svds(solver: str) -> Case:
 def cases(rank: int) -> list[Case]:
     """All that are compared, the ones that matter most first."""
     return [
-        ours("golub_kahan", 16, block_size=16, tol=TOL),
+        blocks_of(16),
         papers(rank, released=True),
         papers(rank, released=False),
         scipy_svds("arpack"),
-        ours("golub_kahan", 8, block_size=8, tol=EXACT),
-        ours("randomized", rank + 10, label="svd_lowrank", oversample=10, power_steps=2),
-        ours("golub_kahan", 25, block_size=25, tol=TOL),
-        ours("golub_kahan", 12, block_size=12, tol=TOL),
-        ours("golub_kahan", 8, block_size=8, tol=TOL),
-        ours("golub_kahan", 6, block_size=6, tol=TOL),
-        ours("golub_kahan", 4, block_size=4, tol=TOL),
-        ours("golub_kahan", 3, block_size=3, tol=TOL),
-        ours("randomized", rank + 10, oversample=10, power_steps=3),
+        blocks_of(8, EXACT),
+        ours(Randomized(oversample=10, power_steps=2), rank + 10, label="svd_lowrank", tol=None),
+        blocks_of(25),
+        blocks_of(12),
+        blocks_of(8),
+        blocks_of(6),
+        blocks_of(4),
+        blocks_of(3),
+        ours(Randomized(oversample=10, power_steps=3), rank + 10, tol=None),
         scipy_svds("propack"),
-        ours("subspace", rank + 10, share=0.5, oversample=10, tol=TOL),
+        ours(Subspace(oversample=10), rank + 10, share=0.5),
     ]
 
 
@@ -181,7 +188,7 @@ def probed(quickest: Callable[[], int]) -> Case:
     """The default solver with the block size that a probe on this device finds quickest."""
 
     def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
-        yield promised, SOLVERS["golub_kahan"](jacobian, rank, seed=seed, block_size=quickest(), tol=TOL)
+        yield promised, GolubKahan(block_size=quickest()).solve(jacobian, rank, tol=TOL, seed=seed)
 
     promised: Settings = {"block_size": "probed", "tol": TOL}
     return Case("golub_kahan", [promised], solve, 16, prepare=quickest)

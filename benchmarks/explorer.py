@@ -16,7 +16,7 @@ import torch
 
 from diffgeo.cli.explore import read, settings
 from diffgeo.explore import Explorer, page
-from diffgeo.runner.run import prepare
+from diffgeo.runner.prepare import prepare
 from diffgeo.session.progress import Interruption
 
 

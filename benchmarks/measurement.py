@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffgeo import JacobianOperator, LocalBasis, initial_noise, principal_angles
 from diffgeo.diffusion.feature_map import Pool
-from diffgeo.svd import SOLVERS, decompose, local_bases, probe_block_size
+from diffgeo.svd import Dense, GolubKahan, SolveSpec, decompose, local_bases, probe_block_size
 
 TRUTH_TOL = 1e-6
 DENSE_SIDE = 4096
@@ -107,7 +107,7 @@ class Bench:
         """What ``local_basis`` does by its defaults, once and without warming up: as a first run finds it."""
         self.jacobian.chunk_size = self.args.chunk_size or 32
         peak, started = Peak(self.device), self.now()
-        certificate = decompose(self.jacobian, self.args.rank, seed=self.args.seed).certificate
+        certificate = decompose(self.jacobian, SolveSpec(rank=self.args.rank, seed=self.args.seed)).certificate
         values: Settings = {"solver": certificate.solver, "passes": certificate.passes, "seconds": self.now() - started}
         values |= {"residual": certificate.residual, "gap": certificate.gap, "peak_mib": peak.mib()}
         self.add("solver", settings="defaults of local_basis", **values)
@@ -119,7 +119,7 @@ class Bench:
         peak, started, before = Peak(self.device), self.now(), self.jacobian.passes
         self.stop_at = float("inf")  # without a truth nothing else is worth much
         if exact:
-            self.truth = SOLVERS["dense"](self.jacobian, self.args.rank, **settings)
+            self.truth = Dense().solve(self.jacobian, self.args.rank, tol=TRUTH_TOL)
         else:
             most = 40 * self.args.rank
             if stop_at < float("inf"):  # a truth less true is better than none
@@ -127,9 +127,8 @@ class Bench:
                 before = self.jacobian.passes
                 started = self.now()
                 most = min(most, max(int(0.4 * (stop_at - started) / per_pass), 4 * self.args.rank))
-            self.truth = SOLVERS["golub_kahan"](
-                self.jacobian, self.args.rank, seed=self.args.seed + 1, max_passes=most, **settings
-            )
+            patient = GolubKahan(block_size=16, max_passes=most)
+            self.truth = patient.solve(self.jacobian, self.args.rank, tol=TRUTH_TOL, seed=self.args.seed + 1)
         certificate = self.truth.certificate
         self.add(
             "solver",
@@ -304,7 +303,7 @@ class Bench:
             try:
                 self.warm_up(block)
                 peak, started, before = Peak(self.device), self.now(), self.jacobian.passes
-                basis = SOLVERS["golub_kahan"](self.jacobian, n, seed=self.args.seed, block_size=block, tol=TOL)
+                basis = GolubKahan(block_size=block).solve(self.jacobian, n, tol=TOL, seed=self.args.seed)
                 seconds, passes = self.now() - started, self.jacobian.passes - before
                 values |= {"seconds": seconds, "passes": passes, "ms_per_pass": 1000 * seconds / passes}
                 certificate = basis.certificate
@@ -322,12 +321,12 @@ class Bench:
                 self.add("points", **values, status="skipped: no time left")
                 continue
             xs = initial_noise(self.model, [self.args.seed + i for i in range(count)])
-            chunk = self.jacobian.chunk_size
+            spec = SolveSpec(rank=self.args.rank, tol=TOL, chunk_size=self.jacobian.chunk_size)
             self.stop_at = deadline
             try:
-                local_bases(self.f, xs, 2, tol=0.5, chunk_size=chunk, on_pass=self._tick)  # warm
+                local_bases(self.f, xs, spec.of_rank(2, tol=0.5), on_pass=self._tick)  # warm
                 peak, started = Peak(self.device), self.now()
-                found = local_bases(self.f, xs, self.args.rank, tol=TOL, chunk_size=chunk, on_pass=self._tick)
+                found = local_bases(self.f, xs, spec, on_pass=self._tick)
                 seconds, passes = self.now() - started, sum(basis.certificate.passes for basis in found)
                 values |= {"seconds": seconds / count, "passes": passes / count, "ms_per_pass": 1000 * seconds / passes}
                 residual = max(basis.certificate.residual for basis in found)

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from diffgeo import DiffusionModel, JacobianOperator, principal_angles
 from diffgeo.errors import ConvergenceWarning
-from diffgeo.svd import SOLVERS
+from diffgeo.svd import GolubKahan
 
 
 def measure(name: str, args: argparse.Namespace, seconds: float, rows: list[Settings], save: Callable[[], Any]) -> None:
@@ -77,13 +77,14 @@ def check_device(name: str, args: argparse.Namespace, rows: list[Settings]) -> b
         "error_vjp": distance(ju, here.rmv(u.cpu())),
         "error_adjoint": ((jv * u).sum() - (v * ju).sum()).abs().item() / (jv.norm() * u.norm()).item(),
     }
-    options = {"tol": 1e-5, "block_size": 16}
-    a, b = (SOLVERS["golub_kahan"](j, rank, seed=args.seed, **options) for j in (there, here))
+    solver, tol = GolubKahan(block_size=16), 1e-5
+    a, b = (solver.solve(j, rank, tol=tol, seed=args.seed) for j in (there, here))
     values["error_s"] = ((a.s.cpu() - b.s) / b.s).abs().max().item()
     values["angle"] = principal_angles(a.V.cpu(), b.V).max().item()
     agrees = values["error_s"] <= 1e-5 and a.V.device == there.x.device == a.s.device == a.U.device
     passes = a.certificate.passes
-    bench.add("check", solver="golub_kahan", rank=rank, settings=say(options), passes=passes, **values)
+    settings = say({"tol": tol, "block_size": solver.block_size})
+    bench.add("check", solver=solver.name, rank=rank, settings=settings, passes=passes, **values)
     if not agrees:
         rows[-1]["status"] = "FAILED: singular values or devices differ from the CPU's"
         print(rows[-1]["status"], flush=True)

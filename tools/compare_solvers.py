@@ -12,17 +12,18 @@ import torch
 from diffgeo import JacobianOperator, initial_noise, load_model
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.geometry import principal_angles
-from diffgeo.svd import SOLVERS
+from diffgeo.svd import Dense, GolubKahan, Randomized, Subspace
 
 CASES = [
-    ("golub_kahan", {"block_size": 4, "tol": 1e-4}),
-    ("golub_kahan", {"block_size": 8, "tol": 1e-4}),
-    ("golub_kahan", {"block_size": 16, "tol": 1e-4}),
-    ("golub_kahan", {"block_size": 8, "tol": 1e-3}),
-    ("subspace", {"oversample": 0, "max_passes": 1000}),
-    ("subspace", {"oversample": 0, "max_passes": 5000}),
-    ("randomized", {"oversample": 10, "power_steps": 3}),
+    (GolubKahan(block_size=4), 1e-4),
+    (GolubKahan(block_size=8), 1e-4),
+    (GolubKahan(block_size=16), 1e-4),
+    (GolubKahan(block_size=8), 1e-3),
+    (Subspace(oversample=0, max_passes=1000), 1e-4),
+    (Subspace(oversample=0, max_passes=5000), 1e-4),
+    (Randomized(oversample=10, power_steps=3), 1e-4),
 ]
+"""Solvers, and to which tolerance."""
 
 
 def main() -> None:
@@ -35,21 +36,23 @@ def main() -> None:
     model = load_model(args.model)
     jacobian = JacobianOperator(model.feature_map(model.schedule.T), initial_noise(model, [args.seed])[0])
     started = time.perf_counter()
-    truth = SOLVERS["dense"](jacobian, args.rank)
+    truth = Dense().solve(jacobian, args.rank, tol=1e-4)
     seconds = time.perf_counter() - started
     print(f"J is {jacobian.shape[0]} x {jacobian.shape[1]}, n = {args.rank}, torch {torch.__version__}, ", end="")
     print(f"{torch.get_num_threads()} threads; gap behind the last direction {truth.certificate.gap:.1%}\n")
     print("| solver | settings | passes | seconds | angle of V, rad | error of s |")
     print("|---|---|---|---|---|---|")
     print(f"| dense | | {truth.certificate.passes} | {seconds:.1f} | 0 | 0 |")
-    for name, options in CASES:
+    for solver, tol in CASES:
         started = time.perf_counter()
-        basis = SOLVERS[name](jacobian, args.rank, seed=args.seed, **options)
+        basis = solver.solve(jacobian, args.rank, tol=tol, seed=args.seed)
         seconds = time.perf_counter() - started
         angle = principal_angles(truth.V, basis.V).max().item()
         error = ((basis.s - truth.s) / truth.s).abs().max().item()
-        settings = ", ".join(f"{key} {value:g}" for key, value in options.items())
-        print(f"| {name} | {settings} | {basis.certificate.passes} | {seconds:.1f} | {angle:.0e} | {error:.0e} |")
+        settings = ", ".join(f"{k} {v:g}" for k, v in {**vars(solver), "tol": tol}.items() if v is not None)
+        print(
+            f"| {solver.name} | {settings} | {basis.certificate.passes} | {seconds:.1f} | {angle:.0e} | {error:.0e} |"
+        )
 
 
 if __name__ == "__main__":

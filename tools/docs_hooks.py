@@ -1,12 +1,11 @@
 """What MkDocs cannot do by itself: equations as MathML, pages made from the code, links to files of the repository.
 
 Pages are made at build time from what they describe, so that they cannot fall behind: every setting from the schemas
-and ``conf/``, the order of modules from the test that holds it, model cards from beside the weights.
+and ``conf/``, claims and scheduler fields from the code, model cards from the folders of the weights.
 """
 
 from __future__ import annotations
 
-import ast
 import base64
 import html
 import json
@@ -23,8 +22,9 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from diffgeo.config import STUDY_SCHEMAS, schemas
 from diffgeo.config import documentation as schemas_say
+from diffgeo.config import schemas
+from diffgeo.studies import all_claims, studies
 from training.diffusion import DiffusionTraining
 from training.predictor import PredictorTraining
 from training.text_to_image import TextToImageTraining
@@ -69,9 +69,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """The order of modules as a picture; links that leave ``docs/`` as what they name."""
-    if page.file.src_uri == "architecture.md":
-        markdown = re.sub(r"```\nerrors ─▶.*?```", lambda _: _order(), markdown, flags=re.DOTALL)
+    """What stands for a made part replaced by it; links that leave ``docs/`` as what they name."""
     for marker, make in MARKERS.items():
         if marker in markdown:
             markdown = markdown.replace(marker, make())
@@ -160,36 +158,6 @@ def _changelog() -> str:
     return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
 
 
-# The order of modules -----------------------------------------------------------------------------------------------
-
-LAYERS = (
-    ("settings", "settings", {"errors", "config"}),
-    ("numbers", "numbers: tensors in, tensors out", {"noise_schedule", "metrics", "claims"}),
-    ("results", "files, processes, studies and their figures", {"results", "finishing"}),
-    ("commands", "runs and commands", {"runner", "__init__"}),
-)
-"""(class, caption, first and last module of it)."""
-
-
-def _order() -> str:
-    """The order that ``tests/unit/test_architecture.py`` holds, as a row of boxes."""
-    tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text(encoding="utf-8"))
-    (order,) = (
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ORDER"
-    )
-    boxes, layer, layers = [], None, iter(LAYERS)
-    for name in order:
-        if layer is None or (layer[0] != "commands" and order.index(name) > max(map(order.index, layer[2]))):
-            layer = next(layers)
-            boxes.append(f'<span class="layer">{layer[1]}</span>')
-        arrow = "" if name == order[-1] else '<span class="arrow">→</span>'
-        boxes.append(f'<span class="step"><span class="module {layer[0]}">{name}</span>{arrow}</span>')
-    drawn = "".join(boxes)
-    return f'<div class="order" markdown="0">{drawn}</div>\n'
-
-
 # Every setting ------------------------------------------------------------------------------------------------------
 
 
@@ -219,10 +187,10 @@ def _settings() -> str:
                 lines += _table(variant, f"{group}.", only=own, given=given)
     lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
     lines += _choices("study")
-    for name, schema in STUDY_SCHEMAS.items():
-        lines += ["", f"### study.{name}", "", _sentence(schema), ""]
-        if fields(schema):
-            lines += _table(schema, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
+    for name, study in studies().items():
+        lines += ["", f"### study.{name}", "", _escaped(study.question), ""]
+        if fields(study.settings):
+            lines += _table(study.settings, f"study.{name}.", given=_yaml(f"study/{name}.yaml"))
     lines += ["", "## experiment", "", "A table or figure of a paper as one choice: see [the papers](papers.md).", ""]
     lines += _choices("experiment")
     lines += [
@@ -275,7 +243,7 @@ def _choices(group: str, conf: Path = ROOT / "conf") -> Iterator[str]:
     yield "| choice | |"
     yield "|---|---|"
     for file in files:
-        name = file.relative_to(ROOT / "conf" / group).with_suffix("").as_posix()
+        name = file.relative_to(conf / group).with_suffix("").as_posix()
         comments = [
             x.lstrip("# ")
             for x in file.read_text(encoding="utf-8").splitlines()
@@ -327,10 +295,8 @@ def _scales() -> str:
 
 def _claims() -> str:
     """Every claim with the experiment that answers it."""
-    from diffgeo.studies import all_claims as CLAIMS
-
     lines = ["| source | experiment | what is measured | published |", "|---|---|---|---|"]
-    for claim in CLAIMS:
+    for claim in all_claims():
         cells = (claim.source, f"`{claim.experiment}`", claim.quantity, claim.published)
         lines.append(f"| {' | '.join(map(_escaped, cells))} |")
     return "\n".join(lines)

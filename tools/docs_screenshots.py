@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from diffgeo.cli.explore import free_port, read, settings
 from diffgeo.explore import Explorer
 from diffgeo.explore.serving import LOCAL, serving
-from diffgeo.runner.run import prepare
+from diffgeo.runner.prepare import prepare
 from diffgeo.session.progress import Interruption
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"

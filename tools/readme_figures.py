@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result
+from diffgeo.studies.study import studies
 
 PICTURES = {
     "discovery_traversals_1T": "traversals_T",
@@ -26,12 +27,12 @@ def main() -> None:
     tables = [pd.read_parquet(args.run / "tables" / f"discovery{part}.parquet") for part in ("", "_traversals")]
     directions, traversals = (table[table["sample"] < args.samples] for table in tables)
     tensors = load_file(args.run / "tensors" / "discovery.safetensors")
-    figures = draw(Result("discovery", directions, {}, tensors, {"traversals": traversals}))
+    figures = draw(studies()["discovery"], Result("discovery", directions, {}, tensors, {"traversals": traversals}))
     table = pd.read_parquet(args.run / "tables" / "global_consistency.parquet")
     folder = args.run / "tables"
     more = {part: pd.read_parquet(folder / f"global_consistency_{part}.parquet") for part in ("overlaps", "edits")}
     tensors = load_file(args.run / "tensors" / "global_consistency.safetensors")
-    figures |= draw(Result("global_consistency", table, {}, tensors, more))
+    figures |= draw(studies()["global_consistency"], Result("global_consistency", table, {}, tensors, more))
     for name, picture in PICTURES.items():
         _, vector = save_figure(figures[name], Path(__file__).parent.parent / "docs" / "images" / picture)
         vector.unlink()

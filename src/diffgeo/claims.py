@@ -40,7 +40,7 @@ class Claim:
 
     Attributes:
         source: paper with table or figure.
-        experiment: file under ``conf/experiment/``, without suffix.
+        experiment: file under ``conf/experiment/``, without suffix; of another package's study, any name.
         quantity: what is measured, in words, with its unit.
         published: the value, or ``claim``.
         measure: tables → one value a sample or pair; empty or NaN where the tables cannot tell.

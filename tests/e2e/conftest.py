@@ -17,7 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
-from diffgeo import cli
+from diffgeo.cli import command as cli
 from diffgeo.errors import ConvergenceWarning
 
 
@@ -134,7 +134,7 @@ def tiny_run(tiny_settings, tmp_path_factory):
         with contextlib.ExitStack() as stack:
             if not figures:  # drawing takes most of a tiny run's time
                 stack.enter_context(mock.patch("diffgeo.runner.finish.draw", return_value={}))
-                stack.enter_context(mock.patch("diffgeo.runner.run._draw_page"))
+                stack.enter_context(mock.patch("diffgeo.runner.manifest._draw_page"))
             return run_cli(*settings, f"hydra.run.dir={folder}", *overrides, folder=folder)
 
     return run

@@ -120,7 +120,7 @@ def started(tiny_settings, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_samples_that_were_finished(started):
     job = started("data.samples=400", "study.discovery.directions=1")
-    job.wait_for("discovery (400)")
+    job.wait_for("[1/3]")
     time.sleep(0.2)
     job.interrupt()
     assert job.end() == 130, job.said
@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_the_samples_that_were_finished(started):
 
 
 def test_ctrl_c_during_a_sample_finishes_that_sample(tiny_run, monkeypatch):
-    from diffgeo.studies.context import local_basis
+    from diffgeo.session.bases import local_basis
 
     bases = []
 
@@ -147,7 +147,7 @@ def test_ctrl_c_during_a_sample_finishes_that_sample(tiny_run, monkeypatch):
             time.sleep(0.01)
         return bases[-1]
 
-    monkeypatch.setattr("diffgeo.studies.context.local_basis", interrupted_in_the_second)
+    monkeypatch.setattr("diffgeo.session.bases.local_basis", interrupted_in_the_second)
     outcome = tiny_run("data.samples=5")
     assert outcome.code == 130
     assert outcome.manifest["status"] == "interrupted"
@@ -158,14 +158,14 @@ def test_ctrl_c_during_a_sample_finishes_that_sample(tiny_run, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_end_a_run_as_ctrl_c_does(tiny_run, monkeypatch, number, request):
-    from diffgeo.studies.context import local_basis
+    from diffgeo.session.bases import local_basis
 
     def told(*arguments, **options):
         os.kill(os.getpid(), number)
         return local_basis(*arguments, **options)
 
     monkeypatch.setattr("diffgeo.session.progress.leave_terminal", lambda: None)
-    monkeypatch.setattr("diffgeo.studies.context.local_basis", told)
+    monkeypatch.setattr("diffgeo.session.bases.local_basis", told)
     before = signal.signal(number, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(number, before))
     outcome = tiny_run("data.samples=3")
@@ -194,7 +194,7 @@ def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch, request):
         heard.append("still running")
 
     heard = []
-    monkeypatch.setattr("diffgeo.studies.context.local_basis", endless)
+    monkeypatch.setattr("diffgeo.session.bases.local_basis", endless)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     outcome = tiny_run(figures=True)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import diffgeo
-from diffgeo.cli import _ordered, quoted_word
+from diffgeo.cli.command import _ordered, quoted_word
 from diffgeo.errors import ConfigError
 
 SETTINGS = ConfigError.exit_code
@@ -148,7 +148,7 @@ from importlib import import_module
 module, *words = sys.argv[1:]
 sys.argv = [module, *words]
 try:
-    import_module(f"diffgeo.{module}").main()
+    import_module(f"diffgeo.cli.{module}").main()
 except SystemExit as stop:
     print("code", stop.code)
 print("imported", sorted({"torch", "diffusers", "pandas", "gradio"} & set(sys.modules)))
@@ -158,13 +158,13 @@ print("imported", sorted({"torch", "diffusers", "pandas", "gradio"} & set(sys.mo
 @pytest.mark.parametrize(
     "words",
     [
-        "cli svd.rank=0",
-        "cli svd.rank=0 --dry-run",
-        "cli study.curvedness.tol=0",
-        "cli study.disentanglement.training=4",
-        "cli -m svd.rank=0 retries=1",
+        "command svd.rank=0",
+        "command svd.rank=0 --dry-run",
+        "command study.curvedness.tol=0",
+        "command study.disentanglement.training=4",
+        "command -m svd.rank=0 retries=1",
         "paper svd.rank=0",
-        "explore_command svd.rank=0",
+        "explore svd.rank=0",
     ],
 )
 def test_a_range_error_is_worded_before_torch_is_imported(words, tmp_path):
@@ -191,7 +191,7 @@ def test_a_run_that_is_refused_says_why_in_its_folder(tiny_run):
 
 def test_a_job_that_is_refused_says_why_in_the_summary(command, tiny_settings, tmp_path):
     words = [word for word in tiny_settings if not word.startswith(("study=", "svd.rank="))]
-    outcome = command("-m", *words, "study=[]", "svd.rank=0,3", f"hydra.sweep.dir={tmp_path}/s", folder=tmp_path / "s")
+    outcome = command("-m", *words, "study=[spectrum]", "svd.rank=0,3", f"hydra.sweep.dir={tmp_path}/s", folder=tmp_path / "s")
     assert "Job 0 failed (svd.rank=0): svd.rank=0 is not possible" in outcome.err
     assert "1 of 2 jobs completed" in outcome.err
 
@@ -203,11 +203,11 @@ BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 @pytest.mark.parametrize("setting", [{"PYTHONIOENCODING": "ascii"}, BARE, {"PYTHONIOENCODING": "latin-1"}])
-@pytest.mark.parametrize("words", ["cli --help", "cli --help edit.strength", "store_command --help", "paper --help"])
+@pytest.mark.parametrize("words", ["main --help", "main --help edit.strength", "store --help", "paper --help"])
 def test_help_degrades_to_escapes(setting, words):
-    module, *rest = words.split()
+    script, *rest = words.split()
     done = subprocess.run(
-        [sys.executable, "-m", f"diffgeo.{module}", *rest],
+        [sys.executable, "-c", f"from diffgeo.__main__ import {script}; {script}()", *rest],
         capture_output=True,
         timeout=120,
         check=False,
@@ -222,7 +222,7 @@ def test_help_degrades_to_escapes(setting, words):
 def test_a_run_without_unicode_logs_in_utf8(tiny_settings, tmp_path):
     words = [word for word in tiny_settings if not word.startswith("study=")]
     done = subprocess.run(
-        [sys.executable, "-m", "diffgeo", *words, "study=[]", "hydra.run.dir=out"],
+        [sys.executable, "-m", "diffgeo", *words, "study=[spectrum]", "hydra.run.dir=out"],
         capture_output=True,
         text=True,
         timeout=120,

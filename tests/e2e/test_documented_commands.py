@@ -25,7 +25,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from diffgeo import cli, explore_command, paper
+from diffgeo.cli import command as cli
+from diffgeo.cli import explore as explore_command
+from diffgeo.cli import paper
 from diffgeo.cli.command import quoted_prompts
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
@@ -45,6 +47,7 @@ RUN = {
     "diffgeo store.enabled=false",
     "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
+    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" edit=colour edit.options.share=0.5',
 }
 """Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
 RUN_SLOWLY = {

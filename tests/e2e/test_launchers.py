@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from diffgeo import gathering
+from diffgeo.report import runs as gathering
 from diffgeo.errors import ConfigError, WorkerError
 from diffgeo.report.reading import read_run
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result
+from diffgeo.studies import study_named
 
 DISCOVERY_FIGURES = [f"discovery_{name}" for name in ("directions", "spectrum", "traversals_0.5T", "traversals_1T")]
 FIGURES = [*DISCOVERY_FIGURES, "frequency_power", "spectrum_summary"]
@@ -37,7 +38,7 @@ def test_the_command_prints_the_path_of_the_page_last(good):
 
 
 def test_a_page_that_cannot_be_drawn_does_not_lose_the_run(tiny_run, tmp_path):
-    with mock.patch("diffgeo.runner.run.write_page", side_effect=RuntimeError("no ink")):
+    with mock.patch("diffgeo.runner.manifest.write_page", side_effect=RuntimeError("no ink")):
         outcome = tiny_run("study=[spectrum]", folder=tmp_path / "run", figures=True)
     assert outcome.code == 0, outcome.err
     assert outcome.manifest["status"] == "completed"
@@ -61,7 +62,9 @@ def test_the_saved_settings_are_those_that_ran(good):
 
 
 def test_the_log_tells_of_the_studies(good):
-    assert "discovery (" in (good.folder / "diffgeo.log").read_text()
+    log = (good.folder / "diffgeo.log").read_text()
+    for i, name in enumerate(["discovery", "spectrum", "frequency"]):
+        assert f"[{i + 1}/3] {study_named(name).title}" in log
 
 
 @pytest.mark.parametrize("stem", ["discovery", "discovery_traversals"])
@@ -107,7 +110,7 @@ def test_figures_open_and_are_not_blank(good):
 def test_figures_can_be_drawn_again_from_the_files_alone(good, tmp_path):
     tensors = load_file(good.folder / "tensors" / "discovery.safetensors")
     result = Result("discovery", table(good), {}, tensors, {"traversals": table(good, "discovery_traversals")})
-    figures = draw(result)
+    figures = draw(study_named("discovery"), result)
     assert sorted(figures) == DISCOVERY_FIGURES
     png, _ = save_figure(figures["discovery_spectrum"], tmp_path / "again")
     with Image.open(png) as again, Image.open(good.folder / "figures" / "discovery_spectrum.png") as first:

@@ -8,7 +8,8 @@ from unittest import mock
 import pandas as pd
 import pytest
 
-from diffgeo import gathering, report_command
+from diffgeo.cli import report as report_command
+from diffgeo.report import runs as gathering
 
 
 def write_run(folder, *, rank, pool, seed, value, rows=2, status="completed"):
@@ -172,7 +173,8 @@ def test_settings_that_differ_are_never_averaged_over(capsys, runs, tmp_path):
     code, said, _ = says(capsys, runs, f"out={tmp_path / 'out'}", "by=[svd.rank]")
     assert code == 0
     groups = pd.read_csv(tmp_path / "out" / "groups.csv")
-    assert list(groups["n"]) == [3, 1, 3], "rank 10 with pooled h is a group of its own"
+    counts = {(row["svd.rank"], row["feature.pool"] == "sum"): row["n"] for row in groups.to_dict("records")}
+    assert counts == {(10, False): 3, (10, True): 1, (20, False): 3}, "rank 10 with pooled h is a group of its own"
     assert "The runs differ in feature.pool as well" in said
 
 

@@ -25,7 +25,7 @@ def run(command):
     def of(model, folder, *more):
         with ExitStack() as stack:
             stack.enter_context(mock.patch("diffgeo.runner.finish.draw", return_value={}))
-            stack.enter_context(mock.patch("diffgeo.runner.run._draw_page"))
+            stack.enter_context(mock.patch("diffgeo.runner.manifest._draw_page"))
             kind = "local_sd" if (model / "vae").is_dir() else "local"
             prompt = ["prompt=face"] if kind == "local_sd" else []
             words = (f"model={kind}", f"model.path={model}", *prompt, *SETTINGS, *more)

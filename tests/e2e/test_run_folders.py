@@ -8,8 +8,8 @@ from unittest import mock
 import pandas as pd
 import pytest
 
-from diffgeo import gathering
-from diffgeo.config import at_home
+from diffgeo.report import runs as gathering
+from diffgeo.composition import at_home
 from diffgeo.errors import ConfigError, OutputError
 from diffgeo.report.reading import read_run
 from diffgeo.results import FOLDERS
@@ -21,14 +21,14 @@ def start(words, barrier):
     from conftest import run_cli
 
     barrier.wait()
-    with mock.patch("diffgeo.runner.finish.draw", return_value={}), mock.patch("diffgeo.runner._draw_page"):
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}), mock.patch("diffgeo.runner.manifest._draw_page"):
         raise SystemExit(run_cli(*words).code)
 
 
 def at_once(*command_lines):
     """Run several commands in processes that start together; their exit codes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["diffgeo.runner"])
+    context.set_forkserver_preload(["diffgeo.runner.run"])
     barrier = context.Barrier(len(command_lines))
     workers = [context.Process(target=start, args=(words, barrier)) for words in command_lines]
     for worker in workers:
@@ -205,7 +205,7 @@ def test_a_foreign_folder_as_a_store_is_refused_before_anything_is_computed(tiny
     (tmp_path / "data" / "nets" / "v1").mkdir(parents=True)
     weights = tmp_path / "data" / "nets" / "v1" / "model.safetensors"
     weights.write_text("weights")
-    with mock.patch("diffgeo.runner.load_model", side_effect=AssertionError("too late")):
+    with mock.patch("diffgeo.runner.prepare.build", side_effect=AssertionError("too late")):
         outcome = tiny_run(f"store.path={tmp_path}/data", "store.max_gb=0.0001", folder=tmp_path / "out")
     outcome.assert_failed(ConfigError.exit_code, "is no store of diffgeo", "nets/v1", "store.path=")
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == [weights]

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo import store_command
+from diffgeo.cli import store as store_command
 from diffgeo.composition import register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import OutputError

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from diffgeo import cli
+from diffgeo.composition import at_home
 from diffgeo.errors import ConfigError, ValueRangeError
 
 SETTINGS = ConfigError.exit_code
@@ -150,7 +150,7 @@ def test_what_no_run_can_be_made_of_is_refused_in_two_short_lines(tiny_run, word
 
 
 def test_an_unknown_backend_of_matplotlib_does_not_matter():
-    code = "from diffgeo import cli; cli.heed_environment(); import diffgeo.report.figures"  # as a command begins
+    code = "from diffgeo.cli import command as cli; cli.heed_environment(); import diffgeo.report.figures"  # as a command begins
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "MPLBACKEND": "nbAggg"},
@@ -179,13 +179,14 @@ def test_a_run_folder_may_begin_with_the_home_folder(tiny_run, monkeypatch, tmp_
         ("++hydra.sweep.dir='~'", "++hydra.sweep.dir='/home/a b'"),
         ('hydra.run.dir="~/${now:%H}"', 'hydra.run.dir="/home/a b/${now:%H}"'),
         ("hydra.run.dir=a~b", "hydra.run.dir=a~b"),
-        ("hydra.job.name=~/x", "hydra.job.name=~/x"),
+        ("store.path=~/x", "store.path='/home/a b/x'"),
+        ("data.images=x~/y", "data.images=x~/y"),
         ("~hydra.run.dir", "~hydra.run.dir"),
     ],
 )
-def test_the_home_folder_is_expanded_in_hydras_folders_alone(word, expected, monkeypatch):
+def test_a_home_folder_that_begins_a_value_is_expanded(word, expected, monkeypatch):
     monkeypatch.setenv("HOME", "/home/a b")
-    assert cli._at_home([word]) == [expected]
+    assert at_home([word]) == [expected]
 
 
 def test_cfg_job_prints_all_keys_and_runs_nothing(command, tmp_path):

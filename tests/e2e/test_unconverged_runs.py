@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from diffgeo import paper
+from diffgeo.cli import paper
 
 FEW = "svd.max_passes=6"
 
@@ -29,7 +29,7 @@ def test_nothing_is_said_of_bases_that_met_it(tiny_run):
 
 
 def test_a_run_that_fails_later_says_it_as_well(tiny_run):
-    with mock.patch("diffgeo.studies.frequency.run", side_effect=RuntimeError("later")):
+    with mock.patch("diffgeo.studies.frequency.measure.run", side_effect=RuntimeError("later")):
         outcome = tiny_run(FEW)
     assert outcome.code == 1
     assert "1 of 1 in discovery, 1 of 1 in spectrum)" in outcome.err

@@ -20,6 +20,7 @@ from diffgeo.cli import store as store_command
 from diffgeo.cli.help import EXIT_CODES, help_text
 from diffgeo.cli.words import Command
 from diffgeo.config import config_folder, documentation
+from diffgeo.ending import Ended
 from diffgeo.studies.discovery.settings import DiscoveryConfig
 
 COMMANDS = {
@@ -92,7 +93,7 @@ def test_every_choice_has_a_line_that_says_something():
     ("topic", "words"),
     [
         ("svd", ["svd=golub_kahan *", "svd.rank   int, default 50 (scale.rank)", "(with svd=randomized)"]),
-        ("svd=dense", ["the oracle", "svd.tol   float"]),
+        ("svd=dense", ["slow and exact", "svd.tol   float"]),
         ("edit.strength", ["edit.strength   float, default 0.06", "√d"]),
         ("study=discovery", ["study.discovery.directions   int"]),
         ("study", ["diffgeo --help study=NAME"]),
@@ -113,7 +114,7 @@ def test_every_key_of_every_choice_has_help(says):
 
     conf = config_folder()
     for key in pages._settings(conf):
-        assert key in pages.topic_text(conf, key) or key.endswith((".solver", ".method", ".kind")), key
+        assert key in pages.topic_text(conf, key) or key.endswith(("._target_", ".solver", ".method", ".kind")), key
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_exit_codes_are_documented():
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, Exception) and hasattr(kind, "exit_code")
     }
-    assert set(EXIT_CODES) == own | {0, store_command.DAMAGED, cli.INTERRUPTED}
+    assert set(EXIT_CODES) == own | {0, store_command.DAMAGED, Ended().exit_code}
     table = MANUAL.read_text().partition("## Exit codes")[2]
     rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE))
     plain = {int(code): text.replace("`", "").replace("\\|", "|") for code, text in rows.items()}

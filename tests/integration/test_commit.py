@@ -4,17 +4,17 @@ import subprocess
 
 import pytest
 
-from diffgeo import runner
+from diffgeo.runner import manifest
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A git checkout with sources of ours in it."""
-    source = tmp_path / "src" / "diffgeo" / "runner.py"
+    source = tmp_path / "src" / "diffgeo" / "runner" / "manifest.py"
     source.parent.mkdir(parents=True)
     source.write_text("one")
     (tmp_path / "conf").mkdir()
-    monkeypatch.setattr(runner, "__file__", str(source))
+    monkeypatch.setattr(manifest, "__file__", str(source))
 
     def git(*words):
         identity = ("-c", "user.name=a", "-c", "user.email=a@b")
@@ -26,15 +26,15 @@ def checkout(tmp_path, monkeypatch):
 
 def test_the_manifest_names_the_commit_and_says_whether_sources_were_changed(checkout):
     source, git = checkout
-    assert runner.commit() is None, "no repository yet"
+    assert manifest.commit() is None, "no repository yet"
     git("init", "-q")
-    assert runner.commit() is None, "no commit yet"
+    assert manifest.commit() is None, "no commit yet"
     git("add", "-A")
     git("commit", "-qm", "first")
     head = git("rev-parse", "HEAD")
-    assert runner.commit() == head
+    assert manifest.commit() == head
     source.write_text("two")
-    assert runner.commit() == f"{head}+"
+    assert manifest.commit() == f"{head}+"
 
 
 def test_sources_inside_somebody_elses_repository_have_no_commit(checkout, monkeypatch):
@@ -42,15 +42,15 @@ def test_sources_inside_somebody_elses_repository_have_no_commit(checkout, monke
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "theirs")
-    installed = source.parents[2] / "env" / "lib" / "site-packages" / "diffgeo" / "runner.py"
+    installed = source.parents[3] / "env" / "lib" / "site-packages" / "diffgeo" / "runner" / "manifest.py"
     installed.parent.mkdir(parents=True)
     installed.write_text("")
-    monkeypatch.setattr(runner, "__file__", str(installed))
-    assert runner.commit() is None
+    monkeypatch.setattr(manifest, "__file__", str(installed))
+    assert manifest.commit() is None
 
 
 def test_without_git_there_is_no_commit(checkout, monkeypatch):
     _, git = checkout
     git("init", "-q")
     monkeypatch.setenv("PATH", "")
-    assert runner.commit() is None
+    assert manifest.commit() is None

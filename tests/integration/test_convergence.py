@@ -8,9 +8,10 @@ import pytest
 
 from diffgeo.composition import typed
 from diffgeo.errors import ConvergenceWarning
-from diffgeo.runner import execute, prepare
+from diffgeo.runner.prepare import prepare
+from diffgeo.runner.run import execute
 from diffgeo.studies import run_study
-from diffgeo.svd import local_basis
+from diffgeo.svd import GolubKahan, local_basis
 
 FEW = "svd.max_passes=6"
 
@@ -37,7 +38,7 @@ def test_every_basis_of_a_study_is_counted_also_those_that_lie_in_memory(setting
     context = prepare(settings(FEW))
     first, said = measured(context, "spectrum")
     assert (first.bases, first.missed) == (4, 4)
-    certificates = [context.basis(s, t).certificate for s in context.samples for _, t in context.edit_times]
+    certificates = [context.bases.of(s, t).certificate for s in context.samples for _, t in context.edit_times]
     assert first.worst == max(c.residual / c.tol for c in certificates)
     assert first.worst > 10
     assert len(said) == 1, "one warning a study, not one a basis"
@@ -82,10 +83,11 @@ def test_bases_of_other_models_are_counted(settings, tiny_pipeline):
 def test_outside_of_a_study_a_basis_still_warns(settings):
     context = prepare(settings(FEW))
     with pytest.warns(ConvergenceWarning, match=r"svd\.tol"):
-        context.basis(context.samples[0], 999)
+        context.bases.of(context.samples[0], 999)
     measured(context, "spectrum")
+    x = context.latents.of(context.samples[0], 999)
     with pytest.warns(ConvergenceWarning, match=r"svd\.tol"):
-        local_basis(context.feature_map(999), context.latent(context.samples[0], 999), 3, max_passes=6)
+        local_basis(context.bases.feature_map(999), x, 3, solver=GolubKahan(max_passes=6))
 
 
 LOGGED = pytest.mark.filterwarnings("default::diffgeo.errors.ConvergenceWarning")
@@ -120,6 +122,6 @@ def test_whole_studies_of_the_store_are_not_computed_again_for_their_count(setti
     cfg = settings(FEW, f"store.path={tmp_path / 'store'}")
     (tmp_path / "a").mkdir()
     execute(cfg, tmp_path / "a")
-    with mock.patch("diffgeo.runner.finish.run_study", side_effect=AssertionError("computed again")):
+    with mock.patch("diffgeo.studies.Study.run", side_effect=AssertionError("computed again")):
         execute(cfg, tmp_path / "a")
     assert json.loads((tmp_path / "a" / "run.json").read_text())["convergence"]["spectrum"]["missed"] == 4

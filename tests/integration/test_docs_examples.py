@@ -1,26 +1,24 @@
-"""The worked examples of docs/extending.md do what the page says: each is added as the page tells, and used."""
+"""The worked examples of the documentation compute what they say.
+
+That they join by the command line is tested in ``tests/e2e``: a study in ``test_another_packages_study``, a model and
+an edit in ``test_own_code``, metrics in ``test_extra_metrics``.
+"""
 
 import importlib.util
 import runpy
-import shutil
 import sys
 from pathlib import Path
-from unittest import mock
+from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 import diffgeo
-from diffgeo import config, svd
-from diffgeo.composition import register, typed
-from diffgeo.config import composition, config_folder
+from diffgeo.composition import typed
+from diffgeo.config import EditConfig
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
-from diffgeo.runner.run import execute
 from diffgeo.session import Context
 from diffgeo.studies import run_study
 
@@ -35,24 +33,6 @@ def load(path, name):
     return module
 
 
-@pytest.fixture
-def settings(monkeypatch, tmp_path, tiny_pipeline):
-    """``settings(example, *overrides)``: of a tiny run, with the example's YAML in ``conf/``."""
-
-    def make(example, *overrides):
-        conf = tmp_path / "conf"
-        shutil.copytree(config_folder(), conf)
-        shutil.copytree(EXAMPLES / example / "conf", conf, dirs_exist_ok=True)
-        register()
-        GlobalHydra.instance().clear()
-        common = ["model=local", f"model.path={tiny_pipeline}", "scale=smoke", "schedule.steps=4", "tracking=none"]
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            return typed(compose("config", [*common, "schedule.edit=[1.0,0.5]", "device=cpu", *overrides]))
-
-    yield make
-    GlobalHydra.instance().clear()
-
-
 def test_the_first_steps_end_in_three_pictures(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     left = runpy.run_path(str(EXAMPLES / "first_steps.py"))
@@ -61,64 +41,17 @@ def test_the_first_steps_end_in_three_pictures(monkeypatch, tmp_path):
     assert not torch.equal(left["pictures"][0], left["pictures"][2])
 
 
-def test_the_solver_finds_what_the_dense_one_finds():
-    arpack = load("solver/arpack.py", "arpack").arpack
-    torch.manual_seed(0)
-    u, v = (torch.linalg.qr(torch.randn(n, 6, dtype=torch.float64)).Q for n in (30, 20))
-    matrix = u @ torch.diag(torch.tensor([9.0, 6, 4, 2.5, 1.5, 1]).double()) @ v.T
-    jacobian = diffgeo.JacobianOperator(lambda x: x @ matrix.T, torch.zeros(20, dtype=torch.float64))
-    basis = arpack(jacobian, 4, tol=1e-8)
-    truth = svd.decompose(jacobian, 4, solver="dense")
-    assert basis.certificate.converged
-    torch.testing.assert_close(basis.s, truth.s)
-    torch.testing.assert_close(basis.V, truth.V, atol=1e-6, rtol=0)
-    torch.testing.assert_close(basis.U, truth.U, atol=1e-6, rtol=0)
-
-
-def test_the_solver_is_a_choice(monkeypatch, settings, tmp_path):
-    monkeypatch.setitem(svd.SOLVERS, "arpack", load("solver/arpack.py", "arpack").arpack)
-    monkeypatch.setitem(config.SVD_SCHEMAS, "arpack", None)  # undone afterwards
-    load("solver/schema.py", "arpack_schema")
-    small = ("data.samples=1", "schedule.edit=[1.0]", "svd.rank=3", "svd.tol=1e-3")
-    with mock.patch("diffgeo.runner.finish.draw", return_value={}):
-        execute(settings("solver", "svd=arpack", "study=[discovery]", *small), tmp_path / "run")
-    table = pd.read_parquet(tmp_path / "run" / "tables" / "discovery.parquet")
-    assert set(table["solver"]) == {"arpack"}
-    assert table["converged"].all()
-    assert len(table) == 3
-
-
-@pytest.fixture
-def greyness(monkeypatch):
-    """The study, added to the package as the page says."""
-    schema = load("study/schema.py", "diffgeo.config.studies.greyness")
-    monkeypatch.setitem(sys.modules, "diffgeo.config.studies.greyness", schema)
-    monkeypatch.setitem(config.STUDY_SCHEMAS, "greyness", config.studies.schema_in("diffgeo.config.studies.greyness"))
-    module = load("study/greyness.py", "diffgeo.studies.greyness")
-    monkeypatch.setitem(sys.modules, "diffgeo.studies.greyness", module)
-    monkeypatch.setitem(charts.CHARTS, "greyness", None)
-    load("study/figure.py", "greyness_figure")
-    return module
-
-
-def test_the_study_runs_with_its_figure(greyness, settings, tmp_path):
-    cfg = settings("study", "study=[greyness]", "study.greyness.directions=3")
-    scalars = execute(cfg, tmp_path / "run")[0]["greyness"]
-    table = pd.read_parquet(tmp_path / "run" / "tables" / "greyness.parquet")
-    assert len(table) == cfg.data.samples * 2 * 3
-    assert table["greyness"].between(0, 1).all()
-    assert scalars["greyness/t_1"] == pytest.approx(table.loc[table["t_frac"] == 1, "greyness"].mean())
-    assert (tmp_path / "run" / "figures" / "greyness_by_timestep.png").is_file()
-    assert ">Greyness</h2>" in (tmp_path / "run" / "report.html").read_text()
-
-
-def test_what_the_study_measures(greyness):
+def test_what_the_study_measures(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "study")
+    for name in [name for name in sys.modules if name.startswith("diffgeo_greyness")]:
+        monkeypatch.delitem(sys.modules, name)
+    measure = importlib.import_module("diffgeo_greyness.measure")
     grey, colour = torch.ones(3, 4, 4), torch.ones(3, 4, 4)
     colour[1] *= -1
     colour[2] = 0
     random = torch.randn(48, 400, generator=torch.Generator().manual_seed(0))
     v = torch.cat([grey.flatten()[:, None], colour.flatten()[:, None], random], dim=1)
-    shares = greyness.greyness(v / v.norm(dim=0), (3, 4, 4))
+    shares = measure.greyness(v / v.norm(dim=0), (3, 4, 4))
     assert shares[0] == pytest.approx(1)
     assert shares[1] == pytest.approx(0)
     assert shares[2:].mean().item() == pytest.approx(1 / 3, abs=0.02)
@@ -153,13 +86,26 @@ def test_the_model_shows_its_class_everywhere(conditional):
         conditional(3)
 
 
-def test_studies_run_on_the_model(conditional, settings):
-    cfg = settings("study", "study=[discovery]", "svd.rank=3", "edit.frames=3", "data.samples=1")
+def test_studies_run_on_the_model_from_python(conditional, composed):
+    small = ("scale=smoke", "schedule.steps=4", "schedule.edit=[1.0,0.5]", "svd.rank=3", "edit.frames=3")
+    cfg = typed(composed(*small, "data.samples=1", "predictor=none", "study=[discovery]", "device=cpu"))
     result = run_study("discovery", Context(conditional(1), cfg), cfg.study["discovery"])
     assert set(result.table["model"]) == {"random weights"}
     assert len(result.table) == cfg.data.samples * 2 * 3
 
 
-def test_the_registries_are_those_that_the_page_names():
-    assert composition.SVD_SCHEMAS is config.SVD_SCHEMAS
-    assert composition.STUDY_SCHEMAS is config.STUDY_SCHEMAS
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+def test_the_edit_takes_out_its_share_of_grey_and_keeps_the_length(share):
+    cfg = EditConfig(_target_="my_edit.Colour", method="colour", frames=3, normalise=False)
+    model = SimpleNamespace(latent_size=48)
+    edit = load("edit/my_edit.py", "my_edit").Colour(model, cfg, None, None, share=share)
+    generator = torch.Generator().manual_seed(0)
+    x, v = (torch.randn(shape, generator=generator) for shape in ((3, 4, 4), (48,)))
+    v = v / v.norm()
+    sample = SimpleNamespace(x0=None)
+    moved = edit.move(x, v, edit.gammas, 500, sample) - x
+    torch.testing.assert_close(moved.flatten(1).norm(dim=1), edit.gammas.abs())
+    grey, colour = v.view(3, 4, 4).mean(dim=0), v.view(3, 4, 4)
+    colour = colour - grey
+    found = moved[2].mean(dim=0).norm() / (moved[2] - moved[2].mean(dim=0)).norm()
+    assert found.item() == pytest.approx((1 - share) * (grey.norm() / colour.norm()).item(), abs=1e-6)

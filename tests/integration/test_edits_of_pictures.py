@@ -35,7 +35,7 @@ def context(composed, shipped, tmp_path):
 
 
 def discover(context, **edit):
-    changed = context.with_directions(replace(context.cfg, edit=replace(context.cfg.edit, **edit)), context.display)
+    changed = replace(context, cfg=replace(context.cfg, edit=replace(context.cfg.edit, **edit)))
     return run_study("discovery", changed, context.cfg.study["discovery"])
 
 
@@ -84,6 +84,6 @@ def test_generated_samples_are_normalised_by_default_and_inverted_pictures_are_n
     cfg = replace(context.cfg, edit=replace(context.cfg.edit, normalise=normalise))
     for images, expected in ((cfg.data.images, inverted), (None, generated)):
         changed = Context(context.model, replace(cfg, data=replace(cfg.data, images=images)))
-        (sample,) = changed.first_samples(1)
-        assert changed.normalises(sample) is expected
-        assert changed.normalises(sample, override=False) is False
+        (sample,) = changed.samples.first(1)
+        assert changed.editor.normalises(sample) is expected
+        assert changed.editor.normalises(sample, override=False) is False

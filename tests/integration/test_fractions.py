@@ -6,7 +6,7 @@ import pytest
 
 from diffgeo.composition import check, typed
 from diffgeo.errors import ConfigError
-from diffgeo.runner import prepare
+from diffgeo.runner.prepare import prepare
 from diffgeo.studies import run_study
 
 

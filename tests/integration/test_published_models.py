@@ -29,7 +29,7 @@ def settings(composed, entry, folder=None):
     overrides = [f"model={entry}"]
     if folder is not None:
         overrides.append(f"model.path={folder}")
-    if "prompt" in (config_folder() / "model" / f"{entry}.yaml").read_text().partition("path:")[2]:
+    if "/schema/model/text_to_image@" in (config_folder() / "model" / f"{entry}.yaml").read_text():
         overrides.append("prompt='a smiling face'")
     config = typed(composed(*overrides))
     check(config)

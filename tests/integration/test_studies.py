@@ -320,11 +320,11 @@ def test_walks_and_lengths_use_the_same_number_of_directions(curves, context):
     """The shot is walked again in n directions, and in n + 1, as it was before, whose length is another one."""
     top, n = context.model.schedule.T, context.cfg.study["curvedness"].rank
     feature = replace(context.cfg.feature, pool="sum")
-    f = context.feature_map(top, feature)
-    a, b = (context.latent(s, top) for s in context.samples[:2])
+    f = context.bases.feature_map(top, feature)
+    a, b = (context.latents.of(s, top) for s in context.samples[:2])
 
     def length(walked):
-        at = lambda x: context.basis_at(x, top, feature=feature, rank=n + 1, tol=1e-3).truncated(walked)  # noqa: E731
+        at = lambda x: context.bases.at(x, top, feature=feature, rank=n + 1, tol=1e-3).truncated(walked)  # noqa: E731
         shot = shoot_between(f, at, a, b, segments=2)
         return semantic_path_length([basis.truncated(n) for basis in shot.bases]), shot.points
 
@@ -342,7 +342,8 @@ def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, 
     cfg = replace(cfg, perceptual=False)
     table = run_study("curvedness", context, cfg).table
     top, feature = context.model.schedule.T, replace(context.cfg.feature, pool="sum")
-    ends = [context.basis_at(context.latent(s, top), top, feature=feature, rank=9, tol=1e-3) for s in context.samples]
+    points = [context.latents.of(sample, top) for sample in context.samples]
+    ends = [context.bases.at(x, top, feature=feature, rank=9, tol=1e-3) for x in points]
     bases = [basis.truncated(7 if rule == "share" else 9) for basis in ends[:2]]
     assert set(table["rank"]) == {common_rank(bases, 6, rule)}
 
@@ -351,12 +352,10 @@ def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, 
 
 
 def test_the_energy_of_the_whole_jacobian_against_the_dense_one(context):
-    pooled = context.with_directions(
-        replace(context.cfg, feature=replace(context.cfg.feature, pool="sum")), context.display
-    )
+    pooled = replace(context, cfg=replace(context.cfg, feature=replace(context.cfg.feature, pool="sum")))
     table = run_study("spectrum", pooled, SpectrumConfig()).table
     for row in table[table["sample"] == 0].to_dict("records"):
-        f, x = pooled.feature_map(row["t"]), pooled.latent(pooled.samples[0], row["t"])
+        f, x = pooled.bases.feature_map(row["t"]), pooled.latents.of(pooled.samples[0], row["t"])
         energy = torch.linalg.svdvals(JacobianOperator(f, x).dense().double()).square()
         assert row["energy"] == pytest.approx(energy.sum().item(), rel=0.15)
         share = energy[: row["rank"]].sum() / energy.sum()

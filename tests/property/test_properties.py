@@ -191,7 +191,12 @@ def test_a_shot_on_a_linear_map_lands_where_it_is_aimed(seed, m, d, segments, ai
     assume(s[-1] > 1e-2 * s[0])
     assume((matrix @ (b - a)).norm() > 1e-3)
     shot = shoot_between(
-        lambda x: matrix @ x, lambda x: local_basis(lambda y: matrix @ y, x, None), a, b, segments=segments, aim=aim
+        lambda x: matrix @ x,
+        lambda x: local_basis(lambda y: matrix @ y, x, min(m, d)),
+        a,
+        b,
+        segments=segments,
+        aim=aim,
     )
     assert shot.miss <= 1e-9
     pieces = (matrix @ shot.points.diff(dim=0).T).norm(dim=0)

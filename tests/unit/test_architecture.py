@@ -1,6 +1,10 @@
 """The one-way order of the package's modules, held by reading their imports."""
 
 import ast
+import re
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,59 +12,83 @@ import pytest
 import diffgeo
 
 ROOT = Path(diffgeo.__file__).parent
+REPOSITORY = ROOT.parents[1]
 
-# a module may import only from itself and from those before it
+# a module may import only from itself and from those before it; a folder stands for all in it that is not named
 ORDER = [
     "errors",
-    "files",
     "ending",
+    "encoding",
+    "files",
     "config",
-    "scheduler_fields",
-    "noise_schedule",
-    "memory",
-    "feature_map",
-    "transposable",
+    "jacobian.memory",
     "jacobian",
     "svd",
-    "convergence",
     "geometry",
-    "editing",
+    "diffusion.scheduler_fields",
+    "diffusion.noise_schedule",
+    "diffusion.feature_map",
+    "diffusion.editing",
+    "diffusion",
     "data",
-    "models",
-    "sampling",
-    "directions",
+    "diffusion.models",
+    "diffusion.sampling",
+    "diffusion.direction_files",
     "metrics",
+    "__init__",  # names of all the above, imported on first use
+    "convergence",
     "claims",
     "results",
-    "progress",
-    "store",
-    "team",
-    "tracking",
+    "session.progress",
+    "session.processes",
+    "session.store",
+    "session.cache",
+    "session.samples",
+    "session.latents",
+    "session.bases",
+    "session.editor",
+    "session.decoder",
+    "session",
+    "studies.shared",
+    "studies.study",
+    "studies.*.settings",
+    "studies.*.__init__",
+    "composition",
     "report",
     "studies",
-    "finishing",
+    "report.figures",
+    "report.page",
+    "runner.tracking",
+    "runner.finish",
+    "runner.manifest",
+    "runner.prepare",
+    "runner.console",
+    "runner.run",
+    "runner.sweeping",
+    "runner.dry_run",
     "runner",
-    "encoding",
-    "sweeping",
-    "planning",
-    "help",
-    "completion",
-    "cli",
-    "words",
-    "paper",
-    "gathering",
-    "store_command",
-    "report_command",
     "explore",
-    "explore_command",
+    "cli.help",
+    "cli.completion",
+    "cli",
     "__main__",
-    "__init__",  # imports lazily, for type checkers only
 ]
 
-FIELDS = ORDER[ORDER.index("scheduler_fields") : ORDER.index("data")]
-NUMERICAL = [*FIELDS, "data", "models", "sampling", "metrics"]
+NUMERICAL = ("jacobian", "svd", "geometry", "diffusion", "data", "metrics")
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def place(name):
+    """Of a dotted module in the order: that of the longest entry that it, or a folder that it lies in, is called by."""
+    parts = name.split(".")[1:] or ["__init__"]
+    if len(parts) >= 2 and parts[0] == "studies" and parts[1] not in ("shared", "study"):
+        layer = f"studies.*.{parts[2] if len(parts) > 2 else '__init__'}"
+        return ORDER.index(layer if layer in ORDER else "studies")
+    if parts == ["studies"]:  # names of `studies.study`
+        return ORDER.index("studies.study")
+    known = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((ORDER.index(one) for one in known if one in ORDER), None)
 
 
 def area(path):
@@ -78,6 +106,7 @@ def module(path):
 MODULES = {module(path) for path in FILES}
 
 
+@cache
 def imported(path):
     """Every module that a file imports, anywhere in it; relative imports are not expected."""
     names = set()
@@ -88,7 +117,7 @@ def imported(path):
             assert node.level == 0, f"{path}: relative import"
             # "from diffgeo.diffusion.models import base" imports diffgeo.diffusion.models.base
             names |= {n if (n := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def top_levels(path):
@@ -99,15 +128,44 @@ def users_of(package):
     return {path.relative_to(ROOT).as_posix() for path in FILES if package in top_levels(path)}
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert {area(path) for path in FILES} <= set(ORDER)
+def test_every_module_has_its_place_in_the_order_and_no_place_is_empty():
+    assert {place(name) for name in MODULES} == set(range(len(ORDER)))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_point_to_the_left(path):
-    own = ORDER.index(area(path))
-    inner = {name.split(".")[1] for name in imported(path) if name.startswith("diffgeo.")}
-    assert [name for name in inner if ORDER.index(name) > own] == []
+    own = place(module(path))
+    assert [name for name in imported(path) if name in MODULES and place(name) > own] == []
+
+
+def defined(path):
+    """Names that a module defines or imports, or that are modules of its folder."""
+    names = {f"{n.rpartition('.')[2]}" for n in MODULES if n.rpartition(".")[0] == module(path)}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+DEFINED = {module(path): defined(path) for path in FILES}
+USERS = [*FILES, *(path for folder in ("tools", "benchmarks", "docs") for path in (REPOSITORY / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda p: p.relative_to(REPOSITORY).as_posix())
+def test_what_is_imported_is_there(path):
+    """Imports inside functions, too, which no test may reach."""
+    missing = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            missing += [a.name for a in node.names if a.name.startswith("diffgeo.") and a.name not in MODULES]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "diffgeo":
+            names = DEFINED.get(node.module, ())
+            missing += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in names]
+    assert missing == []
 
 
 def test_no_module_imports_itself_by_a_detour():
@@ -130,73 +188,107 @@ def test_no_module_imports_itself_by_a_detour():
 
 
 def test_only_tracking_imports_wandb():
-    assert users_of("wandb") == {"tracking.py"}
+    assert users_of("wandb") == {"runner/tracking.py"}
 
 
 def test_only_the_page_imports_gradio():
     assert users_of("gradio") == {"explore/app.py"}
     assert users_of("starlette") == {"explore/serving.py"}
-    for module, user in {"app": "explore/serving.py", "serving": "explore_command.py"}.items():
+    for module, user in {"app": "explore/serving.py", "serving": "cli/explore.py"}.items():
         users = {p.relative_to(ROOT).as_posix() for p in FILES if f"diffgeo.explore.{module}" in imported(p)}
         assert users == {user}
 
 
-def test_only_figures_import_matplotlib():
-    users = users_of("matplotlib")
-    assert "report/figures/style.py" in users
-    assert all(u.startswith("report/figures/") for u in users)
+def test_only_grids_of_pictures_import_matplotlib():
+    assert users_of("matplotlib") == {"report/picture_grids.py"}
 
 
 def test_the_package_imports_nothing_of_tools():
-    tools = {path.stem for path in (ROOT.parents[1] / "tools").iterdir() if path.suffix == ".py" or path.is_dir()}
+    tools = {path.stem for path in (REPOSITORY / "tools").iterdir() if path.suffix == ".py" or path.is_dir()}
     assert {"training", "importing", "train"} <= tools
     assert {path.name: found for path in FILES if (found := top_levels(path) & tools)} == {}
 
 
 def test_charts_are_made_by_the_toolkit_alone():
     for package in ("altair", "vl_convert"):
-        assert users_of(package) == {"report/charts/toolkit.py"}
-    for path in (ROOT / "report" / "charts").glob("*.py"):
-        if path.stem not in ("__init__", "toolkit"):
-            assert imported(path) <= {"__future__", "typing", "pandas", "diffgeo.report.charts"}, path
+        assert users_of(package) == {"report/charts.py"}
 
 
-def test_numerical_modules_know_nothing_of_hydra():
+def test_a_studys_charts_are_drawn_from_its_result_alone():
+    allowed = {"__future__", "typing", "collections", "collections.abc", "math", "numpy", "pandas", "torch"}
+    for path in (ROOT / "studies").glob("*/plots.py"):
+        others = {n for n in imported(path) - allowed if not n.startswith(("diffgeo.report.", "diffgeo.results"))}
+        assert others <= {f"{module(path).rpartition('.')[0]}.settings", "diffgeo.metrics.statistics"}, path
+
+
+def test_what_measures_knows_nothing_of_reports():
+    drawing = {"plots", "page", "findings"}
+    for path in (p for p in FILES if area(p) in ("studies", "session") and p.stem not in drawing):
+        used = {n for n in imported(path) if n.startswith("diffgeo.report") or n.rpartition(".")[2] in drawing}
+        assert used == set(), path
+        assert top_levels(path).isdisjoint({"altair", "matplotlib", "jinja2", "wandb", "gradio", "hydra"}), path
+
+
+def test_numerical_modules_know_nothing_of_hydra_wandb_plots_or_settings():
+    foreign = {"hydra", "omegaconf", "wandb", "matplotlib", "altair", "jinja2", "gradio"}
+    for path in (p for p in FILES if area(p) in NUMERICAL):
+        assert top_levels(path).isdisjoint(foreign), path
+        assert {n.split(".")[1] for n in imported(path) if n.startswith("diffgeo.")} <= {*NUMERICAL, "errors", "files"}
+
+
+def test_only_settings_and_command_lines_know_hydra():
     for package in ("hydra", "omegaconf"):
-        assert {u for u in users_of(package) if Path(u).parts[0].removesuffix(".py") in NUMERICAL} == set()
-        assert {u for u in users_of(package) if not u.startswith("config/")} <= {"cli.py", "paper.py"}
+        users = {u for u in users_of(package) if not u.startswith(("config/", "composition/", "cli/"))}
+        assert all(re.fullmatch(r"studies/\w+/settings\.py", user) for user in users), users
 
 
 def test_geometry_knows_nothing_of_networks():
-    for name in ("jacobian", "svd", "geometry", "editing"):
-        for path in (p for p in FILES if area(p) == name):
-            assert top_levels(path).isdisjoint({"diffusers", "transformers", "torchvision"}), path
+    for path in (p for p in FILES if area(p) in ("jacobian", "svd", "geometry") or p.stem == "editing"):
+        assert top_levels(path).isdisjoint({"diffusers", "transformers", "torchvision"}), path
 
 
-def test_the_settings_import_nothing_heavy():
-    for path in (p for p in FILES if area(p) in ("errors", "config", "encoding", "cli", "help", "completion", "words")):
-        at_top = {
-            (alias.name if isinstance(node, ast.Import) else node.module).split(".")[0]
-            for node in ast.parse(path.read_text()).body
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for alias in node.names
-        }
-        assert at_top.isdisjoint({"torch", "diffusers", "matplotlib", "pandas", "wandb"}), path
+def test_only_direction_files_and_data_of_the_numerical_modules_read_or_write_our_files():
+    users = {p.relative_to(ROOT).as_posix() for p in FILES if "diffgeo.files" in imported(p)}
+    assert {user for user in users if user.split("/")[0] in NUMERICAL} == {"diffusion/direction_files.py"}
+
+
+def at_top(path):
+    return {
+        (alias.name if isinstance(node, ast.Import) else node.module).split(".")[0]
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_settings_and_command_lines_import_nothing_heavy():
+    light = ("errors", "config", "encoding", "ending", "composition", "cli", "__main__")
+    for path in FILES:
+        in_study = area(path) == "studies" and path.stem in ("__init__", "settings", "study")
+        if area(path) in light or in_study:
+            assert at_top(path).isdisjoint({"torch", "diffusers", "matplotlib", "pandas", "wandb", "altair"}), path
+
+
+@pytest.mark.parametrize(
+    "name", ["diffgeo.studies", "diffgeo.composition", "diffgeo.cli.command", "diffgeo.session.processes"]
+)
+def test_importing_these_loads_no_torch(name):
+    code = f"import sys, {name}; print(sorted({{'torch', 'pandas', 'matplotlib', 'altair'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_stores_keys_leave_out_no_code_that_computes():
-    from diffgeo.session.store import NO_RESULTS
+    from diffgeo.session.store import NO_RESULTS, makes_no_results
 
-    assert all((ROOT / part).is_dir() or (ROOT / part).with_suffix(".py").is_file() for part in NO_RESULTS)
+    assert all([*ROOT.glob(part), *ROOT.glob(f"{part}.py")] for part in NO_RESULTS), "an entry that names nothing"
 
-    def left_out(path):
-        name = path.relative_to(ROOT).with_suffix("").as_posix()
-        return any(name == part or name.startswith(f"{part}/") for part in NO_RESULTS)
-
-    silent = {module(path) for path in FILES if left_out(path)}
-    users = {module(path): imported(path) & silent for path in FILES if not left_out(path)}
-    # the runner draws the page of a run that is done
-    assert {name: used for name, used in users.items() if used} == {"diffgeo.runner": {"diffgeo.report.page"}}
+    silent = {module(path) for path in FILES if makes_no_results(path.relative_to(ROOT))}
+    users = {module(path): imported(path) & silent for path in FILES if module(path) not in silent}
+    assert {name: used for name, used in users.items() if used} == {
+        "diffgeo.runner.run": {"diffgeo.runner.console"},  # says what was found
+        "diffgeo.runner.manifest": {"diffgeo.report.page"},  # has the page drawn when the run is done
+    }
 
 
 def test_every_public_name_can_be_imported():

@@ -15,11 +15,11 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report import palette
-from diffgeo.report.charts import CHARTS, charts_of
-from diffgeo.report.charts import toolkit as charts
+from diffgeo.report import charts, palette
+from diffgeo.report.figures import charts_of
+from diffgeo.studies import Study, studies
 
-CSS = Path(charts.__file__).parents[1] / "page" / "assets" / "page.css"
+CSS = Path(charts.__file__).parent / "page" / "assets" / "page.css"
 TIMES = (1.0, 0.75, 0.5, 0.25)
 
 
@@ -119,7 +119,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def drawn(tables):
-    return {study: charts_of(study, tables) for study in CHARTS}
+    return {name: charts_of(study, tables) for name, study in studies().items()}
 
 
 def test_every_study_has_charts_in_named_figures(drawn):
@@ -140,11 +140,12 @@ def test_every_study_has_charts_in_named_figures(drawn):
 
 
 def test_charts_need_no_other_studys_tables(tables, drawn):
-    for study in CHARTS:
-        own = {stem: table for stem, table in tables.items() if stem == study or stem.startswith(f"{study}_")}
-        assert [chart.spec for chart in charts_of(study, own)] == [chart.spec for chart in drawn[study]]
-    assert charts_of("spectrum", {"spectrum": tables["spectrum"].head(0)}) == []
-    assert charts_of("greyness", tables) == []
+    for name, study in studies().items():
+        own = {stem: table for stem, table in tables.items() if stem == name or stem.startswith(f"{name}_")}
+        assert [chart.spec for chart in charts_of(study, own)] == [chart.spec for chart in drawn[name]]
+    assert charts_of(studies()["spectrum"], {"spectrum": tables["spectrum"].head(0)}) == []
+    without_plots = Study("discovery", "Theirs", "Does it?", object, "diffgeo.studies.shared")
+    assert charts_of(without_plots, tables) == []
 
 
 def test_files_and_page_draw_the_same_marks_of_the_same_values(drawn):
@@ -248,14 +249,15 @@ def test_a_logarithmic_axis_leaves_out_what_it_cannot_show():
     charts.embed(chart(table[table["x"] == 0]))  # nothing to show, and no failure
 
 
-def test_one_value_has_no_interval_and_none_has_no_mark():
-    single = pd.DataFrame({"x": [1.0, 0.5, 0.5], "y": [0.25, 0.5, 0.75]})
-    chart = charts.by_time("a", "A", "B.", {"only": single}, "y")
-    found = pd.DataFrame(rows(chart, "rule")).set_index("x")
-    assert tuple(found.loc[1.0, ["low", "mean", "high"]]) == (0.25, 0.25, 0.25)
-    np.testing.assert_allclose(
-        found.loc[0.5, ["mean", "low", "high"]].astype(float), mean_interval(np.array([0.5, 0.75]))
-    )
+def test_too_few_values_have_a_mean_and_no_interval_and_none_have_no_mark():
+    values = pd.DataFrame({"x": [1.0, 0.5, 0.5, 0.5, 0.5], "y": [0.25, 0.5, 0.75, 0.5, 1.0]})
+    chart = charts.by_time("a", "A", "B.", {"only": values}, "y")
+    (ends,) = rows(chart, "rule")
+    assert ends["x"] == 0.5
+    np.testing.assert_allclose([ends[one] for one in ("mean", "low", "high")], mean_interval(values["y"][1:]), 1e-4)
+    means = pd.DataFrame(rows(chart, "point")).set_index("x")
+    assert (means.loc[1.0, "mean"], means.loc[1.0, "interval"]) == (0.25, "too few values")
+    assert re.fullmatch(r"0\.\d+ to \d\.\d+", means.loc[0.5, "interval"])
     strips = charts.strips("a", "A", "B.", {"none": pd.Series([np.nan]), "one": pd.Series([0.5])}, "y")
     json.dumps(strips.spec, allow_nan=False)
     assert [row["x"] for row in rows(strips, "point")] == [0.5]
@@ -263,6 +265,9 @@ def test_one_value_has_no_interval_and_none_has_no_mark():
     points = pd.DataFrame({"row": ["a", "b"], "series": "t = T", "x": [1.0, 2.0], "low": np.nan, "high": 1.0})
     plain = charts.rows_of_points("a", "A", "B.", "", points, "x")
     assert [one["mark"]["type"] for one in plain.spec["layer"]] == ["point"], "Vega warns of marks without data"
+    assert [row["interval"] for row in rows(plain, "point")] == ["too few values"] * 2
+    part = charts.rows_of_points("a", "A", "B.", "", points.assign(null=[0.5, np.nan]), "x")
+    assert [row["chance"] for row in rows(part, "point")] == ["0.500", "–"]
     blank = charts.heat_map("a", "A", "B.", "", pd.DataFrame([[np.nan, 0.0]], ["r"], ["c", "d"]), "v")
     json.dumps(blank.spec, allow_nan=False)
 
@@ -279,6 +284,16 @@ def test_places_that_are_no_numbers_keep_their_order_and_are_not_joined():
     assert layer(chart, "point")["encoding"]["x"]["scale"]["domain"] == ["sum", "None"]
     assert not [one for one in chart.spec["layer"] if one["mark"]["type"] == "line"]
     assert "sum: 1.0 [0.5, 1.5]" in chart.alt
+
+
+def test_no_number_that_may_be_missing_is_formatted_on_hover(drawn):
+    """Vega formats null as 0."""
+    for chart in (one for of in drawn.values() for one in of):
+        for one in chart.spec["layer"]:
+            shown = pd.DataFrame(chart.spec["datasets"][one.get("data", chart.spec.get("data"))["name"]])
+            tips = one["encoding"].get("tooltip", [])
+            formatted = [tip["field"] for tip in tips if tip["type"] == "quantitative"]
+            assert not shown[formatted].isna().any(axis=None), (chart.name, formatted)
 
 
 def test_the_library_of_the_page_is_small_and_cannot_end_its_script():

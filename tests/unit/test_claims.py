@@ -9,11 +9,11 @@ import pytest
 from diffgeo.claims import Claim, judge
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
-from diffgeo.studies import all_claims as CLAIMS
+from diffgeo.studies import all_claims
 
 
 def claim(quantity):
-    (found,) = [c for c in CLAIMS if c.quantity.startswith(quantity)]
+    (found,) = [c for c in all_claims() if c.quantity.startswith(quantity)]
     return found
 
 
@@ -40,7 +40,7 @@ def by_time(values, column, **more):
 def test_every_claim_names_an_experiment_and_every_experiment_has_a_claim():
     root = config_folder() / "experiment"  # others, beside the papers, have no claims
     files = {p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")}
-    assert {c.experiment for c in CLAIMS} == files
+    assert {c.experiment for c in all_claims()} == files
 
 
 def test_every_experiment_names_its_source_and_what_it_assumes():

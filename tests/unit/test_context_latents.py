@@ -37,19 +37,19 @@ def test_shared_latents_are_those_of_a_context_alone(tiny_model, picture, own_pi
     t = first.edit_times[0][1]
     assert t == alone.edit_times[0][1], "a preview has the timesteps of the run"
     for time in (tiny_model.schedule.T, t):
-        before = first.latent(first.samples[0], time)
-        found = second.latent(second.samples[0], time)
-        assert torch.equal(found, alone.latent(alone.samples[0], time))
-        assert torch.equal(first.latent(first.samples[0], time), before)
+        before = first.latents.of(first.samples[0], time)
+        found = second.latents.of(second.samples[0], time)
+        assert torch.equal(found, alone.latents.of(alone.samples[0], time))
+        assert torch.equal(first.latents.of(first.samples[0], time), before)
 
 
 @pytest.mark.parametrize("other", ["schedule.steps=4", "feature.pool=sum", "svd.rank=3", "svd.tol=1e-2"])
 def test_shared_bases_are_those_of_a_context_alone(tiny_model, other):
     first = Context(tiny_model, settings())
     t = first.edit_times[0][1]
-    first.basis(first.samples[0], t)
+    first.bases.of(first.samples[0], t)
     second, alone = shared(first, other), Context(tiny_model, settings(other))
-    found, wanted = (one.basis(one.samples[0], t) for one in (second, alone))
+    found, wanted = (one.bases.of(one.samples[0], t) for one in (second, alone))
     assert torch.equal(found.V, wanted.V)
     assert torch.equal(found.s, wanted.s)
 
@@ -58,5 +58,5 @@ def test_what_the_settings_leave_as_it_is_is_still_shared(tiny_model):
     first = Context(tiny_model, settings())
     t = first.edit_times[0][1]
     second = shared(first, "edit.strength=0.1", "schedule.edit=[0.5,0.25]")
-    assert second.latent(second.samples[0], t) is first.latent(first.samples[0], t)
-    assert second.basis(second.samples[0], t) is first.basis(first.samples[0], t)
+    assert second.latents.of(second.samples[0], t) is first.latents.of(first.samples[0], t)
+    assert second.bases.of(second.samples[0], t) is first.bases.of(first.samples[0], t)

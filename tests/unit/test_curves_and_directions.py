@@ -23,7 +23,7 @@ from diffgeo.geometry import (
     signed_as,
     slerp,
 )
-from diffgeo.svd import Certificate, LocalBasis, local_basis, signs
+from diffgeo.svd import Certificate, Dense, LocalBasis, local_basis, signs
 
 
 def basis(u, s=None):
@@ -93,7 +93,7 @@ def test_on_a_sphere_the_geodesic_is_the_great_circle():
 def test_a_linear_map_is_flat():
     matrix = torch.randn(7, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     points = torch.randn(4, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    bases = [local_basis(lambda x: matrix @ x, p, 3, solver="dense") for p in points]
+    bases = [local_basis(lambda x: matrix @ x, p, 3, solver=Dense()) for p in points]
     assert semantic_path_length(bases) <= 1e-6
 
 
@@ -102,7 +102,7 @@ def test_the_path_length_along_a_circle_of_tangents_is_its_angle():
         return torch.stack([x[0].cos(), x[0].sin()])
 
     angles = torch.linspace(0, 1.2, 7, dtype=torch.float64)
-    bases = [local_basis(circle, angle[None], 1, solver="dense") for angle in angles]
+    bases = [local_basis(circle, angle[None], 1, solver=Dense()) for angle in angles]
     torch.testing.assert_close(curvedness(bases), torch.full((6,), 0.2, dtype=torch.float64))
     assert semantic_path_length(bases) == pytest.approx(1.2)
     with pytest.raises(ShapeError, match="at least 2"):
@@ -117,7 +117,7 @@ def random(*shape, seed):
 
 
 def bases_of(f, rank):
-    return lambda x: local_basis(f, x, rank, solver="dense")
+    return lambda x: local_basis(f, x, rank, solver=Dense())
 
 
 def graph_of_squares(x):

@@ -1,4 +1,4 @@
-"""What the documentation makes of the code: every setting, the order of modules, equations."""
+"""What the documentation makes of the code: every setting, tables, equations; and its picture of the package."""
 
 import importlib.util
 import re
@@ -11,11 +11,12 @@ pytest.importorskip("mkdocs")
 pytest.importorskip("latex2mathml")
 
 from mkdocs.exceptions import PluginError
-from test_architecture import ORDER
 
-from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, STUDY_SCHEMAS, SVD_SCHEMAS, Config
+import diffgeo
+from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, SVD_SCHEMAS, Config
 from diffgeo.diffusion.models.inputs import REFUSED_INPUTS
 from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, REFUSED_SCHEDULERS
+from diffgeo.studies import studies
 from training.diffusion import DiffusionTraining
 from training.predictor import PredictorTraining
 from training.text_to_image import TextToImageTraining
@@ -45,7 +46,8 @@ def keys():
         ("predictor", PREDICTOR_SCHEMAS),
     ):
         yield from (f"{group}.{field.name}" for schema in registry.values() for field in fields(schema))
-    yield from (f"study.{name}.{field.name}" for name, schema in STUDY_SCHEMAS.items() for field in fields(schema))
+    for name, study in studies().items():
+        yield from (f"study.{name}.{field.name}" for field in fields(study.settings))
     for schema in (DiffusionTraining, PredictorTraining, TextToImageTraining):
         yield from (f"training.{field.name}" for field in fields(schema))
 
@@ -68,9 +70,12 @@ def test_every_choice_stands_on_the_page(hooks):
             assert f"`{group}={name}`" in page or f"`{group}=[{name}]`" in page, file
 
 
-def test_the_order_of_modules_is_the_tests(hooks):
-    assert re.findall(r'class="module \w+">(\w+)<', hooks._order()) == ORDER
-    assert "errors ─▶" in (ROOT / "docs" / "architecture.md").read_text(), "what the picture stands in for"
+def test_every_part_of_the_package_stands_in_the_picture_of_its_floors():
+    package = Path(diffgeo.__file__).parent
+    parts = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    parts |= {path.parent.name for path in package.glob("*/__init__.py")}
+    picture = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
+    assert {part for part in parts if not re.search(rf"\b{part}\b", picture)} == set()
 
 
 def test_equations_become_mathml_or_an_error(hooks):

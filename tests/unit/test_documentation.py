@@ -4,11 +4,12 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from diffgeo.config import STUDY_SCHEMAS, documentation, schemas
+from diffgeo.config import documentation, schemas
 from diffgeo.config.documentation import default_of, documented, headline, kind_of
+from diffgeo.studies import studies
 
 SCHEMAS = [value for name in schemas.__all__ if isinstance(value := getattr(schemas, name), type)]
-SCHEMAS += STUDY_SCHEMAS.values()
+SCHEMAS += [study.settings for study in studies().values()]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda s: s.__name__)

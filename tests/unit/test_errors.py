@@ -17,7 +17,7 @@ KINDS = {
     for name, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, DiffgeoError) and kind.__module__ == errors.__name__
 }
-SOURCES = sorted(path for folder in ("src", "scripts", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(path for folder in ("src", "tools", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py"))
 
 
 def name_of(node):

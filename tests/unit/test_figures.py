@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from diffgeo.report.figures import pictures
 from diffgeo.results import Result
+from diffgeo.studies.global_consistency import plots
 
 
 @pytest.mark.parametrize("frames", [3, 5, 7])
@@ -21,8 +21,8 @@ def test_columns_of_global_edits_are_the_ends_and_the_middle(frames):
     ]  # fmt: skip
     flat = torch.arange(2 * frames, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2).clone()
     result = Result("global_consistency", pd.DataFrame(), {}, {"frames": flat}, {"edits": pd.DataFrame(rows)})
-    with mock.patch.object(pictures, "picture_grid") as drawn:
-        pictures._global_edits(result)
+    with mock.patch.object(plots, "picture_grid") as drawn:
+        plots.figures(result)
     (row,) = drawn.call_args.args[0]
     middle, last = frames // 2, frames - 1
     assert [int(picture[0, 0, 0]) for picture in row] == [0, middle, last, frames, frames + middle, frames + last]

@@ -6,7 +6,7 @@ import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.geometry import geodesic_shooting, pull_back, transport
-from diffgeo.svd import Certificate, LocalBasis, local_basis
+from diffgeo.svd import Certificate, Dense, LocalBasis, local_basis
 
 F64 = torch.float64
 CONVENTIONS = ["isometric", "pullback"]
@@ -22,7 +22,7 @@ def unit(x):
 
 
 def basis_of(matrix, rank):
-    return local_basis(lambda x: matrix @ x, torch.zeros(matrix.shape[1], dtype=F64), rank, solver="dense", tol=1e-9)
+    return local_basis(lambda x: matrix @ x, torch.zeros(matrix.shape[1], dtype=F64), rank, solver=Dense(), tol=1e-9)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def shoot_on_sphere(steps, convention="pullback", north=0.0, length=1.0):
     x = torch.tensor([0.0, 0.6], dtype=F64)
     v = torch.tensor([1.0, 0.0], dtype=F64) if not north else torch.tensor([0.0, 1.0], dtype=F64)
     u = unit(torch.func.jvp(sphere, (x,), (v,))[1])
-    basis_at = lambda y: local_basis(sphere, y, 2, solver="dense", tol=1e-9)  # noqa: E731
+    basis_at = lambda y: local_basis(sphere, y, 2, solver=Dense(), tol=1e-9)  # noqa: E731
     points = geodesic_shooting(basis_at, x, u, v, length=length, steps=steps, convention=convention)
     return torch.stack([sphere(p) for p in points]), u
 
@@ -187,7 +187,7 @@ def test_released_convention_does_not_follow_the_great_circle_of_a_stretched_cha
 
 def test_every_piece_has_the_same_length_in_x(matrix):
     points = geodesic_shooting(
-        lambda y: local_basis(lambda z: (matrix @ z).sin(), y, 3, solver="dense", tol=1e-9),
+        lambda y: local_basis(lambda z: (matrix @ z).sin(), y, 3, solver=Dense(), tol=1e-9),
         random(6),
         unit(random(9)),
         unit(random(6, seed=1)),

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.jacobian import MOST_COPIES, SMALL_X, JacobianOperator
+from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.operator import MOST_COPIES, SMALL_X
 
 F64 = torch.float64
 

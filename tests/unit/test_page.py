@@ -17,16 +17,24 @@ from safetensors.torch import save_file
 
 from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.charts import CHARTS, charts_of, embed
-from diffgeo.report.findings import findings, lean
+from diffgeo.report.charts import embed
+from diffgeo.report.figures import charts_of
+from diffgeo.report.findings import lean
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
 from diffgeo.report.page import render, write_page
-from diffgeo.report.page.sections import claims_table, sections
-from diffgeo.report.reading import Run, read_run
+from diffgeo.report.page.sections import all_findings, claims_table, sections
+from diffgeo.report.reading import Run
+from diffgeo.report.reading import read_run as read_folder
 from diffgeo.report.tables import Column, as_table
 from diffgeo.report.traversals import Quality, choose_quality, global_edits, strip, traversals
+from diffgeo.studies import all_claims, studies
 
 TIMES = ((1.0, 999), (0.25, 249))
+
+
+def read_run(folder):
+    """A run folder as its page reads it."""
+    return read_folder(folder, all_claims())
 
 
 def decoded(uri, count):
@@ -134,7 +142,7 @@ def folder(tmp_path):
 # bases that missed their tolerance
 
 
-def marks(page):
+def marked(page):
     """How often each element, by tag, holds a mark."""
     found = re.findall(r"<(h2|h3|summary|li|p)\b(?:(?!</\1>).)*?class=\"mark\"", page, flags=re.DOTALL)
     return {tag: found.count(tag) for tag in set(found)}
@@ -153,11 +161,11 @@ def test_what_rests_on_bases_that_missed_their_tolerance_is_marked(tmp_path):
     section = section[: section.index("</section>")]
     head, charts_, tables_ = (section.count(one) for one in ("<h2", "<figure", 'class="table-block"'))
     assert charts_ >= 2
-    assert marks(section) == {"h2": head, "h3": charts_ + tables_, "p": 1, "summary": 1}
+    assert marked(section) == {"h2": head, "h3": charts_ + tables_, "p": 1, "summary": 1}
     listed = page[page.index('<ul class="findings">') : page.index("</ul>")]
-    assert marks(listed) == {"li": 1}, "the finding of spectra, not that of traversals"
+    assert marked(listed) == {"li": 1}, "the finding of spectra, not that of traversals"
     discovery = page[page.index('<section id="discovery"') : page.index('<section id="spectrum"')]
-    assert marks(discovery) == {}
+    assert marked(discovery) == {}
     assert "not converged" in page[page.index('id="table-claims"') :], "claims rest on them, too"
 
 
@@ -316,8 +324,9 @@ def test_global_edits_show_each_held_out_sample_by_its_frames(tmp_path, older):
 
 
 def told(tables, **facts):
-    run = Run(None, {"settings": {}, "model": {"source": "m"}} | facts, tables)
-    return {f.study: f for f in findings(run)}
+    measured = {name: {} for name in studies() if any(stem == name or stem.startswith(f"{name}_") for stem in tables)}
+    run = Run(None, {"settings": {"study": measured}, "model": {"source": "m"}} | facts, tables, claims=all_claims())
+    return {f.study: f for f in all_findings(run)}
 
 
 def test_a_finding_states_the_numbers_of_its_table():
@@ -395,7 +404,7 @@ def test_a_difference_is_established_by_interval_test_and_count(low, high, n, p,
 
 
 def charts(tables):
-    for study in CHARTS:
+    for study in studies().values():
         yield from charts_of(study, tables)
 
 
@@ -435,7 +444,8 @@ def comparisons():
 
 
 def test_charts_hold_the_means_and_say_them_in_words():
-    tables = {"spectrum": spectra([30, 31, 35], [20, 22, 21]), **comparisons()}
+    first = [30, 31, 35, 32]
+    tables = {"spectrum": spectra(first, [20, 22, 21, 21]), **comparisons()}
     found = {c.name: c for c in charts(tables)}
     rows, fields = marks(found["spectrum-effective_dimension"], "line")
     assert (fields["x"], fields["y"]) == ("x", "mean")
@@ -443,12 +453,12 @@ def test_charts_hold_the_means_and_say_them_in_words():
     np.testing.assert_allclose(rows["mean"], [32, 21], rtol=1e-4)
     ends, fields = marks(found["spectrum-effective_dimension"], "rule")
     assert (fields["y"], fields["y2"]) == ("low", "high")
-    np.testing.assert_allclose(ends[["low", "high"]].iloc[0], mean_interval([30, 31, 35])[1:], rtol=1e-4)
-    assert f"1: {interval(*mean_interval([30, 31, 35]))}" in found["spectrum-effective_dimension"].alt
+    np.testing.assert_allclose(ends[["low", "high"]].iloc[0], mean_interval(first)[1:], rtol=1e-4)
+    assert f"1: {interval(*mean_interval(first))}" in found["spectrum-effective_dimension"].alt
     rows, _ = marks(found["complexity"], "line")
     by_model = rows.groupby("series")["mean"].apply(list)
     assert (by_model["few"], by_model["many"]) == ([0.375, 0.375], [0.5, 0.5])
-    assert "few, at t / T = 1: 0.38 [0.25, 0.50]" in found["complexity"].alt
+    assert "few, at t / T = 1: 0.375; 0.25: 0.375." in found["complexity"].alt, "two values have no interval"
     points, _ = marks(found["prompts-similarity-path-2"], "point")
     np.testing.assert_allclose(points.loc[points["series"] == "t = T", "y"], [0.8, 0.7, 0.6])
     assert set(points["text"]) == {"text 0 / text 1", "text 0 / text 2", "text 1 / text 2"}
@@ -589,7 +599,7 @@ def test_a_run_that_failed_before_any_table_has_a_small_page(tmp_path):
 def test_tables_of_another_version_cost_their_own_section_only(tmp_path, caplog):
     tables = {"spectrum": spectra([30, 31], [20, 22]), "curvedness": pd.DataFrame({"what": [1]})}
     run = read_run(write_folder(tmp_path / "run", tables))
-    good, bad = sections(run, findings(run))
+    good, bad = sections(run, all_findings(run))
     assert (good.title, len(good.charts), len(good.tables)) == ("Spectrum", 2, 1)
     assert "could not be drawn from tables/curvedness.parquet" in bad.note
     assert "curvedness" in caplog.text

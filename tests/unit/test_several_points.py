@@ -1,5 +1,6 @@
 """Local bases at several points at once, and by a measured block size."""
 
+import math
 import sys
 
 import pytest
@@ -8,11 +9,19 @@ from linear_maps import matrix_with, operator_of
 from scipy.linalg import subspace_angles
 
 from diffgeo.diffusion.sampling import initial_noise
-from diffgeo.errors import ConfigError, ShapeError, ValueRangeError
+from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd import default_block_size, local_bases, local_basis, probe_block_size
+from diffgeo.svd import (
+    GolubKahan,
+    SolveSpec,
+    Subspace,
+    default_block_size,
+    local_bases,
+    local_basis,
+    probe_block_size,
+)
 from diffgeo.svd.conversation import alone, together
-from diffgeo.svd.golub_kahan import expected_passes, golub_kahan_routine
+from diffgeo.svd.golub_kahan import _PER_DIGIT, _PER_DIRECTION
 
 F64 = torch.float64
 
@@ -34,10 +43,10 @@ def test_a_stacked_jacobian_is_block_diagonal(tiny_model64):
 
 def test_bases_at_several_points_are_those_of_each(tiny_model64):
     f, xs = tiny_model64.feature_map(500), points(5, F64)[:, :, :8, :8].repeat(1, 1, 2, 2)
-    options = {"rank": 4, "tol": 1e-8, "block_size": 2}
-    together_ = local_bases(f, xs, **options)
+    spec = SolveSpec(GolubKahan(block_size=2), rank=4, tol=1e-8)
+    together_ = local_bases(f, xs, spec)
     for x, basis in zip(xs, together_, strict=True):
-        own = local_basis(f, x, **options)
+        own = local_basis(f, x, spec=spec)
         torch.testing.assert_close(basis.s, own.s, rtol=1e-8, atol=0)
         assert angle(basis.V, own.V) < 1e-5
         assert basis.certificate.passes == own.certificate.passes
@@ -49,7 +58,7 @@ def test_an_overflow_at_any_point_is_refused(tiny_model64):
     f = lambda x: torch.where(x > 1e3, torch.inf, 1.0) * x  # noqa: E731
     xs[2, 0, 0, 0] = 1e4
     with pytest.raises(ValueRangeError, match="model overflows"):
-        local_bases(f, xs, 3)
+        local_bases(f, xs, SolveSpec(rank=3))
 
 
 def test_points_that_finish_early_wait_for_nobody():
@@ -63,7 +72,8 @@ def test_points_that_finish_early_wait_for_nobody():
         return operator_of(torch.block_diag(*[matrices[i] for i in places]))
 
     def routine():
-        return golub_kahan_routine((90, 80), torch.zeros(1, dtype=F64), 3, 1e-9, 4000, 0, 2)
+        solver = GolubKahan(block_size=2, max_passes=4000)
+        return solver.routine((90, 80), torch.zeros(1, dtype=F64), 3, tol=1e-9, seed=0)
 
     found = together([routine() for _ in matrices], stack)
     for matrix, basis in zip(matrices, found, strict=True):
@@ -76,19 +86,17 @@ def test_points_that_finish_early_wait_for_nobody():
 
 def test_other_solvers_and_small_maps_go_point_by_point(tiny_model64):
     f, xs = tiny_model64.feature_map(500, pool="sum"), points(2, F64)[:, :, :8, :8]
-    for options in ({}, {"solver": "subspace", "max_passes": 4000, "tol": 1e-3}):
-        for x, basis in zip(xs, local_bases(f, xs, 3, **options), strict=True):
-            assert angle(basis.V, local_basis(f, x, 3, **options).V) < 1e-6
+    for spec in (SolveSpec(rank=3), SolveSpec(Subspace(max_passes=4000), rank=3, tol=1e-3)):
+        for x, basis in zip(xs, local_bases(f, xs, spec), strict=True):
+            assert angle(basis.V, local_basis(f, x, spec=spec).V) < 1e-6
 
 
 def test_what_is_refused(tiny_model):
     f = tiny_model.feature_map(500)
     with pytest.raises(ShapeError, match="batch"):
-        local_bases(f, torch.zeros(3, 8, 8), 3)
+        local_bases(f, torch.zeros(3, 8, 8), SolveSpec(rank=3))
     with pytest.raises(ValueRangeError, match=r"svd\.rank"):
-        local_bases(f, torch.zeros(2, 3, 8, 8), 10_000)
-    with pytest.raises(ConfigError, match="no option"):
-        local_bases(f, torch.zeros(2, 3, 8, 8), 3, nonsense=1)
+        local_bases(f, torch.zeros(2, 3, 8, 8), SolveSpec(rank=10_000))
 
 
 def test_a_probed_block_size_is_one_of_the_candidates(tiny_model):
@@ -114,5 +122,5 @@ def test_blocks_are_wider_on_accelerators():
 @pytest.mark.parametrize(("rank", "tol"), [(6, 1e-4), (11, 1e-3)])
 def test_the_passes_that_the_probe_counts_on_fit_the_shipped_model(shipped, rank, tol):
     f, x = shipped.feature_map(shipped.schedule.T), initial_noise(shipped, [0])[0]
-    found = local_basis(f, x, rank, tol=tol, block_size=4).certificate.passes
-    assert found == pytest.approx(expected_passes(rank, tol, 4), rel=0.15)
+    found = local_basis(f, x, rank, tol=tol, solver=GolubKahan(block_size=4)).certificate.passes
+    assert found == pytest.approx(_PER_DIRECTION * rank + _PER_DIGIT * math.log(1 / tol) * 4, rel=0.15)

@@ -19,7 +19,8 @@ from diffgeo.metrics.statistics import (
     resample_all,
     sign_test,
 )
-from diffgeo.studies import frequency, spectrum
+from diffgeo.studies.frequency import measure as frequency
+from diffgeo.studies.spectrum import measure as spectrum
 
 
 def normal(n, seed=0):

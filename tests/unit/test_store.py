@@ -73,7 +73,12 @@ def test_the_digest_takes_dataclasses_and_paths_and_refuses_the_unknown():
     class Settings:
         rank: int = 3
 
-    assert digest({"s": Settings()}) == digest({"s": {"rank": 3}})
+    @dataclass
+    class Others(Settings):
+        pass
+
+    assert digest({"s": Settings()}) == digest({"s": Settings(3)})
+    assert len({digest(one) for one in (Settings(), Settings(4), Others(), {"rank": 3})}) == 4
     assert digest([Path("a")]) == digest(["a"])
     with pytest.raises(TypeError, match="object has no digest"):
         digest({"x": object()})

@@ -4,9 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from diffgeo import team as teams
 from diffgeo.errors import ConfigError
-from diffgeo.session.processes import StudyDone, Team, team
+from diffgeo.session.processes import StudyDone, Team, is_first, team
 
 
 def ahead(rank, size, items):
@@ -65,7 +64,7 @@ def test_without_a_launcher_a_team_is_one(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.delenv("RANK", raising=False)
     assert team(None, cpu=True) == Team()
-    assert teams.is_first()
+    assert is_first()
 
 
 def test_several_need_a_store(monkeypatch):

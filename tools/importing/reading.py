@@ -63,21 +63,21 @@ def read(path: Path) -> object:
         with warnings.catch_warnings(action="ignore"):  # of files that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds on files that are not theirs
-        raise ModelError(_wording(path, error)) from error
+        raise ModelError(*_wording(path, error)) from error
 
 
-def _wording(path: Path, error: Exception) -> str:
-    """What to say of a reader's error; torch's own advice, to load what it refuses all the same, is not passed on."""
+def _wording(path: Path, error: Exception) -> tuple[str, str]:
+    """What to say, and to advise, of a reader's error; torch's own advice, to load what it refuses all the same, is not passed on."""
     text = " ".join(str(error).split())
     if found := re.search(r"GLOBAL ([\w.]+)|(TorchScript)", text):
         what = f"it refers to {found[1]}" if found[1] else "it is a TorchScript program"
         return (
-            f"{path} holds more than tensors: {what}; nothing in it was executed. "
-            "Ask for its state dict alone, best as safetensors"
+            f"{path} holds more than tensors: {what}; nothing in it was executed",
+            "ask for its state dict alone, best as safetensors",
         )
     reason = text.rpartition("WeightsUnpickler error:")[2].replace(";", ",").strip()[:120] or "it ends too early"
     kind = type(error).__name__
-    return f"{path} cannot be read as a checkpoint ({kind}: {reason}); the file is truncated or of another kind"
+    return f"{path} cannot be read as a checkpoint ({kind}: {reason})", "the file is truncated or of another kind"
 
 
 def weights_in(content: object, layouts: Iterable[Layout]) -> list[Weights]:

@@ -1,6 +1,10 @@
 """A class-conditional U-Net of pixels, its class bound to the object."""
 
-from torch import Tensor, nn, tensor
+from __future__ import annotations
+
+import torch
+from diffusers import DDPMPipeline
+from torch import Tensor
 
 from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
@@ -21,7 +25,7 @@ class ClassConditional(PixelDiffusion):
         ConfigError: the network has no such class.
     """
 
-    def __init__(self, unet: nn.Module, schedule: NoiseSchedule, label: int, *, name: str, source: str) -> None:
+    def __init__(self, unet: torch.nn.Module, schedule: NoiseSchedule, label: int, *, name: str, source: str) -> None:
         classes = unet.config.num_class_embeds or 0
         if not 0 <= label < classes:
             raise ConfigError(f"label={label} is not possible", f"{source} has {classes} classes, counted from 0")
@@ -30,7 +34,7 @@ class ClassConditional(PixelDiffusion):
 
     def forward(self, x: Tensor, t: int) -> Tensor:
         """The network's output for this class."""
-        labels = tensor([self.label], device=x.device).expand(len(x))
+        labels = torch.tensor([self.label], device=x.device).expand(len(x))
         return self.unet(x, t, class_labels=labels, return_dict=False)[0]
 
     @property
@@ -42,3 +46,17 @@ class ClassConditional(PixelDiffusion):
     def fingerprint(self) -> dict[str, object]:
         """What the store tells models apart by: the class belongs to it."""
         return super().fingerprint | {"label": self.label}
+
+
+def load(path: str, label: int, device: torch.device, dtype: torch.dtype) -> ClassConditional:
+    """The model of a run with ``model=mine``.
+
+    Args:
+        path: ``model.path``, a pipeline folder.
+        label: ``model.options.label``.
+        device: where to put it.
+        dtype: of its weights.
+    """
+    pipeline = DDPMPipeline.from_pretrained(path, torch_dtype=dtype, local_files_only=True)
+    unet, schedule = pipeline.unet.to(device), NoiseSchedule.of(pipeline.scheduler)
+    return ClassConditional(unet, schedule, label, name=path, source=path)

@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.completion import candidates, script
-from diffgeo.cli.help import help_text, topic_text, version_text
+from diffgeo.cli.help import choices, help_text, topic_text, version_text
 from diffgeo.composition import at_home, check, register, typed
 from diffgeo.config import Config, config_folder, heed_wandb, leaf_keys, nearest
 from diffgeo.convergence import Convergence, summary
@@ -100,8 +100,10 @@ PLUGINS = {
 }
 """Choices of Hydra's plugins, and the extra that each comes with."""
 
+_dry = False
+"""Whether ``--dry-run`` has jobs planned instead of run."""
 _planner: Planner | None = None
-"""With ``--dry-run``, what plans the jobs."""
+"""What plans them, from the first one on."""
 _traceback = False
 """Whether the user asked for tracebacks: what HYDRA_FULL_ERROR said before it was set for Hydra's sake."""
 
@@ -218,8 +220,8 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
             from diffgeo.runner.tracking import job_name
 
             settings.tracking.name = job_name(hydra_cfg.overrides.task) or None
-        if _planner is not None:
-            _planner.add(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
+        if _dry:
+            _plan(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None
         try:
             scalars = _scalars(settings, folder, hydra_cfg, swept)
@@ -242,18 +244,18 @@ def _check(settings: Config, folder: Path) -> None:
     try:
         check(settings)
     except DiffgeoError as error:
-        if is_first() and _planner is None and not (folder / "run.json").exists():  # an earlier run's stays
-            from diffgeo.runner.sweeping import say_failed
+        if is_first() and not _dry:
+            from diffgeo.runner.sweeping import say_refused
 
-            say_failed(settings, folder, error)
+            say_refused(settings, folder, error)
         raise
 
 
 def unconverged(folder: Path) -> str:
     """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
     try:
-        return summary(Convergence.read(json.loads((folder / "run.json").read_text())))
-    except (OSError, ValueError):  # the run did not begin
+        return summary(Convergence.read(json.loads((folder / "run.json").read_text(encoding="utf-8"))))
+    except (AttributeError, OSError, TypeError, ValueError):  # the run did not begin; perhaps another program's file
         return ""
 
 
@@ -282,7 +284,7 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
 @contextmanager
 def _dry_run(words: list[str]) -> Iterator[None]:
     """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
-    global _planner
+    global _dry, _planner
     if "--dry-run" not in words:
         yield
         return
@@ -292,14 +294,23 @@ def _dry_run(words: list[str]) -> Iterator[None]:
     words[:] = [word for word in words if not word.startswith(engine) or word.startswith("hydra.searchpath=")]
     with TemporaryDirectory() as folder:  # a sweep writes its settings, wherever it is told to
         words += [*_SILENT, "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}"]
+        _dry = True
+        try:
+            yield
+            if _planner is not None:
+                _planner.show()
+        finally:
+            _dry, _planner = False, None
+
+
+def _plan(title: str, settings: Config) -> None:
+    """Plan a job; the first one imports torch."""
+    global _planner
+    if _planner is None:
         from diffgeo.runner.dry_run import Planner
 
         _planner = Planner(Path("outputs"))
-        try:
-            yield
-            _planner.show()
-        finally:
-            _planner = None
+    _planner.add(title, settings)
 
 
 def heed_environment() -> None:
@@ -312,6 +323,7 @@ def heed_environment() -> None:
 
 def main() -> None:
     """Entry point of the console command."""
+    heed_environment()
     with worded_errors(), signals_end():
         _main()
 
@@ -575,14 +587,12 @@ def _unknown_choice(message: str) -> ConfigError:
     if name in PLUGINS:
         return ConfigError(f"{name} is not installed", f"install it: pip install 'diffgeo[{PLUGINS[name]}]'")
     group, _, choice = name.rpartition("/") if name.startswith("hydra/") else name.partition("/")
-    folder = config_folder() / group
-    paths = folder.rglob("*.yaml") if choice and folder.is_dir() else []
-    choices = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
-    if not choices:
+    known = choices(config_folder(), group) if choice and (config_folder() / group).is_dir() else []
+    if not known:
         return ConfigError(f"there is no configuration {name}", "see `diffgeo --help` for all choices")
-    guess = nearest(choice, choices)
+    guess = nearest(choice, known)
     hint = f"did you mean {guess}? Choices: " if guess else "choices: "
-    return ConfigError(f"{group}={choice} is no choice of {group}", f"{hint}{', '.join(choices)}")
+    return ConfigError(f"{group}={choice} is no choice of {group}", f"{hint}{', '.join(known)}")
 
 
 def _valid_keys() -> list[str]:

@@ -14,6 +14,7 @@ from diffgeo.composition import group_schemas
 from diffgeo.config import Config, nearest, raw
 from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
+from diffgeo.studies import studies
 
 __all__ = ["EXIT_CODES", "FLAGS", "choices", "exit_lines", "help_text", "page", "rows", "topic_text", "version_text"]
 
@@ -27,7 +28,7 @@ EXIT_CODES: dict[int, str] = {
     5: "a device that is not there",
     6: "results that cannot be written",
     7: "directions that cannot be read, or that belong to another model, timestep or feature map",
-    8: "diffgeo-store verify: entries were damaged, and are removed",
+    8: "diffgeo-store verify: entries were damaged, and are removed if the store can be written",
     9: "the process of a sweep's job died, and again when it was retried",
     130: "interrupted by Ctrl-C (129 by SIGHUP, 143 by SIGTERM); what was finished is kept",
 }
@@ -173,11 +174,14 @@ def topic_text(conf: Path, topic: str) -> str:
             lines += ["", "Keys", *_key_lines(conf, own)]
         return "\n".join(lines) + "\n"
     if found and choice in known:
-        file = conf / group / f"{choice}.yaml"
         if group == "experiment":
-            return f"{topic}\n" + "".join(f"  {line}\n" for line in _comments(file))
+            lines = _comments(conf / group / f"{choice}.yaml")
+            return f"{topic}\n" + "".join(f"  {line}\n" for line in lines)
         keys = _choice_keys(conf, group, choice)
-        lines = [f"{topic}: {_comment(file)}", *(["", "Keys", *_key_lines(conf, keys, choice)] if keys else [])]
+        lines = [
+            f"{topic}: {_comment(conf, group, choice)}",
+            *(["", "Keys", *_key_lines(conf, keys, choice)] if keys else []),
+        ]
         return "\n".join(lines) + "\n"
     settings = _settings(conf)
     if keys := [key for key in settings if key == topic or key.startswith(f"{topic}.")]:
@@ -189,9 +193,10 @@ def topic_text(conf: Path, topic: str) -> str:
 
 
 def choices(conf: Path, group: str) -> list[str]:
-    """The choices of a group, those in folders as ``folder/name``."""
+    """The choices of a group, those in folders as ``folder/name``; of ``study``, those of other packages, too."""
     root = conf / group
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+    found = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")}
+    return sorted(found | set(studies())) if group == "study" else sorted(found)
 
 
 @cache
@@ -199,7 +204,7 @@ def _groups(conf: Path) -> tuple[str, ...]:
     """Groups in the order of the defaults list."""
     defaults = _yaml(conf / "config.yaml")["defaults"]
     own = [name for item in defaults if isinstance(item, dict) for name in item if (conf / name).is_dir()]
-    return (*own, *(path.relative_to(conf).as_posix() for path in sorted(conf.glob("hydra/*"))))
+    return (*own, *(name for name in OTHER_GROUPS if name.startswith("hydra/")))
 
 
 def _blurb(group: str) -> str:
@@ -210,9 +215,7 @@ def _choice_lines(conf: Path, group: str) -> dict[str, str]:
     chosen = _standard(conf, group)
     chosen = chosen if isinstance(chosen, list) else [chosen]
     names = choices(conf, group)
-    return {
-        f"  {group}={name}{' *' if name in chosen else ''}": _comment(conf / group / f"{name}.yaml") for name in names
-    }
+    return {f"  {group}={name}{' *' if name in chosen else ''}": _comment(conf, group, name) for name in names}
 
 
 def _comments(path: Path) -> list[str]:
@@ -226,17 +229,21 @@ def _comments(path: Path) -> list[str]:
     return lines
 
 
-def _comment(path: Path) -> str:
-    return next(iter(_comments(path)), "")
+def _comment(conf: Path, group: str, choice: str) -> str:
+    """A choice in a line: the comment that heads its file, or the question of a study that has none."""
+    path = conf / group / f"{choice}.yaml"
+    return next(iter(_comments(path)), "") if path.is_file() else studies()[choice].question
 
 
 @cache
 def _yaml(path: Path) -> dict[str, Any]:
-    return raw(path)
+    return raw(path) if path.is_file() else {}
 
 
 def _schema(conf: Path, group: str, choice: str) -> type | None:
     """The schema that a choice fills; None for experiments."""
+    if group == "study":
+        return studies()[choice].settings
     for item in _yaml(conf / group / f"{choice}.yaml").get("defaults", ()):
         found = re.match(r"/schema/\w+/(\w+)@", str(item))
         if found:

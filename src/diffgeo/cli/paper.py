@@ -233,8 +233,8 @@ def _settings(cfg: dict[str, Any]) -> str:
 
 def _complete(folder: Path, settings: str) -> bool:
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):
         return False
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
 
@@ -252,7 +252,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     for claim in all_claims():
         folder = folders.get(claim.experiment)
         if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
-            facts = json.loads((folder / "run.json").read_text())
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             paths = [path for path in (folder / "tables").glob("*.parquet") if belongs(facts, f"tables/{path.name}")]
             tables = {path.stem: pd.read_parquet(path) for path in paths}
             found = summary(Convergence.read(facts))

@@ -58,10 +58,10 @@ def _write_pages(folders: list[Path]) -> None:
     if not folders:
         raise ConfigError("no folder is given to diffgeo-report page", "see diffgeo-report --help")
 
-    from diffgeo import gathering
     from diffgeo.report.page import write_page
+    from diffgeo.report.runs import find_runs
 
-    for folder in gathering.find_runs(folders):
+    for folder in find_runs(folders):
         print(write_page(folder), flush=True)
 
 
@@ -74,26 +74,36 @@ def _execute(words: Words) -> None:
         raise ConfigError("no folder is given to diffgeo-report", "see diffgeo-report --help")
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
-    from diffgeo import gathering
     from diffgeo.report.comparison import comparison
+    from diffgeo.report.runs import (
+        compared,
+        deciding,
+        find_runs,
+        grouped,
+        matching,
+        pivot,
+        query,
+        read_runs,
+        study_rows,
+    )
     from diffgeo.results import atomic, write_csv
 
-    runs = gathering.matching(gathering.read_runs(gathering.find_runs(folders)), lists["where"])
+    runs = matching(read_runs(find_runs(folders)), lists["where"])
     if runs.empty:
         raise ConfigError(f"where={given['where']} fits no run", "leave out a condition")
     if "sql" in given:
-        print(gathering.query(runs, given["sql"]).to_string(index=False))
+        print(query(runs, given["sql"]).to_string(index=False))
         return
     out = words.path("out", Path("outputs/report"))
     counted = runs[runs["left_out"] == ""]
     if counted.empty:
         raise DataError(f"none of these runs completed ({_why(runs)})", "give others, or ask by sql=")
-    by = gathering.deciding(counted, lists["by"])
-    scalars = gathering.compared(counted, lists["show"])
-    groups = gathering.grouped(counted, by, scalars)
+    by = deciding(counted, lists["by"])
+    scalars = compared(counted, lists["show"])
+    groups = grouped(counted, by, scalars)
     tables: dict[str, pd.DataFrame] = {"runs": runs, "groups": groups}
     if "table" in given:
-        tables[given["table"]] = gathering.study_rows(counted, given["table"])
+        tables[given["table"]] = study_rows(counted, given["table"])
     for name, table in tables.items():
         with atomic(out / f"{name}.csv") as path:
             write_csv(table, path)
@@ -106,7 +116,7 @@ def _execute(words: Words) -> None:
         print(f"The runs differ in {', '.join(more)} as well, and are told apart by that; where= chooses some.")
     if len(counted) < len(runs):
         print(f"{len(runs) - len(counted)} more runs are in no mean: {_why(runs)}; see left_out in runs.csv.")
-    print(gathering.pivot(groups, by).to_string())
+    print(pivot(groups, by).to_string())
     for run, missed in zip(counted["run"], counted["not_converged"], strict=True):
         if missed:
             print(f"Warning: {run}: {missed}.", file=sys.stderr)

@@ -147,7 +147,9 @@ class Command:
             meant_key = nearest(key.lstrip("-"), self.keys) or (key.lstrip("-") if self.passes else None)
             if meant_key:
                 value = word.partition("=")[2] or "VALUE"
-                return f"{key} is no argument of {self.name}; settings are words without dashes: {meant_key}={value}"
+                return ConfigError(
+                    f"{key} is no argument of {self.name}", f"settings are words without dashes: {meant_key}={value}"
+                )
         meant = f"did you mean {guess}{'=' if guess in self.keys else ''}? See" if guess else "see"
         return ConfigError(f"{word or 'an empty word'} is no argument of {self.name}", f"{meant} {self.name} --help")
 

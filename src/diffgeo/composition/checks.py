@@ -96,12 +96,14 @@ def _check_prompt(cfg: Config) -> None:
 
 
 def _check_choice(key: str, settings: Any, base: type, schemas: dict[str, type]) -> None:
-    """What a group's choice sets by itself was not set to another choice's."""
+    """What a group's choice sets by itself was not set to another choice's; code of the user's own has any name."""
     group, _, field = key.partition(".")
     name = getattr(settings, field)
+    if type(settings) is base:
+        return
     if name not in schemas:
         raise refusal(key, name, ", ".join(schemas))
-    if type(settings) not in (base, schemas[name]):
+    if type(settings) is not schemas[name]:
         raise refusal(key, name, f"what {group}=… sets; choose {group}={name} instead")
 
 

@@ -20,10 +20,13 @@ from diffgeo.config.schemas import (
     SVD_SCHEMAS,
     Config,
     DataConfig,
+    EditConfig,
     FeatureConfig,
     MetricConfig,
+    PredictorConfig,
     ScaleConfig,
     ScheduleConfig,
+    SvdConfig,
     TrackingConfig,
 )
 from diffgeo.errors import ConfigError
@@ -34,15 +37,18 @@ __all__ = ["at_home", "composed", "group_schemas", "register", "typed"]
 
 @cache
 def group_schemas() -> dict[str, Mapping[str, type]]:
-    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives."""
+    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives.
+
+    A choice that names code of the user's own by its ``_target_`` takes ``/schema/GROUP/GROUP``.
+    """
     return {
         "model": MODEL_SCHEMAS,
         "data": {"data": DataConfig},
         "schedule": {"schedule": ScheduleConfig},
         "feature": {"feature": FeatureConfig},
-        "svd": SVD_SCHEMAS,
-        "edit": EDIT_SCHEMAS,
-        "predictor": PREDICTOR_SCHEMAS,
+        "svd": {"svd": SvdConfig, **SVD_SCHEMAS},
+        "edit": {"edit": EditConfig, **EDIT_SCHEMAS},
+        "predictor": {"predictor": PredictorConfig, **PREDICTOR_SCHEMAS},
         "metric": {"metric": MetricConfig},
         "study": {study.name: study.settings for study in studies().values()},
         "scale": {"scale": ScaleConfig},
@@ -56,13 +62,19 @@ def register() -> None:
     store.store(group="schema", name="config", node=Config)
     for group, schemas in group_schemas().items():
         for name, schema in schemas.items():
-            store.store(group=f"schema/{group}", name=name, node=schema)
+            store.store(group=f"schema/{group}", name=name, node=_open(schema))
     for study in studies().values():
         if not (config_folder() / "study" / f"{study.name}.yaml").is_file():  # of another package: its defaults
             store.store(group="study", name=study.name, node=study.settings, package=f"study.{study.name}")
-    metric = OmegaConf.structured(MetricConfig)
-    OmegaConf.set_struct(metric.extra, False)  # its keys are names of the user's: metric.extra.NAME=… needs no +
-    store.store(group="schema/metric", name="metric", node=metric)
+
+
+def _open(schema: type) -> DictConfig:
+    """A schema whose ``extra`` and ``options`` take any key without a +: their names are the user's own."""
+    node: DictConfig = OmegaConf.structured(schema)
+    for name in {"extra", "options"} & {field.name for field in fields(schema)}:
+        if isinstance(mapping := node._get_node(name), DictConfig):
+            OmegaConf.set_struct(mapping, False)
+    return node
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -104,13 +116,14 @@ def at_home(words: Sequence[str]) -> list[str]:
 
     A home whose name Hydra would not read as plain text is put in quotes.
     """
-    return [re.sub(r"([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
+    return [re.sub(r"\A([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
 
 
 def _expanded(found: re.Match[str]) -> str:
     key, quote, home, rest = found.groups()
-    path = os.path.expanduser(home) + rest  # a Path would drop what follows the name
-    if quote or re.fullmatch(r"[\w./~-]*", path):
+    folder = os.path.expanduser(home)
+    path = folder + rest  # a Path would drop what follows the name
+    if quote or folder == home or re.fullmatch(r"[\w./~-]*", folder):
         return f"{key}{quote}{path}"
     escaped = path.replace("'", "\\'")
     return f"{key}'{escaped}'"

@@ -14,6 +14,8 @@ from diffgeo.errors import ConfigError
 
 __all__ = ["build", "instance", "source_files"]
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+
 
 def instance(key: str, node: Mapping[str, Any]) -> Any:
     """The object that a node describes.
@@ -76,7 +78,10 @@ def _found(key: str, target: str) -> Any:
 
 
 def source_files(node: Any) -> Iterator[Path]:
-    """The Python files that define what a node and the nodes within it name; none for what is compiled."""
+    """The Python files that define what a node and the nodes within it name by ``_target_``.
+
+    None for what is compiled, and for this package's own, whose code the store's keys hold as a whole.
+    """
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
             found = get_object(node["_target_"])
@@ -85,7 +90,7 @@ def source_files(node: Any) -> Iterator[Path]:
                 if inspect.isroutine(found) or inspect.isclass(found)
                 else None
             )
-            if file is not None:
+            if file is not None and _PACKAGE not in Path(file).resolve().parents:
                 yield Path(file)
         for value in node.values():
             yield from source_files(value)

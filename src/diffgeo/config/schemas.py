@@ -498,7 +498,11 @@ class StoreConfig:
     """
 
     enabled: bool = True
-    path: str | None = None
+    path: str | None = setting(
+        None,
+        fits=lambda folder: bool(folder.strip()),
+        allowed="a folder; store.enabled=false keeps nothing",
+    )
     max_gb: float = setting(20.0, gt=0)
 
 

@@ -164,7 +164,7 @@ class NoiseSchedule:
         if not 0 < t_frac <= 1:
             raise ValueRangeError(f"a fraction of T is {t_frac}", "allowed is 0 < fraction <= 1")
         found = min(self.timesteps(steps), key=lambda t: abs(t - t_frac * self.T))
-        if abs(found - t_frac * self.T) > 0.5 * (self.T + 1) / steps + 1:  # timesteps are rounded
+        if abs(self.fraction(found) - t_frac) > 0.5 / steps + 1.5 / (self.T + 1):  # timesteps are rounded
             raise ValueRangeError(
                 f"a fraction of T is {t_frac:g}, but the lowest of {steps} timesteps is t = {found}, "
                 f"{self.fraction(found):g} T, more than half a step away",

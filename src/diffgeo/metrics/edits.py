@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.metrics.statistics import INTERVAL_FROM
 
 __all__ = [
     "MOVED",
@@ -126,9 +127,9 @@ def rescoring_interval(changes: Tensor, *, draws: int = 200, seed: int = 0) -> t
         seed: of the resampling.
 
     Returns:
-        (low, high), each of shape (K, A); NaN for a single sample.
+        (low, high), each of shape (K, A); NaN for fewer than :data:`INTERVAL_FROM` samples.
     """
-    if len(changes) < 2:
+    if len(changes) < INTERVAL_FROM:
         nothing = torch.full_like(changes[0], torch.nan)
         return nothing, nothing
     rows = torch.randint(len(changes), (draws, len(changes)), generator=torch.Generator().manual_seed(seed))

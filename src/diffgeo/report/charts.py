@@ -385,13 +385,20 @@ def _axis(field: str, title: str | None, limits: tuple[float, float] | None = No
 
 def _tips(**fields: str) -> list[alt.Tooltip]:
     """Values on hover: field=title."""
-    kinds = {"series": "N", "row": "N", "column": "N", "text": "N"}
+    kinds = dict.fromkeys(("series", "row", "column", "text", "interval", "chance"), "N")
     return [
         alt.Tooltip(f"{field}:{kinds[field]}", title=title)
         if field in kinds
         else alt.Tooltip(f"{field}:Q", title=title, format=".3~g")
         for field, title in fields.items()
     ]
+
+
+def _with_interval(points: pd.DataFrame) -> pd.DataFrame:
+    """The points with their intervals in words, for hovering; Vega would print one that is not there as 0 to 0."""
+    ends = points[["low", "high"]].itertuples(index=False, name=None)
+    words = ["too few values" if math.isnan(low) else f"{number(low)} to {number(high)}" for low, high in ends]
+    return points.assign(interval=words)
 
 
 def _chance(value: float, label: str, *, along: str = "y") -> list[alt.Chart]:
@@ -554,8 +561,6 @@ def by_time(
         ]
         words.append(f"{line}, at {x} = {'; '.join(points)}")
     found, series = pd.concat(means), list(lines)
-    for end in ("low", "high"):
-        found[end] = found[end].fillna(found["mean"])
     axis_x = _places(found["x"], x) if named else _times(found["x"], x, reverse=reverse)
 
     def axis_y(field: str) -> Any:
@@ -571,11 +576,13 @@ def by_time(
         layers.append(
             base.mark_circle(size=16, opacity=0.45, clip=True).encode(tooltip=_tips(series=" ", x=x, y="one value"))
         )
-    base = alt.Chart(_data(found)).encode(x=axis_x, color=_colour(series))
-    tips = _tips(series=" ", mean="mean", low="95 % from", high="to")
+    encoding = {"x": axis_x, "color": _colour(series)}
+    base = alt.Chart(_data(_with_interval(found))).encode(**encoding)
+    ends: Any = alt.Chart(_data(found.dropna(subset=["low", "high"]))).mark_rule(strokeWidth=1.4, clip=True)
+    tips = _tips(series=" ", mean="mean", interval="95 % interval")
     tips.insert(1, alt.Tooltip("x:N" if named else "x:Q", title=x))
     layers += [
-        base.mark_rule(strokeWidth=1.4, clip=True).encode(y=axis_y("low"), y2="high:Q"),
+        ends.encode(y=axis_y("low"), y2="high:Q", **encoding),
         *([] if named else [base.mark_line(strokeWidth=1.8, clip=True).encode(y=axis_y("mean"))]),
         base.mark_point(filled=True, size=60, opacity=1, clip=True).encode(
             y=axis_y("mean"), shape=_shape(series), tooltip=tips
@@ -674,14 +681,16 @@ def rows_of_points(
     if "low" in points:
         ends: Any = alt.Chart(_data(points.dropna(subset=["low", "high"]))).mark_rule(strokeWidth=1.4, clip=True)
         layers.append(ends.encode(x=axis_x("low"), x2="high:Q", color=colour, **axes))
-        tips |= {"low": "95 % from", "high": "to"}
+        points = _with_interval(points)
+        tips |= {"interval": "95 % interval"}
     if "null" in points:
         ticks: Any = alt.Chart(_data(points.dropna(subset=["null"]))).mark_tick(
             color=MUTED, thickness=2, size=9, clip=True
         )
         layers.append(ticks.encode(x=axis_x("null"), tooltip=_tips(row=" ", series="", null="chance"), **axes))
         if points["null"].notna().any():
-            tips["null"] = "chance"
+            points = points.assign(chance=points["null"].map(number))
+            tips["chance"] = "chance"
     tips["series"] = "at" if series[0].startswith("t = ") else " "
     layers.append(
         alt.Chart(_data(points))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 from diffgeo.report.charts import Chart, Tables, save
-from diffgeo.report.picture_grids import STYLE, save_pictures
+from diffgeo.report.picture_grids import STYLE, Figure, save_pictures
 from diffgeo.results import Result
 
 if TYPE_CHECKING:
@@ -58,4 +56,6 @@ def save_figure(figure: list[Chart] | Figure, stem: Path, *, warning: str = "") 
     Raises:
         OutputError: the folder cannot be written.
     """
-    return (save if isinstance(figure, list) else save_pictures)(figure, stem, warning=warning)  # type: ignore[operator]
+    if isinstance(figure, list):
+        return save(figure, stem, warning=warning)
+    return save_pictures(figure, stem, warning=warning)

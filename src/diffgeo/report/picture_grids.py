@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from diffgeo.report.palette import WARNING
 from diffgeo.results import atomic
 
-__all__ = ["STYLE", "picture_grid", "plain", "save_pictures"]
+__all__ = ["STYLE", "Figure", "picture_grid", "plain", "save_pictures"]
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("fontTools").setLevel(logging.WARNING)

@@ -262,7 +262,7 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
         raise ConfigError("gathering tables needs duckdb", "install diffgeo[report]") from error
     files: dict[str, list[str]] = {}
     for run in runs["run"]:
-        facts = json.loads(Path(run, "run.json").read_text())
+        facts = json.loads(Path(run, "run.json").read_text(encoding="utf-8"))
         for path in sorted(Path(run, "tables").glob("*.parquet")):
             if belongs(facts, f"tables/{path.name}"):
                 files.setdefault(path.stem, []).append(str(path))

@@ -88,7 +88,7 @@ def _read(folder: Path) -> Iterator[dict[str, Any]]:
     """Settings and place of every run that wrote how long its studies took, by dotted key; others are passed over."""
     for path in folder.rglob("run.json"):
         try:
-            facts = json.loads(path.read_text())
+            facts = json.loads(path.read_text(encoding="utf-8"))
             place = {key: facts[key] for key in PLACE} | {"device": facts["device"].partition(":")[0]}
             yield _flat(facts["settings"]) | place | {"started": facts["started"], "seconds": dict(facts["seconds"])}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -35,7 +35,7 @@ from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.session import Context
 from diffgeo.session.processes import StudyDone
-from diffgeo.session.store import Record, file_digest
+from diffgeo.session.store import Record, code_version, file_digest
 from diffgeo.studies import Study
 from diffgeo.studies.shared.provenance import warn_of
 
@@ -173,7 +173,8 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, An
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
         "probed_on": device_name(model.device) if getattr(cfg.svd, "probe", False) else None,
-        "own metrics": [file_digest(path) for path in source_files(cfg.metric.extra)],
+        "own code": [file_digest(path) for path in source_files(asdict(cfg))],
+        "own study": None if study.folder is None else code_version(study.folder),
     }
 
 

@@ -31,7 +31,7 @@ from diffgeo.results import atomic, is_manifest, listed, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 
-__all__ = ["Manifest", "commit", "manifest_of", "versions"]
+__all__ = ["Manifest", "commit", "earlier_files", "manifest_of", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Manifest:
         }
         self._start = perf_counter()
         self._folder, self._scalars = folder, scalars
-        if earlier := _earlier(folder):
+        if earlier := earlier_files(folder):
             self.facts["earlier"] = earlier
         self._write()
 
@@ -111,7 +111,7 @@ class Manifest:
             temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n", encoding="utf-8")
 
 
-def _earlier(folder: Path) -> list[str]:
+def earlier_files(folder: Path) -> list[str]:
     """Files of studies that an earlier run left in a run folder.
 
     Raises:
@@ -119,7 +119,7 @@ def _earlier(folder: Path) -> list[str]:
     """
     path = folder / "run.json"
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         facts = None
     except (OSError, ValueError):

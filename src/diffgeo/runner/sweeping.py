@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 from diffgeo.config import Config, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import signals_end
-from diffgeo.errors import DiffgeoError, ObjectiveError, ValueRangeError, WorkerError, error_facts
+from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
 
-__all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed"]
+__all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -165,20 +165,49 @@ def _cause(code: int) -> str:
 
 
 def say_failed(cfg: Config, folder: Path, error: DiffgeoError) -> None:
-    """Write into ``run.json`` that a run failed which cannot write so itself: it died, or was refused before it began.
+    """Write into ``run.json`` that a run failed which cannot write so itself, as its process died.
 
     Args:
         cfg: typed settings.
         folder: the run folder.
         error: why.
     """
+    path = folder / "run.json"
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else _facts(cfg)
+    _write_failed(folder, begun, error)
+
+
+def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
+    """Write into ``run.json`` that a run was refused before it began.
+
+    Files of an earlier run stay, and are listed as its own; a ``run.json`` of another program is left alone.
+
+    Args:
+        cfg: typed settings.
+        folder: the run folder.
+        error: why.
+    """
+    facts = _facts(cfg)
+    if (folder / "run.json").is_file():
+        from diffgeo.runner.manifest import earlier_files  # torch
+
+        try:
+            facts |= {"files": [], "earlier": earlier_files(folder)}
+        except OutputError:
+            return
+    _write_failed(folder, facts, error)
+
+
+def _facts(cfg: Config) -> dict[str, Any]:
+    return {"seed": cfg.seed, "settings": asdict(cfg)}
+
+
+def _write_failed(folder: Path, facts: Mapping[str, Any], error: DiffgeoError) -> None:
     (folder / "report.html").unlink(missing_ok=True)  # of an earlier run in this folder
     path = folder / "run.json"
-    facts = (
-        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"seed": cfg.seed, "settings": asdict(cfg)}
-    )
     temporary = path.with_name(".tmp-run.json")
-    temporary.write_text(json.dumps(facts | {"status": "failed"} | error_facts(error), indent=2) + "\n")
+    failed = {**facts, "status": "failed", **error_facts(error)}
+    temporary.write_text(json.dumps(failed, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
@@ -223,8 +252,8 @@ def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
     found = []
     for folder in sorted(jobs, key=lambda path: int(path.name)):
         try:
-            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError):
             facts = {}
         said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
         found.append((folder.name, str(facts.get("status", "failed")), said))

@@ -210,14 +210,14 @@ class Bases:
         return kept.bases
 
     def _columns(self, f: Map, name: MapName, x: Tensor) -> int:
-        """Columns per product: ``feature.chunk_size``, or as many fewer as ``max_memory`` says; measured once per map.
+        """Columns per product: the spec's ``chunk_size``, or as many fewer as ``max_memory`` says; measured once a map.
 
         Args:
             f: the map.
             name: what tells it from others.
             x: a point (C, H, W), or several (B, C, H, W) whose columns are made together and count together.
         """
-        most, bound = self._cfg.feature.chunk_size, self._cfg.max_memory
+        most, bound = self.spec.chunk_size, self._cfg.max_memory
         if bound is None:
             return most
         points = len(x) if x.ndim == 4 else 1

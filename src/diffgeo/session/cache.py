@@ -41,10 +41,12 @@ class Cache:
     Args:
         store: where results are kept; None computes everything.
         device: where tensors go.
+        own_code: digests of the user's own code that results depend on (a model, a solver), which every key holds.
     """
 
-    def __init__(self, store: Store | None, device: torch.device) -> None:
+    def __init__(self, store: Store | None, device: torch.device, own_code: Sequence[str] = ()) -> None:
         self.store, self.device = store, device
+        self._own = {"own code": list(own_code)} if own_code else {}
 
     def tensor(self, stage: str, key: Key, compute: Callable[[], Tensor]) -> Tensor:
         """One tensor of sampling.
@@ -86,7 +88,7 @@ class Cache:
         return float(entry.record.facts["number"])
 
     def _entry(self, stage: str, key: Key) -> AbstractContextManager[Slot]:
-        return nullcontext(Slot()) if self.store is None else self.store.slot(stage, key)
+        return nullcontext(Slot()) if self.store is None else self.store.slot(stage, {**key, **self._own})
 
     def _basis(self, record: Record) -> LocalBasis:
         t = record.tensors

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, build
+from diffgeo.config import Config, build, source_files
 from diffgeo.convergence import Tally
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError
@@ -26,7 +26,7 @@ from diffgeo.session.latents import Latents
 from diffgeo.session.processes import Team
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.samples import Samples
-from diffgeo.session.store import Store
+from diffgeo.session.store import Store, file_digest
 
 __all__ = ["Context"]
 
@@ -72,7 +72,8 @@ class Context:
     @cached_property
     def cache(self) -> Cache:
         """Where results are looked up."""
-        return Cache(self.store, self.model.device)
+        own = [file_digest(path) for part in (self.cfg.model, self.cfg.svd) for path in source_files(asdict(part))]
+        return Cache(self.store, self.model.device, own)
 
     def _remembered(self, part: str, *determinants: Any) -> dict[Any, Any]:
         """What a part has computed under these settings, in this context or another one of the same model."""

@@ -23,7 +23,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,6 +50,7 @@ __all__ = [
     "code_version",
     "digest",
     "file_digest",
+    "makes_no_results",
     "store_folder",
 ]
 
@@ -60,8 +62,13 @@ ENVIRONMENT = "DIFFGEO_STORE"
 TEMPORARY = ".tmp-"
 MARKER = ".diffgeo-store"
 """File at the top of a store that says that the folder is one."""
-NO_RESULTS = ("__main__", "api", "cli", "explore", "report/page", "report/runs", "runner/dry_run")
-"""Modules and folders of this package that compute nothing that is stored: command lines, pages, explorer, training."""
+NO_RESULTS = (
+    *("__main__", "cli", "explore", "runner/console", "runner/dry_run"),
+    *(f"report/{name}" for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals")),
+    *("report/comparison", "report/runs", "studies/*/findings", "studies/*/page"),
+)
+"""Modules and folders of this package that compute nothing that is stored: command lines, explorer, and what pages and
+comparisons of runs make of tables that are there. ``*`` stands for any study."""
 _LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
 """Packages whose versions results depend on."""
 _STAGE, _PREFIX = re.compile(r"[a-z]\w*"), re.compile(r"[0-9a-f]{2}")
@@ -398,7 +405,9 @@ class Store:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of plain JSON, dataclasses and paths, mappings in any order; tensors count by dtype, shape and bytes.
+    """SHA-256 of plain JSON, dataclasses and paths, mappings in any order.
+
+    Tensors count by dtype, shape and bytes, dataclasses by their class and fields.
 
     Raises:
         TypeError: the value holds something else.
@@ -424,6 +433,16 @@ def file_digest(path: Path) -> str:
     return total.hexdigest()
 
 
+def makes_no_results(file: Path) -> bool:
+    """Whether a file is of :data:`NO_RESULTS`.
+
+    Args:
+        file: relative to the package's folder.
+    """
+    places = [place.as_posix() for place in (file.with_suffix(""), *file.parents)]
+    return any(fnmatchcase(place, part) for part in NO_RESULTS for place in places)
+
+
 @cache
 def code_version(package: Path | None = None) -> str:
     """SHA-256 of the code that makes results, which every entry's name holds: results of other code are not ours.
@@ -437,7 +456,7 @@ def code_version(package: Path | None = None) -> str:
     total = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         name = file.relative_to(root)
-        if not {name.with_suffix("").as_posix(), *(part.as_posix() for part in name.parents)} & set(NO_RESULTS):
+        if not makes_no_results(name):
             total.update(f"{name.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     for library in _LIBRARIES:
         with suppress(PackageNotFoundError):
@@ -452,7 +471,9 @@ def _readable(value: Any) -> Any:
         head = f"{plain.dtype} {tuple(plain.shape)}"
         return f"{head} {hashlib.sha256(plain.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()}"
     if is_dataclass(value) and not isinstance(value, type):
-        return _readable(asdict(value))
+        # two classes with equal fields are two things: solvers, say
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        return {"class": name, "fields": {f.name: _readable(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, Mapping):
         return {str(key): _readable(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

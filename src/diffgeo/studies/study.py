@@ -18,9 +18,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffgeo.errors import ConfigError
@@ -88,6 +89,13 @@ class Study:
         return measured(run, context, settings)
 
     @property
+    def folder(self) -> Path | None:
+        """Where its code lies if it is of another package; None if it is diffgeo's own."""
+        if not self.package or self.package.startswith(f"{__name__.partition('.')[0]}."):
+            return None
+        return Path(str(importlib.import_module(self.package).__file__)).parent
+
+    @property
     def claims(self) -> tuple[Claim, ...]:
         """The papers' claims that its tables can speak to."""
         return tuple(self.part("claims", "CLAIMS", ()))
@@ -98,18 +106,12 @@ def studies() -> dict[str, Study]:
     """All studies by name, in the order of the page: the package's own, then those of other packages.
 
     Raises:
-        ConfigError: two studies have the same name, or an entry point holds no study.
+        ConfigError: an entry point cannot be loaded or holds no study, or two studies have the same name.
     """
-    from diffgeo import studies as own
-
-    folders = [info.name for info in pkgutil.iter_modules(own.__path__) if info.ispkg]
-    modules = [importlib.import_module(f"{own.__name__}.{name}") for name in folders]
+    folders = [info.name for info in pkgutil.iter_modules([str(Path(__file__).parent)]) if info.ispkg]
+    modules = [importlib.import_module(f"{__package__}.{name}") for name in folders]
     found = [module.STUDY for module in modules if hasattr(module, "STUDY")]
-    for point in entry_points(group=GROUP):
-        study = point.load()
-        if not isinstance(study, Study):
-            raise ConfigError(f"the entry point {point.name} of {GROUP} is a {type(study).__name__}", "name a Study")
-        found.append(study)
+    found += [_loaded(point) for point in entry_points(group=GROUP)]
     by_name: dict[str, Study] = {}
     for study in sorted(found, key=lambda one: one.place):
         if study.name in by_name:
@@ -119,6 +121,22 @@ def studies() -> dict[str, Study]:
             )
         by_name[study.name] = study
     return by_name
+
+
+def _loaded(point: EntryPoint) -> Study:
+    """The study that another package brings."""
+    whose = f"the study {point.name} of {point.dist.name if point.dist else 'another package'}"
+    try:
+        study = point.load()
+    except Exception as error:  # whatever an import raises
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ConfigError(f"{whose} cannot be loaded ({reason})", f"mend {point.value}, or uninstall it") from error
+    if not (isinstance(study, Study) and study.name.isidentifier() and is_dataclass(study.settings)):
+        raise ConfigError(
+            f"{whose} is no study: {point.value} is {study!r}"[:400],
+            "name a diffgeo.studies.Study, whose name is letters, digits and _, and whose settings are a dataclass",
+        )
+    return study
 
 
 def study_named(name: str) -> Study:

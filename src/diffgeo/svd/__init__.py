@@ -1,6 +1,6 @@
 r"""The singular value decomposition of J without forming it.
 
-``solve`` has the entries, ``solver`` says what a solver is and what is asked of one, and every algorithm is one file.
+``solve`` has the entries, ``solver`` says what a solver is, ``spec`` what is asked of one; every algorithm is one file.
 """
 
 from diffgeo.svd._linalg import signs
@@ -9,7 +9,8 @@ from diffgeo.svd.dense import Dense
 from diffgeo.svd.golub_kahan import GolubKahan, default_block_size, probe_block_size
 from diffgeo.svd.randomized import Randomized
 from diffgeo.svd.solve import decompose, energy, local_bases, local_basis
-from diffgeo.svd.solver import Solver, SolveSpec
+from diffgeo.svd.solver import Solver
+from diffgeo.svd.spec import SolveSpec
 from diffgeo.svd.subspace import Subspace
 
 __all__ = [

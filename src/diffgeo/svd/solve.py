@@ -7,7 +7,7 @@ at hand. All hand a :class:`SolveSpec` to its solver, and warn if the tolerance 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,7 +19,8 @@ from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import stacked, together
 from diffgeo.svd.dense import Dense
-from diffgeo.svd.solver import Solver, SolveSpec
+from diffgeo.svd.solver import Solver
+from diffgeo.svd.spec import SolveSpec
 
 __all__ = ["decompose", "energy", "local_bases", "local_basis"]
 
@@ -64,7 +65,7 @@ def local_basis(
     asked = (SolveSpec() if spec is None else spec).of_rank(rank, tol)
     asked = asked if solver is None else replace(asked, solver=solver)
     jacobian = JacobianOperator(f, x, chunk_size=asked.chunk_size, on_pass=on_pass)
-    return _warned(_solved(jacobian, asked))
+    return _warned(_solved(jacobian, asked), asked.solver)
 
 
 def local_bases(
@@ -98,19 +99,20 @@ def local_bases(
     rank, solver = _checked(first, spec), spec.solver
     routines = [solver.routine(first.shape, first.x, rank, tol=spec.tol, seed=spec.seed) for _ in xs]
     talking = [one for one in routines if one is not None]
-    if len(talking) < len(xs) or spec.share is not None or solver.forms_whole(first.shape, rank):
-        return [local_basis(f, x, spec=spec, on_pass=on_pass) for x in xs]
-    found = together(talking, stacked(f, xs.detach(), chunk_size=spec.chunk_size, on_pass=on_pass))
-    whole = replace(spec, solver=Dense())
-    return [
-        _warned(_solved(JacobianOperator(f, x, chunk_size=spec.chunk_size), whole) if basis is None else basis)
-        for x, basis in zip(xs, found, strict=True)
-    ]
+    found: Sequence[LocalBasis | None] = [None] * len(xs)
+    if len(talking) == len(xs) and spec.share is None and not solver.forms_whole(first.shape, rank):
+        found = together(talking, stacked(f, xs.detach(), chunk_size=spec.chunk_size, on_pass=on_pass))
+        spec = replace(spec, solver=Dense())  # for points that are left
+    bases = []
+    for x, basis in zip(xs, found, strict=True):
+        one = basis or _solved(JacobianOperator(f, x, chunk_size=spec.chunk_size, on_pass=on_pass), spec)
+        bases.append(_warned(one, solver))
+    return bases
 
 
 def decompose(jacobian: JacobianOperator, spec: SolveSpec) -> LocalBasis:
     """:func:`local_basis` for an operator at hand; same errors and warnings."""
-    return _warned(_solved(jacobian, spec))
+    return _warned(_solved(jacobian, spec), spec.solver)
 
 
 def energy(jacobian: JacobianOperator, *, probes: int = 64, seed: int = 0) -> float:
@@ -185,11 +187,11 @@ def _share(jacobian: JacobianOperator, most: int, share: float, spec: SolveSpec)
     return replace(cut, certificate=replace(cut.certificate, share=shares[n - 1].item()))
 
 
-def _warned(basis: LocalBasis) -> LocalBasis:
+def _warned(basis: LocalBasis, solver: Solver) -> LocalBasis:
     """Warn, in the name of the public function's caller, if the tolerance was not reached."""
     certificate = basis.certificate
     if not certificate.converged:
-        more = {solver.name: solver.more for solver in Solver.__subclasses__()}.get(certificate.solver, Solver.more)
+        more = Dense.more if certificate.solver == Dense.name else solver.more  # it may have taken over
         warnings.warn(
             f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
             f"svd.tol={certificate.tol:g}; raise {more}, or svd.tol if that accuracy is enough",

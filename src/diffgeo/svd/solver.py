@@ -1,15 +1,13 @@
-r"""What a solver is, and what is asked of one.
+r"""What a solver is.
 
-A :class:`Solver` is an algorithm with its settings: a frozen dataclass whose fields are those settings, in a file of
-its own. A :class:`SolveSpec` adds what every solver is told (how many directions, how accurate, from which seed). It is
-a plain value: it makes the call, and it is the key under which the result is kept.
+An algorithm with its settings: a frozen dataclass whose fields are those settings, in a file of its own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine
 
-__all__ = ["SMALL", "SolveSpec", "Solver"]
+__all__ = ["SMALL", "Solver"]
 
 SMALL = 256
 """Smaller side of J up to which forming all of J takes no longer than a few directions do: so many vjps in wide blocks
@@ -74,35 +72,3 @@ class Solver(ABC):
             seed: as for :meth:`solve`.
         """
         return None
-
-
-def _default_solver() -> Solver:
-    from diffgeo.svd.golub_kahan import GolubKahan
-
-    return GolubKahan()
-
-
-@dataclass(frozen=True)
-class SolveSpec:
-    """Everything that determines a local basis beside f and x.
-
-    Attributes:
-        solver: the algorithm with its settings.
-        rank: n, directions to find; with ``share``, the most to look for; None is min(m, d).
-        share: instead of a fixed n, the smallest n with Σ_{i≤n} s_i² ≥ share · ‖J‖²_F, in (0, 1).
-        tol: bound on the residuals relative to s_1.
-        seed: of the solver's random start.
-        chunk_size: columns per vectorised product; changes results by rounding only.
-    """
-
-    solver: Solver = field(default_factory=_default_solver)
-    rank: int | None = 50
-    share: float | None = None
-    tol: float = 1e-4
-    seed: int = 0
-    chunk_size: int = 32
-
-    def of_rank(self, rank: int | None, tol: float | None = None) -> Self:
-        """The same with a fixed number of directions, and another tolerance; what is None stays as it is."""
-        fixed = self if rank is None else replace(self, rank=rank, share=None)
-        return fixed if tol is None else replace(fixed, tol=tol)

@@ -347,8 +347,8 @@ def _variants(folder: Path, index: dict[str, Any], wanted: str | None) -> dict[s
     named = sorted({one for found in there.values() for one in found if one is not None})
     if wanted is not None and wanted not in named:
         raise ModelError(
-            f"{folder} has no weights of the variant {wanted!r}; "
-            + (f"there are {', '.join(named)}" if named else "leave model.variant out, there are none")
+            f"{folder} has no weights of the variant {wanted!r}",
+            f"there are {', '.join(named)}" if named else "leave model.variant out, there are none",
         )
     for part, found in there.items():
         if found and wanted not in found and None not in found:

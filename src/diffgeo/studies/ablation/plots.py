@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
-
 from diffgeo.report.charts import Chart, Tables, in_figure, name, number, strips, timestep
-from diffgeo.report.picture_grids import picture_grid, plain
+from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
 __all__ = ["charts", "figures"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffgeo.report.charts import Chart, Tables, curves, heat_map, in_figure, name, number, t_name, timestep
 from diffgeo.report.lengths import length_note
-from diffgeo.report.picture_grids import picture_grid, plain
+from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
 __all__ = ["charts", "figures"]
@@ -102,7 +101,8 @@ def _traversals(table: pd.DataFrame, traversals: pd.DataFrame, frames: np.ndarra
         label = labels[sample, direction]
         right.append(label.replace("_", " ").replace(", ", "\n") if isinstance(label, str) else "")
     top = [f"{gamma:+.1f}" if abs(gamma) > 1e-6 else "0" for gamma in part["gamma"].unique()]
-    title = f"{EDITS[part['edit_method'].iloc[0]]} at t = {t_frac:g} T; columns: γ{length_note(part)}"
+    method = part["edit_method"].iloc[0]
+    title = f"{EDITS.get(method, f'edits by {method}')} at t = {t_frac:g} T; columns: γ{length_note(part)}"
     return picture_grid(rows, title=title, left=left, top=top, right=right)
 
 

@@ -1,10 +1,14 @@
 """What the study ``greyness`` can be told."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from omegaconf import II
 
-from diffgeo.config.fields import setting
+from diffgeo.config import setting
+
+__all__ = ["GreynessConfig"]
 
 
 @dataclass
@@ -12,7 +16,7 @@ class GreynessConfig:
     """Study ``greyness``: brightness or colour?
 
     Attributes:
-        directions: leading directions that are measured; fewer where ``svd.rank`` is lower.
+        directions: leading directions that are measured; fewer if ``svd.rank`` is lower.
     """
 
     directions: int = setting(II("scale.directions"), ge=1)
