@@ -219,7 +219,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if swept and settings.tracking.name is None and settings.tracking.backend != "none":
             from diffgeo.runner.tracking import job_name
 
-            settings.tracking.name = job_name(hydra_cfg.overrides.task) or None
+            settings.tracking.name = job_name(hydra_cfg.overrides.task, sys.argv) or None
         if _dry:
             _plan(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None

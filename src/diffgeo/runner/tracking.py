@@ -35,9 +35,11 @@ def run_name(model: str, studies: Sequence[str]) -> str:
     return _shortened(f"{name(model)}: {', '.join(map(name, shown))}")
 
 
-def job_name(overrides: Sequence[str]) -> str:
-    """What a job of a sweep is called: the words of its command line, less those about tracking itself."""
-    return _shortened(" ".join(word for word in overrides if not word.lstrip("+").startswith("tracking")))
+def job_name(overrides: Sequence[str], fixed: Sequence[str] = ()) -> str:
+    """What a job of a sweep is called: the words of its command line, first those that differ from job to job."""
+    swept = [word for word in overrides if word not in fixed]
+    words = [*swept, *(word for word in overrides if word in fixed and not word.lstrip("+").startswith("tracking"))]
+    return _shortened(" ".join(words))
 
 
 def _shortened(text: str) -> str:
@@ -92,10 +94,9 @@ class _WandbTracker:
 
     def finish(self, exit_code: int) -> None:
         with _warned("its record may be incomplete"):
-            offline, record = self._run.settings.mode == "offline", Path(self._run.dir).parent
             self._run.finish(exit_code=exit_code)
-            if offline:
-                log.info("To sync with W&B: wandb sync %s", shlex.quote(str(record)))
+            if self._run.settings.mode == "offline":
+                log.info("To sync with W&B: wandb sync %s", shlex.quote(str(Path(self._run.dir).parent)))
 
 
 @contextmanager
