@@ -1,15 +1,19 @@
 """Weights & Biases as a mirror: its variables are heeded, its folders stay in the run folder, it never costs a run."""
 
+import logging
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import wandb
 
 from diffgeo.config import Config, TrackingConfig, heed_wandb
 from diffgeo.errors import ConfigError
 from diffgeo.results import Result
-from diffgeo.runner.tracking import tracking
+from diffgeo.runner.tracking import job_name, run_name, tracking
 
 RESULT = Result("spectrum", pd.DataFrame({"a": [1]}), {"x": 1.0})
 
@@ -121,3 +125,42 @@ def test_nothing_is_written_to_the_home_folder(tmp_path, monkeypatch):
     assert list(home.rglob("*")) == []
     assert len(list(folder.glob("wandb/offline-run-*/*.wandb"))) == 1
     assert done.stderr == ""
+
+
+def test_a_run_is_called_in_words_by_its_model_and_studies():
+    assert (
+        run_name("factor_faces", ["discovery", "global_consistency"]) == "factor faces: discovery, global consistency"
+    )
+    assert run_name("m", ["a", "b", "c", "d"]) == "m: a, b, c, d"
+    assert run_name("m", ["a", "b", "c", "d", "e"]) == "m: a, b, c, 2 more"
+    words = ["svd.rank=3", "+tracking.project=p", "seed=1"]
+    assert job_name(words, ["diffgeo", "-m", "svd.rank=3", "+tracking.project=p", "seed=1,2"]) == "seed=1 svd.rank=3"
+    assert len(job_name(["x" * 500])) == len(run_name("y" * 500, [])) == 120
+
+
+@pytest.mark.parametrize("folder", ["run", "a run's folder"])
+def test_the_end_says_how_to_sync(tmp_path, caplog, folder):
+    folder = tmp_path / folder
+    folder.mkdir()
+    with caplog.at_level(logging.INFO), tracking(TrackingConfig(backend="wandb"), folder, {}):
+        pass
+    (line,) = [record.getMessage() for record in caplog.records if "wandb sync" in record.getMessage()]
+    record = Path(shlex.split(line)[-1])
+    assert record.parent == folder / "wandb"
+    assert list(record.glob("*.wandb"))
+
+
+def test_the_command_names_the_run_and_tells_before_the_page_how_to_sync(tiny_settings, command, tmp_path, monkeypatch):
+    started, init = [], wandb.init
+    monkeypatch.setattr("wandb.init", lambda **given: started.append(given["name"]) or init(**given))
+    words = [word for word in tiny_settings if word != "tracking=none"]
+    words.append("tracking=wandb_offline")
+    said = command(*words, f"hydra.run.dir={tmp_path}/a", folder=tmp_path / "a")
+    assert said.code == 0, said.err
+    assert "wandb sync" in said.err + said.out
+    assert "wandb sync" not in said.out.splitlines()[-1]
+    command(*words, "tracking.name=mine", f"hydra.run.dir={tmp_path}/b", folder=tmp_path / "b")
+    command("-m", *words, "seed=4,5", f"hydra.sweep.dir={tmp_path}/c", folder=tmp_path / "c")
+    assert started[0].endswith(": discovery, spectrum, frequency")
+    assert started[1] == "mine"
+    assert [one.split()[0] for one in started[2:]] == ["seed=4", "seed=5"]

@@ -170,6 +170,23 @@ def test_what_cannot_be_is_refused(explorer, place, tiny_model):
         explorer_of(tiny_model, "edit=shooting")
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("schedule.edit=[1.0]", "belong to timestep 499"),
+        ("++schedule.edit=[0.25]", "belong to timestep 499"),
+        ("feature.pool=sum", "belong to pool null"),
+        ("feature.block=down.0", "belong to block mid"),
+    ],
+)
+def test_a_setting_that_a_files_directions_do_not_fit_is_refused(explorer, place, tmp_path, tiny_model, word, said):
+    path = diffgeo.save_directions(tmp_path / "d.safetensors", explorer.direction(place, [1.0]))
+    found = diffgeo.load_directions(path)
+    assert explorer_of(tiny_model, "schedule.edit=[0.5]", directions=found).start.t_frac == 0.5
+    with pytest.raises(ConfigError, match=said):
+        explorer_of(tiny_model, word, directions=found, file=str(path))
+
+
 def test_progress_is_told(explorer):
     told = []
     explorer.place(replace(explorer.start, t_frac=0.25), report=lambda *step: told.append(step))
@@ -235,7 +252,7 @@ def test_an_uploaded_picture_is_inverted_and_nothing_of_it_is_kept(tiny_model, t
     expected = diffgeo.ddim_invert(tiny_model, picture.x0[None], steps=8)[0]
     torch.testing.assert_close(place.x, expected)
     lower = explorer.place(replace(explorer.start, t_frac=0.5), picture, earlier=place)
-    assert lower.context.latents.of(lower.sample, tiny_model.schedule.T) is place.x, "it is inverted once"
+    assert lower.context.latents.of(lower.sample, lower.context.model.schedule.T) is place.x, "it is inverted once"
     assert "data.images=['my _face\\'s.png']" in shlex.split(explorer.command(place, [1.0]))
     weaker = explorer.place(replace(explorer.start, strength=0.01), picture, earlier=place)
     assert weaker.basis is place.basis, "another strength needs no other directions"

@@ -20,7 +20,7 @@ from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import lean
-from diffgeo.report.formatting import interval, number, p_value, timestep
+from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.sections import all_findings, claims_table, sections
 from diffgeo.report.reading import Run
@@ -203,6 +203,27 @@ def test_an_interval_sets_the_digits_of_all_three_numbers():
     assert interval(-0.001, -0.06, 0.05) == "0.00 [−0.06, 0.05]"
     assert interval(2.0, float("nan"), float("nan")) == "2"
     assert interval(1.5, 1.5, 1.5) == "1.50 [1.50, 1.50]"
+
+
+def decimals(said):
+    return {len(part.partition(".")[2]) for part in re.findall(r"\d+\.?\d*", said.partition(" ×")[0])}
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        (0.5, 0.49999999, 0.50000001), (12.34, 12.34, 12.34), (4.0, 4.0, 4.0), (2.5e-7, 1.2e-7, 3.86e-7),
+        (-2e-5, -3e-4, 2.6e-4), (0.0, 0.0, 0.0), (1234.5, 999.96, 2000), (9.99e-5, 9.985e-5, 1.0005e-4),
+    ],
+)  # fmt: skip
+def test_a_mean_and_its_ends_have_the_same_number_of_decimals(estimate):
+    assert len(decimals(interval(*estimate))) == 1, interval(*estimate)
+
+
+def test_estimates_of_one_sentence_have_the_same_number_of_decimals():
+    nan = float("nan")
+    found = intervals([(38.71, 37.9, 39.5), (26.5523, 26.41, 26.69), (12.2, nan, nan)])
+    assert found == ["38.71 [37.90, 39.50]", "26.55 [26.41, 26.69]", "12.20"]
 
 
 def test_p_values_and_timesteps_read_as_in_a_paper():

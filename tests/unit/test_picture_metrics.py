@@ -43,10 +43,30 @@ def test_a_metric_that_cannot_work_fails_on_noise():
     def broken(edited, original):
         return edited @ original.flatten()
 
-    with pytest.raises(ConfigError, match=r"metric.extra.mine failed on two pictures \(RuntimeError: .*\); it is"):
+    with pytest.raises(ConfigError, match=r"mine failed on edited \(2, 3, 8, 8\), .*\(RuntimeError: "):
         try_out({"mine": broken}, 8, torch.device("cpu"))
     with pytest.raises(ShapeError):
         try_out({"mine": lambda e, o: e}, 8, torch.device("cpu"))
     seen = []
     try_out({"mine": lambda e, o: seen.append((e.shape, o.shape)) or brightness(e, o)}, 8, torch.device("cpu"))
     assert seen == [((2, 3, 8, 8), (1, 3, 8, 8))]
+
+
+def test_a_metric_that_fails_later_than_the_try_out_is_named_with_what_it_was_given():
+    def at_night(edited, original):
+        if edited.mean() < -0.2:
+            raise KeyError("no light")
+        return brightness(edited, original)
+
+    try_out({"mine": at_night}, 8, torch.device("cpu"))
+    said = r"extra.mine failed on edited \(4, 3, 8, 8\), values -1.00 to .*, and original \(1, 3, 8, 8\) \(KeyError: "
+    with pytest.raises(ConfigError, match=said):
+        measured({"mine": at_night}, PICTURES - 1, PICTURES[:1])
+
+
+def test_an_empty_memory_stays_what_it_is_for_others_mend_it():
+    def large(edited, original):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        measured({"mine": large}, PICTURES, PICTURES[:1])

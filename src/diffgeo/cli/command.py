@@ -216,6 +216,10 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         if swept and settings.tracking.group is None:
             what = " ".join(named) or "sweep"
             settings.tracking.group = f"{what} {' '.join(Path(hydra_cfg.sweep.dir).parts[-2:])}"
+        if swept and settings.tracking.name is None and settings.tracking.backend != "none":
+            from diffgeo.runner.tracking import job_name
+
+            settings.tracking.name = job_name(hydra_cfg.overrides.task, sys.argv) or None
         if _dry:
             _plan(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None

@@ -471,7 +471,7 @@ class TrackingConfig:
         project: W&B project.
         entity: W&B team or user.
         group: groups runs of one sweep.
-        name: of the run.
+        name: of the run; if null, the model and the studies, and of a sweep's job the words of its command line.
         tags: any.
     """
 

@@ -27,8 +27,8 @@ _OF_A_RUN = ("tracking", "study")
 
 
 def key_of(word: str) -> str:
-    """``svd.rank`` of ``svd.rank=8``."""
-    return word.partition("=")[0]
+    """``svd.rank`` of ``svd.rank=8`` and ``++svd.rank=8``."""
+    return word.partition("=")[0].lstrip("+")
 
 
 def with_defaults(words: Sequence[str]) -> list[str]:

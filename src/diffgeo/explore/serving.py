@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
@@ -19,12 +20,44 @@ from diffgeo.explore.app import Actions, build, theme
 from diffgeo.explore.session import Explorer
 from diffgeo.explore.uploads import MAX_BYTES
 
-__all__ = ["LOCAL", "is_local", "serving"]
+__all__ = ["LOCAL", "MAX_BODY", "Bounded", "is_local", "serving"]
 
 LOCAL = "127.0.0.1"
 LEAVE = 60
 """Seconds that a computation in hand is waited for at the end."""
 VISITORS = 32
+MAX_BODY = 2**20
+"""Bytes of a request; the page's own have a few thousand. Uploads may have as many more as a picture's file."""
+
+
+class Bounded:
+    """Refuses a request's body that is too long, by its declared length or else as soon as more has come in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413, or pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = MAX_BODY + (MAX_BYTES if scope["path"].endswith("/upload") else 0)
+        said = f"a request may have {limit / 2**20:.0f} MB at most"
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > limit:
+            await PlainTextResponse(said, 413)(scope, receive, send)
+            return
+        got = 0
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > limit:
+                raise HTTPException(413, said)
+            return message
+
+        await self._app(scope, counted, send)
 
 
 class _Headers:
@@ -69,7 +102,7 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
     Raises:
         OSError: the port cannot be had.
     """
-    middleware = [Middleware(_Headers)]
+    middleware = [Middleware(_Headers), Middleware(Bounded)]
     if is_local(host):  # another name in the request's Host is a page elsewhere that points its own name at us
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[host, LOCAL, "localhost"]))
     with tempfile.TemporaryDirectory(prefix="diffgeo-explore-") as folder, _environment("GRADIO_TEMP_DIR", folder):

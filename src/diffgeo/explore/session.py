@@ -24,7 +24,7 @@ from diffgeo.config import Config, DataConfig, ShootingConfig
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.direction_files import Directions
 from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
-from diffgeo.explore.commands import again, settings_of
+from diffgeo.explore.commands import again, key_of, settings_of
 from diffgeo.explore.uploads import picture_of
 from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
 from diffgeo.metrics.attributes import label_change
@@ -169,7 +169,8 @@ class Explorer:
         file: that file's path, for :meth:`command`.
 
     Raises:
-        ConfigError: ``edit=shooting``, whose curve belongs to one direction.
+        ConfigError: ``edit=shooting``, whose curve belongs to one direction; or a timestep, block or pooling is asked
+            for that is not the file's.
         DirectionsError: the directions belong to another model.
     """
 
@@ -195,6 +196,23 @@ class Explorer:
         self._cards: OrderedDict[tuple[Choice, int, int], list[Card]] = OrderedDict()
         if directions is not None:
             directions.check(context.model, t=directions.t, block=directions.block, pool=directions.pool)
+            self._refuse_other_place(directions)
+
+    def _refuse_other_place(self, found: Directions) -> None:
+        """Directions of a file belong to one timestep and feature map: no setting may ask for another."""
+        cfg, given = self.context.cfg, {key_of(word) for word in self.overrides}
+        asked = {
+            "schedule.edit": (cfg.schedule.edit, self.context.edit_times[0][1] == found.t, f"timestep {found.t}"),
+            "feature.block": (cfg.feature.block, cfg.feature.block == found.block, f"block {found.block}"),
+            "feature.pool": (cfg.feature.pool, cfg.feature.pool == found.pool, f"pool {found.pool or 'null'}"),
+        }
+        for key, (value, fits, own) in asked.items():
+            if key in given and not fits:
+                shown = "null" if value is None else value
+                raise ConfigError(
+                    f"{key}={shown} does not fit the directions of {self.file or 'the file'}, which belong to {own}",
+                    f"leave out {key}: the file says it",
+                )
 
     @property
     def sources(self) -> tuple[Source, ...]:

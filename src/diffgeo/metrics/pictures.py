@@ -44,14 +44,14 @@ def measured(metrics: Mapping[str, PictureMetric], edited: Tensor, original: Ten
         Shape (B,) on the CPU, by name.
 
     Raises:
+        ConfigError: a metric failed; the message names it, repeats its error and says what it was given.
         ShapeError: a metric returned anything but a tensor of shape (B,).
         ValueRangeError: it returned NaN or infinity.
     """
     edited, original = edited.clamp(-1, 1), original.clamp(-1, 1)
     found = {}
     for name, metric in metrics.items():
-        with torch.no_grad():
-            values = metric(edited, original)
+        values = _called(name, metric, edited, original)
         shape = tuple(values.shape) if isinstance(values, Tensor) else f"no tensor but a {type(values).__name__}"
         if shape != (len(edited),):
             raise ShapeError(f"metric.extra.{name} returned {shape}", f"return one number a picture, ({len(edited)},)")
@@ -65,6 +65,23 @@ def measured(metrics: Mapping[str, PictureMetric], edited: Tensor, original: Ten
     return found
 
 
+def _called(name: str, metric: PictureMetric, edited: Tensor, original: Tensor) -> Tensor:
+    """A metric's values, whatever their type; its errors are worded, but for memory, which others mend."""
+    try:
+        with torch.no_grad():
+            return metric(edited, original)
+    except (DiffgeoError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        low, high = edited.min().item(), edited.max().item()
+        raise ConfigError(
+            f"metric.extra.{name} failed on edited {tuple(edited.shape)}, values {low:.2f} to {high:.2f}, and original "
+            f"{tuple(original.shape)} ({type(error).__name__}: {reason})",
+            f"mend it so that it returns one number a picture, ({len(edited)},)",
+        ) from error
+
+
 def try_out(metrics: Mapping[str, PictureMetric], size: int, device: torch.device) -> None:
     """Call every metric on noise, so that one which cannot work fails before the run has computed anything.
 
@@ -74,20 +91,7 @@ def try_out(metrics: Mapping[str, PictureMetric], size: int, device: torch.devic
         device: where they will be.
 
     Raises:
-        ConfigError: a metric failed; the message names it and repeats its error.
-        ShapeError: as :func:`measured`.
-        ValueRangeError: as :func:`measured`.
+        DiffgeoError: as :func:`measured`.
     """
     noise = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
-    for name, metric in metrics.items():
-        try:
-            measured({name: metric}, noise[1:], noise[:1])
-        except DiffgeoError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
-                f"metric.extra.{name} failed on two pictures ({type(error).__name__}: {reason})",
-                "it is called with "
-                f"edited (B, 3, {size}, {size}) and original (1, 3, {size}, {size}), and returns (B,)",
-            ) from error
+    measured(metrics, noise[1:], noise[:1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
-from diffgeo.report.formatting import interval, name, p_value
+from diffgeo.report.formatting import interval, intervals, name, p_value
 from diffgeo.report.reading import Run
 
 __all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "reading_of"]
@@ -64,15 +65,25 @@ def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] 
     return next(rows, None)
 
 
-def tested(row: dict[str, Any], unit: str = "") -> str:  # noqa: PT028 (no test)
-    """``0.47 [0.44, 0.50] (n = 4, p = 0.062)``."""
+def tested(row: dict[str, Any], unit: str = "", *, shown: str | None = None) -> str:  # noqa: PT028 (no test)
+    """``0.47 [0.44, 0.50] (n = 4, p = 0.062)``; ``shown`` stands for the numbers in brackets and before them."""
     p = "" if math.isnan(row["p"]) else f", {p_value(row['p'])}"
-    return f"{interval(row['ours'], row['low'], row['high'])}{unit} (n = {row['n']}{p})"
+    return f"{shown or interval(row['ours'], row['low'], row['high'])}{unit} (n = {row['n']}{p})"
 
 
 def mean_of(values: Any) -> str:
     """A mean over samples with its interval."""
-    return interval(*mean_interval(np.asarray(values, dtype=float)))
+    return means_of([values])[0]
+
+
+def means_of(groups: Iterable[Any], *others: tuple[float, float, float]) -> list[str]:
+    """Means over samples that one sentence tells, and further estimates, all to the same digit."""
+    return intervals([*(mean_interval(np.asarray(values, dtype=float)) for values in groups), *others])
+
+
+def estimate_of(row: dict[str, Any]) -> tuple[float, float, float]:
+    """What a claim's row has measured."""
+    return row["ours"], row["low"], row["high"]
 
 
 def headline(row: dict[str, Any], yes: str, opposite: str, whether: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["counted", "in_words", "interval", "name", "number", "p_value", "timestep"]
+__all__ = ["counted", "in_words", "interval", "intervals", "name", "number", "p_value", "timestep"]
 
 MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -36,15 +37,41 @@ def _fixed(value: float, decimals: int) -> str:
 
 def interval(value: float, low: float, high: float) -> str:
     """``value [low, high]``, all to the digit that the interval's width allows; without brackets where it is NaN."""
+    return intervals([(value, low, high)])[0]
+
+
+def intervals(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
+    """Several estimates of one quantity (value, low, high), all to the digit that the narrowest interval allows."""
+    needed = [_decimals(*one) for one in estimates]
+    known = [decimals for decimals in needed if decimals is not None]
+    return [_estimate(one, max(known) if known else None) for one in estimates]
+
+
+def _decimals(value: float, low: float, high: float) -> int | None:
+    """Decimals that show two digits of an interval's width; None where it has none."""
     width = high - low
     if not math.isfinite(width) or not math.isfinite(value):
+        return None
+    # of an interval without width, three digits of its value
+    return 1 - math.floor(math.log10(width)) if width > 0 else 2 - math.floor(math.log10(abs(value) or 1))
+
+
+def _estimate(one: tuple[float, float, float], decimals: int | None) -> str:
+    value, low, high = one
+    if decimals is None or not math.isfinite(value):
         return number(value)
-    if width > 0:
-        decimals = 1 - math.floor(math.log10(width))
-        if decimals <= _MOST_DECIMALS:
-            a, b, c = (_fixed(x, max(0, decimals)) for x in (value, low, high))
-            return f"{a} [{b}, {c}]"
-    return f"{number(value)} [{number(low)}, {number(high)}]"
+    largest = max(abs(x) for x in one if math.isfinite(x))
+    if largest >= 1e-3 or largest == 0:
+        places = min(max(0, decimals), _MOST_DECIMALS)
+        texts, times = [_fixed(x, places) if math.isfinite(x) else number(x) for x in one], ""
+    else:  # one power of ten for all
+        exponent = math.floor(math.log10(largest))
+        places = min(max(0, decimals + exponent), _MOST_DECIMALS)
+        texts = [_fixed(x * 10.0**-exponent, places) for x in one]
+        times = f" × 10{str(exponent).translate(_SUPERSCRIPT)}"
+    if not math.isfinite(high - low):
+        return f"{texts[0]}{times}"
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]{times}"
 
 
 def p_value(p: float) -> str:

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from diffgeo.composition import check
@@ -21,7 +21,7 @@ from diffgeo.runner.console import Story
 from diffgeo.runner.finish import assist, finish
 from diffgeo.runner.manifest import manifest_of
 from diffgeo.runner.prepare import prepare
-from diffgeo.runner.tracking import tracking
+from diffgeo.runner.tracking import run_name, tracking
 from diffgeo.session import Context
 from diffgeo.session.processes import is_first
 from diffgeo.session.progress import Interruption
@@ -64,7 +64,8 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["device"] = str(context.model.device)
         facts["processes"] = context.team.size
         facts["samples"] = [sample.name for sample in context.samples]
-        with tracking(cfg.tracking, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
+        mirror = replace(cfg.tracking, name=cfg.tracking.name or run_name(context.model.name, list(cfg.study)))
+        with tracking(mirror, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
             manifest.clear_earlier()
             story = Story(folder, facts, list(cfg.study))
             for name, settings in cfg.study.items():

@@ -8,18 +8,42 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from diffgeo.config import TrackingConfig
 from diffgeo.errors import ConfigError
+from diffgeo.report.formatting import name
 from diffgeo.results import Result
 
-__all__ = ["Tracker", "tracking"]
+__all__ = ["Tracker", "job_name", "run_name", "tracking"]
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 120
+"""Characters of a run's name; W&B takes 128."""
+_NAMED = 3
+"""Studies that a run's name lists."""
+
+
+def run_name(model: str, studies: Sequence[str]) -> str:
+    """What a run is called in W&B unless ``tracking.name`` says: ``factor faces: discovery, spectrum``."""
+    shown = list(studies) if len(studies) <= _NAMED + 1 else [*studies[:_NAMED], f"{len(studies) - _NAMED} more"]
+    return _shortened(f"{name(model)}: {', '.join(map(name, shown))}")
+
+
+def job_name(overrides: Sequence[str], fixed: Sequence[str] = ()) -> str:
+    """What a job of a sweep is called: the words of its command line, first those that differ from job to job."""
+    swept = [word for word in overrides if word not in fixed]
+    words = [*swept, *(word for word in overrides if word in fixed and not word.lstrip("+").startswith("tracking"))]
+    return _shortened(" ".join(words))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 class Tracker(Protocol):
@@ -71,6 +95,8 @@ class _WandbTracker:
     def finish(self, exit_code: int) -> None:
         with _warned("its record may be incomplete"):
             self._run.finish(exit_code=exit_code)
+            if self._run.settings.mode == "offline":
+                log.info("To sync with W&B: wandb sync %s", shlex.quote(str(Path(self._run.dir).parent)))
 
 
 @contextmanager

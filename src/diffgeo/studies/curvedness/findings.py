@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diffgeo.metrics.statistics import INTERVAL_FROM
-from diffgeo.report.findings import FEWEST, Finding, mean_of
+from diffgeo.report.findings import FEWEST, Finding, means_of
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.reading import Run
 
@@ -21,7 +21,8 @@ def findings(run: Run) -> Iterator[Finding]:
     rows = table[table["pool"] == pool]
     means = rows.groupby("path", sort=False)["length"].mean().sort_values()
     named = {path: name(path).replace("shooting x", "shooting at equal steps in X") for path in means.index}
-    parts = [f"{named[path]} {mean_of(rows.loc[rows['path'] == path, 'length'])}" for path in means.index]
+    lengths = means_of(rows.loc[rows["path"] == path, "length"] for path in means.index)
+    parts = [f"{named[path]} {length}" for path, length in zip(means.index, lengths, strict=True)]
     pairs = rows["pair"].nunique()
     limit = ", too few for an interval" if pairs < INTERVAL_FROM else ""
     where = f"{'whole' if pool == 'none' else 'pooled'} h, {counted(pairs, 'pair')}{limit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diffgeo.report.findings import FEWEST, Finding, joined, lean
-from diffgeo.report.formatting import interval, name, p_value, timestep
+from diffgeo.report.formatting import intervals, name, p_value, timestep
 from diffgeo.report.reading import Run
 
 __all__ = ["findings"]
@@ -30,9 +30,11 @@ def findings(run: Run) -> Iterator[Finding]:
         headline = f"Too few samples to tell whether edits at {when} are more precise than random ones."
     else:
         headline = f"At {when}, no method edits more precisely than random directions do."
+    rows = top.to_dict("records")
+    shown = intervals([(r["value"], r["low"], r["high"]) for r in rows])
     parts = [
-        f"{name(r['method'])} {interval(r['value'], r['low'], r['high'])} (n = {r['n']}, {p_value(r['p'])})"
-        for r in top.to_dict("records")
+        f"{name(r['method'])} {estimate} (n = {r['n']}, {p_value(r['p'])})"
+        for r, estimate in zip(rows, shown, strict=True)
     ]
     yield Finding(
         "disentanglement",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diffgeo.report.findings import Finding, claim_of, ends, headline, mean_of, tested
+from diffgeo.report.findings import Finding, claim_of, ends, estimate_of, headline, mean_of, means_of, tested
 from diffgeo.report.formatting import counted, timestep
 from diffgeo.report.reading import Run
 
@@ -18,14 +18,15 @@ def findings(run: Run) -> Iterator[Finding]:
         return
     once = table[table["radius"] == 0]
     first, last = ends(once)
-    at = {t: mean_of(part["low_share"]) for t, part in once.groupby("t_frac")}
+    at = {t: part["low_share"] for t, part in once.groupby("t_frac")}
     if row is None or first == last:
         yield Finding(
             "frequency",
-            f"The low-frequency share of the directions is {at[first]}",
+            f"The low-frequency share of the directions is {mean_of(at[first])}",
             f"at {timestep(first)} (mean over {counted(once['sample'].nunique(), 'sample')}).",
         )
         return
+    start, end, change = means_of([at[first], at[last]], estimate_of(row))
     span = f"from {timestep(first)} to {timestep(last)}"
     yield Finding(
         "frequency",
@@ -35,5 +36,5 @@ def findings(run: Run) -> Iterator[Finding]:
             f"Directions do not grow finer {span}: they grow coarser",
             f"directions grow finer {span}",
         ),
-        f"Their share of low frequencies goes from {at[first]} to {at[last]}, a fall of {tested(row)}.",
+        f"Their share of low frequencies goes from {start} to {end}, a fall of {tested(row, shown=change)}.",
     )
