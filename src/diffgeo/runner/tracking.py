@@ -77,15 +77,15 @@ class _WandbTracker:
     def _log_result(self, result: Result, pictures: dict[str, Path]) -> None:
         import wandb
 
-        entries: dict[str, Any] = {f"{result.study}/{name}": value for name, value in result.scalars.items()}
+        entries: dict[str, Any] = {f"{result.study}/{key}": value for key, value in result.scalars.items()}
         for stem, table in result.tables().items():
             # from a data frame itself it takes four times as long
             rows: list[Iterable[Any]] = [*table.astype(object).to_numpy().tolist()]
             entries[f"tables/{stem}"] = wandb.Table(columns=list(table.columns), data=rows)
         entries |= {f"figures/{stem}": wandb.Image(str(path)) for stem, path in pictures.items()}
         self._run.log(entries)
-        for name, value in result.scalars.items():
-            self._run.summary[f"{result.study}/{name}"] = value
+        for scalar, value in result.scalars.items():
+            self._run.summary[f"{result.study}/{scalar}"] = value
 
     def log_page(self, page: Path) -> None:
         # as a file of the run, which an offline run links to: wandb.Html and artifacts would copy megabytes
