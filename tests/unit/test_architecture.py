@@ -40,6 +40,7 @@ ORDER = [
     "results",
     "session.progress",
     "session.processes",
+    "session.digests",
     "session.store",
     "session.cache",
     "session.samples",
@@ -289,7 +290,7 @@ def test_importing_these_loads_no_torch(name):
 
 
 def test_the_stores_keys_leave_out_no_code_that_computes():
-    from diffgeo.session.store import NO_RESULTS, makes_no_results
+    from diffgeo.session.digests import NO_RESULTS, makes_no_results
 
     assert all([*ROOT.glob(part), *ROOT.glob(f"{part}.py")] for part in NO_RESULTS), "an entry that names nothing"
 

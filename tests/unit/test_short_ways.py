@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import diffgeo
 from diffgeo.composition import composed
 from diffgeo.session import Context
-from diffgeo.session.store import Store, digest
+from diffgeo.session.digests import digest
+from diffgeo.session.store import Store
 from diffgeo.studies.study import run_study
 from diffgeo.svd import Dense, GolubKahan, Randomized, SolveSpec, Subspace
 

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgeo.session.store import MARKER, Record, Store, digest, file_digest, store_folder
+from diffgeo.session.digests import digest, file_digest
+from diffgeo.session.store import MARKER, Record, Store, store_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

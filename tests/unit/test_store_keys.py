@@ -10,7 +10,8 @@ import torch
 
 import diffgeo
 from diffgeo.session.cache import Cache
-from diffgeo.session.store import Record, Store, code_version, makes_no_results
+from diffgeo.session.digests import code_version, makes_no_results
+from diffgeo.session.store import Record, Store
 
 PACKAGE = Path(diffgeo.__file__).parent
 COMPUTING = [
@@ -29,6 +30,7 @@ COMPUTING = [
     "session/editor.py",
     "session/decoder.py",  # _decoded
     "session/cache.py",
+    "session/digests.py",
     "session/store.py",
     "session/processes.py",
     "svd/solve.py",
@@ -155,7 +157,7 @@ def test_a_new_module_and_another_name_are_other_keys(copied):
 def test_another_version_of_a_library_is_another_key():
     before = code_version()
     code_version.cache_clear()
-    with mock.patch("diffgeo.session.store.version", return_value="99"):
+    with mock.patch("diffgeo.session.digests.version", return_value="99"):
         other = code_version()
     code_version.cache_clear()
     assert other != before == code_version()

@@ -34,8 +34,9 @@ from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.session import Context
+from diffgeo.session.digests import code_version, file_digest
 from diffgeo.session.processes import StudyDone
-from diffgeo.session.store import Record, code_version, file_digest
+from diffgeo.session.store import Record
 from diffgeo.studies import Study
 from diffgeo.studies.shared.provenance import warn_of
 

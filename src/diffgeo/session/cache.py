@@ -19,7 +19,7 @@ from diffgeo.svd import Certificate, LocalBasis
 __all__ = ["Cache", "Key", "KeptBases"]
 
 Key = Mapping[str, Any]
-"""All that a result depends on, as :func:`diffgeo.session.store.digest` takes it; the store adds the code."""
+"""All that a result depends on, as :func:`diffgeo.session.digests.digest` takes it; the store adds the code."""
 
 
 @dataclass

@@ -21,12 +21,13 @@ from diffgeo.metrics.pictures import PictureMetric, measured
 from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
+from diffgeo.session.digests import file_digest
 from diffgeo.session.editor import Straight
 from diffgeo.session.latents import Latents
 from diffgeo.session.processes import Team
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.samples import Samples
-from diffgeo.session.store import Store, file_digest
+from diffgeo.session.store import Store
 
 __all__ = ["Context"]
 

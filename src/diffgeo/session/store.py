@@ -16,41 +16,32 @@ The store only saves time: where it cannot be written, a warning says so once an
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass
-from fnmatch import fnmatchcase
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from diffgeo.errors import ConfigError, OutputError
+from diffgeo.errors import ConfigError
 from diffgeo.files import create, save_tensors
+from diffgeo.session.digests import code_version, digest, readable
 
 __all__ = [
     "ENVIRONMENT",
     "MARKER",
-    "NO_RESULTS",
     "Entry",
     "Record",
     "Slot",
     "Store",
-    "code_version",
-    "digest",
-    "file_digest",
-    "makes_no_results",
     "store_folder",
 ]
 
@@ -62,15 +53,6 @@ ENVIRONMENT = "DIFFGEO_STORE"
 TEMPORARY = ".tmp-"
 MARKER = ".diffgeo-store"
 """File at the top of a store that says that the folder is one."""
-NO_RESULTS = (
-    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
-    *(f"report/{name}" for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals")),
-    *("report/comparison", "report/runs", "studies/*/findings", "studies/*/page"),
-)
-"""Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
-and what pages and comparisons of runs make of tables that are there. ``*`` stands for any study."""
-_LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
-"""Packages whose versions results depend on."""
 _STAGE, _PREFIX = re.compile(r"[a-z]\w*"), re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"([0-9a-f]{64})\.safetensors")
 _LOCK = re.compile(r"([0-9a-f]{64})\.(?:lock|claim)")
@@ -263,7 +245,7 @@ class Store:
             return
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in record.tensors.items()}
         determinants = {"code": code_version(), **determinants}
-        header = {"stage": stage, "determinants": _readable(determinants), "facts": record.facts}
+        header = {"stage": stage, "determinants": readable(determinants), "facts": record.facts}
         header["checksum"] = _checksum(tensors, record.facts)
         temporary = path.with_name(f"{TEMPORARY}{path.stem}-{os.getpid()}.safetensors")
         try:
@@ -402,87 +384,6 @@ class Store:
             # a process that waits on the removed file at worst computes the same entry once more
             _remove(path.with_suffix(".lock"))
             lock.release()
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of plain JSON, dataclasses and paths, mappings in any order.
-
-    Tensors count by dtype, shape and bytes, dataclasses by their class and fields.
-
-    Raises:
-        TypeError: the value holds something else.
-    """
-    return hashlib.sha256(json.dumps(_readable(value), sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder with their names.
-
-    Raises:
-        OutputError: it cannot be read.
-    """
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    total = hashlib.sha256()
-    try:
-        for file in files:
-            with file.open("rb") as opened:
-                inner = hashlib.file_digest(opened, "sha256").hexdigest()
-            total.update(f"{file.relative_to(path).as_posix()} {inner}\n".encode())
-    except OSError as error:
-        raise OutputError(f"cannot read {path} ({error.strerror or error})", "check its permissions") from error
-    return total.hexdigest()
-
-
-def makes_no_results(file: Path) -> bool:
-    """Whether a file is of :data:`NO_RESULTS`.
-
-    Args:
-        file: relative to the package's folder.
-    """
-    places = [place.as_posix() for place in (file.with_suffix(""), *file.parents)]
-    return any(fnmatchcase(place, part) for part in NO_RESULTS for place in places)
-
-
-@cache
-def code_version(package: Path | None = None) -> str:
-    """SHA-256 of the code that makes results, which every entry's name holds: results of other code are not ours.
-
-    That is the whole package less :data:`NO_RESULTS`, and the versions of the libraries that compute.
-
-    Args:
-        package: its folder; this one's where None.
-    """
-    root = Path(__file__).resolve().parents[1] if package is None else package
-    total = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        name = file.relative_to(root)
-        if not makes_no_results(name):
-            total.update(f"{name.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    for library in _LIBRARIES:
-        with suppress(PackageNotFoundError):
-            total.update(f"{library} {version(library)}\n".encode())
-    return total.hexdigest()
-
-
-def _readable(value: Any) -> Any:
-    """Plain JSON in which tensors stand as their digests."""
-    if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous()
-        head = f"{plain.dtype} {tuple(plain.shape)}"
-        return f"{head} {hashlib.sha256(plain.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()}"
-    if is_dataclass(value) and not isinstance(value, type):
-        # two classes with equal fields are two things: solvers, say
-        name = f"{type(value).__module__}.{type(value).__qualname__}"
-        return {"class": name, "fields": {f.name: _readable(getattr(value, f.name)) for f in fields(value)}}
-    if isinstance(value, Mapping):
-        return {str(key): _readable(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_readable(one) for one in value]
-    if isinstance(value, Path):
-        return value.as_posix()
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise TypeError(f"{type(value).__name__} has no digest")
 
 
 def _checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
