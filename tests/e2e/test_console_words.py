@@ -191,7 +191,9 @@ def test_a_run_that_is_refused_says_why_in_its_folder(tiny_run):
 
 def test_a_job_that_is_refused_says_why_in_the_summary(command, tiny_settings, tmp_path):
     words = [word for word in tiny_settings if not word.startswith(("study=", "svd.rank="))]
-    outcome = command("-m", *words, "study=[spectrum]", "svd.rank=0,3", f"hydra.sweep.dir={tmp_path}/s", folder=tmp_path / "s")
+    outcome = command(
+        "-m", *words, "study=[spectrum]", "svd.rank=0,3", f"hydra.sweep.dir={tmp_path}/s", folder=tmp_path / "s"
+    )
     assert "Job 0 failed (svd.rank=0): svd.rank=0 is not possible" in outcome.err
     assert "1 of 2 jobs completed" in outcome.err
 

@@ -12,8 +12,8 @@ from unittest import mock
 import pytest
 import yaml
 
-from diffgeo.report import runs as gathering
 from diffgeo.errors import ConfigError, WorkerError
+from diffgeo.report import runs as gathering
 from diffgeo.report.reading import read_run
 
 

@@ -8,9 +8,9 @@ from unittest import mock
 import pandas as pd
 import pytest
 
-from diffgeo.report import runs as gathering
 from diffgeo.composition import at_home
 from diffgeo.errors import ConfigError, OutputError
+from diffgeo.report import runs as gathering
 from diffgeo.report.reading import read_run
 from diffgeo.results import FOLDERS
 
