@@ -184,13 +184,13 @@ def test_a_missing_folder_of_pictures_is_named(tiny_run, tmp_path):
     outcome.assert_failed(DataError.exit_code, "nowhere does not exist", "give a folder")
 
 
-@pytest.mark.parametrize("damage", ["text", "truncated"])
-def test_a_broken_picture_is_named(tiny_run, pictures, damage):
+@pytest.mark.parametrize(("damage", "advice"), [("text", "leave it out"), ("truncated", "remove or replace it")])
+def test_a_broken_picture_is_named(tiny_run, pictures, damage, advice):
     path = pictures / "a_wide.png"
     content = {"text": b"hello", "truncated": path.read_bytes()[:200], "empty": b""}[damage]
     path.write_bytes(content)
     outcome = tiny_run("data=images", f"data.images={pictures}")
-    outcome.assert_failed(DataError.exit_code, "a_wide.png cannot be read", "remove or replace it")
+    outcome.assert_failed(DataError.exit_code, "a_wide.png cannot be read", advice)
 
 
 def test_fewer_pictures_than_samples_says_how_many_there_are(tiny_run, pictures):
@@ -249,7 +249,7 @@ def test_a_picture_that_is_listed_twice_is_refused(tiny_run, pictures):
 
 def test_a_listed_file_that_is_no_picture_is_named(tiny_run, pictures):
     outcome = tiny_run("data=images", f"data.images=[{pictures / 'a_wide.png'},{pictures / 'notes.txt'}]")
-    outcome.assert_failed(DataError.exit_code, "notes.txt cannot be read as a picture", "remove or replace it")
+    outcome.assert_failed(DataError.exit_code, "notes.txt cannot be read as a picture", "leave it out")
 
 
 @pytest.mark.parametrize("value", ["[]", "3", "[a.png,3]"])
@@ -299,7 +299,7 @@ def test_a_full_disk_leaves_no_half_table(tiny_run, file_size_limit):
 
 @pytest.mark.usefixtures("good")
 def test_a_disk_that_fills_up_later_leaves_whole_tables_and_no_tensors(tiny_run, file_size_limit):
-    file_size_limit(15000)  # above the tables, below the tensors
+    file_size_limit(20000)  # above the tables, below the tensors
     outcome = tiny_run()
     file_size_limit(resource.RLIM_INFINITY)
     outcome.assert_failed(OutputError.exit_code, "cannot write", "discovery.safetensors", "free some space", table=True)

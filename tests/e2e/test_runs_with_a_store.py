@@ -61,7 +61,7 @@ def files(folder):
 
 def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
     first = execute(settings(), tmp_path / "a")
-    with mock.patch("diffgeo.runner.finish.run_study", side_effect=AssertionError("computed again")):
+    with mock.patch("diffgeo.studies.study.Study.run", side_effect=AssertionError("computed again")):
         second = execute(settings("tracking.project=other"), tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert str(first) == str(second)  # NaN and all
