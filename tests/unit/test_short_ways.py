@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import diffgeo
 from diffgeo.composition import composed
 from diffgeo.session import Context
+from diffgeo.session.bases import MapName
 from diffgeo.session.digests import digest
 from diffgeo.session.store import Store
 from diffgeo.studies.study import run_study
@@ -91,7 +92,7 @@ def context(tiny_model, tmp_path):
         lambda bases, sample, x, t: bases.of(sample, t),
         lambda bases, sample, x, t: bases.at(x, t),
         lambda bases, sample, x, t: bases.at_each([x, 2 * x], t),
-        lambda bases, sample, x, t: bases.of_map(falling, x, name={"t": t, "map": "falling"}),
+        lambda bases, sample, x, t: bases.of_map(falling, x, name=MapName(t, output="falling")),
     ],
     ids=["of", "at", "at_each", "of_map"],
 )
