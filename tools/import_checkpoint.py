@@ -11,7 +11,7 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-from diffgeo.cli.command import worded_errors
+from diffgeo.cli.errors import worded_errors
 from diffgeo.errors import ConfigError
 from importing import PRESETS, RECORD, Settings, import_checkpoint
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import diffgeo
-from diffgeo.cli.command import _ordered, quoted_word
+from diffgeo.cli.line import quoted_word
 from diffgeo.errors import ConfigError
 
 SETTINGS = ConfigError.exit_code
@@ -45,7 +45,7 @@ def test_settings_typed_as_flags_or_without_their_group(command, words, said):
 
 
 @pytest.mark.parametrize(
-    ("words", "ordered"),
+    ("words", "expected"),
     [
         ("seed=1 -m svd.rank=3", "-m seed=1 svd.rank=3"),
         ("seed=1 --cfg job svd.rank=3", "--cfg job seed=1 svd.rank=3"),
@@ -57,8 +57,8 @@ def test_settings_typed_as_flags_or_without_their_group(command, words, said):
         ("~svd a=1 --resolve b=2 --cfg job", "--resolve --cfg job ~svd a=1 b=2"),
     ],
 )
-def test_flags_come_first_with_their_values(words, ordered):
-    assert _ordered(words.split()) == ordered.split()
+def test_flags_come_first_with_their_values(words, expected):
+    assert ordered(words.split()) == expected.split()
 
 
 def test_words_stand_on_both_sides_of_a_flag(command, tmp_path):

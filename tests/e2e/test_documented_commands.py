@@ -25,10 +25,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from diffgeo.cli import command as cli
 from diffgeo.cli import explore as explore_command
 from diffgeo.cli import paper
-from diffgeo.cli.command import quoted_prompts
+from diffgeo.cli.errors import PLUGINS
+from diffgeo.cli.line import quoted_prompts
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 
@@ -169,7 +169,7 @@ def check_diffgeo(one, words, tools):
     words = [word for word in words if word != "--dry-run"]  # composes what the run without it would
     for engine in (word for word in words if word.startswith("hydra/")):
         own = (config_folder() / engine.replace("=", "/")).with_suffix(".yaml")
-        assert own.is_file() or engine.replace("=", "/") in cli.PLUGINS, engine
+        assert own.is_file() or engine.replace("=", "/") in PLUGINS, engine
     words = [word for word in words if not word.startswith(("hydra/", "hydra."))]
     for overrides in settings_of(quoted_prompts(words)):
         compose_and_check(overrides)

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from diffgeo.cli.command import quoted_prompts
+from diffgeo.cli.line import quoted_prompts
 from diffgeo.errors import ConfigError
 
 SMALL = ["model=factor_faces_t2i", "scale=smoke", "tracking=none", "device=cpu", "svd.rank=3", "schedule.edit=[1.0]"]

@@ -245,6 +245,6 @@ def test_what_nobody_foresaw_is_two_lines_too(says):
 
 def test_the_traceback_is_there_when_asked_for(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr("diffgeo.cli.command._traceback", False)  # and back to that
+    monkeypatch.setattr("diffgeo.cli.errors._traceback", False)  # and back to that
     with mock.patch.object(Command, "parse", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
         store_command.COMMAND.main(lambda _: None, ["ls"])

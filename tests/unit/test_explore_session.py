@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import diffgeo
-from diffgeo.cli.command import quoted_prompts
+from diffgeo.cli.line import quoted_prompts
 from diffgeo.composition import composed
 from diffgeo.errors import ConfigError, DataError, DirectionsError, ValueRangeError
 from diffgeo.explore import Explorer, page, uploads

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffgeo.cli.command import quoted_prompts
+from diffgeo.cli.line import quoted_prompts
 from diffgeo.cli.words import Command, Words
 from diffgeo.composition import check, composed
 from diffgeo.config import Config

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from diffgeo.cli import command as cli
 from diffgeo.cli.completion import script
+from diffgeo.cli.errors import heed_environment, worded_errors
 from diffgeo.cli.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 from diffgeo.config import nearest
 from diffgeo.ending import signals_end
@@ -165,8 +166,8 @@ class Command:
         """
         words = sys.argv[1:] if words is None else words
         code = None
-        cli.heed_environment()
-        with cli.worded_errors(), signals_end():
+        heed_environment()
+        with worded_errors(), signals_end():
             if {"--help", "-h"} & set(words) or not (words or self.bare):
                 print(self.help(), end="")
             elif "--version" in words:

@@ -1,0 +1,111 @@
+"""What Hydra calls around runs and sweeps: a folder of its own for each, a summary at a sweep's end."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from diffgeo.convergence import Convergence, summary
+from diffgeo.session.processes import is_first
+
+__all__ = ["NewFolder", "SweepSummary", "unconverged"]
+
+
+class NewFolder(Callback):
+    """Makes the folder of a run or sweep, if the clock names it: a new one, also for those that start in one second.
+
+    A folder that the user names without ``${now:…}`` is taken as it is, and used again. ``conf/config.yaml`` puts this
+    into Hydra, which calls it in the process that the user started, before any job; a sweep's jobs are told the folder
+    as a word of the command line, wherever they run.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Make a single run's folder."""
+        self._make(config, "run")
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Make a sweep's folder."""
+        folder = self._make(config, "sweep")
+        if folder is not None:
+            escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", folder).replace("'", "\\'")
+            with read_write(config.hydra.overrides):
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")
+
+    def _make(self, config: DictConfig, kind: str) -> str | None:
+        """Make a folder and say so in Hydra's settings; None if the clock does not name it or it cannot be made."""
+        node = config.hydra[kind]
+        if "${now:" not in str(OmegaConf.to_container(node, resolve=False)["dir"]):  # type: ignore[call-overload,index]
+            return None
+        named = Path(node.dir)
+        try:
+            named.parent.mkdir(parents=True, exist_ok=True)
+            folder = next(folder for folder in _numbered(named) if _made(folder))
+        except OSError:
+            return None  # Hydra meets the same and words it
+        with read_write(node), open_dict(node):
+            node.dir = str(folder)
+        return str(folder)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    """A folder's name, then the same with -2, -3 and so on."""
+    yield folder
+    for number in count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
+
+
+def _made(folder: Path) -> bool:
+    """Whether this process made the folder, and no other."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+class SweepSummary(Callback):
+    """Says at the end of a sweep what became of its jobs, however it ended; ``conf/config.yaml`` puts it into Hydra."""
+
+    folder: Path | None = None
+    """Of the sweep in hand, in the process that started it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Remember where the sweep goes."""
+        SweepSummary.folder = Path(config.hydra.sweep.dir) if is_first() else None
+
+    @classmethod
+    def show(cls) -> None:
+        """Print it, on stderr; nothing where no job began."""
+        folder, cls.folder = cls.folder, None
+        if folder is None:
+            return
+        from diffgeo.runner.sweeping import outcomes
+
+        jobs = outcomes(folder)
+        words = {path.parts[-3]: OmegaConf.load(path) for path in folder.glob("*/.hydra/overrides.yaml")}
+        common = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
+        for job, status, error in jobs:
+            if status != "completed":
+                own = ", ".join(str(word) for word in words.get(job, ()) if word not in common)
+                print(f"Job {job} {status} ({own}){': ' if error else ''}{error}", file=sys.stderr)
+        if missed := [job for job, *_ in jobs if unconverged(folder / job)]:
+            print(f"Jobs with local bases that missed svd.tol or svd.share: {', '.join(missed)}", file=sys.stderr)
+        if jobs:
+            done = sum(status == "completed" for _, status, _ in jobs)
+            print(f"{done} of {len(jobs)} jobs completed; compare: diffgeo-report {folder}", file=sys.stderr)
+
+
+def unconverged(folder: Path) -> str:
+    """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
+    try:
+        return summary(Convergence.read(json.loads((folder / "run.json").read_text(encoding="utf-8"))))
+    except (AttributeError, OSError, TypeError, ValueError):  # the run did not begin; perhaps another program's file
+        return ""
