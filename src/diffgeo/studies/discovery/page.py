@@ -50,7 +50,7 @@ def viewer(run: Run) -> Viewer | None:
         notes.append("Pictures are compressed here; tensors/discovery.safetensors has them as they are.")
     if data["attributes"]:
         notes.append(
-            "Bars show the predicted change of each attribute from the first picture of a strip (−γ) to the one that the "
-            "slider picks; at the last one (+γ) they are what the label names, at the first they are empty."
+            "Bars show the predicted change of each attribute from the first picture of a strip (−γ) to the one "
+            "that the slider picks; at the last one (+γ) they are what the label names, at the first they are empty."
         )
     return Viewer("viewer-traversals", "traversals", data, " ".join(notes))
