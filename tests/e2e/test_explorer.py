@@ -165,6 +165,11 @@ def test_another_picture_and_place_are_picked(visit):
     slide(page, 1, 1)
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / "explorer_dark.png", full_page=True)
+    track = page.locator("#dg-strength input[type=range]")
+    place = track.bounding_box()
+    clip = {"x": place["x"] + 0.7 * place["width"], "y": place["y"], "width": 20, "height": place["height"]}
+    seen = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L")
+    assert seen.getextrema()[1] < 160, "what is not filled of a slider is dark in the dark"
 
 
 def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_path):
