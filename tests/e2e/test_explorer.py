@@ -55,7 +55,7 @@ def visit(chromium, address):
     """``visit(**context)``: a page of a new visitor; afterwards no console error, no request elsewhere."""
     problems, contexts = [], []
 
-    def open_page(*, ready=True, **options):
+    def open_page(*, ready=True, at=address, **options):
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -66,7 +66,7 @@ def visit(chromium, address):
             "request",
             lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(f"went out: {r.url}"),
         )
-        page.goto(address)
+        page.goto(at)
         if ready:
             page.wait_for_selector(".dg-card img")
             page.wait_for_selector("#dg-samples img")
@@ -94,6 +94,10 @@ def slide(page, which, value):
 
 def another(page, before):
     page.wait_for_function("([where, old]) => document.querySelector(where).src !== old", arg=[AFTER, before])
+
+
+def becomes(page, picture):
+    page.wait_for_function("([where, src]) => document.querySelector(where).src === src", arg=[AFTER, picture])
 
 
 def download(page, button):
@@ -134,8 +138,16 @@ def test_a_slider_changes_the_picture_and_both_can_be_saved(visit, tmp_path, shi
     torch.testing.assert_close(found.U.norm(dim=0), torch.ones(1))
     assert found.provenance["weights"][:2] == [1.5, -1]
 
+    page.click("#dg-undo")
+    becomes(page, alone)
+    page.wait_for_url("**weights=1.5")
+    linked = visit(at=page.url)
+    assert shown(linked) == alone, "the page's address says what is shown"
+    assert linked.input_value("#dg-slider-1 input[type=number]") == "1.5"
     page.click("#dg-reset")
-    page.wait_for_function("([where, old]) => document.querySelector(where).src === old", arg=[AFTER, original])
+    becomes(page, original)
+    page.click("#dg-undo")
+    becomes(page, alone)
 
 
 @pytest.mark.slow
@@ -153,11 +165,19 @@ def test_another_picture_and_place_are_picked(visit):
     slide(page, 1, 1)
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / "explorer_dark.png", full_page=True)
+    track = page.locator("#dg-strength input[type=range]")
+    place = track.bounding_box()
+    clip = {"x": place["x"] + 0.7 * place["width"], "y": place["y"], "width": 20, "height": place["height"]}
+    seen = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L")
+    assert seen.getextrema()[1] < 160, "what is not filled of a slider is dark in the dark"
 
 
 def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_path):
     page = visit(viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out on a phone"
+    picture, first = (page.locator(where).bounding_box()["y"] for where in ("#dg-figures", "#dg-slider-1"))
+    controls = page.locator("#dg-strength").bounding_box()["y"]
+    assert picture < first < controls, "the picture comes before its sliders, and both before the settings"
     page.locator("#dg-slider-4").scroll_into_view_if_needed()
     page.mouse.wheel(0, 200)
     top = page.locator("#dg-figures").bounding_box()["y"]
@@ -168,6 +188,8 @@ def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_pa
     page.set_input_files("#dg-upload ~ input, input[type=file]", tmp_path / "grey.png")
     another(page, before)
     assert "grey.png, reconstructed" in page.locator(".dg-figures").text_content()
+    assert "Suggested for this upload" in page.locator("#dg-strength").text_content()
+    assert "?" not in page.url, "no link to an upload, which is not kept"
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / "explorer_phone.png", full_page=True)
     page.set_input_files("#dg-upload ~ input, input[type=file]", tmp_path / "fake.png")

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.jit, about itself
@@ -465,4 +466,37 @@ def test_the_shipped_model_has_a_page_on_which_every_slider_works(show, command,
         assert np.abs(shown[0] - shown[1]).mean() > 1
     scroll(opened.page)
     keep(opened.page, "page_shipped")
+    opened.check()
+
+
+def test_a_label_agrees_with_the_bars_beside_it(show, tmp_path):
+    """An attribute that rises from −γ to +γ may lie below the unedited picture's at +γ."""
+    from diffgeo.report.page import write_page
+
+    folder = tmp_path / "run"
+    (folder / "tables").mkdir(parents=True)
+    (folder / "tensors").mkdir()
+    where = {"sample": 0, "name": "seed 0", "t_frac": 1.0, "t": 999, "direction": 0}
+    hue, smile = (-0.8, 0.9, 0.2), (0.3, 0.0, -0.1)
+    direction = where | {"singular_value": 2.0, "rank": 1, "converged": True, "label": "hair_hue +, smile −"}
+    pd.DataFrame([direction | {"delta_hair_hue": 1.0, "delta_smile": -0.4}]).to_parquet(
+        folder / "tables/discovery.parquet"
+    )
+    frames = [where | {"frame": i, "gamma": 2.0 * (i - 1), "hair_hue": hue[i], "smile": smile[i]} for i in range(3)]
+    pd.DataFrame(frames).to_parquet(folder / "tables/discovery_traversals.parquet")
+    save_file({"frames": torch.zeros(3, 3, 8, 8, dtype=torch.uint8)}, folder / "tensors/discovery.safetensors")
+    facts = {"status": "completed", "settings": {"study": {"discovery": {}}, "seed": 0}, "versions": {"diffgeo": "1"}}
+    (folder / "run.json").write_text(
+        json.dumps(facts | {"files": [str(f.relative_to(folder)) for f in folder.rglob("*.*")]})
+    )
+    opened = show(write_page(folder))
+    card = opened.page.locator(".card").first
+    assert card.locator(".label").inner_text().strip() == "hair hue +, smile −"
+    assert card.locator(".since").inner_text() == "change from γ = −2.0 to +2.0"
+    assert card.locator(".bar .value").all_inner_texts() == ["+1.00", "−0.40"], "the label's order and signs"
+    slider = card.locator("input[type=range]")
+    slider.focus()
+    opened.page.keyboard.press("ArrowLeft")
+    assert card.locator(".since").inner_text() == "change from γ = −2.0 to 0"
+    assert card.locator(".bar .value").all_inner_texts() == ["+1.70", "−0.30"]
     opened.check()

@@ -17,7 +17,8 @@ from diffgeo.composition import composed
 from diffgeo.errors import ConfigError, DataError, DirectionsError, ValueRangeError
 from diffgeo.explore import Explorer, page, uploads
 from diffgeo.explore.commands import with_defaults
-from diffgeo.explore.session import preview_steps
+from diffgeo.explore.links import link_of, linked
+from diffgeo.explore.session import SEEN, STRENGTHS, preview_steps
 from diffgeo.geometry import global_directions, pull_back
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.session import Context
@@ -353,3 +354,64 @@ def test_a_saved_picture_holds_its_command_line():
     opened = Image.open(io.BytesIO(page.png(photo(), "diffgeo-explore seed=1")))
     assert opened.text["Comment"] == "diffgeo-explore seed=1"
     assert np.array_equal(np.asarray(opened), np.asarray(photo()))
+
+
+# links, steps back, and a strength for uploads
+
+
+def test_a_link_comes_back_to_what_is_shown(explorer):
+    choice = replace(explorer.start, t_frac=0.25, pool="sum", rank=2, source="global", strength=0.02, sample=7)
+    query = link_of(choice, [1.5, 0.0])
+    assert query.endswith("weights=1.5")
+    assert linked(query, explorer) == (choice, (1.5,))
+    assert linked("", explorer) == (explorer.start, (0.0,))
+    assert linked("?__theme=dark", explorer)[0] == explorer.start
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?t_frac=x", "?t_frac=0.3", "?t_frac=nan", "?rank=0", "?rank=9999", "?block=up.9", "?source=file",
+        "?weights=3", "?weights=nan", "?weights=1,1,1,1", "?sample=-1", "?strength=inf", "?strength=0", "?pool=mean",
+    ],
+)  # fmt: skip
+def test_a_link_that_does_not_fit_is_refused(explorer, query):
+    with pytest.raises(DataError, match="the link"):
+        linked(query, explorer)
+
+
+def test_the_suggested_strength_is_seen_and_does_not_saturate(tiny_model):
+    explorer = explorer_of(tiny_model)
+    place = explorer.place(explorer.start, explorer.upload(file_of(photo()), "a.png"))
+    found, why = explorer.suggested(place)
+    strength = found.choice.strength
+    assert strength in STRENGTHS
+    assert found.picture is place.picture
+    torch.testing.assert_close(found.V, place.V)
+
+    def change(strength):
+        there = replace(found, choice=replace(found.choice, strength=strength))
+        return explorer.edit(there, [1.0]).difference.mean().item()
+
+    assert f"{100 * change(strength):.1f} %" in why
+    if strength > STRENGTHS[0]:
+        assert change(strength) <= SEEN
+
+
+def test_a_drag_is_one_step_back(place):
+    pytest.importorskip("gradio")
+    from diffgeo.explore.app import Visitor
+
+    def at(*weights):
+        return [*weights, *[0.0] * (8 - len(weights))]
+
+    start = Visitor(place, None, (0.0,) * place.rank)
+    dragged = start.moved(at(0.5), 10.0).moved(at(0.8), 10.3).moved(at(1.0), 10.6)
+    other = dragged.moved(at(1.0, -1.0), 10.8)
+    again = other.moved(at(1.0, -0.5), 20.0)
+    assert again.weights[:2] == (1.0, -0.5)
+    assert again.undone().weights == other.weights
+    assert again.undone().undone().weights == dragged.weights
+    assert again.undone().undone().undone().weights == start.weights
+    assert start.undone() == start
+    assert len(again.shown) == 8

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,10 @@ from diffgeo.report.reading import read_run as read_folder
 from diffgeo.report.tables import Column, as_table
 from diffgeo.report.traversals import Quality, choose_quality, global_edits, strip, traversals
 from diffgeo.studies import all_claims, studies
+from diffgeo.studies.disentanglement import scorecard as scorecard_source
+from diffgeo.studies.disentanglement.page import METRICS
 
+PREFIXES = ("precision", "dependency", "local_s", "transfer_s", "effect_", "dci_", "mig", "sap", "factor_")
 TIMES = ((1.0, 999), (0.25, 249))
 
 
@@ -611,3 +615,50 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(DataError, match="not the manifest"):
         write_page(tmp_path)
+
+
+# tables say what they leave out, and what their names mean
+
+
+def test_a_table_says_how_many_rows_it_shows_of_how_many(folder):
+    frame = pd.DataFrame({"v": range(450)})
+    assert as_table("t", "", frame, [Column("v", "v")]).count == "400 rows of 450"
+    assert as_table("t", "", frame.head(3), [Column("v", "v")]).count == "3 rows"
+    assert as_table("t", "", frame.head(1), [Column("v", "v")], total=2).count == "1 row of 2"
+    assert '<span class="count">8 rows of 12</span>' in render(read_run(folder)), "a third has no traversal"
+
+
+def test_metrics_of_the_scorecard_are_explained(tmp_path):
+    code = (Path(scorecard_source.__file__)).read_text()
+    named = {word for word in re.findall(r'"([a-z_]+)"', code) if word.startswith(PREFIXES)} | set(
+        scorecard_source.OF_EDITS
+    )
+    assert named <= set(METRICS)
+    assert {"precision_gain", "effect_vote", "factor_vae", "s_dir"} <= named
+    row = {
+        "t_frac": 1.0,
+        "t": 999,
+        "method": "local",
+        "value": 1.0,
+        "low": 0.5,
+        "high": 1.5,
+        "n": 5,
+        "null": 1,
+        "p": 0.1,
+    }
+    card = pd.DataFrame([row | {"metric": metric} for metric in ("precision", "my_own")])
+    edits = pd.DataFrame([{"t": 999, "sample": 0}])
+    tables = {"disentanglement": edits, "disentanglement_scorecard": card}
+    page = render(read_run(write_folder(tmp_path / "run", tables, studies=["disentanglement"])))
+    assert 'title="change of the target over the mean change of the other attributes' in page
+    assert "a metric of your own" in page
+    assert "<dt>my own</dt>" in page
+
+
+def test_the_memory_of_a_run_is_counted_and_shown(folder):
+    from diffgeo.runner.manifest import peak_memory
+
+    assert 2**26 < peak_memory() < 2**40
+    facts = json.loads((folder / "run.json").read_text()) | {"peak_memory": 1_234_000_000}
+    (folder / "run.json").write_text(json.dumps(facts))
+    assert "1.23 GB" in render(read_run(folder))

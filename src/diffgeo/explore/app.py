@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ import gradio as gr
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DataError, DiffgeoError, sentence
 from diffgeo.explore import page
+from diffgeo.explore.links import link_of, linked
 from diffgeo.explore.session import LIMIT, Choice, Explorer, Picture, Place, Report, Source
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
@@ -37,6 +39,8 @@ SHOWN = 8
 KEPT, LEFT = 3600, 300
 """Seconds for which what a visitor has is kept after the last move."""
 WAITING = 32
+STEPS, PAUSE = 50, 1.0
+"""Steps that can be taken back, and seconds after which another move of the same slider is a step of its own."""
 
 _SOURCES: dict[Source, str] = {
     "local": "this picture's own",
@@ -48,6 +52,9 @@ _WHOLE, _SUMMED = "whole map", "summed over space"
 _QUEUED: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 _AT_ONCE: dict[str, Any] = {"queue": False, "api_visibility": "private"}
 
+_ARRIVE = "() => [window.location.search]"
+_ADDRESS = "(link) => { window.history.replaceState(null, '', link || window.location.pathname); }"
+_STRENGTH = "How far weight 1 moves x, as a share of the length of pure noise."
 _DOWNLOAD = """(file) => {
   const bytes = Uint8Array.from(atob(file.data), (c) => c.charCodeAt(0));
   const link = document.createElement("a");
@@ -67,18 +74,41 @@ class Visitor:
         picture: uploaded, or None.
         weights: of all directions of the place.
         first: the first direction on the page.
+        past: earlier weights, the last one newest.
+        hand: (direction, time) of the last move of a slider.
     """
 
     place: Place | None = None
     picture: Picture | None = None
     weights: tuple[float, ...] = ()
     first: int = 0
+    past: tuple[tuple[float, ...], ...] = ()
+    hand: tuple[int, float] = (-1, 0.0)
 
-    def moved(self, shown: Sequence[float]) -> Visitor:
-        """With other weights for the directions on the page."""
+    @property
+    def shown(self) -> tuple[float, ...]:
+        """Weights of the directions on the page, as many as there are sliders."""
+        found = self.weights[self.first : self.first + SHOWN]
+        return (*found, *[0.0] * (SHOWN - len(found)))
+
+    def moved(self, shown: Sequence[float], now: float) -> Visitor:
+        """With other weights for the directions on the page; a slider's moves without a pause are one step back."""
         weights = list(self.weights)
         weights[self.first : self.first + SHOWN] = shown[: len(weights) - self.first]
-        return replace(self, weights=tuple(weights))
+        changed = next((i for i, pair in enumerate(zip(weights, self.weights, strict=True)) if len(set(pair)) > 1), -1)
+        which, when = self.hand
+        begun = changed != which or now - when > PAUSE
+        return replace(self.before() if begun else self, weights=tuple(weights), hand=(changed, now))
+
+    def before(self) -> Visitor:
+        """The same, with what is shown as the newest of the past."""
+        return replace(self, past=(*self.past, self.weights)[-STEPS:], hand=(-1, 0.0))
+
+    def undone(self) -> Visitor:
+        """One step back; the same if there is none."""
+        if not self.past:
+            return self
+        return replace(self, weights=self.past[-1], past=self.past[:-1], hand=(-1, 0.0))
 
 
 def _worded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,6 +136,7 @@ def build(actions: Actions) -> gr.Blocks:
         title="diffgeo explorer", analytics_enabled=False, delete_cache=(60, LEFT), fill_width=False
     ) as demo:
         visitor, payload = gr.State(Visitor(), time_to_live=KEPT), gr.JSON(visible="hidden")
+        link = gr.Textbox(visible="hidden")
         gr.HTML(page.head(model.source, model.picture_size, None if prompt is None else str(prompt)))
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
@@ -176,7 +207,8 @@ def build(actions: Actions) -> gr.Blocks:
                         start.strength,
                         step=0.005,
                         label="Strength",
-                        info="How far weight 1 moves x, as a share of the length of pure noise.",
+                        info=_STRENGTH,
+                        elem_id="dg-strength",
                         buttons=[],
                     )
                     source = gr.Radio(
@@ -194,6 +226,7 @@ def build(actions: Actions) -> gr.Blocks:
                     with gr.Column(scale=2, min_width=260):
                         bars = gr.HTML()
                 with gr.Row():
+                    undo = gr.Button("Undo", size="sm", min_width=90, elem_id="dg-undo")
                     reset = gr.Button("Reset sliders", size="sm", min_width=90, elem_id="dg-reset")
                     save_picture = gr.Button("Save picture", size="sm", min_width=90, elem_id="dg-save-picture")
                     save_direction = gr.Button("Save direction", size="sm", min_width=90, elem_id="dg-save-direction")
@@ -214,12 +247,18 @@ def build(actions: Actions) -> gr.Blocks:
                         buttons=["copy"],
                     )
         controls = [sample, t_frac, block, pool, rank, source, strength]
-        shown = [visitor, figures, bars, pages, *columns, *cards, *sliders, command, note]
+        shown = [visitor, figures, bars, pages, *columns, *cards, *sliders, command, note, link, strength]
         looking: dict[str, Any] = {"outputs": shown, "show_progress_on": figures, **_QUEUED}
-        moving: dict[str, Any] = {"outputs": [visitor, figures, bars, command], "show_progress": "hidden", **_QUEUED}
+        moving: dict[str, Any] = {
+            "outputs": [visitor, figures, bars, command, link],
+            "show_progress": "hidden",
+            **_QUEUED,
+        }
 
         demo.load(actions.samples, None, gallery, show_progress="hidden", **_QUEUED)
-        demo.load(actions.find, [visitor, *controls], **looking)
+        arriving = looking | {"outputs": [*controls[:-1], *shown]}
+        demo.load(actions.arrive, [link], js=_ARRIVE, **arriving)
+        link.change(None, link, None, js=_ADDRESS, api_visibility="private")
         find.click(actions.find, [visitor, *controls], **looking)
         sample.submit(actions.pick, [visitor, *controls], **looking)
         gallery.select(actions.picked, [visitor], [visitor, sample], **_AT_ONCE).then(
@@ -242,6 +281,7 @@ def build(actions: Actions) -> gr.Blocks:
             **moving,
         )
         reset.click(lambda: [0.0] * SHOWN, None, sliders, **_AT_ONCE).then(actions.reset, [visitor], **moving)
+        undo.click(actions.undo, [visitor], **moving | {"outputs": [*moving["outputs"], *sliders]})
         pages.input(actions.turn, [visitor, pages], **looking)
         for button, action in ((save_picture, actions.save_picture), (save_direction, actions.save_direction)):
             button.click(action, [visitor], payload, show_progress_on=figures, **_QUEUED).success(
@@ -306,6 +346,21 @@ class Actions:
         return self._samples
 
     @_worded
+    def arrive(self, query: str, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
+        """Show what the page's address asks for, or else the start; a link that does not fit is told."""
+        try:
+            choice, weights = linked(query or "", self.explorer)
+        except DataError as error:
+            gr.Warning(f"{sentence(error.what)} {sentence(error.advice)}")
+            choice, weights = self.explorer.start, ()
+        report = _reporting(progress)
+        place = self.explorer.place(choice, report=report)
+        weights = (*weights, *[0.0] * place.rank)[: place.rank]
+        pool = _SUMMED if choice.pool else _WHOLE
+        controls = [choice.sample, choice.t_frac, choice.block, pool, choice.rank, _SOURCES[choice.source]]
+        return [*controls, *self._shown(Visitor(place, None, weights), report, strength=choice.strength)]
+
+    @_worded
     def find(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
         """Find directions where the controls say."""
         visitor, choice = visitor or Visitor(), _choice(*controls)
@@ -327,14 +382,16 @@ class Actions:
     def upload(
         self,
         path: str,
-        visitor: Visitor | None,
+        _: Visitor | None,
         *controls: Any,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
-        """Read an upload, remove its file, invert the picture and find directions there."""
+        """Read an upload, remove its file, invert the picture, find directions there and suggest a strength."""
         name = Path(path).name
-        picture = self.explorer.upload(_taken(Path(path)), name)
-        return self._found(replace(visitor or Visitor(), picture=picture), _choice(*controls), progress)
+        picture, report = self.explorer.upload(_taken(Path(path)), name), _reporting(progress)
+        place, why = self.explorer.suggested(self.explorer.place(_choice(*controls), picture, report=report))
+        shown = Visitor(place, picture, (0.0,) * place.rank)
+        return self._shown(shown, report, strength=place.choice.strength, why=why)
 
     def stale(self, visitor: Visitor | None, *controls: Any) -> str:
         """Say that what is shown is of other settings than the controls'."""
@@ -351,13 +408,19 @@ class Actions:
     def move(self, visitor: Visitor | None, *weights: float) -> tuple[Any, ...]:
         """Mix the directions as the sliders say."""
         visitor, _ = _here(visitor)
-        return self._edited(visitor.moved(weights))
+        return self._edited(visitor.moved(weights, time.monotonic()))
+
+    @_worded
+    def undo(self, visitor: Visitor | None) -> tuple[Any, ...]:
+        """One step back of the sliders."""
+        visitor = _here(visitor)[0].undone()
+        return *self._edited(visitor), *visitor.shown
 
     @_worded
     def reset(self, visitor: Visitor | None) -> tuple[Any, ...]:
         """The picture as it was."""
         visitor, place = _here(visitor)
-        return self._edited(replace(visitor, weights=(0.0,) * place.rank))
+        return self._edited(replace(visitor.before(), weights=(0.0,) * place.rank))
 
     @_worded
     def turn(self, visitor: Visitor | None, shown: int, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
@@ -395,14 +458,19 @@ class Actions:
         assert visitor.place is not None
         edited = self.explorer.edit(visitor.place, visitor.weights)
         figures = page.figures(edited, visitor.place, self.explorer.context.cfg.schedule.steps)
-        return visitor, figures, page.bars(edited), self.explorer.command(visitor.place, visitor.weights)
+        command = self.explorer.command(visitor.place, visitor.weights)
+        # an uploaded picture is kept nowhere that a link could name
+        link = "" if visitor.picture is not None else link_of(visitor.place.choice, visitor.weights)
+        return visitor, figures, page.bars(edited), command, link
 
-    def _shown(self, visitor: Visitor, report: Report) -> list[Any]:
-        """Everything that depends on the place."""
+    def _shown(
+        self, visitor: Visitor, report: Report, strength: float | None = None, why: str = _STRENGTH
+    ) -> list[Any]:
+        """Everything that depends on the place; the slider of the strength is set only if one is given."""
         place = visitor.place
         assert place is not None
         found = self.explorer.cards(place, visitor.first, SHOWN, report)
-        _, figures, bars, command = self._edited(visitor)
+        _, figures, bars, command, link = self._edited(visitor)
         missing = SHOWN - len(found)
         starts = range(0, place.rank, SHOWN)
         choices = [(f"{i + 1}–{min(i + SHOWN, place.rank)}", i) for i in starts]
@@ -421,6 +489,8 @@ class Actions:
             *[0.0] * missing,
             command,
             "",
+            link,
+            gr.Slider(info=why) if strength is None else gr.Slider(value=strength, info=why),
         ]
 
 

@@ -28,6 +28,7 @@ from diffgeo.explore.commands import again, key_of, settings_of
 from diffgeo.explore.uploads import picture_of
 from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
 from diffgeo.metrics.attributes import label_change
+from diffgeo.metrics.damage import clipped_share
 from diffgeo.session import Context, Sample
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.svd import LocalBasis
@@ -42,6 +43,10 @@ Source = Literal["local", "global", "file"]
 
 REMEMBERED = 16
 """Places at seeds, and sets of global directions, that are kept for the next visitor."""
+STRENGTHS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15)
+"""Among which one is suggested for an upload."""
+SEEN = 0.06
+"""Share of the range by which a suggested step may change an upload, on average."""
 LIMIT = 2.0
 """Largest weight of a direction, in units of ``edit.strength``."""
 
@@ -215,6 +220,11 @@ class Explorer:
                 )
 
     @property
+    def files(self) -> list[Any] | None:
+        """Pictures of ``data.images``; None if seeds are explored."""
+        return None if self._files is None else list(self._files)
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """What ``Choice.source`` may be."""
         return get_args(Source) if self.directions is not None else ("local", "global")
@@ -297,6 +307,34 @@ class Explorer:
         if picture is None:
             _remember(self._places, choice, place)
         return place
+
+    def suggested(self, place: Place) -> tuple[Place, str]:
+        """The same place with a strength at which weight 1 of the first direction is seen and does not saturate.
+
+        It is the largest of :data:`STRENGTHS` that changes the picture by at most :data:`SEEN` of the range on average
+        and brings no more than that share of its values to black or white; the smallest if none does.
+
+        Args:
+            place: of an uploaded picture, which may lie where a model's own pictures do not.
+
+        Returns:
+            (place, why in a sentence).
+        """
+        first = torch.eye(place.rank)[:1]
+        choices = [replace(place.choice, strength=strength) for strength in STRENGTHS]
+        moved = torch.cat([self.moved(replace(place, choice=choice), first) for choice in choices])
+        after = self._view(place.context).decoder(moved, place.t, place.sample)
+        change = ((after - place.original).abs().mean(dim=(1, 2, 3)) / 2).tolist()
+        saturated = (clipped_share(after) - clipped_share(place.original[None])).tolist()
+        fits = [i for i in range(len(choices)) if change[i] <= SEEN and saturated[i] <= SEEN]
+        best = fits[-1] if fits else 0
+        why = (
+            f"Suggested for this upload: at weight 1, direction 1 changes the picture by {100 * change[best]:.1f} % of "
+            "the range on average, which is seen and does not saturate it."
+        )
+        if not fits:
+            why = f"The smallest, for this upload: direction 1 changes it by {100 * change[0]:.1f} % even so."
+        return self.place(choices[best], place.picture, earlier=place), why
 
     def cards(self, place: Place, first: int = 0, count: int = 8, report: Report | None = None) -> list[Card]:
         """Directions ``first`` … with their pictures at weights ∓1 and what changes in between, in one batch."""

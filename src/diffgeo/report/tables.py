@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from diffgeo.report.formatting import interval, number
+from diffgeo.report.formatting import counted, interval, number
 
 __all__ = ["Cell", "Column", "Table", "as_table"]
 
@@ -26,6 +26,7 @@ class Cell:
     csv: list[str]
     number: bool
     style: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class Column:
         source: the column of the data frame; three of them for a value with its interval.
         show: how a value is printed; numbers with three significant digits if left out.
         style: a value's CSS class.
+        explain: what a value means, for its tooltip.
     """
 
     heading: str
     source: str | tuple[str, str, str]
     show: Callable[[Any], str] | None = None
     style: Callable[[Any], str] | None = None
+    explain: Callable[[Any], str] | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -59,7 +62,8 @@ class Column:
             return Cell(interval(*values) + few, float(value), csv, number=True)
         if self.show is not None:
             order = float(value) if is_number else str(value)
-            return Cell(self.show(value), order, csv, number=False, style=self.style(value) if self.style else "")
+            style, title = (f(value) if f else "" for f in (self.style, self.explain))
+            return Cell(self.show(value), order, csv, number=False, style=style, title=title)
         if is_number:
             return Cell(number(value), float(value), csv, number=True)
         return Cell(_text(value), str(value), csv, number=False, style=self.style(value) if self.style else "")
@@ -76,6 +80,8 @@ class Table:
         rows: of cells.
         note: what was left out, or how to read it.
         folded: whether it opens on demand.
+        total: rows that there are, shown or not.
+        glossary: what names in it mean.
     """
 
     id: str
@@ -85,6 +91,14 @@ class Table:
     note: str = ""
     folded: bool = False
     kind: str = "table"
+    total: int = 0
+    glossary: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> str:
+        """How many rows are shown, and of how many if there are more."""
+        shown = counted(len(self.rows), "row")
+        return shown if self.total <= len(self.rows) else f"{shown} of {self.total}"
 
 
 def as_table(
@@ -95,13 +109,25 @@ def as_table(
     *,
     note: str = "",
     folded: bool = False,
+    total: int | None = None,
+    glossary: Mapping[str, str] | None = None,
 ) -> Table:
-    """A table of these columns, those that the frame lacks left out."""
+    """A table of these columns, those that the frame lacks left out.
+
+    Args:
+        identifier: unique in the page.
+        caption: what it holds.
+        frame: its rows, of which the first :data:`ROWS` are shown.
+        columns: left to right.
+        note: how to read it.
+        folded: whether it opens on demand.
+        total: rows from which those of the frame were chosen; the frame's own if left out.
+        glossary: what names in it mean.
+    """
     known = [column for column in columns if set(column.sources) <= set(frame.columns)]
     rows = [[column.cell(row) for column in known] for row in frame.head(ROWS).to_dict("records")]
-    if len(frame) > ROWS:
-        note = f"The first {ROWS} of {len(frame)} rows. {note}".strip()
-    return Table(identifier, caption, known, rows, note, folded)
+    total = len(frame) if total is None else total
+    return Table(identifier, caption, known, rows, note, folded, total=total, glossary=glossary or {})
 
 
 def _text(value: Any) -> str:

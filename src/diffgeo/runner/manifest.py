@@ -31,7 +31,7 @@ from diffgeo.results import atomic, is_manifest, listed, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 
-__all__ = ["Manifest", "commit", "earlier_files", "manifest_of", "versions"]
+__all__ = ["Manifest", "commit", "earlier_files", "manifest_of", "peak_memory", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ class Manifest:
         stopped = isinstance(error, KeyboardInterrupt)
         self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
         self.facts["duration"] = round(perf_counter() - self._start, 2)
+        self.facts["peak_memory"] = peak_memory()
         if error is not None:
             self.facts |= {"error": None} if stopped else error_facts(error)
             if not isinstance(error, DiffgeoError | KeyboardInterrupt):
@@ -165,6 +166,16 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}+" if changes else head
+
+
+def peak_memory() -> int | None:
+    """The most main memory that this process has held so far, in bytes; None if the system does not count it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from diffgeo.config import TrackingConfig
 from diffgeo.errors import ConfigError
-from diffgeo.report.formatting import name
+from diffgeo.report import formatting
 from diffgeo.results import Result
 
 __all__ = ["Tracker", "job_name", "run_name", "tracking"]
@@ -32,7 +32,7 @@ _NAMED = 3
 def run_name(model: str, studies: Sequence[str]) -> str:
     """What a run is called in W&B unless ``tracking.name`` says: ``factor faces: discovery, spectrum``."""
     shown = list(studies) if len(studies) <= _NAMED + 1 else [*studies[:_NAMED], f"{len(studies) - _NAMED} more"]
-    return _shortened(f"{name(model)}: {', '.join(map(name, shown))}")
+    return _shortened(f"{formatting.name(model)}: {', '.join(map(formatting.name, shown))}")
 
 
 def job_name(overrides: Sequence[str], fixed: Sequence[str] = ()) -> str:

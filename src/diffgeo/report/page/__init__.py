@@ -200,6 +200,7 @@ def _settings(run: Run) -> list[Table]:
         **{f"took: {study}": in_words(seconds) for study, seconds in (facts.get("seconds") or {}).items()},
         "host": facts.get("host"),
         "device": facts.get("device"),
+        "peak memory": None if facts.get("peak_memory") is None else f"{facts['peak_memory'] / 1e9:.2f} GB",
         "threads": facts.get("threads"),
         "processes": facts.get("processes"),
         "git commit": facts.get("commit"),

@@ -31,10 +31,11 @@ def tables(run: Run) -> list[Table]:
     ]
     rows = followed.assign(number=followed["direction"] + 1)
     note = (
-        "A label names the attributes that move most from −γ to +γ, strongest first. The largest step is the share "
+        "Directions with a traversal. A label names the attributes that move most from −γ to +γ, strongest first. The "
+        "largest step is the share "
         "of a traversal's perceptual length between two neighbouring frames."
     )
-    return [as_table("table-labels", "Automatic labels", rows, columns, note=note)]
+    return [as_table("table-labels", "Automatic labels", rows, columns, note=note, total=len(table))]
 
 
 def viewer(run: Run) -> Viewer | None:
@@ -49,6 +50,7 @@ def viewer(run: Run) -> Viewer | None:
         notes.append("Pictures are compressed here; tensors/discovery.safetensors has them as they are.")
     if data["attributes"]:
         notes.append(
-            "Bars show the predicted change of each attribute from the unedited picture (in the middle of a strip)."
+            "Bars show the predicted change of each attribute from the first picture of a strip (−γ) to the one "
+            "that the slider picks; at the last one (+γ) they are what the label names, at the first they are empty."
         )
     return Viewer("viewer-traversals", "traversals", data, " ".join(notes))

@@ -270,25 +270,29 @@
     return { input, update, node: el("div", { class: "slide" }, el("span", { "aria-hidden": "true" }, "−"), input, output) };
   };
 
-  const attributeBars = (names, values, middle) => {
-    const reach = (k) => Math.max(...values.map((row) => Math.abs(row[k] - values[middle][k])));
-    const order = names.map((_, k) => k).sort((a, b) => reach(b) - reach(a)).slice(0, 6);
+  /* changes from the first frame, −γ, to the one shown: at the last, +γ, they are what the label names */
+  const attributeBars = (names, values, gammas) => {
+    const last = values.length - 1, since = `γ = ${signed(gammas[0], 1)}`;
+    const change = (frame, k) => values[frame][k] - values[0][k];
+    const reach = (k) => Math.max(...values.map((_, frame) => Math.abs(change(frame, k))));
+    const order = names.map((_, k) => k).sort((a, b) => Math.abs(change(last, b)) - Math.abs(change(last, a))).slice(0, 6);
     const most = Math.max(1e-9, ...order.map(reach));
     const rows = order.map((k) => ({ k, fill: el("i"), value: el("span", { class: "value" }) }));
-    const node = el("div", { class: "bars", "aria-hidden": "true" });
+    const head = el("span", { class: "since" });
+    const node = el("div", { class: "bars", "aria-hidden": "true" }, head);
     for (const row of rows) node.append(el("div", { class: "bar" }, el("span", {}, names[row.k]), el("span", { class: "track" }, row.fill), row.value));
     const show = (frame) => {
+      head.textContent = `change from ${since} to ${signed(gammas[frame], 1)}`;
       for (const { k, fill, value } of rows) {
-        const change = values[frame][k] - values[middle][k], width = (Math.abs(change) / most) * 50;
-        fill.style.left = `${change < 0 ? 50 - width : 50}%`;
+        const moved = change(frame, k), width = (Math.abs(moved) / most) * 50;
+        fill.style.left = `${moved < 0 ? 50 - width : 50}%`;
         fill.style.width = `${width}%`;
-        value.textContent = signed(change);
+        value.textContent = signed(moved);
       }
     };
     const say = (frame) => {
-      const change = (k) => values[frame][k] - values[middle][k];
-      const moved = [...order].sort((a, b) => Math.abs(change(b)) - Math.abs(change(a))).slice(0, 2);
-      return frame === middle ? "unedited" : moved.map((k) => `${names[k]} ${signed(change(k))}`).join(", ");
+      const moved = [...order].sort((a, b) => Math.abs(change(frame, b)) - Math.abs(change(frame, a))).slice(0, 2);
+      return frame ? `since ${since}: ${moved.map((k) => `${names[k]} ${signed(change(frame, k))}`).join(", ")}` : "the first picture";
     };
     return { node, show, say };
   };
@@ -302,10 +306,9 @@
       cards.replaceChildren(...(all.cards[`${state.sample}/${state.t}`] ?? []).map(card));
     };
     const card = (one) => {
-      const middle = one.gammas.reduce((best, g, i) => (Math.abs(g) < Math.abs(one.gammas[best]) ? i : best), 0);
       const sample = all.samples.find((s) => s.key === state.sample).name;
       const canvas = canvasOf(all, { role: "img" });
-      const bars = all.attributes.length ? attributeBars(all.attributes, one.values, middle) : null;
+      const bars = all.attributes.length ? attributeBars(all.attributes, one.values, one.gammas) : null;
       const film = one.gammas.map((_, i) => canvasOf(all, { "aria-hidden": "true", onclick: () => { slider.input.value = i; slider.input.dispatchEvent(new Event("input")); slider.input.focus(); } }));
       film.forEach((thumb, i) => paint(thumb, one.strip, i, all));
       const label = `Direction ${one.direction} of ${sample}${one.label ? `, ${one.label}` : ""}`;
@@ -319,7 +322,7 @@
       slider.input.value = String(Math.round((state.at[one.direction] ?? 1) * (one.gammas.length - 1)));
       slider.update();
       return el("article", { class: "card", "data-direction": one.direction, "aria-label": `Direction ${one.direction}` },
-        el("div", { class: "card-head" }, el("h3", {}, letter("v", one.direction), one.label ? el("span", { class: "label" }, ` ${one.label}`) : ""),
+        el("div", { class: "card-head" }, el("h3", {}, letter("v", one.direction), one.label ? el("span", { class: "label", title: "what changes most from the first picture, −γ, to the last, +γ" }, ` ${one.label}`) : ""),
           el("span", { class: "sigma" }, letter("σ", one.direction), ` ${one.sigma.toPrecision(3)}`)),
         el("div", { class: bars ? "stage" : "stage alone" }, canvas, bars?.node),
         slider.node,

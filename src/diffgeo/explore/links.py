@@ -1,0 +1,73 @@
+"""What is shown, as the query of the page's address: a reload or a bookmark comes back to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from diffgeo.errors import DataError
+from diffgeo.explore.session import LIMIT, Choice, Explorer
+
+__all__ = ["link_of", "linked"]
+
+_WEIGHTS = "weights"
+
+
+def link_of(choice: Choice, weights: Sequence[float]) -> str:
+    """``?sample=0&t_frac=0.5&…&weights=1.5,-1``: a choice and the weights of its directions."""
+    words: dict[str, Any] = {f.name: getattr(choice, f.name) for f in fields(Choice)}
+    words["pool"] = choice.pool or "none"
+    used = list(weights)
+    while used and not used[-1]:
+        used.pop()
+    if used:
+        words[_WEIGHTS] = ",".join(f"{w:g}" for w in used)
+    return "?" + urlencode(words, safe=",")
+
+
+def linked(query: str, explorer: Explorer) -> tuple[Choice, tuple[float, ...]]:
+    """The choice and weights of a query; what it leaves open is the explorer's start.
+
+    Args:
+        query: with or without its question mark; words that the page does not know are ignored.
+        explorer: whose times, blocks and sources are allowed.
+
+    Raises:
+        DataError: a value is out of range or no number.
+    """
+    said = {key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()}
+    start = explorer.start
+    try:
+        choice = replace(
+            start,
+            sample=int(said.get("sample", start.sample)),
+            t_frac=round(float(said.get("t_frac", start.t_frac)), 6),
+            block=said.get("block", start.block),
+            pool={"none": None}.get(said["pool"], said["pool"]) if "pool" in said else start.pool,
+            rank=int(said.get("rank", start.rank)),
+            source=said.get("source", start.source),  # type: ignore[arg-type]
+            strength=float(said.get("strength", start.strength)),
+        )
+        weights = tuple(float(w) for w in said.get(_WEIGHTS, "0").split(","))
+    except ValueError:
+        raise DataError(
+            "the link holds a value that is no number", "leave out what follows the question mark"
+        ) from None
+    count = None if explorer.files is None else len(explorer.files)
+    fits = (
+        0 <= choice.sample <= 2**31 and (count is None or choice.sample < count),
+        any(math.isclose(choice.t_frac, t, abs_tol=1e-4) for t in explorer.times),
+        choice.block in explorer.context.model.blocks,
+        choice.pool in (None, "sum"),
+        1 <= choice.rank <= max(32, start.rank),
+        choice.source in explorer.sources,
+        0 < choice.strength <= max(0.15, start.strength),
+        len(weights) <= choice.rank,
+        all(abs(w) <= LIMIT for w in weights),
+    )
+    if not all(fits):
+        raise DataError("the link asks for what this model does not have", "leave out what follows the question mark")
+    return choice, weights
