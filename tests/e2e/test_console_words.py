@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import diffgeo
-from diffgeo.cli.line import quoted_word
+from diffgeo.cli.line import ordered, quoted_word
 from diffgeo.errors import ConfigError
 
 SETTINGS = ConfigError.exit_code
