@@ -30,9 +30,9 @@ def test_the_notebook_is_its_script():
     )
 
 
-def test_it_takes_twenty_lines():
+def test_it_takes_two_dozen_lines():
     lines = [line for source in code(jupytext.read(DOCS / "tutorial.py")) for line in source.splitlines()]
-    assert len([line for line in lines if line.strip()]) <= 20
+    assert len([line for line in lines if line.strip()]) <= 24
 
 
 @pytest.mark.slow
