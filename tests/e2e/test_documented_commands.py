@@ -65,6 +65,8 @@ RUN_SLOWLY = {
     "metric.extra.tv.relative=true",
 }
 """More of them, run among the slow tests."""
+OF_A_PACKAGE = {"diffgeo --help study=greyness"}
+"""Commands that need a package of others: ``test_another_packages_study`` installs it and types them."""
 FOREIGN = {".", "pip", "pre-commit", "wandb", "git", "ssh"}
 """Commands of others, whose arguments are not ours to check."""
 
@@ -97,7 +99,7 @@ def documented(page):
 
 
 ALL = list({(one.page, one.command): one for page in PAGES for one in documented(page)}.values())
-ONCE = list({one.command: one for one in ALL}.values())
+ONCE = list({one.command: one for one in ALL if one.command not in OF_A_PACKAGE}.values())
 
 
 @pytest.fixture

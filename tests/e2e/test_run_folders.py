@@ -18,7 +18,7 @@ CLOCK = "${now:%Y}"  # in which all runs of a test start
 
 
 def start(words, barrier):
-    from conftest import run_cli
+    from command_line import run_cli
 
     barrier.wait()
     with mock.patch("diffgeo.runner.finish.draw", return_value={}), mock.patch("diffgeo.runner.manifest._draw_page"):
