@@ -16,6 +16,7 @@ import pandas as pd
 
 from diffgeo.composition import check, composed
 from diffgeo.config import Config
+from diffgeo.errors import ConfigError
 from diffgeo.report.page import PAGE
 from diffgeo.report.reading import read_run
 from diffgeo.results import Result
@@ -93,17 +94,22 @@ def run_study(name: str, context: Context | Config, cfg: Any = None) -> Result:
     Args:
         name: of the study.
         context: model, samples and what they share; or settings, from which the model is loaded.
-        cfg: the study's settings; if None, those in the context's settings, or the study's defaults there.
+        cfg: the study's settings; if None, those of ``study`` in the context's settings.
 
     Returns:
         Its result: ``table``, ``more_tables``, ``scalars``, ``tensors``.
 
     Raises:
-        ConfigError: there is no such study.
+        ConfigError: there is no such study, or the settings do not list it and ``cfg`` is None.
         DiffgeoError: what the study says that a user can mend.
     """
     study = study_named(name)
+    settings = context.cfg if isinstance(context, Context) else context
+    if cfg is None and name not in settings.study:
+        raise ConfigError(f"the settings do not list the study {name}", f'compose them with "study=[{name}]"')
+    if not isinstance(context, Context):
+        check(context)
     at_hand = context if isinstance(context, Context) else prepare(context)
     if cfg is None:
-        cfg = at_hand.cfg.study[name] if name in at_hand.cfg.study else composed([f"study=[{name}]"]).study[name]
+        cfg = settings.study[name]
     return study.run(at_hand, cfg)

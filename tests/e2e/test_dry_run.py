@@ -36,7 +36,7 @@ def test_it_lists_the_studies_and_writes_nothing(command, tiny_settings, alone):
     outcome = command("--dry-run", *plain(tiny_settings), "study=[discovery,spectrum]", "study.discovery.directions=2")
     assert outcome.code == 0, outcome.err
     assert row(outcome.out, "discovery") == (
-        "local bases, spectra and traversals. (directions 2) | no similar run yet"
+        "What changes when a latent moves along its own leading directions? (directions 2) | no similar run yet"
     ), outcome.out
     assert row(outcome.out, "spectrum").endswith("| no similar run yet")
     said = " ".join(outcome.out.split())

@@ -231,6 +231,7 @@ def test_tables_sort_by_every_column(desk, run):
     assert values() == sorted(values(), reverse=True)
 
 
+@pytest.mark.slow
 def test_every_column_of_every_whole_table_sorts(show, run):
     opened = show(run.folder / "report.html")
     page, clicked = opened.page, 0

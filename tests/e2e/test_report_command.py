@@ -155,6 +155,16 @@ def test_a_repeated_run_counts_once_the_last_of_them(capsys, runs, tmp_path):
     }
 
 
+def test_the_last_of_repeated_runs_is_the_one_that_started_last(runs):
+    """Whatever its folder is called."""
+    for name, started, value in (("20_a", "2026-06-01T10:00:00", 1.0), ("20_b", "2026-01-01T10:00:00", 2.0)):
+        write_run(runs / name, rank=20, pool=None, seed=9, value=value)
+        file = runs / name / "run.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"started": started}))
+    read = gathering.read_runs(gathering.find_runs([runs / "20_a", runs / "20_b"]))
+    assert list(read["left_out"]) == ["", f"repeats {runs / '20_a'}, with other results"]
+
+
 @pytest.mark.parametrize("status", ["interrupted", "failed", "running"])
 def test_runs_that_did_not_complete_are_in_no_mean_and_no_table(capsys, runs, tmp_path, status):
     write_run(runs / "20_3", rank=20, pool=None, seed=3, value=1000.0, status=status)

@@ -103,7 +103,9 @@ def test_more_steps_than_the_schedule_has_are_refused(tiny_run):
 
 def test_a_rank_above_the_jacobians_is_refused_with_the_largest_possible(tiny_run):
     outcome = tiny_run("svd.rank=100000")
-    outcome.assert_failed(ValueRangeError.exit_code, "svd.rank is 100000", "at most 768", "Lower svd.rank")
+    outcome.assert_failed(
+        ValueRangeError.exit_code, "100000 directions (svd.rank) are too many", "at most 768", "Ask for fewer"
+    )
 
 
 @pytest.mark.parametrize("block", ["mdi", "up.7"])

@@ -39,9 +39,12 @@ def test_one_study_writes_nothing(words, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_that_the_settings_do_not_list_has_its_defaults(words, tmp_path):
-    result = diffgeo.run_study("frequency", diffgeo.settings("study=[spectrum]", *words))
-    assert result.study == "frequency"
+def test_a_study_that_the_settings_do_not_list_needs_its_own(words):
+    settings = diffgeo.settings("study=[spectrum]", *words)
+    with pytest.raises(ConfigError, match=r'do not list the study frequency; compose them with "study=\[frequency\]"'):
+        diffgeo.run_study("frequency", settings)
+    other = diffgeo.settings("study=[frequency]", *words).study["frequency"]
+    assert diffgeo.run_study("frequency", settings, other).study == "frequency"
 
 
 def test_settings_are_refused_as_on_the_command_line():

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -396,3 +399,21 @@ def test_a_picture_with_the_wanted_proportions_loses_nothing_at_its_edges(height
     assert picture.shape == (3, height // 2, width // 2)
     assert picture[0, 0, 0].item() < -0.9
     assert picture[0, 0, -1].item() > 0.9
+
+
+def test_what_8_bits_cannot_tell_apart_is_refused(tmp_path):
+    ihdr = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    chunks = {b"IHDR": ihdr, b"tRNS": struct.pack(">HHH", 1000, 1000, 1000)}
+    chunks |= {b"IDAT": zlib.compress(b"\0" + struct.pack(">HHH", 1000, 1000, 1000)), b"IEND": b""}
+    made = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks.items()]
+    (tmp_path / "clear.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(made))
+    with pytest.raises(DataError, match="save it with an alpha channel"):
+        load_image(tmp_path / "clear.png", 8, 8)
+
+
+def test_a_tiff_whose_zero_is_white_is_refused(tmp_path):
+    Image.fromarray(np.full((8, 8), 60000, np.uint16)).save(tmp_path / "negative.tiff", tiffinfo={262: 0})
+    with Image.open(tmp_path / "negative.tiff") as saved:
+        assert (saved.mode[:4], saved.tag_v2[262]) == ("I;16", 0)
+    with pytest.raises(DataError, match="save it with 0 as black"):
+        load_image(tmp_path / "negative.tiff", 8, 8)

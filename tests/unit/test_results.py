@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
 from diffgeo.results import Result, atomic, clear_temporary, write_csv, write_result
+from diffgeo.studies.shared.provenance import warn_of
 
 
 def test_tables_and_tensors_come_back_as_they_were(tmp_path):
@@ -115,3 +116,13 @@ def test_only_half_written_files_of_this_package_are_cleared(tmp_path):
     clear_temporary(tmp_path)
     assert [path.exists() for path in ours] == [False, False]
     assert all(path.exists() for path in theirs)
+
+
+def test_damaged_pictures_are_told_of_stored_results_too(caplog):
+    table = pd.DataFrame({"t_frac": [1.0, 1.0], "gamma": [0.0, 3.0], "clipped_change": [0.0, 0.2]})
+    warn_of(Result("discovery", table, {}))
+    assert "edits drive more colours to their limits" in caplog.text
+    assert "20% at 1 T" in caplog.text
+    caplog.clear()
+    warn_of(Result("of_others", table.drop(columns="gamma"), {}))
+    assert not caplog.text

@@ -10,7 +10,7 @@ import torch
 
 import diffgeo
 from diffgeo.session.cache import Cache
-from diffgeo.session.digests import code_version, makes_no_results
+from diffgeo.session.digests import code_version, file_digest, makes_no_results, own_code_digest
 from diffgeo.session.store import Record, Store
 
 PACKAGE = Path(diffgeo.__file__).parent
@@ -174,3 +174,14 @@ def test_what_other_code_stored_is_missed_in_every_stage(tmp_path, stage):
         kept = cache.tensor(stage, keys, lambda: pytest.fail("computed again"))
     assert kept.item() == 0
     assert store.fetch(stage, keys, lambda: pytest.fail("computed again")).tensors["x"].item() == 1
+
+
+def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
+    file = tmp_path / "metric.py"
+    file.write_text("one = 1")
+    imported = type("Imported", (), {})
+    before = own_code_digest(imported, file)
+    file.write_text("one = 2")
+    assert own_code_digest(imported, file) == before, "the process still runs the first one"
+    again = type("Imported", (), {})
+    assert own_code_digest(again, file) == file_digest(file) != before

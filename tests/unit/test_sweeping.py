@@ -129,8 +129,17 @@ def test_outcomes_are_in_the_order_of_the_jobs(tmp_path):
         (tmp_path / job).mkdir()
         if facts is not None:
             (tmp_path / job / "run.json").write_text(json.dumps(facts))
+    (tmp_path / "3" / ".hydra").mkdir()
+    (tmp_path / "3" / ".hydra" / "overrides.yaml").write_text("[]")
     (tmp_path / ".submitit").mkdir()
     assert outcomes(tmp_path) == [("2", "failed", "no"), ("3", "failed", ""), ("10", "completed", "")]
+
+
+def test_outcomes_are_found_whatever_the_jobs_folders_are_called(tmp_path):
+    for job, status in {"x/10": "completed", "x/9": "failed", "seed=3": "completed"}.items():
+        (tmp_path / job).mkdir(parents=True)
+        (tmp_path / job / "run.json").write_text(json.dumps({"status": status}))
+    assert sorted(outcomes(tmp_path)) == [("seed=3", "completed", ""), ("x/10", "completed", ""), ("x/9", "failed", "")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

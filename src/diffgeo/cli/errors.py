@@ -80,7 +80,7 @@ def worded_errors(
     """Turn errors into two lines on stderr and an exit code, unless a traceback was asked for.
 
     Args:
-        expected: those to word; all when None, those that nobody expects as what they are.
+        expected: errors to print in two lines; others pass through. None prints all, unforeseen ones by their class.
         interrupted: what to say after Ctrl-C.
     """
     kinds = (Exception,) if expected is None else expected
@@ -109,7 +109,7 @@ def _shortened(text: str) -> str:
 
 
 def _unforeseen(error: Exception) -> tuple[str, str]:
-    """What nobody has worded: its name, its first line and where it was raised."""
+    """An error that has no wording of its own: its name, its first line and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(__file__).parents[1] in Path(frame.filename).parents]
     where = f" (in {Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""

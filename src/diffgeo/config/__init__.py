@@ -6,7 +6,7 @@ torch is even imported. This package imports nothing heavy.
 
 from diffgeo.config.environment import heed_wandb
 from diffgeo.config.fields import refusal, setting
-from diffgeo.config.instances import build, instance, source_files
+from diffgeo.config.instances import build, instance, own_code
 from diffgeo.config.lookup import config_folder, leaf_keys, nearest, raw
 from diffgeo.config.schemas import (
     EDIT_SCHEMAS,
@@ -40,6 +40,7 @@ from diffgeo.config.schemas import (
 )
 
 __all__ = [
+    "own_code",
     "build",
     "ClassifierConfig",
     "ClipConfig",
@@ -77,5 +78,4 @@ __all__ = [
     "raw",
     "refusal",
     "setting",
-    "source_files",
 ]

@@ -12,7 +12,7 @@ from hydra.utils import get_object, instantiate
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["build", "instance", "source_files"]
+__all__ = ["build", "instance", "own_code"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -77,10 +77,10 @@ def _found(key: str, target: str) -> Any:
         ) from error
 
 
-def source_files(node: Any) -> Iterator[Path]:
-    """The Python files that define what a node and the nodes within it name by ``_target_``.
+def own_code(node: Any) -> Iterator[tuple[Any, Path]]:
+    """What a node and the nodes within it name by ``_target_``, each with the Python file that defines it.
 
-    None for what is compiled, and for this package's own, whose code the store's keys hold as a whole.
+    Nothing for what is compiled, and for this package's own, whose code the store's keys hold as a whole.
     """
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
@@ -91,9 +91,9 @@ def source_files(node: Any) -> Iterator[Path]:
                 else None
             )
             if file is not None and _PACKAGE not in Path(file).resolve().parents:
-                yield Path(file)
+                yield found, Path(file)
         for value in node.values():
-            yield from source_files(value)
+            yield from own_code(value)
     elif isinstance(node, list):
         for value in node:
-            yield from source_files(value)
+            yield from own_code(value)

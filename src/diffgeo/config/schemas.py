@@ -1,4 +1,6 @@
-"""What a run can be told beside its studies: a dataclass a group of ``conf/``, and a choice with keys of its own."""
+"""Settings of a run, except those of its studies: one dataclass per group of ``conf/``, and per choice that has keys
+of its own.
+"""
 
 from __future__ import annotations
 

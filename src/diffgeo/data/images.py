@@ -135,6 +135,11 @@ def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:
         OSError, SyntaxError: its data are broken, as Pillow finds on decoding them.
         ValueError: the same, or a mode or values that no rule covers.
     """
+    clear = opened.info.get("transparency")
+    if isinstance(clear, tuple) and max(clear) > 255:
+        raise ValueError("a transparent colour of 16 bits cannot be told apart in 8, save it with an alpha channel")
+    if opened.mode.startswith("I;16") and getattr(opened, "tag_v2", {}).get(262) == 0:
+        raise ValueError("0 is white in it, save it with 0 as black")
     rgb = _as_rgb(ImageOps.exif_transpose(opened))
     # cropped first: a strip one pixel wide would be enlarged to gigabytes
     scale = max(height / rgb.height, width / rgb.width)

@@ -30,6 +30,8 @@ NoisePredictor = Callable[[Tensor, int], Tensor]
 
 KAPPA = 0.99
 """κ of P23a."""
+ANNULLED = 1e-3
+"""Of the length of γv: what is left of a step below this is rounding."""
 
 
 def single_step(x: Tensor, v: Tensor, gammas: Tensor) -> Tensor:
@@ -71,7 +73,8 @@ def normalise_distortion(
         moved: x + γv, shape (B, C, H, W).
         t: their timestep.
         kappa: κ in [0, 1); nearer 1 moves further at large t; without effect if rescaled.
-        rescale: give x' − x the length of γv, each of the batch its own.
+        rescale: give x' − x the length of γv, each of the batch its own; one that the normalisation takes back to x,
+            to within :data:`ANNULLED` of γv, stays there.
 
     Returns:
         x', shape of ``moved``; ``moved`` itself if α_t = 0, where x holds no picture whose mean could be kept.
@@ -92,7 +95,7 @@ def normalise_distortion(
     offset = math.sqrt(alpha) / (1 - kappa * math.sqrt(1 - alpha)) * (matched - before)
     if rescale:
         wanted, found = ((y.flatten(1).norm(dim=1)).reshape(-1, 1, 1, 1) for y in (moved - x, offset))
-        offset = offset * (wanted / found.clamp_min(torch.finfo(found.dtype).tiny))
+        offset = torch.where(found > ANNULLED * wanted, offset * (wanted / found), offset)
     return x + offset
 
 

@@ -52,8 +52,8 @@ class JacobianOperator:
             with a warning in the log, where the device has too little memory.
         on_pass: called with the number of columns after every chunk, to show progress.
         forward: J V by forward mode and one graph for Jᵀ U (True), or a copy of f for every column and reverse over
-            reverse (False), which needs f to be twice differentiable and to bear ``torch.func.vmap``; by the size of a
-            point (:data:`SMALL_X`) when None, and forward where f does not bear it.
+            reverse (False), which needs f to be twice differentiable and to work under ``torch.func.vmap``. None
+            chooses by the size of a point (:data:`SMALL_X`), and forward if f does not work under vmap.
         stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
 
     Raises:
@@ -159,7 +159,7 @@ class JacobianOperator:
         return self._pulled(cotangents) if found is None else found
 
     def _by_copies(self, product: Callable[[], Tensor]) -> Tensor | None:
-        """The product; None, and forward from now on, where f bears no copies: it looks at x to decide, say."""
+        """The product; None, and forward from now on, if f cannot be vectorised, as one that branches on x."""
         try:
             return product()
         except RuntimeError as error:

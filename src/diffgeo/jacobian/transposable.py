@@ -1,8 +1,9 @@
-r"""Convolution and group norm whose derivative can be transposed for the price of one.
+r"""Convolution and group norm with a J V that costs no more than Jᵀ U.
 
 Reverse mode gives u ↦ Jᵀu, a linear map; reverse mode through *that* gives v ↦ J v (``operator``). Torch's
 rules for the second step are made for training: of a convolution they also compute a gradient of the weights that
-nobody asked for, as dear as the answer, and group norm becomes twenty small operations. Both are known in closed form:
+is not needed and takes as long as the result, and group norm becomes twenty small operations. Both are known in
+closed form:
 
     convolution:  Jᵀ is the transposed convolution with the same weights, and (Jᵀ)ᵀ the convolution again;
     group norm:   y = (x − μ) / σ has J = (I − 1 1ᵀ/N − y yᵀ/N) / σ in each group, which is symmetric.
@@ -172,7 +173,7 @@ class _Symmetric(Function):
 
 
 class _Fixed(Function):
-    """The point itself; its derivative would be the second one of the norm, which nobody here may ask for."""
+    """The point itself; its derivative would be the second one of the norm, which is refused here."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Metrics of anybody's own: one number for every edited picture, beside the picture that it was made from.
+"""Metrics that users add: one number for every edited picture, beside the picture that it was made from.
 
 A run builds them from ``metric.extra``; their values become columns of the tables of edits. Nothing here knows which
 they are.

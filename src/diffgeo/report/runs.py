@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from diffgeo.composition import results_depend_on
@@ -68,7 +69,8 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 
     A ``run.json`` that cannot be read is left out with a warning.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    started: list[str] = []
     for folder in folders:
         try:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -81,16 +83,18 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
             continue
         row |= {f"{study}/{name}": value for study, values in scalars.items() for name, value in values.items()}
         rows.append(row)
+        started.append(str(facts.get("started", "")))
     runs = pd.DataFrame(rows)
     if len(runs):
-        runs["left_out"] = _left_out(runs)
+        runs["left_out"] = _left_out(runs, started)
     return runs
 
 
-def _left_out(runs: pd.DataFrame) -> list[str]:
-    """Why each run enters no mean; of several with the same settings and seed, the last one does."""
+def _left_out(runs: pd.DataFrame, started: list[str]) -> list[str]:
+    """Why each run enters no mean; of several with the same settings and seed, the one that started last does."""
     settings = runs[_settings(runs)].astype(str).apply(tuple, axis=1)
-    last = {key: i for i, (key, status) in enumerate(zip(settings, runs["status"], strict=True)) if status == DONE}
+    done = [i for i in np.argsort(started, kind="stable") if runs["status"].iloc[i] == DONE]
+    last = {settings.iloc[i]: i for i in done}
     scalars = runs[[c for c in runs.columns if "/" in c]]
     reasons = []
     for i, (key, status) in enumerate(zip(settings, runs["status"], strict=True)):

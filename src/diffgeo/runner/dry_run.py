@@ -18,10 +18,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from diffgeo.composition import check
+from diffgeo.composition import check, results_depend_on
 from diffgeo.config import Config
-from diffgeo.config.documentation import headline
-from diffgeo.runner.finish import SILENT, finished
+from diffgeo.runner.finish import finished
 from diffgeo.runner.run import prepare, quiet
 from diffgeo.session import Context
 from diffgeo.studies import study_named
@@ -54,10 +53,10 @@ class Planner:
             self._context = context = prepare(cfg, earlier=self._context)
         place = context.model.device.type, platform.node(), torch.get_num_threads(), context.team.size
         now = _flat(asdict(cfg)) | dict(zip(PLACE, place, strict=True))
-        table = Table("study", "what it computes", "the last similar run took")
+        table = Table("study", "what it asks", "the last similar run took")
         for name, study in cfg.study.items():
             own = [f"{key} {vars(study)[key]}" for key in SIZES if vars(study).get(key) is not None]
-            what = headline(type(study)).removeprefix(f"Study ``{name}``: ") + f" ({', '.join(own)})" * bool(own)
+            what = study_named(name).question + f" ({', '.join(own)})" * bool(own)
             if finished(study_named(name), context, study):
                 table.add_row(name, what, "nothing to compute, the store has it", style="dim")
             else:
@@ -97,8 +96,7 @@ def _read(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted key, as JSON gives them back, less those that change no number."""
-    kept = {key: value for key, value in settings.items() if key == "study" or key not in SILENT}
-    return dict(pd.json_normalize(json.loads(json.dumps(kept))).to_dict("records")[0])  # type: ignore[arg-type]
+    return dict(pd.json_normalize(json.loads(json.dumps(results_depend_on(settings)))).to_dict("records")[0])  # type: ignore[arg-type]
 
 
 def _last(runs: list[dict[str, Any]], name: str, now: dict[str, Any]) -> tuple[float | None, str]:

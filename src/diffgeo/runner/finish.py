@@ -23,9 +23,8 @@ import pandas as pd
 import torch
 
 from diffgeo.composition import results_depend_on
-from diffgeo.config import source_files
+from diffgeo.config import own_code
 from diffgeo.convergence import Convergence
-from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import shipped_folder
 from diffgeo.diffusion.models.base import weights_digest
 from diffgeo.errors import ConvergenceWarning
@@ -34,7 +33,7 @@ from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.session import Context
-from diffgeo.session.digests import code_version, file_digest
+from diffgeo.session.digests import code_version, file_digest, own_code_digest
 from diffgeo.session.processes import StudyDone
 from diffgeo.session.store import Record
 from diffgeo.studies import Study
@@ -43,9 +42,6 @@ from diffgeo.studies.shared.provenance import warn_of
 __all__ = ["Finished", "assist", "finish", "finished"]
 
 log = logging.getLogger(__name__)
-
-SILENT = ("study", "scale", "tracking", "store", "device", "objective", "retries")
-"""Settings that change no number of a study; its own are added by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,19 +158,18 @@ def _stored(name: str, record: Record) -> Result:
 
 def _determinants(study: Study, context: Context, settings: Any) -> dict[str, Any]:
     cfg, model = context.cfg, context.model
-    images = [] if cfg.data.images is None else list_images(cfg.data.images)
     return {
         "study": study.name,
         "own": asdict(settings),
         "run": results_depend_on(asdict(cfg) | {"study": {}}),
         "models": [one.fingerprint for one in (model, model.inverter, model.editor)],
         "source": model.source,
-        "images": [[path.name, file_digest(path)] for path in images],
+        "images": context.pictures,
         "perceptual": context.perceptual.name,
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
         "probed_on": device_name(model.device) if getattr(cfg.svd, "probe", False) else None,
-        "own code": [file_digest(path) for path in source_files(asdict(cfg))],
+        "own code": [own_code_digest(*one) for one in own_code(asdict(cfg))],
         "own study": None if study.folder is None else code_version(study.folder),
     }
 

@@ -246,17 +246,21 @@ def _objective(scalars: Mapping[str, Mapping[str, float]], wanted: str) -> float
 def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
     """(job, status, error) of every job in a sweep's folder, in the order of their numbers; status as in ``run.json``.
 
-    A job that failed before its run began has the status ``failed`` and no error.
+    A job is called by its folder within the sweep's, whatever ``hydra.sweep.subdir`` says. One that failed before its
+    run began has the status ``failed`` and no error.
     """
-    jobs = [path for path in sweep.glob("*") if path.name.isdigit()]
+    begun = {path.parents[1] for path in sweep.rglob(".hydra/overrides.yaml")}
+    begun |= {path.parent for path in sweep.rglob("run.json")}
+    named = {folder.relative_to(sweep).as_posix(): folder for folder in begun}
     found = []
-    for folder in sorted(jobs, key=lambda path: int(path.name)):
+    for job in sorted(named, key=lambda job: [(len(part), part) for part in job.split("/")]):
+        folder = named[job]
         try:
             facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
             facts = {}
         said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
-        found.append((folder.name, str(facts.get("status", "failed")), said))
+        found.append((job, str(facts.get("status", "failed")), said))
     return found
 
 

@@ -189,7 +189,7 @@ class Bases:
 
     def _solved(self, f: Map, xs: Sequence[Tensor], name: MapName, spec: SolveSpec) -> list[LocalBasis]:
         """Bases of one map at points that are computed together; from the store if it has them."""
-        joined = len(xs) > 1 and spec.share is None and isinstance(spec.solver, GolubKahan)
+        joined = len(xs) > 1 and spec.share is None and spec.solver.joins
         spec = replace(spec, chunk_size=self._columns(f, name, torch.stack(list(xs)) if joined else xs[0]))
         if getattr(self._cfg.svd, "probe", False):
             spec = replace(spec, solver=self._probed(f, name, xs[0], spec))

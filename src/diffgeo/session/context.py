@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, build, source_files
+from diffgeo.config import Config, build, own_code
 from diffgeo.convergence import Tally
+from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
@@ -21,7 +22,7 @@ from diffgeo.metrics.pictures import PictureMetric, measured
 from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
-from diffgeo.session.digests import file_digest
+from diffgeo.session.digests import file_digest, own_code_digest
 from diffgeo.session.editor import Straight
 from diffgeo.session.latents import Latents
 from diffgeo.session.processes import Team
@@ -68,12 +69,12 @@ class Context:
     extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally, repr=False)
     memory: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict, repr=False)
-    _said: set[str] = field(default_factory=set, repr=False)
+    _said: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def cache(self) -> Cache:
         """Where results are looked up."""
-        own = [file_digest(path) for part in (self.cfg.model, self.cfg.svd) for path in source_files(asdict(part))]
+        own = [own_code_digest(*one) for part in (self.cfg.model, self.cfg.svd) for one in own_code(asdict(part))]
         return Cache(self.store, self.model.device, own)
 
     def _remembered(self, part: str, *determinants: Any) -> dict[Any, Any]:
@@ -81,23 +82,29 @@ class Context:
         return self.memory.setdefault((part, str(determinants)), {})
 
     @cached_property
+    def pictures(self) -> list[tuple[str, str]]:
+        """Names and digests of the files of ``data.images``; none where samples are generated."""
+        files = [] if self.cfg.data.images is None else list_images(self.cfg.data.images)
+        return [(path.name, file_digest(path)) for path in files]
+
+    @cached_property
     def samples(self) -> Samples:
         """What is edited."""
-        cfg = self.cfg
-        return Samples(self.model, cfg.data, cfg.seed, self._remembered("samples", cfg.data.images, cfg.seed))
+        found = self._remembered("samples", self.pictures, self.cfg.seed)
+        return Samples(self.model, self.cfg.data, self.cfg.seed, found)
 
     @cached_property
     def latents(self) -> Latents:
         """x_t of the samples."""
         cfg, schedule = self.cfg, self.cfg.schedule
-        found = self._remembered("latents", cfg.data.images, cfg.seed, schedule.steps, schedule.clip)
+        found = self._remembered("latents", self.pictures, cfg.seed, schedule.steps, schedule.clip)
         return Latents(self.model, schedule, self.cache, self.display, found)
 
     @cached_property
     def bases(self) -> Bases:
         """Local bases of the samples, and at any other point."""
         cfg, schedule = self.cfg, self.cfg.schedule
-        where = (cfg.data, cfg.seed, schedule.steps, schedule.clip, cfg.feature, cfg.svd, cfg.max_memory)
+        where = (cfg.data, self.pictures, cfg.seed, schedule.steps, schedule.clip, cfg.feature, cfg.svd, cfg.max_memory)
         found = self._remembered("bases", *where)
         return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, self.tally, found)
 

@@ -16,13 +16,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from diffgeo.errors import OutputError
 
-__all__ = ["NO_RESULTS", "code_version", "digest", "file_digest", "makes_no_results", "readable"]
+__all__ = ["NO_RESULTS", "code_version", "digest", "file_digest", "makes_no_results", "own_code_digest", "readable"]
 
 NO_RESULTS = (
     *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
@@ -31,6 +32,7 @@ NO_RESULTS = (
 )
 """Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
 and what pages and comparisons of runs make of tables that are there. ``*`` stands for any study."""
+_SEEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 _LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
 """Packages whose versions results depend on."""
 
@@ -62,6 +64,20 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         raise OutputError(f"cannot read {path} ({error.strerror or error})", "check its permissions") from error
     return total.hexdigest()
+
+
+def own_code_digest(thing: Any, file: Path) -> str:
+    """:func:`file_digest` of the file of a function or class, when it was first asked for.
+
+    A process runs what it imported, whatever becomes of the file: after an edit, results are still the old code's.
+
+    Args:
+        thing: the function or class.
+        file: that defines it.
+    """
+    if thing not in _SEEN:
+        _SEEN[thing] = file_digest(file)
+    return _SEEN[thing]
 
 
 def makes_no_results(file: Path) -> bool:

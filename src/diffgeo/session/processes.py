@@ -49,14 +49,15 @@ class Team:
     def in_turn(self, items: Sequence[T]) -> list[T]:
         """Items in the order in which this process takes them.
 
-        That is their own, and inside :meth:`ahead` from elsewhere, round and round: where another process is at them.
+        Outside :meth:`ahead` that is the order given. Inside, each further process starts at its own share of the list
+        and continues at the front, so that no two work on the same item.
         """
         start = max(self.rank, 1) * len(items) // self.size if self._ahead else 0
         return [*items[start:], *items[:start]]
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
-        """Do what another process is at from another end, for the store's sake: results depend on the order."""
+        """Compute, in another order, what another process computes too, to fill the store; the results are not used."""
         self._ahead = True
         try:
             yield

@@ -78,6 +78,7 @@ class Study:
             settings: of this study, an instance of ``settings``.
 
         Raises:
+            ConfigError: the study has no ``measure.run``.
             DiffgeoError: what the measurement says that a user can mend.
 
         Warns:
@@ -85,7 +86,10 @@ class Study:
         """
         from diffgeo.studies.shared.provenance import measured
 
-        run: Callable[[Context, Any], Result] = self.part("measure", "run")
+        run: Callable[[Context, Any], Result] | None = self.part("measure", "run")
+        if run is None:
+            where = f"{self.package}/measure.py" if self.package else "the folder of its package"
+            raise ConfigError(f"the study {self.name} has nothing to run", f"define run(context, settings) in {where}")
         return measured(run, context, settings)
 
     @property

@@ -111,7 +111,21 @@ def local_bases(
 
 
 def decompose(jacobian: JacobianOperator, spec: SolveSpec) -> LocalBasis:
-    """:func:`local_basis` for an operator at hand; same errors and warnings."""
+    """:func:`local_basis` for an operator at hand.
+
+    Args:
+        jacobian: J, shape (m, d).
+        spec: what is asked: solver, rank or share, tolerance, seed. ``chunk_size`` is the operator's own.
+
+    Returns:
+        The basis, with its certificate.
+
+    Raises:
+        ValueRangeError: more directions than J has.
+
+    Warns:
+        ConvergenceWarning: it missed ``tol``, or the share of the spectrum.
+    """
     return _warned(_solved(jacobian, spec), spec.solver)
 
 
@@ -157,8 +171,8 @@ def _checked(jacobian: JacobianOperator, spec: SolveSpec) -> int:
         raise ValueRangeError(f"svd.share is {spec.share}", "allowed is 0 < share < 1")
     if not 1 <= rank <= min(m, d):
         raise ValueRangeError(
-            f"svd.rank is {rank}, but the Jacobian is {m} x {d}: its rank is at most {min(m, d)}",
-            "lower svd.rank, or choose a wider feature.block or feature.pool=null",
+            f"{rank} directions (svd.rank) are too many: the Jacobian is {m} x {d}, so there are at most {min(m, d)}",
+            "ask for fewer, or choose a wider feature.block or feature.pool=null",
         )
     if not spec.tol > 0:
         raise ValueRangeError(f"svd.tol is {spec.tol}", "it must be positive")

@@ -61,6 +61,11 @@ class Solver(ABC):
         """
         return False
 
+    @property
+    def joins(self) -> bool:
+        """Whether it can solve several points together, because it is written as a :meth:`routine`."""
+        return type(self).routine is not Solver.routine
+
     def routine(
         self,
         shape: tuple[int, int],  # noqa: ARG002

@@ -328,11 +328,12 @@ def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> 
         own = {"DDIMPipeline": diffusers.DDIMScheduler, "PNDMPipeline": diffusers.PNDMScheduler}
         kind = own.get(index["_class_name"])
         if kind is not None and hasattr(parts["scheduler"], "alphas_cumprod"):
-            parts["scheduler"] = kind.from_config(parts["scheduler"].config)
+            with _silent_warnings():
+                parts["scheduler"] = kind.from_config(parts["scheduler"].config)
         return SimpleNamespace(**parts)
     check_autoencoder(parts["vae"].config, parts["unet"].config.in_channels, str(folder))
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    with _worded(str(folder), _FOLDER_ADVICE):
+    with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
         return diffusers.StableDiffusionPipeline(**parts, **unused)
 
 

@@ -5,7 +5,7 @@ Each variant gives directions v_i of X at a sample's x_t:
     local                v_i of ∂h/∂x, the run's own feature map: the reference
     global               ū_i of the other samples' bases, projected to the tangent space and pulled back
     random               unit directions drawn uniformly
-    no_normalisation     local, without the distortion normalisation
+    no_normalisation     local, without the distortion normalisation; left out where edits have none
     pca_h                principal components of h over random latents (GANSpace), projected and pulled back
     x0, eps              right singular vectors of ∂x̂0/∂x and of ∂ε/∂x
     block                v_i of another block's feature map (``study.ablation.blocks``), one variant a block
@@ -87,7 +87,8 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             case "local":
                 yield from along(variant, basis.V[:, :k])
             case "no_normalisation":
-                yield from along(variant, basis.V[:, :k], normalise=False)
+                if context.editor.normalises(sample):  # else it is "local" once more
+                    yield from along(variant, basis.V[:, :k], normalise=False)
             case "global":
                 others = [context.bases.of(s, t) for s in context.samples if s.index != sample.index]
                 if len(others) >= 2:

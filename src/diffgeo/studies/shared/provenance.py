@@ -1,4 +1,4 @@
-"""What every study's result says of its making: names of samples, settings of the run, unconverged bases."""
+"""What every study's result tells about how it was made: names of samples, settings of the run, unconverged bases."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
         for column, value in columns.items():
             if column not in table:  # a study that varies a setting has a column of its own
                 table[column] = value
-    _warn_of_saturation(result)
     return result
 
 
 def warn_of(result: Result) -> None:
-    """Warn if local bases of a study missed their tolerance."""
+    """Warn if local bases of a study missed their tolerance, or its edits drive colours to their limits."""
+    _warn_of_saturation(result)
     found = result.convergence
     if not found.complete:
         warnings.warn(summary({result.study: found}), ConvergenceWarning, stacklevel=3)
@@ -84,7 +84,7 @@ def _warn_of_saturation(result: Result) -> None:
     """One warning per study if its edits drive colours to their limits, with the share and the timesteps."""
     found: dict[str, float] = {}
     for table in result.tables().values():
-        if "clipped_change" in table:
+        if {"clipped_change", "gamma", "t_frac"} <= set(table.columns):
             edited = table[table["gamma"] != 0]
             for t_frac, share in edited.groupby("t_frac", sort=False)["clipped_change"].mean().items():
                 if share > SATURATED:
