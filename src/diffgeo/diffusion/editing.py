@@ -35,7 +35,7 @@ ANNULLED = 1e-3
 
 
 def single_step(x: Tensor, v: Tensor, gammas: Tensor) -> Tensor:
-    """X + γ v for several γ.
+    """The latents x + γ v for several γ.
 
     Args:
         x: one latent, shape (C, H, W).
@@ -103,7 +103,7 @@ def normalise_distortion(
 def x_space_guidance(
     predict_noise: NoisePredictor, x: Tensor, offset: Tensor, t: int, *, scale: float, steps: int
 ) -> Tensor:
-    """X ← x + s · [ε(x + γv, t) − ε(x, t)], ``steps`` times (P23b).
+    """Guidance x ← x + s · [ε(x + γv, t) − ε(x, t)], ``steps`` times (P23b).
 
     Args:
         predict_noise: (x (B, C, H, W), t) → ε.

@@ -22,7 +22,7 @@ MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 24_000_000
 """A phone's camera; a file of a few kilobytes can claim billions."""
 MAX_RATIO = 8
-"""Longer side over shorter: a strip one pixel wide would be enlarged to gigabytes before it is cropped."""
+"""Longer side over shorter: of a longer strip, cropped to the model's shape, hardly anything would be left."""
 MIN_SIDE = 8
 
 

@@ -179,7 +179,7 @@ def pca_directions(h: Tensor, k: int) -> GlobalDirections:
 
 
 def random_directions(m: int, k: int, *, seed: int = 0) -> GlobalDirections:
-    """K orthonormal directions drawn uniformly in H (P23a, Fig. 9), k ≤ m."""
+    """As many as k orthonormal directions drawn uniformly in H (P23a, Fig. 9), k ≤ m."""
     generator = torch.Generator().manual_seed(seed)
     u = torch.linalg.qr(torch.randn(m, k, generator=generator, dtype=torch.float64)).Q
     return GlobalDirections(u.float(), torch.full((k,), float("nan"), dtype=torch.float64), "random")

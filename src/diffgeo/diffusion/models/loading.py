@@ -225,7 +225,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
         missing = [part for part in _TEXT_PARTS if not (folder / part).is_dir()]
         if missing:
-            raise ModelError(f"{folder} lacks {', '.join(missing)}", "cannot load it, copy the whole pipeline folder")
+            raise ModelError(f"{folder} lacks {', '.join(missing)}", "copy the whole pipeline folder")
     return index
 
 

@@ -104,7 +104,7 @@ def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
 
 
 def random_in_x(context: Context, k: int, sample: Sample | None = None) -> Tensor:
-    """K orthonormal directions drawn uniformly in X, shape (d, k): a sample's own, or one draw for all of them."""
+    """As many as k orthonormal directions drawn uniformly in X, shape (d, k): a sample's own, or one draw for all."""
     own = -1 if sample is None else sample.index
     generator = torch.Generator().manual_seed(_RANDOM + context.cfg.seed + own)
     draw = torch.randn(context.model.latent_size, k, generator=generator, dtype=context.model.dtype)
@@ -126,7 +126,7 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
 
 
 def features(context: Context, n: int, t: int) -> Tensor:
-    """H of n random latents at t, one a row; never of the samples that are edited."""
+    """The features h of n random latents at t, one per row; never of the samples that are edited."""
     model, steps = context.model, context.cfg.schedule.steps
     chunks = []
     for first in range(0, n, 16):
