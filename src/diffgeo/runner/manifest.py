@@ -30,12 +30,13 @@ from diffgeo.report.page import PAGE, write_page
 from diffgeo.results import atomic, is_manifest, listed, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
+from diffgeo.session.digests import LIBRARIES
 
 __all__ = ["Manifest", "commit", "earlier_files", "manifest_of", "peak_memory", "versions"]
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("diffgeo", "torch", "torchvision", "diffusers", "hydra-core", "omegaconf", "wandb", "numpy", "pandas")
+PACKAGES = ("diffgeo", *LIBRARIES, "hydra-core", "omegaconf", "wandb")
 
 
 class Manifest:

@@ -23,7 +23,16 @@ from torch import Tensor
 
 from diffgeo.errors import OutputError
 
-__all__ = ["NO_RESULTS", "code_version", "digest", "file_digest", "makes_no_results", "own_code_digest", "readable"]
+__all__ = [
+    "LIBRARIES",
+    "NO_RESULTS",
+    "code_version",
+    "digest",
+    "file_digest",
+    "makes_no_results",
+    "own_code_digest",
+    "readable",
+]
 
 NO_RESULTS = (
     *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
@@ -33,7 +42,7 @@ NO_RESULTS = (
 """Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
 and what pages and comparisons of runs make of tables that are there. ``*`` stands for any study."""
 _SEEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-_LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
+LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
 """Packages whose versions results depend on."""
 
 
@@ -105,7 +114,7 @@ def code_version(package: Path | None = None) -> str:
         name = file.relative_to(root)
         if not makes_no_results(name):
             total.update(f"{name.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    for library in _LIBRARIES:
+    for library in LIBRARIES:
         with suppress(PackageNotFoundError):
             total.update(f"{library} {version(library)}\n".encode())
     return total.hexdigest()
