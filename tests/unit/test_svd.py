@@ -209,7 +209,9 @@ def test_as_many_equal_values_as_columns_in_a_block_are_all_found():
 def test_rank_beyond_the_jacobians_is_refused_with_advice():
     jacobian = operator_of(matrix_with([3, 2, 1], 5, 4))
     for rank in (5, 0, -1):
-        with pytest.raises(ValueRangeError, match=rf"svd\.rank is {rank}.*5 x 4.*at most 4.*feature\.pool=null"):
+        with pytest.raises(
+            ValueRangeError, match=rf"{rank} directions \(svd\.rank\).*5 x 4.*at most 4.*feature\.pool=null"
+        ):
             decompose(jacobian, SolveSpec(rank=rank))
     assert jacobian.passes == 0
 
