@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from diffgeo.composition.checks import TAKEN
+from diffgeo.composition.checks import taken
 from diffgeo.errors import ConfigError, ShapeError, ValueRangeError
 from diffgeo.metrics.statistics import INTERVAL_FROM
 
@@ -76,7 +76,7 @@ def test_the_guides_metric_reaches_every_table_the_scorecard_and_the_manifest(ow
     columns = {column for name in ("discovery", "discovery_traversals", "ablation") for column in tables[name]}
     columns |= set(edits) | set(card["metric"])
     predicted = {column.removeprefix("delta_") for column in columns if column.startswith("delta_")}
-    free = {c for c in columns if not c.startswith("delta_")} - predicted - TAKEN
+    free = {c for c in columns if not c.startswith("delta_")} - predicted - taken()
     assert free == {"sharpness", "variation"}, "a metric could be called like a column"
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from diffgeo.config import Config, DataConfig, ShootingConfig
+from diffgeo.config import Config, DataConfig
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.direction_files import Directions
 from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
@@ -174,8 +174,8 @@ class Explorer:
         file: that file's path, for :meth:`command`.
 
     Raises:
-        ConfigError: ``edit=shooting``, whose curve belongs to one direction; or a timestep, block or pooling is asked
-            for that is not the file's.
+        ConfigError: an edit that follows one direction alone, such as ``edit=shooting``; or a timestep, block or
+            pooling is asked for that is not the file's.
         DirectionsError: the directions belong to another model.
     """
 
@@ -188,9 +188,10 @@ class Explorer:
         directions: Directions | None = None,
         file: str | None = None,
     ) -> None:
-        if isinstance(context.cfg.edit, ShootingConfig):
+        if not context.editor.mixes:
+            method = context.cfg.edit.method
             raise ConfigError(
-                "edit=shooting follows one direction and cannot mix several", "take edit=single or guidance"
+                f"edit={method} follows one direction and cannot mix several", "take edit=single or guidance"
             )
         self.context, self.overrides, self.directions, self.file = context, tuple(overrides), directions, file
         self.preview = preview_steps(context.cfg.schedule.steps, preview)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["counted", "in_words", "interval", "intervals", "name", "number", "p_value", "timestep"]
+__all__ = ["counted", "in_words", "interval", "intervals", "label", "name", "number", "p_value", "timestep"]
 
 MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -92,6 +92,11 @@ def timestep(fraction: float) -> str:
 def name(identifier: Any) -> str:
     """An identifier as words."""
     return str(identifier).replace("_", " ")
+
+
+def label(text: Any) -> str:
+    """An automatic label as a text; empty if there is none."""
+    return name(text) if isinstance(text, str) else ""
 
 
 def in_words(seconds: float) -> str:

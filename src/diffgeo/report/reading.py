@@ -39,7 +39,7 @@ PROVENANCE = (
 )
 """Columns that say how a table was made; they are the same in all its rows."""
 
-Pictures = np.ndarray[Any, Any]
+Frames = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,18 @@ class Run:
         found = self.tables.get(stem)
         return None if found is None or found.empty else found
 
-    def pictures(self, study: str) -> Pictures | None:
+    def pictures(self, study: str) -> Frames | None:
         """The frames of a study, shape (N, H, W, 3), uint8; None where it left none."""
         frames = self._tensor(study, "frames")
         return None if frames is None else _as_rgb(frames.transpose(0, 2, 3, 1))
 
-    def directions(self, sample: int, t: int, count: int) -> Pictures | None:
+    def directions(self, study: str, sample: int, t: int, count: int) -> Frames | None:
         """The leading v_i of a local basis as pictures (count, H, W, 3), uint8: each over its largest value, grey is 0.
 
         Latents with more than three channels show the first three.
         """
-        shape = self._tensor("discovery", "latent_shape")
-        v = self._tensor("discovery", f"V/{sample}/{t}", columns=count)
+        shape = self._tensor(study, "latent_shape")
+        v = self._tensor(study, f"V/{sample}/{t}", columns=count)
         if shape is None or v is None:
             return None
         grids = v.T.reshape(-1, *shape.tolist())[:, :3].transpose(0, 2, 3, 1)
@@ -130,7 +130,7 @@ class Run:
             words.append(f"seed={self.facts.get('seed', 0)}")
         return shlex.join(["diffgeo", *words])
 
-    def _tensor(self, study: str, key: str, columns: int | None = None) -> Pictures | None:
+    def _tensor(self, study: str, key: str, columns: int | None = None) -> Frames | None:
         path = self.folder / "tensors" / f"{study}.safetensors"
         if "files" in self.facts and not belongs(self.facts, f"tensors/{path.name}"):
             return None
@@ -142,7 +142,7 @@ class Run:
             return None
 
 
-def _as_rgb(pictures: Pictures) -> Pictures:
+def _as_rgb(pictures: Frames) -> Frames:
     """Grey, or any other number of channels, as three."""
     channels = pictures.shape[-1]
     if channels == 3:

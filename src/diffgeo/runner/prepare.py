@@ -79,6 +79,7 @@ def _checked(context: Context) -> Context:
     if taken:
         name = sorted(taken)[0]
         raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor", "choose another name")
+    _ = context.editor, context.bases  # made now: they refuse settings that contradict each other
     try_out(context.extra_metrics, context.model.picture_size, context.model.device)
     return context
 

@@ -23,7 +23,7 @@ from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
 from diffgeo.session.digests import file_digest, own_code_digest
-from diffgeo.session.editor import Straight
+from diffgeo.session.editor import Edit
 from diffgeo.session.latents import Latents
 from diffgeo.session.processes import Team
 from diffgeo.session.progress import Display, Interruption
@@ -109,10 +109,10 @@ class Context:
         return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, self.tally, found)
 
     @cached_property
-    def editor(self) -> Straight[Any]:
+    def editor(self) -> Edit:
         """Moves latents as ``edit`` says."""
         parts = {"model": self.model, "cfg": self.cfg.edit, "latents": self.latents, "bases": self.bases}
-        editor: Straight[Any] = build("edit", self.cfg.edit, **parts)
+        editor: Edit = build("edit", self.cfg.edit, **parts)
         return editor
 
     @cached_property

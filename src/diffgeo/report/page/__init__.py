@@ -8,6 +8,7 @@ The page is made from the run folder alone, without the model, so that the page 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,16 +24,17 @@ from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
 from diffgeo.report.findings import FEWEST, Finding, reading_of
-from diffgeo.report.formatting import counted, in_words, name, timestep
-from diffgeo.report.lengths import length_note
+from diffgeo.report.formatting import counted, in_words, timestep
 from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
+from diffgeo.report.pictures import Picture
 from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
-from diffgeo.report.traversals import SMALL, small_strip
 from diffgeo.results import atomic
 from diffgeo.studies import all_claims
 
 __all__ = ["PAGE", "render", "write_page"]
+
+log = logging.getLogger(__name__)
 
 PAGE = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
@@ -113,8 +115,8 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
 
 def _title(run: Run) -> str:
     model = run.model.get("name") or (run.settings.get("model") or {}).get("path") or "a model"
-    what = "Directions in the latent space of" if "discovery" in run.studies else "The geometry of the latent space of"
-    return f"{what} {model}"
+    headlines = (study.part("page", "HEADLINE") for study in asked_for(run))
+    return f"{next(filter(None, headlines), 'The geometry of the latent space of')} {model}"
 
 
 def _what(run: Run) -> str:
@@ -153,25 +155,15 @@ def _banner(run: Run) -> str:
     return ""
 
 
-def _hero(run: Run) -> list[dict[str, Any]]:
-    """The first sample's leading traversals, as strips."""
-    table, directions, pictures = run.table("discovery_traversals"), run.table("discovery"), run.pictures("discovery")
-    if table is None or directions is None or pictures is None or len(pictures) < len(table):
-        return []
-    labels = directions.set_index(["sample", "t", "direction"])["label"]
-    shown = []
-    for _, part in list(table.groupby(["sample", "t", "direction"], sort=False))[:2]:
-        sample, t, direction = part[["sample", "t", "direction"]].iloc[0]
-        label = labels.get((sample, t, direction))
-        words = "" if label is None or pd.isna(label) else f": {name(label)}"
-        low, high = (f"{abs(g):.1f}" for g in (part["gamma"].iloc[0], part["gamma"].iloc[-1]))
-        caption = (
-            f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
-            f"γ from −{low} to +{high}{length_note(part)}{words}"
-        )
-        encoded = small_strip(pictures[part["frame"]])
-        shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})
-    return shown
+def _hero(run: Run) -> list[Picture]:
+    """Pictures under the title, of the first study that has some; none if they cannot be drawn."""
+    for study in asked_for(run):
+        try:
+            if found := study.part("page", "hero", lambda _: [])(run):
+                return list(found)
+        except Exception:  # one study's tables must not cost the run its page
+            log.warning("%s: the first pictures of %s could not be drawn", run.folder, study.name, exc_info=True)
+    return []
 
 
 def _claims_said(run: Run) -> str:
