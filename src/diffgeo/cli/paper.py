@@ -243,7 +243,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
     """Verdicts of every experiment whose run is complete with these settings, asked for in this call or not."""
     import pandas as pd
 
-    from diffgeo.claims import judge
+    from diffgeo.claims import decide, judge
     from diffgeo.convergence import Convergence, summary
     from diffgeo.results import belongs
     from diffgeo.studies import all_claims
@@ -257,14 +257,14 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
             tables = {path.stem: pd.read_parquet(path) for path in paths}
             found = summary(Convergence.read(facts))
             rows.append(judge(claim, tables, facts["model"]["source"]) | {"not_converged": found, "run": str(folder)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(decide(rows)).drop(columns=["expected", "comparable"], errors="ignore")
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
     from diffgeo.results import atomic, write_csv
 
     with atomic(folder / "claims.csv") as path:
-        write_csv(table, path)
+        write_csv(table.drop(columns="values"), path)
     with atomic(folder / "claims.parquet") as path:
         table.to_parquet(path, index=False)
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
@@ -273,17 +273,21 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "verdict", "run")
+_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "q", "verdict", "run")
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
+    from diffgeo.claims import reading_of
+
     ours = "–" if math.isnan(row["ours"]) else f"{row['ours']:.3g}"
     if not math.isnan(row["low"]):
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
     elif not math.isnan(row["ours"]):
         ours += " (too few)"
-    verdict = f"{row['verdict']}{' (not converged)' if row['not_converged'] else ''}"
-    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], verdict, Path(row["run"]).name]
+    verdict = f"{reading_of(row)}{' (not converged)' if row['not_converged'] else ''}"
+    quantity = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
+    q = "–" if math.isnan(row["q"]) else f"{row['q']:.2g}"
+    shown = [row["source"], quantity, row["published"], ours, row["n"], q, verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
@@ -292,9 +296,9 @@ def _show(table: pd.DataFrame) -> None:
     from rich.table import Table
 
     shown = Table(*_HEAD)
-    colours = {"holds": "green", "fails": "red", "not comparable": "dim"}
+    colours = {"holds": "green", "contradicted": "red", "undecided": "yellow"}
     for row in table.to_dict("records"):
-        shown.add_row(*_cells(row), style=colours[row["verdict"]])
+        shown.add_row(*_cells(row), style=colours.get(row["verdict"], "dim"))
     # into a pipe as wide as the table needs
     Console(width=None if sys.stdout.isatty() else 200).print(shown)
     for run, missed in dict(zip(table["run"], table["not_converged"], strict=True)).items():

@@ -253,6 +253,7 @@ class ScaleConfig:
         controls: samples of the controls in ``tangent_distance``.
         levels: strengths of Pareto curves below the matched one.
         grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
+        trend: the same of experiments that ask for a trend over t, which takes ten.
     """
 
     samples: int = MISSING
@@ -267,6 +268,7 @@ class ScaleConfig:
     controls: int = MISSING
     levels: list[float] = MISSING
     grid: list[float] = MISSING
+    trend: list[float] = MISSING
 
 
 @dataclass

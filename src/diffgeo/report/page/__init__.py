@@ -23,7 +23,7 @@ from diffgeo.convergence import summary
 from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
-from diffgeo.report.findings import FEWEST, Finding, reading_of
+from diffgeo.report.findings import FEWEST, Finding
 from diffgeo.report.formatting import counted, in_words, timestep
 from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
 from diffgeo.report.pictures import Picture
@@ -101,8 +101,8 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "hero": _hero(run),
         "findings": found,
         "titles": {section.id: section.title for section in shown},
-        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; fewer than "
-        f"{INTERVAL_FROM} values are too few for one. p is of the one-sided sign test unless said otherwise.",
+        "footnote": "Brackets hold Student's 95 % intervals of the mean over samples; fewer than "
+        f"{INTERVAL_FROM} values are too few for one. p is of the two-sided sign-flip test unless said otherwise.",
         "sections": shown,
         "claims": claims,
         "claims_said": _claims_said(run) if claims else "",
@@ -168,15 +168,18 @@ def _hero(run: Run) -> list[Picture]:
 
 def _claims_said(run: Run) -> str:
     """How many claims hold, in a sentence."""
-    count = Counter(reading_of(row).split(":")[0] for row in run.verdicts)
+    claims = [row for row in run.verdicts if row["verdict"]]
+    count = Counter(row["verdict"] for row in claims)
+    few = sum(row["verdict"] == "undecided" and row["n"] < FEWEST for row in claims)
     parts = {
         "holds": f"{count['holds']} hold",
-        "fails": f"{count['fails']} fail",
-        "fails (too few": f"{count['fails (too few']} had fewer than {FEWEST} values, with which none can hold",
+        "contradicted": f"{count['contradicted']} are contradicted",
+        "undecided": f"{count['undecided']} are undecided"
+        + (f" ({few} of them for lack of values: a test takes {FEWEST})" if few else ""),
         "not comparable": f"{count['not comparable']} are about another model",
     }
-    said = [text for key, text in parts.items() if count[key]]
-    return f"Of {counted(len(run.verdicts), 'claim')} that this run can speak to, {', '.join(said)}."
+    told = [text for verdict, text in parts.items() if count[verdict]]
+    return f"Of {counted(len(claims), 'claim')} that this run can speak to, {', '.join(told)}." if claims else ""
 
 
 def _settings(run: Run) -> list[Table]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from diffgeo.claims import reading_of
 from diffgeo.report.charts import Chart, embed
 from diffgeo.report.figures import charts_of
-from diffgeo.report.findings import Finding, reading_of
+from diffgeo.report.findings import FEWEST, SIGNIFICANT, Finding
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.pictures import Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
@@ -175,18 +176,29 @@ def claims_table(run: Run) -> Table | None:
     """The claims that this run can speak to, with their verdicts; None where there are none."""
     if not run.verdicts:
         return None
-    rows = pd.DataFrame([row | {"said": reading_of(row)} for row in run.verdicts])
+    rows = pd.DataFrame([row | {"reading": reading_of(row), "about": _about(row)} for row in run.verdicts])
     columns = [
         Column("source", "source"),
-        Column("claim", "quantity"),
+        Column("measured", "about"),
         Column("published", "published"),
         Column("this run", ("ours", "low", "high")),
         Column("n", "n"),
         p_column("p", "p"),
-        Column("verdict", "said", style=lambda verdict: f"verdict-{str(verdict).split()[0]}"),
+        p_column("q", "q"),
+        Column("verdict", "reading", style=lambda reading: f"verdict-{str(reading).split()[0]}"),
     ]
     note = (
-        "A claim holds where the 95 % interval lies above 0 and the sign test has p ≤ 0.05, which takes five values at "
-        "least; published values compare on the published model alone."
+        f"Brackets hold Student's 95 % interval. p is of the two-sided sign-flip test of the mean, q the false "
+        f"discovery rate among the claims of this table (Benjamini–Hochberg). A claim holds if q ≤ {SIGNIFICANT} and "
+        f"the mean is positive, is contradicted if it is negative, and is undecided otherwise, so always with fewer "
+        f"than {FEWEST} values. Controls and second measures have no verdict; published values compare on the "
+        "published model alone. The documentation says what each claim asserts, why this measure stands for it, and "
+        "what would refute it."
     )
     return as_table("table-claims", "Claims and verdicts", rows, columns, note=note)
+
+
+def _about(row: dict[str, Any]) -> str:
+    """What a row measures, with its remark and the unit if that is no sample."""
+    more = [text for text in (row["remark"], "" if row["unit"] == "sample" else f"per {row['unit']}") if text]
+    return f"{row['quantity']} ({'; '.join(more)})" if more else str(row["quantity"])
