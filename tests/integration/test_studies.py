@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
@@ -21,7 +22,6 @@ from diffgeo.geometry import global_directions, semantic_path_length, shoot_betw
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.session import Context
-from diffgeo.studies import run_study
 from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.studies.spectrum.settings import SpectrumConfig

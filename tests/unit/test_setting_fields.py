@@ -21,6 +21,7 @@ from diffgeo.config import (
     build,
     check_own,
     config_folder,
+    flat,
     own_settings,
     raw,
     setting,
@@ -67,6 +68,11 @@ def test_settings_that_no_schema_knows_count(run):
     assert (found["new"], found["svd"]["temperature"], found["study"]) == (1, 2, {"theirs": {"k": 3}})
 
 
+def test_settings_by_dotted_key_are_those_of_a_command_line():
+    nested = {"svd": {"rank": 3, "options": {"block_size": 8}}, "seed": 1, "metric": {"extra": {}}, "options": {"a": 2}}
+    assert flat(nested) == {"svd.rank": 3, "svd.block_size": 8, "seed": 1, "options.a": 2}
+
+
 def test_a_study_of_its_own_may_say_that_a_setting_is_silent(run, monkeypatch):
     @dataclass
     class Theirs:
@@ -98,14 +104,13 @@ def test_schemas_of_a_group_agree_on_what_a_setting_affects(schema):
 def test_the_four_that_ask_agree(run):
     """The store's keys, the report's columns and the papers' comparison leave out and take in the same settings."""
     from diffgeo.cli.paper import _settings
-    from diffgeo.report.runs import _flat
 
     for key in ("device", "tracking", "store", "retries", "objective", "scale"):
         changed = run | {key: "another"}
         assert _settings(changed) == _settings(run)
     assert _settings(run | {"seed": 99}) != _settings(run)
     empty = {"metric.extra", "study.spectrum", *(f"{group}.options" for group in ("model", "svd", "edit", "predictor"))}
-    assert set(_flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - empty
+    assert set(flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - empty
 
 
 def test_every_study_of_ours_has_a_file_that_chooses_it():
@@ -153,7 +158,7 @@ def test_what_a_scale_sets_has_no_default_of_its_own():
         for one in fields(schema)
         if str(default_of(schema, one.name)).startswith("${scale.")
     }
-    assert used == {one.name for one in fields(ScaleConfig)} - {"grid"}  # of experiments
+    assert used == {one.name for one in fields(ScaleConfig)} - {"grid", "trend"}  # of experiments
     assert all(default_of(ScaleConfig, one.name) == MISSING for one in fields(ScaleConfig))
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffgeo
+from diffgeo.api import run_study
 from diffgeo.composition import composed
 from diffgeo.session import Context
 from diffgeo.session.bases import MapName
 from diffgeo.session.digests import digest
 from diffgeo.session.store import Store
-from diffgeo.studies.study import run_study
 from diffgeo.svd import Dense, GolubKahan, Randomized, SolveSpec, Subspace
 
 MOST = 6

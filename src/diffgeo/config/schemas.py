@@ -37,6 +37,14 @@ def _pictures(value: Any) -> bool:
     return value is None or isinstance(value, str) or listed
 
 
+MEASURES = ("auto", "lpips", "factor_features", "rmse")
+"""Perceptual measures that have a name; others are chosen by ``_target_``."""
+
+
+def _measure(value: Any) -> bool:
+    return value in MEASURES or (isinstance(value, dict) and isinstance(value.get("_target_"), str))
+
+
 def _odd(value: int) -> bool:
     return value % 2 == 1
 
@@ -220,7 +228,8 @@ class MetricConfig:
     Attributes:
         perceptual: ``auto``, ``lpips``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels).
             auto takes LPIPS where its weights are found and pictures have 64 pixels a side, else the features where the
-            model has that predictor. Every table names the measure it used.
+            model has that predictor. ``{_target_: package.module.Name, argument: value}`` is one of your own: an object
+            with a ``name``, called as ``metric.extra`` are. Every table names the measure it used.
         lpips_weights: torchvision's AlexNet weights, ``alexnet-owt-7be5be79.pth``; torch hub's cache when null.
         identity: a network (TorchScript, ONNX, exported) whose embedding tells people apart; null leaves it out.
         identity_size: side of its pictures in pixels.
@@ -229,7 +238,9 @@ class MetricConfig:
             column of the tables of edits and a line of the scorecard.
     """
 
-    perceptual: str = setting("auto", choices=("auto", "lpips", "factor_features", "rmse"))
+    perceptual: Any = setting(
+        "auto", fits=_measure, allowed=f"{', '.join(MEASURES)}, or {{_target_: package.module.Name}}"
+    )
     lpips_weights: str | None = None
     identity: str | None = None
     identity_size: int = setting(112, ge=8)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import Config, DataConfig
+from diffgeo.convergence import Tally
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.direction_files import Directions
 from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
@@ -453,14 +454,18 @@ class Explorer:
         cfg = self._settings(choice, picture)
         if earlier is not None and earlier.picture is picture and (picture or earlier.choice.sample == choice.sample):
             return replace(earlier.context, cfg=cfg, display=display), earlier.sample
-        own = self.context
-        store = own.store if picture is None else None
-        context = Context(
-            own.model, cfg, own.predictor, own_predictor=own.own_predictor, display=display, store=store, team=own.team
-        )
+        context = self._fresh(cfg, display)
         if picture is not None:
+            context.store = None
             return context, Sample(0, picture.name, picture.x0, None)
         return context, context.samples.first(1)[0]
+
+    def _fresh(self, cfg: Config, display: Display) -> Context:
+        """The explorer's model under other settings, with nothing computed yet."""
+        own = self.context
+        fresh = replace(own.with_model(own.model, cfg), display=display, tally=Tally())
+        fresh.predictor, fresh.own_predictor = own.predictor, own.own_predictor
+        return fresh
 
     def _display(self, report: Report | None) -> Display:
         return _Reporting(report, self.context.interruption)
@@ -498,7 +503,7 @@ class Explorer:
         if key not in self._shared:
             own = self.context
             cfg = replace(self._settings(key, None), seed=own.cfg.seed, data=own.cfg.data)
-            context = Context(own.model, cfg, display=display, store=own.store, team=own.team)
+            context = self._fresh(cfg, display)
             samples = context.samples.first(max(2, cfg.data.samples))
             if len(samples) < 2:
                 raise ConfigError("global directions need 2 pictures or more, data.images has 1", "take local ones")

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.composition import results_depend_on
+from diffgeo.config import flat
 from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
@@ -75,7 +76,9 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
         try:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             row = {"run": str(folder), "status": facts["status"], "left_out": ""}
-            row |= {"not_converged": summary(Convergence.read(facts)), **_flat(results_depend_on(facts["settings"]))}
+            settings = flat(results_depend_on(facts["settings"]))
+            row |= {"not_converged": summary(Convergence.read(facts))}
+            row |= {key: json.dumps(one) if isinstance(one, list) else one for key, one in settings.items()}
             row |= {"model.source": facts.get("model", {}).get("source"), "device": facts.get("device")}
             scalars = facts.get("scalars", {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -110,16 +113,6 @@ def _left_out(runs: pd.DataFrame, started: list[str]) -> list[str]:
 
 def _settings(runs: pd.DataFrame) -> list[str]:
     return [c for c in runs.columns if "/" not in c and c not in FACTS]
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return flat
 
 
 def differing(runs: pd.DataFrame) -> list[str]:

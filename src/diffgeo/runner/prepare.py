@@ -80,7 +80,10 @@ def _checked(context: Context) -> Context:
         name = sorted(taken)[0]
         raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor", "choose another name")
     _ = context.editor, context.bases  # made now: they refuse settings that contradict each other
-    try_out(context.extra_metrics, context.model.picture_size, context.model.device)
+    tried = dict(context.extra_metrics)
+    if isinstance(context.cfg.metric.perceptual, dict):
+        tried["metric.perceptual"] = lambda edited, original: context.perceptual(edited, original)
+    try_out(tried, context.model.picture_size, context.model.device)
     return context
 
 

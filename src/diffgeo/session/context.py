@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, build, own_code
+from diffgeo.config import Config, build, instance, own_code
 from diffgeo.convergence import Tally
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import DiffusionModel
@@ -71,6 +71,16 @@ class Context:
     memory: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict, repr=False)
     _said: set[str] = field(default_factory=set, init=False, repr=False)
 
+    def with_model(self, model: DiffusionModel, cfg: Config | None = None) -> Context:
+        """Another model at work in the same run: its progress, store, processes and count of bases; no predictor.
+
+        Args:
+            model: the other model, or this one without what was computed so far.
+            cfg: settings; this run's if None.
+        """
+        shared = {name: getattr(self, name) for name in ("interruption", "display", "store", "team", "tally")}
+        return Context(model, cfg or self.cfg, **shared)
+
     @cached_property
     def cache(self) -> Cache:
         """Where results are looked up."""
@@ -122,8 +132,20 @@ class Context:
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:
-        """The run's measure of how different two pictures look."""
+        """The run's measure of how different two pictures look.
+
+        Raises:
+            ConfigError: one of the user's own that cannot be made, has no name or cannot be called.
+        """
         metric = self.cfg.metric
+        if isinstance(metric.perceptual, dict):
+            own: PerceptualDistance = instance("metric.perceptual", metric.perceptual)
+            if not callable(own) or not isinstance(getattr(own, "name", None), str):
+                target = metric.perceptual["_target_"]
+                raise ConfigError(
+                    f"metric.perceptual._target_={target} is no measure", "give it a name and __call__(a, b)"
+                )
+            return own
         return perceptual_distance(
             metric.perceptual,
             self.own_predictor or self.predictor,

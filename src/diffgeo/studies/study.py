@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from diffgeo.results import Result
     from diffgeo.session import Context
 
-__all__ = ["COLUMNS", "GROUP", "Study", "all_claims", "run_study", "studies", "study_named"]
+__all__ = ["COLUMNS", "GROUP", "Study", "all_claims", "studies", "study_named"]
 
 GROUP = "diffgeo.studies"
 """Entry points of this group name the :class:`Study` objects of other packages."""
@@ -176,21 +176,6 @@ def study_named(name: str) -> Study:
     if name not in studies():
         raise ConfigError(f"there is no study {name}", f"known are {', '.join(studies())}")
     return studies()[name]
-
-
-def run_study(name: str, context: Context, settings: Any) -> Result:
-    """Run one study, as a run does, without writing anything.
-
-    Args:
-        name: of the study.
-        context: model, samples, and what the run shares.
-        settings: of the study, such as ``context.cfg.study[name]``.
-
-    Raises:
-        ConfigError: there is no such study.
-        DiffgeoError: as :meth:`Study.run`.
-    """
-    return study_named(name).run(context, settings)
 
 
 def all_claims() -> tuple[Claim, ...]:

@@ -19,6 +19,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.config import flat
 from diffgeo.convergence import summary
 from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
@@ -203,22 +204,13 @@ def _settings(run: Run) -> list[Table]:
     }
     rows = pd.DataFrame([{"key": k, "value": str(v)} for k, v in plain.items() if v is not None])
     columns = [Column("what", "key"), Column("value", "value")]
-    flat = pd.DataFrame([{"key": k, "value": v} for k, v in _flat(run.settings)])
+    values = [(key, "null" if value is None else str(value)) for key, value in flat(run.settings).items()]
+    settings = pd.DataFrame(values, columns=["key", "value"])
     tables = [as_table("table-versions", "Versions and seed", rows, columns)]
-    if len(flat):
+    if len(settings):
         given = [Column("setting", "key"), Column("value", "value")]
-        tables.append(as_table("table-settings", "All settings", flat, given, folded=True))
+        tables.append(as_table("table-settings", "All settings", settings, given, folded=True))
     return tables
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", "null" if value is None else str(value)))
-    return rows
 
 
 def _version() -> str:

@@ -32,16 +32,7 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
     found: dict[tuple[str, float, int], LocalBasis] = {}
     for path in context.track(cfg.models, "data sets"):
         model = load_model(path, device=context.model.device, dtype=context.model.dtype)
-        other = Context(
-            model,
-            context.cfg,
-            None,
-            context.interruption,
-            display=context.display,
-            store=context.store,
-            team=context.team,
-            tally=context.tally,
-        )
+        other = context.with_model(model)
         for sample in context.track(other.samples.first(cfg.samples), path):
             for t_frac, t in other.edit_times:
                 found[path, t_frac, sample.index] = other.bases.at(other.latents.of(sample, t), t, rank=cfg.rank + 1)

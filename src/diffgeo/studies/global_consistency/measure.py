@@ -90,16 +90,7 @@ def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:
 
 def _untrained(context: Context, samples: list[Sample], t: int, rank: int) -> list[LocalBasis]:
     """Bases at the same latents, of the network with random weights."""
-    other = Context(
-        context.model.untrained(),
-        context.cfg,
-        None,
-        context.interruption,
-        display=context.display,
-        store=context.store,
-        team=context.team,
-        tally=context.tally,
-    )
+    other = context.with_model(context.model.untrained())
     return _common_rank([other.bases.at(context.latents.of(sample, t), t, rank=rank) for sample in samples])
 
 

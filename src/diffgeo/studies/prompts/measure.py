@@ -87,7 +87,7 @@ def _bases(
     asked = min(cfg.rank + 1, context.cfg.svd.rank)  # one more than n, so that the gap behind it is known
     found: dict[Place, LocalBasis] = {}
     for k, prompt in enumerate(context.track(cfg.prompts, "prompts")):
-        prompted = {scale: _under(context, model.prompted(prompt).guided(scale)) for scale in scales}
+        prompted = {scale: context.with_model(model.prompted(prompt).guided(scale)) for scale in scales}
         for sample in context.samples.first(cfg.samples):
             for t_frac, t in context.edit_times:
                 places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latents.of(sample, t))]
@@ -100,20 +100,6 @@ def _bases(
                         known.append((x, basis))
                     found[sample.index, t_frac, kind, scale, k] = basis
     return found
-
-
-def _under(context: Context, model: LatentDiffusion) -> Context:
-    """The run's settings and samples with another prompt bound to the model."""
-    return Context(
-        model,
-        context.cfg,
-        None,
-        context.interruption,
-        display=context.display,
-        store=context.store,
-        team=context.team,
-        tally=context.tally,
-    )
 
 
 def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from diffgeo.convergence import summary
-from diffgeo.errors import ConvergenceWarning
+from diffgeo.errors import BasisWarning, ConvergenceWarning
 from diffgeo.results import Result
 from diffgeo.session import Context
 
@@ -39,8 +39,7 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
         ConvergenceWarning: some local bases missed their tolerance (one warning, whatever their number).
     """
     with context.tally.study(), warnings.catch_warnings():
-        # one warning per basis, which the count sums up
-        warnings.filterwarnings("ignore", r"(?s).*\bsvd\.(tol|share)=", ConvergenceWarning)
+        warnings.simplefilter("ignore", BasisWarning)  # the count sums them up
         result = run(context, settings)
         result = replace(result, convergence=context.tally.convergence)
     warn_of(result)
