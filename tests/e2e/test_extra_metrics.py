@@ -157,10 +157,10 @@ def test_a_perceptual_measure_is_chosen_by_its_target(tiny_run, tmp_path, monkey
     yaml = "defaults: [/schema/metric/metric@_here_, _self_]\nperceptual: {_target_: greatest.Greatest, scale: 0.5}\n"
     (tmp_path / "conf" / "metric" / "greatest.yaml").write_text(yaml)
     monkeypatch.syspath_prepend(tmp_path)
-    words = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "study=[disentanglement]"]
+    words = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "study=[ablation]"]
     outcome = tiny_run(*words, "metric=greatest")
     assert outcome.code == 0, outcome.err
-    table = pd.read_parquet(outcome.folder / "tables" / "disentanglement.parquet")
+    table = pd.read_parquet(outcome.folder / "tables" / "ablation.parquet")
     assert set(table["perceptual_measure"]) == {"greatest"}
     for wrong, said in {
         "metric.perceptual=loudness": ["auto, lpips", "_target_"],

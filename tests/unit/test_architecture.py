@@ -204,7 +204,7 @@ def test_only_tracking_imports_wandb():
 
 
 def test_only_the_page_imports_gradio():
-    assert users_of("gradio") == {"explore/app.py"}
+    assert users_of("gradio") == {f"explore/{name}.py" for name in ("app", "panels", "actions")}
     assert users_of("starlette") == {"explore/serving.py"}
     for module, user in {"app": "explore/serving.py", "serving": "cli/explore.py"}.items():
         users = {p.relative_to(ROOT).as_posix() for p in FILES if f"diffgeo.explore.{module}" in imported(p)}
