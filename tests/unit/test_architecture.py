@@ -42,6 +42,7 @@ ORDER = [
     "session.progress",
     "session.processes",
     "session.digests",
+    "session.entries",
     "session.store",
     "session.cache",
     "session.samples",

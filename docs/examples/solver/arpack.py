@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.ranges import Rule
-from diffgeo.svd import LocalBasis, Solver, finish
+from diffgeo.svd import LocalBasis, Solver, as_basis
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Arpack(Solver):
         u, s, vh = (torch.from_numpy(part.copy()).to(x.device) for part in found)
         order = s.argsort(descending=True)
         u, s, v = u[:, order], s[order], vh[order].T
-        return finish(
+        return as_basis(
             x.dtype,
             u,
             s,

@@ -115,9 +115,9 @@ def _check(settings: Config, folder: Path) -> None:
 
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:
     """Whether the command line itself has a value for every key that the chosen sweep varies."""
-    said = {word.partition("=")[0].lstrip("+") for word in hydra_cfg.overrides.task}
+    given = {word.partition("=")[0].lstrip("+") for word in hydra_cfg.overrides.task}
     swept = hydra_cfg.sweeper.get("params") or {}
-    return bool(swept) and said.issuperset(swept)
+    return bool(swept) and given.issuperset(swept)
 
 
 def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) -> dict[str, dict[str, float]]:

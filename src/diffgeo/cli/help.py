@@ -104,7 +104,7 @@ def page(name: str, headline: str, usage: Iterable[str], sections: Mapping[str, 
     Args:
         name: of the command.
         headline: a sentence.
-        usage: lines of arguments, one a form.
+        usage: lines of arguments, one per form.
         sections: title → lines; empty ones are left out.
     """
     lines = [f"{name}: {headline}", "", "Usage", *(f"  {name} {line}".rstrip() for line in usage)]

@@ -70,5 +70,5 @@ def _fields(
 
 def _affects(schemas: Iterable[type], name: str) -> Affects | None:
     """What the field of this name affects in the first schema that says so."""
-    said = (rule_of(one).affects for schema in schemas for one in fields(schema) if one.name == name)
-    return next(filter(None, said), None)
+    stated = (rule_of(one).affects for schema in schemas for one in fields(schema) if one.name == name)
+    return next(filter(None, stated), None)

@@ -254,12 +254,12 @@ class ScaleConfig:
     Attributes:
         samples: pictures (``data.samples``).
         steps: DDIM steps (``schedule.steps``).
-        rank: directions a basis (``svd.rank``).
+        rank: directions per basis (``svd.rank``).
         path_rank: directions of a tangent space along paths and between timesteps (``study.….rank``).
         pairs: paths of every kind.
         segments: of a path.
         directions: leading directions that are edited.
-        frames: pictures a traversal (``edit.frames``).
+        frames: pictures per traversal (``edit.frames``).
         codes: pictures whose codes are scored against their attributes (``study.disentanglement.codes``).
         controls: samples of the controls in ``tangent_distance``.
         levels: strengths of Pareto curves below the matched one.

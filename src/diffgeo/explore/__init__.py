@@ -11,10 +11,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffgeo.explore.session import Card, Choice, EditedPicture, Explorer, Picture, Place
+    from diffgeo.explore.session import Card, Choice, EditedPicture, Explorer, LatentDirections, Picture
     from diffgeo.explore.uploads import picture_of
 
-__all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "picture_of"]
+__all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "LatentDirections", "picture_of"]
 
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which Gradio reads when it is imported

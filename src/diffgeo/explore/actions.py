@@ -21,7 +21,7 @@ from diffgeo.errors import DataError, DiffgeoError, sentence
 from diffgeo.explore import page
 from diffgeo.explore.links import link_of, linked
 from diffgeo.explore.panels import SHOWN, SOURCES, STRENGTH, SUMMED, WHOLE
-from diffgeo.explore.session import Choice, Explorer, Picture, Place, Report
+from diffgeo.explore.session import Choice, Explorer, LatentDirections, Picture, Report
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
 
@@ -44,7 +44,7 @@ class Visitor:
         hand: (direction, time) of the last move of a slider.
     """
 
-    place: Place | None = None
+    place: LatentDirections | None = None
     picture: Picture | None = None
     weights: tuple[float, ...] = ()
     first: int = 0
@@ -264,7 +264,7 @@ def _choice(sample: float, t_frac: float, block: str, pool: str, rank: float, so
     return Choice(int(sample or 0), round(t_frac, 6), block, summed, int(rank), known[source], round(strength, 6))
 
 
-def _here(visitor: Visitor | None) -> tuple[Visitor, Place]:
+def _here(visitor: Visitor | None) -> tuple[Visitor, LatentDirections]:
     if visitor is None or visitor.place is None:
         raise DataError("nothing is shown yet, or it was forgotten after an hour", "press “Find directions”")
     return visitor, visitor.place
@@ -289,7 +289,7 @@ def _taken(path: Path) -> bytes:
             path.parent.rmdir()
 
 
-def _stem(place: Place) -> str:
+def _stem(place: LatentDirections) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", Path(place.sample.name).stem)
     return f"diffgeo_{name}_t{place.t}"
 

@@ -54,7 +54,7 @@ def measured(metrics: Mapping[str, PictureMetric], edited: Tensor, original: Ten
         values = _called(name, metric, edited, original)
         shape = tuple(values.shape) if isinstance(values, Tensor) else f"no tensor but a {type(values).__name__}"
         if shape != (len(edited),):
-            raise ShapeError(f"{_key(name)} returned {shape}", f"return one number a picture, ({len(edited)},)")
+            raise ShapeError(f"{_key(name)} returned {shape}", f"return one number per picture, ({len(edited)},)")
         if not bool(values.isfinite().all()):
             bad = int((~values.isfinite()).sum())
             raise ValueRangeError(
@@ -82,7 +82,7 @@ def _called(name: str, metric: PictureMetric, edited: Tensor, original: Tensor) 
         raise ConfigError(
             f"{_key(name)} failed on edited {tuple(edited.shape)}, values {low:.2f} to {high:.2f}, and original "
             f"{tuple(original.shape)} ({type(error).__name__}: {reason})",
-            f"mend it so that it returns one number a picture, ({len(edited)},)",
+            f"mend it so that it returns one number per picture, ({len(edited)},)",
         ) from error
 
 

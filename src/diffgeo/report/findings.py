@@ -95,15 +95,15 @@ def headline(row: Row, yes: str, opposite: str, whether: str) -> str:
 
     Args:
         row: of the claim.
-        yes: said where it holds; with a proviso where it points that way but the values are too few for a test.
-        opposite: said where the interval lies below 0.
-        whether: what stays open elsewhere, as a clause.
+        yes: words if it holds; with a proviso if it points that way but the values are too few for a test.
+        opposite: words if the interval lies below 0.
+        whether: what stays open otherwise, as a clause.
     """
     outcome, few = _outcome(row), row["n"] < FEWEST
     if outcome == "open":
         return f"Whether {whether} stays open."
-    said = opposite if outcome == "opposite" else yes
-    return f"{said} in these {row['n']} samples, too few for a test." if few else f"{said}."
+    words = opposite if outcome == "opposite" else yes
+    return f"{words} in these {row['n']} samples, too few for a test." if few else f"{words}."
 
 
 def trend(

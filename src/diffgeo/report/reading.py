@@ -178,7 +178,7 @@ def read_run(folder: Path, claims: Sequence[Claim] = ()) -> Run:
 
 
 def _overrides(folder: Path) -> list[str] | None:
-    """Words of the command line, and where it said that settings lie elsewhere, too."""
+    """Words of the command line, those that name further folders of settings included."""
     try:
         words = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""Many runs as one table: their settings and scalars, and the rows of any study with the settings beside them.
+"""Many runs as one table: their settings and scalars, and the rows of any study with the settings varied them.
 
 A run is any folder with a ``run.json``. Means are over completed runs that differ in their seeds alone: interrupted and
 failed ones are left out, as are those that repeat another one's settings and seed. Settings are flattened to dotted
@@ -237,8 +237,8 @@ def study_rows(runs: pd.DataFrame, table: str) -> pd.DataFrame:
         DataError: no run has that table.
     """
     found = query(runs, f'select * from "{table}"', tables=[table])
-    beside = [c for c in differing(runs) if c not in found.columns]
-    return found.merge(runs[["run", *beside]], on="run", how="left")
+    varied = [c for c in differing(runs) if c not in found.columns]
+    return found.merge(runs[["run", *varied]], on="run", how="left")
 
 
 def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) -> pd.DataFrame:

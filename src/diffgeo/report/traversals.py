@@ -1,4 +1,4 @@
-"""Decoded frames as embedded pictures: a strip a direction, small enough for one file.
+"""Decoded frames as embedded pictures: a strip per direction, small enough for one file.
 
 A strip holds the frames of one traversal side by side. Frames are kept as they are (lossless WebP) where they fit
 the budget; else they are compressed, then made smaller, and last the later samples are left out, which the page says.

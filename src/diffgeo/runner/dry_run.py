@@ -51,7 +51,7 @@ class Planner:
         check(cfg)
         with quiet():
             self._context = context = prepare(cfg, earlier=self._context)
-        place = context.model.device.type, platform.node(), torch.get_num_threads(), context.team.size
+        place = context.model.device.type, platform.node(), torch.get_num_threads(), context.processes.size
         now = _plain(asdict(cfg)) | dict(zip(PLACE, place, strict=True))
         table = Table("study", "what it asks", "the last similar run took")
         for name, study in cfg.study.items():

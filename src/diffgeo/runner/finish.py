@@ -126,10 +126,10 @@ def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) 
     there = (lambda: False) if path.exists() else path.is_file
     with store.claimed(path) as mine:
         if not mine:
-            with suppress(StudyDone), context.team.unless(there), context.team.ahead():
+            with suppress(StudyDone), context.processes.unless(there), context.processes.ahead():
                 study.run(context, settings)
-        with suppress(StudyDone), context.team.unless(there):
-            context.team.check()
+        with suppress(StudyDone), context.processes.unless(there):
+            context.processes.check()
             return make()
     record = store.read(path)
     return make() if record is None else (record, None)

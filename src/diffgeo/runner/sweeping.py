@@ -1,8 +1,8 @@
 """Jobs of a sweep: each in a process of its own where workers share the machine, its objective, and what became of all.
 
 Engines that run jobs (joblib, submitit, Ray) are Hydra's launchers; none of them brings back a job whose process the
-system killed. So the worker keeps to Hydra, and the job computes in a child: a child that dies takes nobody with it, is
-started once more, and finds in the store what it had finished.
+system killed. So the worker keeps to Hydra, and the job computes in a child: a child that dies takes no other with it,
+is started once more, and finds in the store what it had finished.
 """
 
 from __future__ import annotations
@@ -259,8 +259,8 @@ def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
             facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
             facts = {}
-        said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
-        found.append((job, str(facts.get("status", "failed")), said))
+        reason = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
+        found.append((job, str(facts.get("status", "failed")), reason))
     return found
 
 

@@ -137,7 +137,7 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
         config: the resolved settings, plain.
 
     Raises:
-        ConfigError: W&B refuses a setting, or is to be online and the server is out of reach or nobody is logged in.
+        ConfigError: W&B refuses a setting, or is to be online and the server is out of reach or no user is logged in.
     """
     if cfg.backend == "none":
         yield _NoTracker()

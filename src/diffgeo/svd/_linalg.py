@@ -96,7 +96,7 @@ def thin_svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q @ u.to(a), s.to(a), vh.to(a)
 
 
-def finish(
+def as_basis(
     dtype: torch.dtype,
     u: Tensor,
     s: Tensor,

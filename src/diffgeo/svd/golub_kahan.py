@@ -31,7 +31,7 @@ from torch import Tensor
 from diffgeo.errors import ConfigError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.ranges import Rule
-from diffgeo.svd._linalg import Columns, combine, finish, orthonormalise, random_block, relative_gap
+from diffgeo.svd._linalg import Columns, as_basis, combine, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
 from diffgeo.svd.dense import Dense
@@ -181,7 +181,7 @@ def _bidiagonalise(
         e[-len(s_block) :, -s_block.shape[1] :] = s_block
         p.append(following)
         block = following
-    return finish(
+    return as_basis(
         like.dtype,
         combine(q.matrix, y[:, :rank].to(block)),
         s[:rank].to(block),

@@ -15,7 +15,7 @@ import torch
 
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.ranges import Rule
-from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
+from diffgeo.svd._linalg import as_basis, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.solver import Solver
 
@@ -48,7 +48,7 @@ class Randomized(Solver):
         v, s, yh = thin_svd(jacobian.rmv(q).double())
         u = (q @ yh.T)[:, :rank]
         left = (jacobian.mv(v[:, :rank]).double() - u * s[:rank]).norm(dim=0)
-        return finish(
+        return as_basis(
             jacobian.x.dtype,
             u,
             s[:rank],

@@ -16,7 +16,7 @@ import torch
 
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.ranges import Rule
-from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
+from diffgeo.svd._linalg import as_basis, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.solver import Solver
 
@@ -51,7 +51,7 @@ class Subspace(Solver):
             if bool((right <= tol * s[0]).all()) or spent + 2 * columns > budget:
                 break
             v = torch.linalg.qr(g).Q
-        return finish(
+        return as_basis(
             jacobian.x.dtype,
             u[:, :rank],
             s[:rank],

@@ -125,20 +125,20 @@ def _what(run: Run) -> str:
     settings, model = run.settings, run.model
     samples, schedule, svd = (settings.get(key) or {} for key in ("data", "schedule", "svd"))
     feature = settings.get("feature") or {}
-    said = []
+    sentences = []
     if model.get("prompt"):
-        said.append(f"Prompt “{model['prompt']}”.")
+        sentences.append(f"Prompt “{model['prompt']}”.")
     names = run.facts.get("samples")
     count = len(names) if names else samples.get("samples", 0)
     kind = "own picture" if samples.get("images") else "sample"
     times = ", ".join(timestep(float(f)) for f in schedule.get("edit") or [])
     pool = f"pooled h ({feature['pool']})" if feature.get("pool") else "whole h"
-    said.append(
+    sentences.append(
         f"{counted(count, kind)}, edited at t = {times}; the leading {counted(svd.get('rank', 0), 'direction')} of "
         f"∂h/∂x at block {feature.get('block', '?')}, {pool}. {counted(schedule.get('steps', 0), 'sampling step')}, "
         f"seed {run.facts.get('seed', '?')}."
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _banner(run: Run) -> str:

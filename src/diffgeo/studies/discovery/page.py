@@ -98,7 +98,7 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
 
     Returns:
         ``width``, ``height``, ``times`` and ``samples`` to pick from, ``attributes`` by name, and ``cards``: for every
-        sample and timestep (``"0/999"``), one card a direction with its γ, strip, label, σ and attributes by frame.
+        sample and timestep (``"0/999"``), one card per direction with its γ, strip, label, σ and attributes by frame.
         ``left_out`` counts samples that did not fit. None where the run has no frames.
     """
     kept = _kept(run)

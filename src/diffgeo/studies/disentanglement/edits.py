@@ -115,7 +115,7 @@ class Edited:
         }
 
     def rescoring(self, labels: dict[str, list[tuple[str, float]]]) -> Iterator[Row]:
-        """The re-scoring matrix with its 95 % intervals, a row an entry."""
+        """The re-scoring matrix with its 95 % intervals, a row per entry."""
         for method, changes in self.by_method().items():
             value, size = scores.rescoring_matrix(changes), changes.abs().mean(dim=0)
             low, high = scores.rescoring_interval(changes)

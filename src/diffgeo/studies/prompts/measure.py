@@ -45,7 +45,7 @@ from diffgeo.svd import LocalBasis
 
 __all__ = ["factor_overlap", "mantel", "run"]
 
-Place = tuple[int, float, str, float, int]
+Measured = tuple[int, float, str, float, int]
 """(sample, fraction of T, kind, guidance, prompt)."""
 
 
@@ -82,10 +82,10 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
 
 def _bases(
     context: Context, model: LatentDiffusion, cfg: PromptsConfig, scales: Sequence[float]
-) -> dict[Place, LocalBasis]:
+) -> dict[Measured, LocalBasis]:
     """Every tangent space that the tables compare; equal latents share one."""
     asked = min(cfg.rank + 1, context.cfg.svd.rank)  # one more than n, so that the gap behind it is known
-    found: dict[Place, LocalBasis] = {}
+    found: dict[Measured, LocalBasis] = {}
     for k, prompt in enumerate(context.track(cfg.prompts, "prompts")):
         prompted = {scale: context.with_model(model.prompted(prompt).guided(scale)) for scale in scales}
         for sample in context.samples.first(cfg.samples):
@@ -132,10 +132,10 @@ def _summary(table: pd.DataFrame, similarity: Tensor, cfg: PromptsConfig, seed: 
         for i, (_, one) in enumerate(part.groupby("sample")):
             a, b = torch.tensor(one["prompt_a"].to_numpy()), torch.tensor(one["prompt_b"].to_numpy())
             far[i, a, b] = far[i, b, a] = torch.tensor(one["distance"].to_numpy())
-        said = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
-        rho, p = mantel(similarity[said][:, said], far[:, said][:, :, said], draws=cfg.draws, seed=seed)
+        reached = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
+        rho, p = mantel(similarity[reached][:, reached], far[:, reached][:, :, reached], draws=cfg.draws, seed=seed)
         mean, low, high = mean_interval(part.groupby("sample")["distance_normalized"].mean().to_numpy())
-        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(said)}
+        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(reached)}
         share = {"distance_normalized": mean, "low": low, "high": high}
         rows.append({**where, **share, "rho": rho, "p": p, "similarity_measure": part["similarity_measure"].iloc[0]})
     return pd.DataFrame(rows)
