@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgeo.composition import group_schemas
-from diffgeo.config import Config, nearest, own_settings, raw
+from diffgeo.config import Config, Plain, nearest, own_settings, raw
 from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
@@ -237,7 +237,7 @@ def _comment(conf: Path, group: str, choice: str) -> str:
 
 
 @cache
-def _yaml(path: Path) -> dict[str, Any]:
+def _yaml(path: Path) -> Plain:
     return raw(path) if path.is_file() else {}
 
 

@@ -7,7 +7,7 @@ torch is even imported. This package imports nothing heavy.
 from diffgeo.config.environment import heed_wandb
 from diffgeo.config.fields import refusal, setting
 from diffgeo.config.instances import GIVEN, build, check_own, instance, own_code, own_settings
-from diffgeo.config.lookup import config_folder, flat, leaf_keys, nearest, raw
+from diffgeo.config.lookup import Plain, config_folder, flat, leaf_keys, nearest, raw
 from diffgeo.config.schemas import (
     MODEL_SCHEMAS,
     Config,
@@ -38,6 +38,7 @@ __all__ = [
     "MODEL_SCHEMAS",
     "MetricConfig",
     "ModelConfig",
+    "Plain",
     "PredictorConfig",
     "ScaleConfig",
     "ScheduleConfig",

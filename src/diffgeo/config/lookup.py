@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["Row", "config_folder", "flat", "leaf_keys", "nearest", "raw"]
+__all__ = ["Plain", "config_folder", "flat", "leaf_keys", "nearest", "raw"]
 
-Row = dict[str, Any]
-"""Values by name: a line of a table, or settings by dotted key."""
+Plain = dict[str, Any]
+"""Settings as plain values, by name: as YAML and ``run.json`` have them."""
 
 
 def config_folder() -> Path:
@@ -30,7 +30,7 @@ def config_folder() -> Path:
     raise ConfigError("diffgeo's conf/ folder is missing", "reinstall the package")
 
 
-def raw(path: Path) -> dict[str, Any]:
+def raw(path: Path) -> Plain:
     """A file of ``conf/`` as it is written, references unresolved."""
     found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
@@ -47,9 +47,9 @@ def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     return keys
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Row:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Plain:
     """Settings by dotted key, as a command line has them: ``options`` are in their group; empty parts are left out."""
-    found: Row = {}
+    found: Plain = {}
     for key, value in settings.items():
         inside = prefix if prefix and key == "options" else f"{prefix}{key}."
         found |= flat(value, inside) if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -30,6 +30,9 @@ __all__ = [
     "TrackingConfig",
 ]
 
+Options = dict[str, Any]
+"""Settings by name that only the code knows which a ``_target_`` names."""
+
 
 def _pictures(value: Any) -> bool:
     """Whether ``data.images`` is null, a path or a list of paths."""
@@ -77,7 +80,7 @@ class ModelConfig:
     dtype: str = setting("float32", choices=("float32", "float64"))
     predictor: str | None = None
     chunk_size: int = setting(32, ge=1)
-    options: dict[str, Any] = setting({})
+    options: Options = setting({})
 
 
 @dataclass
@@ -176,7 +179,7 @@ class SvdConfig:
     share: float | None = setting(None, gt=0, lt=1, allowed="between 0 and 1")
     tol: float = setting(1e-4, gt=0)
     points: int = setting(1, ge=1)
-    options: dict[str, Any] = setting({})
+    options: Options = setting({})
 
 
 @dataclass
@@ -202,7 +205,7 @@ class EditConfig:
     normalise: bool | None = None
     rescale: bool = True
     kappa: float = setting(0.99, ge=0, lt=1, allowed="0 <= kappa < 1")
-    options: dict[str, Any] = setting({})
+    options: Options = setting({})
 
 
 @dataclass
@@ -218,7 +221,7 @@ class PredictorConfig:
 
     _target_: str = MISSING
     kind: str = MISSING
-    options: dict[str, Any] = setting({})
+    options: Options = setting({})
 
 
 @dataclass
@@ -244,7 +247,7 @@ class MetricConfig:
     lpips_weights: str | None = None
     identity: str | None = None
     identity_size: int = setting(112, ge=8)
-    extra: dict[str, Any] = setting({})
+    extra: Options = setting({})
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from diffgeo.errors import DataError
@@ -18,7 +17,7 @@ _WEIGHTS = "weights"
 
 def link_of(choice: Choice, weights: Sequence[float]) -> str:
     """``?sample=0&t_frac=0.5&…&weights=1.5,-1``: a choice and the weights of its directions."""
-    words: dict[str, Any] = {f.name: getattr(choice, f.name) for f in fields(Choice)}
+    words: dict[str, object] = {f.name: getattr(choice, f.name) for f in fields(Choice)}
     words["pool"] = choice.pool or "none"
     used = list(weights)
     while used and not used[-1]:

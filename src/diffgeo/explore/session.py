@@ -325,7 +325,7 @@ class Explorer:
         u = place.basis.U @ (place.basis.V.T @ v)
         found = GlobalDirections((u / u.norm())[:, None], torch.full((1,), float("nan")), "explored")
         choice, cfg = place.choice, place.context.cfg
-        provenance: dict[str, Any] = {
+        provenance: dict[str, object] = {
             "sample": place.sample.name,
             "source": choice.source,
             "weights": [float(w) for w in weights],

@@ -118,7 +118,7 @@ def load_clip(
     if path.startswith((".", "/", "~")) and not folder.is_dir():
         raise ModelError(f"predictor.path={path} is no folder", "give one that holds a CLIP model, or a hub id")
     where = str(folder) if folder.is_dir() else path
-    options: dict[str, Any] = {"local_files_only": local_files_only or folder.is_dir()}
+    options: dict[str, bool] = {"local_files_only": local_files_only or folder.is_dir()}
     try:
         model = CLIPModel.from_pretrained(where, use_safetensors=True, **options)
         tokenizer = CLIPTokenizer.from_pretrained(where, **options)
@@ -132,7 +132,7 @@ def load_clip(
     return ClipPredictor(model.to(device), tokenizer, prompts, mean=mean, std=std)
 
 
-def _statistics(where: str, options: dict[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+def _statistics(where: str, options: dict[str, bool]) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation that the model's pictures are normalised by; OpenAI's where it does not say."""
     from transformers import CLIPImageProcessor
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD

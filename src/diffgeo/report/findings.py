@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffgeo.config.lookup import Row
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
 from diffgeo.report.formatting import counted, interval, intervals, name, p_value, timestep
 from diffgeo.report.reading import Run
+from diffgeo.results import Row
 
 __all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean"]
 

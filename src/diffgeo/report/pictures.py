@@ -11,7 +11,10 @@ import pandas as pd
 from diffgeo.report.formatting import label, name
 from diffgeo.report.traversals import picture_uri
 
-__all__ = ["Picture", "Pictures", "Row", "Viewer", "picture_grid"]
+__all__ = ["Data", "Picture", "Pictures", "Row", "Viewer", "picture_grid"]
+
+Data = dict[str, Any]
+"""What a script of the page reads, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Viewer:
 
     id: str
     type: str
-    data: dict[str, Any]
+    data: Data
     note: str = ""
 
 

@@ -17,9 +17,10 @@ import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError, safe_open
 
 from diffgeo.claims import Claim, decide, judge
+from diffgeo.config import Plain
 from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
-from diffgeo.results import belongs
+from diffgeo.results import Row, belongs
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
 
@@ -55,7 +56,7 @@ class Run:
     """
 
     folder: Path
-    facts: dict[str, Any]
+    facts: Plain
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     overrides: list[str] | None = None
     claims: Sequence[Claim] = ()
@@ -66,7 +67,7 @@ class Run:
         return str(self.facts.get("status", "unknown"))
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Plain:
         """The resolved settings."""
         return dict(self.facts.get("settings", {}))
 
@@ -76,7 +77,7 @@ class Run:
         return list(self.settings.get("study") or {})
 
     @property
-    def model(self) -> dict[str, Any]:
+    def model(self) -> Plain:
         """Name, source and conditioning; empty where the run failed before it was loaded."""
         return dict(self.facts.get("model") or {})
 
@@ -110,7 +111,7 @@ class Run:
         return _as_rgb((scaled * 255).round().astype(np.uint8))
 
     @cached_property
-    def verdicts(self) -> list[dict[str, Any]]:
+    def verdicts(self) -> list[Row]:
         """The claims that this run can speak to, as rows of :func:`diffgeo.claims.decide`."""
         source, rows = str(self.model.get("source", "")), []
         for claim in self.claims if self.tables else ():

@@ -22,7 +22,7 @@ from diffgeo.config import flat
 from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.results import belongs
+from diffgeo.results import Row, belongs
 
 __all__ = [
     "compared",
@@ -70,7 +70,7 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 
     A ``run.json`` that cannot be read is left out with a warning.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     started: list[str] = []
     for folder in folders:
         try:

@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from diffgeo.composition import check, results_depend_on
-from diffgeo.config import Config, flat
+from diffgeo.config import Config, Plain, flat
 from diffgeo.config.documentation import default_of
-from diffgeo.config.lookup import Row
 from diffgeo.report.formatting import in_words
 from diffgeo.runner.finish import finished
 from diffgeo.runner.run import prepare, quiet
@@ -88,7 +87,7 @@ def _is_size(settings: type, name: str) -> bool:
     return str(default_of(settings, name)).startswith("${scale.")
 
 
-def _read(folder: Path) -> Iterator[Row]:
+def _read(folder: Path) -> Iterator[Plain]:
     """Settings and place of every run that wrote how long its studies took, by dotted key; others are passed over."""
     for path in folder.rglob("run.json"):
         try:
@@ -99,12 +98,12 @@ def _read(folder: Path) -> Iterator[Row]:
             continue
 
 
-def _plain(settings: Mapping[str, Any]) -> Row:
+def _plain(settings: Mapping[str, Any]) -> Plain:
     """Settings by dotted key, as JSON gives them back, less those that change no number."""
     return flat(json.loads(json.dumps(results_depend_on(settings))))
 
 
-def _last(runs: list[Row], name: str, now: Row) -> tuple[float | None, str]:
+def _last(runs: list[Plain], name: str, now: Plain) -> tuple[float | None, str]:
     """(seconds, in words) that a study took in the run, of this model and device, that differs least; the latest."""
     own, alike = f"study.{name}.", [run for run in runs if name in run["seconds"]]
     alike = [run for run in alike if all(run.get(key) == now[key] for key in ("model.path", "device"))]

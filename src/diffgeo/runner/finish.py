@@ -156,7 +156,7 @@ def _stored(name: str, record: Record) -> Result:
     return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more, convergence=convergence)
 
 
-def _determinants(study: Study, context: Context, settings: Any) -> dict[str, Any]:
+def _determinants(study: Study, context: Context, settings: Any) -> dict[str, object]:
     cfg, model = context.cfg, context.model
     return {
         "study": study.name,

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from diffgeo.config import Config, nearest
+from diffgeo.config import Config, Plain, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
@@ -198,7 +198,7 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     _write_failed(folder, facts, error)
 
 
-def _facts(cfg: Config) -> dict[str, Any]:
+def _facts(cfg: Config) -> Plain:
     return {"seed": cfg.seed, "settings": asdict(cfg)}
 
 

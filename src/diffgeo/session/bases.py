@@ -194,7 +194,7 @@ class Bases:
         if spec.solver.measures:
             spec = replace(spec, solver=self._measured(f, name, xs[0], spec))
 
-        key: dict[str, Any] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
+        key: dict[str, object] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
         if len(xs) > 1:
             key["together"] = list(xs)
         with self._cache.bases([key | {"x": x} for x in xs]) as kept:

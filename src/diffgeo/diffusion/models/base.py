@@ -75,7 +75,7 @@ class DiffusionModel(ABC):
         return self.schedule.clipping is not None
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Everything that has weights or a config of its own, by name: what :attr:`digest` covers."""
         return {"unet": self.unet}
 
@@ -99,7 +99,7 @@ class DiffusionModel(ABC):
         return self._digests["all"]
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """What ``predict_noise``, ``encode`` and ``decode`` depend on: the digest, arithmetic, prompts.
 
         What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
@@ -262,7 +262,7 @@ def part_digest(part: Any) -> str:
     """
     config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "class": type(part).__name__,
         "config": {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOTES},
     }

@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.claims import reading_of
-from diffgeo.report.charts import Chart, embed
+from diffgeo.report.charts import Chart, Spec, embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import FEWEST, SIGNIFICANT, Finding
 from diffgeo.report.formatting import counted, name
-from diffgeo.report.pictures import Pictures, Viewer
+from diffgeo.report.pictures import Data, Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
 from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.results import Row
 from diffgeo.studies import Study, studies
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Drawn:
     """
 
     chart: Chart
-    spec: dict[str, Any]
+    spec: Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Raw:
 
     id: str
     file: str
-    data: dict[str, Any]
+    data: Data
 
 
 @dataclass(slots=True)
@@ -198,7 +199,7 @@ def claims_table(run: Run) -> Table | None:
     return as_table("table-claims", "Claims and verdicts", rows, columns, note=note)
 
 
-def _about(row: dict[str, Any]) -> str:
+def _about(row: Row) -> str:
     """What a row measures, with its remark and the unit if that is no sample."""
     more = [text for text in (row["remark"], "" if row["unit"] == "sample" else f"per {row['unit']}") if text]
     return f"{row['quantity']} ({'; '.join(more)})" if more else str(row["quantity"])

@@ -9,12 +9,11 @@ seeds for every model): the Grassmann distance of the tangent spaces, one n for 
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 
 from diffgeo.diffusion.models import load_model
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.dataset_complexity.settings import DatasetComplexityConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
@@ -39,7 +38,7 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
     if not found:
         return Result("dataset_complexity", pd.DataFrame())
     n = common_rank(list(found.values()), cfg.rank, cfg.rule)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for (model_a, frac_a, a), (model_b, frac_b, b) in combinations(found, 2):
         if model_a == model_b and frac_a == frac_b:
             pair = distances(found[model_a, frac_a, a].truncated(n), found[model_b, frac_b, b].truncated(n))

@@ -12,7 +12,6 @@ of colours that it drives to their limits. Tensors: the frames and the bases.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pandas as pd
 import torch
@@ -22,14 +21,13 @@ from diffgeo.errors import ValueRangeError
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.discovery.settings import DiscoveryConfig
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
 
-Row = dict[str, Any]
 
 ABRUPT = 0.5
 """A traversal is called abrupt where one step makes more than this share of its perceptual length."""

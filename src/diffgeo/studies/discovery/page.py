@@ -8,7 +8,7 @@ import pandas as pd
 
 from diffgeo.report.formatting import counted, label, name, timestep
 from diffgeo.report.lengths import length_note
-from diffgeo.report.pictures import Picture, Viewer
+from diffgeo.report.pictures import Data, Picture, Viewer
 from diffgeo.report.reading import Frames, Run
 from diffgeo.report.summaries import T_COLUMN
 from diffgeo.report.tables import Column, Table, as_table
@@ -93,7 +93,7 @@ def _kept(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, Frames] | None:
     return table, directions, pictures
 
 
-def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
+def traversals(run: Run, budget: int = BUDGET) -> Data | None:
     """What the page needs to show the traversals.
 
     Returns:
@@ -112,7 +112,7 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
     shown = samples[: max(1, int(fit / per_sample))]
     facts: dict[Any, Any] = directions.set_index(["sample", "t", "direction"]).to_dict("index")
     attributes = [c.removeprefix("delta_") for c in directions.columns if c.startswith("delta_")]
-    cards: dict[str, list[dict[str, Any]]] = {}
+    cards: dict[str, list[Data]] = {}
     first: Strip | None = None
     for key, part in groups.items():
         sample, t, direction = part[["sample", "t", "direction"]].iloc[0]
@@ -147,7 +147,7 @@ def traversals(run: Run, budget: int = BUDGET) -> dict[str, Any] | None:
     }
 
 
-def _add_directions(run: Run, cards: dict[str, list[dict[str, Any]]]) -> None:
+def _add_directions(run: Run, cards: dict[str, list[Data]]) -> None:
     """The latent directions themselves, as small pictures, where the run kept its bases and they are not too many."""
     if sum(map(len, cards.values())) > _DIRECTIONS:
         return

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffgeo.report.formatting import counted, label, timestep
-from diffgeo.report.pictures import Viewer
+from diffgeo.report.pictures import Data, Viewer
 from diffgeo.report.reading import Frames, Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of, p_column
 from diffgeo.report.tables import Column, Table, as_table
@@ -54,7 +54,7 @@ def viewer(run: Run) -> Viewer | None:
     return Viewer("viewer-global", "global", data, note)
 
 
-def global_edits(run: Run, budget: int = BUDGET // 4) -> dict[str, Any] | None:
+def global_edits(run: Run, budget: int = BUDGET // 4) -> Data | None:
     """What the page needs for a slider per global direction, which moves all held-out samples at once."""
     table, pictures = run.table("global_consistency_edits"), run.pictures("global_consistency")
     if table is None or pictures is None:
@@ -71,7 +71,7 @@ def global_edits(run: Run, budget: int = BUDGET // 4) -> dict[str, Any] | None:
     quality, fit = choose_quality(frames, budget)
     held_out = table["held_out"].nunique()
     most = max(1, min(held_out, fit * held_out // len(frames)))
-    cards: dict[str, list[dict[str, Any]]] = {}
+    cards: dict[str, list[Data]] = {}
     first: Strip | None = None
     for part in groups:
         items = []

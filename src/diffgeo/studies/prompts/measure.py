@@ -37,7 +37,7 @@ from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.statistics import mean_interval, monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.prompts.settings import PromptsConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
@@ -126,7 +126,7 @@ def factor_overlap(first: str, second: str) -> float:
 
 
 def _summary(table: pd.DataFrame, similarity: Tensor, cfg: PromptsConfig, seed: int) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for (t_frac, kind, guidance), part in table.groupby(["t_frac", "kind", "guidance"], sort=False):
         far = torch.full((part["sample"].nunique(), *similarity.shape), float("nan"), dtype=torch.float64)
         for i, (_, one) in enumerate(part.groupby("sample")):

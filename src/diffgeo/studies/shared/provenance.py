@@ -11,7 +11,7 @@ from typing import Any
 
 from diffgeo.convergence import summary
 from diffgeo.errors import BasisWarning, ConvergenceWarning
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 
 __all__ = ["measured", "provenance", "warn_of"]
@@ -97,7 +97,7 @@ def _warn_of_saturation(result: Result) -> None:
         )
 
 
-def provenance(context: Context) -> dict[str, Any]:
+def provenance(context: Context) -> Row:
     """The settings that every number of a run depends on; constant columns, so that tables of runs can be stacked."""
     c = context.cfg
     normalised = context.editor.normalises(context.samples.first(1)[0])  # a run's samples agree in this

@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from diffgeo.metrics.statistics import monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
@@ -76,7 +76,7 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
     return Result("tangent_distance", table, {} if table.empty else _scalars(table), more_tables=more)
 
 
-def _trends(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _trends(table: pd.DataFrame) -> Iterator[Row]:
     for (kind, sample), part in table[table["kind"] != "sample"].groupby(["kind", "sample_a"], sort=False):
         times = sorted({*part["t_frac_a"], *part["t_frac_b"]})
         if len(times) < 3:
@@ -117,7 +117,7 @@ def trend_over_times(times: np.ndarray[Any, Any], distances: np.ndarray[Any, Any
     }
 
 
-def _rows(kind: str, bases: dict[SampleAndTime, LocalBasis], n: int, paired: Any) -> Iterator[dict[str, Any]]:
+def _rows(kind: str, bases: dict[SampleAndTime, LocalBasis], n: int, paired: Any) -> Iterator[Row]:
     cut = {place: basis.truncated(n) for place, basis in bases.items()}
     for a, b in combinations(cut, 2):
         if paired(a, b):
