@@ -256,6 +256,7 @@ class ScaleConfig:
 
     Attributes:
         samples: pictures (``data.samples``).
+        held_out: pictures of the experiment whose global directions are tested on three fifths of them.
         steps: DDIM steps (``schedule.steps``).
         rank: directions per basis (``svd.rank``).
         path_rank: directions of a tangent space along paths and between timesteps (``study.….rank``).
@@ -271,6 +272,7 @@ class ScaleConfig:
     """
 
     samples: int = MISSING
+    held_out: int = MISSING
     steps: int = MISSING
     rank: int = MISSING
     path_rank: int = MISSING

@@ -9,7 +9,6 @@ The page is made from the run folder alone, without the model, so that the page 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,12 +23,13 @@ from diffgeo.convergence import summary
 from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
-from diffgeo.report.findings import FEWEST, Finding
+from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, in_words, timestep
-from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
+from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
 from diffgeo.report.pictures import Picture
 from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
 from diffgeo.studies import all_claims
 
@@ -66,12 +66,17 @@ def render(run: Run) -> str:
     """The page of a run as HTML."""
     found = all_findings(run)
     shown = sections(run, found)
-    template = _environment().get_template("page.html.j2")
-    return template.render(
-        page=_page(run, found, shown),
-        css=_asset("page.css"),
-        js=_asset("page.js"),
-        charts={"theme": page_theme(), "library": Markup(javascript())} if any(s.charts for s in shown) else None,
+    page = _page(run, found, shown)
+    drawn = page["claims_chart"] or any(section.charts for section in shown)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            css=_asset("page.css"),
+            js=_asset("page.js"),
+            charts={"theme": page_theme(), "library": Markup(javascript())} if drawn else None,
+        )
     )
 
 
@@ -92,7 +97,7 @@ def _asset(file: str) -> Markup:
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
     """What the template prints outside the sections."""
-    claims = claims_table(run)
+    values = values_of_claims(run.verdicts)
     return {
         "title": _title(run),
         "what": _what(run),
@@ -105,8 +110,9 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "footnote": "Brackets hold Student's 95 % intervals of the mean over samples; fewer than "
         f"{INTERVAL_FROM} values are too few for one. p is of the two-sided sign-flip test unless said otherwise.",
         "sections": shown,
-        "claims": claims,
-        "claims_said": _claims_said(run) if claims else "",
+        "claims": table_of_claims(run.verdicts),
+        "claims_chart": None if values is None else in_tabs([values])[0],
+        "claims_count": count_of_verdicts(run.verdicts),
         "command": run.command,
         "settings": _settings(run),
         "version": _version(),
@@ -165,22 +171,6 @@ def _hero(run: Run) -> list[Picture]:
         except Exception:  # one study's tables must not cost the run its page
             log.warning("%s: the first pictures of %s could not be drawn", run.folder, study.name, exc_info=True)
     return []
-
-
-def _claims_said(run: Run) -> str:
-    """How many claims hold, in a sentence."""
-    claims = [row for row in run.verdicts if row["verdict"]]
-    count = Counter(row["verdict"] for row in claims)
-    few = sum(row["verdict"] == "undecided" and row["n"] < FEWEST for row in claims)
-    parts = {
-        "holds": f"{count['holds']} hold",
-        "contradicted": f"{count['contradicted']} are contradicted",
-        "undecided": f"{count['undecided']} are undecided"
-        + (f" ({few} of them for lack of values: a test takes {FEWEST})" if few else ""),
-        "not comparable": f"{count['not comparable']} are about another model",
-    }
-    told = [text for verdict, text in parts.items() if count[verdict]]
-    return f"Of {counted(len(claims), 'claim')} that this run can speak to, {', '.join(told)}." if claims else ""
 
 
 def _settings(run: Run) -> list[Table]:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from diffgeo.claims import reading_of
 from diffgeo.report.charts import Chart, Spec, embed
 from diffgeo.report.figures import charts_of
-from diffgeo.report.findings import FEWEST, SIGNIFICANT, Finding
+from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.pictures import Data, Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
-from diffgeo.report.summaries import p_column
-from diffgeo.report.tables import Column, Table, as_table
-from diffgeo.results import Row
+from diffgeo.report.tables import Table
 from diffgeo.studies import Study, studies
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Section", "all_findings", "asked_for", "claims_table", "sections"]
+__all__ = ["Section", "Tabs", "all_findings", "asked_for", "in_tabs", "sections"]
 
 
 _RAW_CELLS = 6_000
@@ -143,8 +140,13 @@ def _section(run: Run, study: Study, found: list[Finding]) -> Section:
 
 def _charts(run: Run, study: Study) -> list[Tabs]:
     """A study's charts, in their order; those among which a reader picks, together."""
+    return in_tabs(charts_of(study, run.tables))
+
+
+def in_tabs(charts: Iterable[Chart]) -> list[Tabs]:
+    """Charts as the page holds them; those among which a reader picks, together."""
     groups: dict[str, Tabs] = {}
-    for chart in charts_of(study, run.tables):
+    for chart in charts:
         label, choice = chart.pick or ("", "")
         together = groups.setdefault(label or chart.id, Tabs(f"tabs-{chart.name}", label, {}))
         together.charts[choice] = Drawn(chart, embed(chart))
@@ -171,35 +173,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)
-
-
-def claims_table(run: Run) -> Table | None:
-    """The claims that this run can speak to, with their verdicts; None where there are none."""
-    if not run.verdicts:
-        return None
-    rows = pd.DataFrame([row | {"reading": reading_of(row), "about": _about(row)} for row in run.verdicts])
-    columns = [
-        Column("source", "source"),
-        Column("measured", "about"),
-        Column("published", "published"),
-        Column("this run", ("ours", "low", "high")),
-        Column("n", "n"),
-        p_column("p", "p"),
-        p_column("q", "q"),
-        Column("verdict", "reading", style=lambda reading: f"verdict-{str(reading).split()[0]}"),
-    ]
-    note = (
-        f"Brackets hold Student's 95 % interval. p is of the two-sided sign-flip test of the mean, q the false "
-        f"discovery rate among the claims of this table (Benjamini–Hochberg). A claim holds if q ≤ {SIGNIFICANT} and "
-        f"the mean is positive, is contradicted if it is negative, and is undecided otherwise, so always with fewer "
-        f"than {FEWEST} values. Controls and second measures have no verdict; published values compare on the "
-        "published model alone. The documentation says what each claim asserts, why this measure stands for it, and "
-        "what would refute it."
-    )
-    return as_table("table-claims", "Claims and verdicts", rows, columns, note=note)
-
-
-def _about(row: Row) -> str:
-    """What a row measures, with its remark and the unit if that is no sample."""
-    more = [text for text in (row["remark"], "" if row["unit"] == "sample" else f"per {row['unit']}") if text]
-    return f"{row['quantity']} ({'; '.join(more)})" if more else str(row["quantity"])

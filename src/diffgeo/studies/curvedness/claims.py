@@ -17,7 +17,7 @@ def _of_paths(pool: str, column: str, formula: Callable[..., Values], *paths: st
 
     def measure(tables: Tables) -> Values:
         table = tables["curvedness"]
-        table = table.assign(value=table.eval(column))
+        table = table.assign(value=np.asarray(table.eval(column)))
         wide = table[table["pool"] == pool].pivot_table(index="pair", columns="path", values="value")
         return np.asarray(formula(*(wide[path] for path in paths)))
 
