@@ -83,7 +83,7 @@ class SweepSummary(Callback):
 
     @classmethod
     def show(cls) -> None:
-        """Print it, on stderr; nothing where no job began."""
+        """Print it, on stderr; nothing if no job began."""
         folder, cls.folder = cls.folder, None
         if folder is None:
             return

@@ -230,7 +230,7 @@ class MetricConfig:
 
     Attributes:
         perceptual: ``auto``, ``lpips``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels).
-            auto takes LPIPS where its weights are found and pictures have 64 pixels a side, else the features where the
+            auto takes LPIPS if its weights are found and pictures have 64 pixels a side, else the features if the
             model has that predictor. ``{_target_: package.module.Name, argument: value}`` is one of your own: an object
             with a ``name``, called as ``metric.extra`` are. Every table names the measure it used.
         lpips_weights: torchvision's AlexNet weights, ``alexnet-owt-7be5be79.pth``; torch hub's cache when null.

@@ -103,7 +103,7 @@ def card(found: Card, shared: bool) -> str:
 
 
 def _spoken(edited: EditedPicture) -> str:
-    """The changes that are worth a word, the largest first; nothing where there is no predictor."""
+    """The changes that are worth a word, the largest first; nothing if there is no predictor."""
     if not edited.attributes:
         return ""
     pairs = sorted(zip(edited.attributes, edited.changes.tolist(), strict=True), key=lambda pair: -abs(pair[1]))

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Report = Callable[[str, int, int | None], None]
-"""Told of progress: what is being done, steps done, steps in all (None where unknown)."""
+"""Told of progress: what is being done, steps done, steps in all (None if unknown)."""
 
 Source = Literal["local", "global", "file"]
 """Whose directions: the picture's own, those that several samples share, or those of a file."""
@@ -38,7 +38,7 @@ class Choice:
     """Which directions are wanted.
 
     Attributes:
-        sample: the seed; where ``data.images`` is set, the place in that list.
+        sample: the seed; if ``data.images`` is set, the place in that list.
         t_frac: timestep of x, as a fraction of T.
         block: of the feature map.
         pool: of the feature map, ``"sum"`` or None.
@@ -114,7 +114,7 @@ class Card:
         minus: the picture at weight −1, shape (3, H, W).
         plus: at weight 1.
         label: what changes from one to the other.
-        value: its singular value, or its fit where it is not the picture's own.
+        value: its singular value, or its fit if it is not the picture's own.
     """
 
     index: int
@@ -169,6 +169,6 @@ class Reporting(Display):
 
 
 def preview_steps(steps: int, most: int) -> int:
-    """The largest divisor of ``steps`` that is at most ``most``; ``steps`` itself where that would be under 4."""
+    """The largest divisor of ``steps`` that is at most ``most``; ``steps`` itself if that would be under 4."""
     found = max((n for n in range(1, min(steps, most) + 1) if steps % n == 0), default=steps)
     return found if found >= min(4, steps) else steps

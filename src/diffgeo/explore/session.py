@@ -265,7 +265,7 @@ class Explorer:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """What the predictor reads off pictures; none where there is no predictor."""
+        """What the predictor reads off pictures; none if there is no predictor."""
         return () if self.context.predictor is None else self.context.predictor.names
 
     def moved(self, place: LatentDirections, weights: Tensor) -> Tensor:

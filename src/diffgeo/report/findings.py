@@ -64,7 +64,7 @@ def _outcome(row: Row) -> str:
 
 
 def claim_of(run: Run, experiment: str, containing: str = "") -> Row | None:
-    """The verdict on the first claim of an experiment whose quantity contains these words, None where untested."""
+    """The verdict on the first claim of an experiment whose quantity contains these words, None if untested."""
     rows = (r for r in run.verdicts if r["experiment"] == experiment and containing in r["quantity"])
     return next(rows, None)
 

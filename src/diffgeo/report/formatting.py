@@ -36,7 +36,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """``value [low, high]``, all to the digit that the interval's width allows; without brackets where it is NaN."""
+    """``value [low, high]``, all to the digit that the interval's width allows; without brackets if it is NaN."""
     return intervals([(value, low, high)])[0]
 
 
@@ -48,7 +48,7 @@ def intervals(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
 
 
 def _decimals(value: float, low: float, high: float) -> int | None:
-    """Decimals that show two digits of an interval's width; None where it has none."""
+    """Decimals that show two digits of an interval's width; None if it has none."""
     width = high - low
     if not math.isfinite(width) or not math.isfinite(value):
         return None

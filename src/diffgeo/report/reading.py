@@ -78,7 +78,7 @@ class Run:
 
     @property
     def model(self) -> Plain:
-        """Name, source and conditioning; empty where the run failed before it was loaded."""
+        """Name, source and conditioning; empty if the run failed before it was loaded."""
         return dict(self.facts.get("model") or {})
 
     @property
@@ -92,7 +92,7 @@ class Run:
         return None if found is None or found.empty else found
 
     def pictures(self, study: str) -> Frames | None:
-        """The frames of a study, shape (N, H, W, 3), uint8; None where it left none."""
+        """The frames of a study, shape (N, H, W, 3), uint8; None if it left none."""
         frames = self._tensor(study, "frames")
         return None if frames is None else _as_rgb(frames.transpose(0, 2, 3, 1))
 
@@ -123,7 +123,7 @@ class Run:
 
     @property
     def command(self) -> str | None:
-        """A shell command that gives the same run, seed and all; None where the command line is not known."""
+        """A shell command that gives the same run, seed and all; None if the command line is not known."""
         if self.overrides is None:
             return None
         words = list(self.overrides)

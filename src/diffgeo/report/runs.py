@@ -247,7 +247,7 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
     Args:
         runs: see :func:`read_runs`.
         sql: as DuckDB has it; identifiers with dots or slashes are quoted: ``select "svd.rank" from runs``.
-        tables: which tables are offered; all where None.
+        tables: which tables are offered; all if None.
 
     Raises:
         ConfigError: DuckDB is missing, or does not understand the question.

@@ -31,7 +31,7 @@ Frames = np.ndarray[Any, Any]
 BUDGET = 5_000_000
 """Bytes of all embedded pictures of traversals, before base64 adds a third: with all the rest below 8 MB in all."""
 SMALL = 64
-"""Longest side in pixels of pictures that are kept exactly where there are few, and shown with sharp pixels."""
+"""Longest side in pixels of pictures that are kept exactly if there are few, and shown with sharp pixels."""
 
 
 @dataclass(frozen=True, slots=True)

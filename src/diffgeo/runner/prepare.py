@@ -88,6 +88,6 @@ def _checked(context: Context) -> Context:
 
 
 def _store(cfg: StoreConfig) -> Store | None:
-    """Where results are kept; None where that is switched off."""
+    """Where results are kept; None if that is switched off."""
     folder = store_folder() if cfg.path is None else Path(cfg.path)
     return Store(folder, max_bytes=int(cfg.max_gb * 1e9)) if cfg.enabled and folder is not None else None

@@ -142,7 +142,7 @@ def _answer(folder: Path) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, or what can be told of it where it does not survive pickling."""
+    """The error, or what can be told of it if it does not survive pickling."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # whatever the error's own class does there

@@ -156,7 +156,7 @@ def tracking(cfg: TrackingConfig, folder: Path, config: Plain) -> Iterator[Track
 
 
 def _started(cfg: TrackingConfig, folder: Path, config: Plain) -> Any:
-    """W&B's run; None where it cannot be had offline, which costs the mirror only. Raises as :func:`tracking`."""
+    """W&B's run; None if it cannot be had offline, which costs the mirror only. Raises as :func:`tracking`."""
     import wandb
 
     try:

@@ -93,7 +93,7 @@ class Context:
 
     @cached_property
     def pictures(self) -> list[tuple[str, str]]:
-        """Names and digests of the files of ``data.images``; none where samples are generated."""
+        """Names and digests of the files of ``data.images``; none if samples are generated."""
         files = [] if self.cfg.data.images is None else list_images(self.cfg.data.images)
         return [(path.name, file_digest(path)) for path in files]
 

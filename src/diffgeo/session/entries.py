@@ -115,7 +115,7 @@ def remove(path: Path) -> bool:
 
 
 def inside(folder: Path, names: re.Pattern[str], *, files: bool = False) -> Iterator[Path]:
-    """Folders (or files) in a folder whose whole name fits, links left out; none where it cannot be read."""
+    """Folders (or files) in a folder whose whole name fits, links left out; none if it cannot be read."""
     try:
         with os.scandir(folder) as found:
             inside = sorted(found, key=lambda one: one.name)
@@ -128,7 +128,7 @@ def inside(folder: Path, names: re.Pattern[str], *, files: bool = False) -> Iter
 
 
 def has_header(path: Path) -> bool | None:
-    """Whether a safetensors file's header has the store's part; None where the file has no header that can be read."""
+    """Whether a safetensors file's header has the store's part; None if the file has no header that can be read."""
     try:
         with path.open("rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
@@ -169,7 +169,7 @@ def foreign(folder: Path) -> str | None:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What lies in a folder; nothing where it cannot be read."""
+    """What lies in a folder; nothing if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError:

@@ -65,7 +65,7 @@ class Processes:
             self._ahead = False
 
     def from_both_ends(self, items: Sequence[T]) -> list[T]:
-        """Items from the front where this process's number is even, from the back where it is odd."""
+        """Items from the front if this process's number is even, from the back if it is odd."""
         return [*items] if self.rank % 2 == 0 else [*reversed(items)]
 
     @contextmanager

@@ -10,7 +10,7 @@ store's marker or an entry (earlier versions left no marker). Only ``DIGEST.safe
 first two digits is an entry, and it is removed only if its header is the store's. Links within a store are not
 followed; the store's folder itself may be one.
 
-The store only saves time: where it cannot be written, a warning says so once and the run goes on without it.
+The store only saves time: if it cannot be written, a warning says so once and the run goes on without it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Store:
         Args:
             stage: kind of result, a plain word; the first folder of its path.
             determinants: all that the result depends on, less the code, as :func:`digest` takes it.
-            compute: makes the record; not called where it is stored.
+            compute: makes the record; not called if it is stored.
             keep: whether a computed record is worth storing.
         """
         with self.slot(stage, determinants, keep=keep) as slot:
@@ -157,7 +157,7 @@ class Store:
 
     @contextmanager
     def claimed(self, path: Path) -> Iterator[bool]:
-        """Whether this process alone is at an entry while the block runs; True, too, where the folder is read-only."""
+        """Whether this process alone is at an entry while the block runs; True, too, if the folder is read-only."""
         lock = FileLock(path.with_suffix(".claim"))
         try:
             self._make_room(path)
@@ -180,7 +180,7 @@ class Store:
         return self.folder / stage / name[:2] / f"{name}.safetensors"
 
     def read(self, path: Path) -> Record | None:
-        """An entry's record; None where there is none, or where it is damaged: then it is removed."""
+        """An entry's record; None if there is none, or if it is damaged: then it is removed."""
         try:
             record = self._sound(path)
         except _DamagedError:
@@ -192,7 +192,7 @@ class Store:
         return record
 
     def _sound(self, path: Path) -> Record | None:
-        """An entry's record; None where there is none, or where the system does not let us read it."""
+        """An entry's record; None if there is none, or if the system does not let us read it."""
         if not self._is_ours(path):
             return None
         try:
@@ -335,7 +335,7 @@ class Store:
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        """Hold an entry's lock; without one where the folder cannot be written."""
+        """Hold an entry's lock; without one if the folder cannot be written."""
         lock = FileLock(path.with_suffix(".lock"))
         try:
             self._make_room(path)

@@ -84,7 +84,7 @@ class LocalBasis:
             n: how many, 1 … rank.
 
         Returns:
-            U of shape (m, n), s of shape (n,), V of shape (d, n); the same object where n is the rank.
+            U of shape (m, n), s of shape (n,), V of shape (d, n); the same object if n is the rank.
 
         Raises:
             ValueRangeError: n is not 1 … rank.

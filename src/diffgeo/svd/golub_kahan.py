@@ -13,7 +13,7 @@ gives u = Q y, v = P z, and its residuals need no further product with J:
 A Krylov space sees a slowly decaying spectrum much better than powers of J do: 50 directions of a 32×32 U-Net to
 1e-3 rad in some 400 passes, where 50 subspace iterations (5,000 passes) are still more than 1 rad away.
 
-A block of b columns sees at most b copies of one singular value (as any block Krylov method does): where more than
+A block of b columns sees at most b copies of one singular value (as any block Krylov method does): if more than
 ``block_size`` of the leading ones are exactly equal, raise it.
 """
 

@@ -57,7 +57,7 @@ class Solver(ABC):
             rank: n, as asked.
 
         Returns:
-            True where ``solve`` should take the dense J.
+            True if ``solve`` should take the dense J.
         """
         return False
 
@@ -99,6 +99,6 @@ class Solver(ABC):
 
         Returns:
             A generator that yields the next block of vectors and is sent J's products with them
-            (:mod:`diffgeo.svd.conversation`); it returns the basis, or None where only the dense J is left to take.
+            (:mod:`diffgeo.svd.conversation`); it returns the basis, or None if only the dense J is left to take.
         """
         return None

@@ -4,7 +4,7 @@ r"""Subspace iteration, the papers' algorithm, with a stopping rule that works.
 
 The released code stops on an elementwise comparison of V, which is blind to sign and rotation, and returns a U that
 belongs to the previous V. Here (U, Σ, V) always belong together, and the iteration stops on residuals. It converges
-like (s_{k+1}/s_n)^{2·iterations}, k the number of columns: slowly where the spectrum decays slowly.
+like (s_{k+1}/s_n)^{2·iterations}, k the number of columns: slowly if the spectrum decays slowly.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ __all__ = ["DiffusionModel", "part_digest", "weights_digest"]
 class DiffusionModel(ABC):
     """A pretrained diffusion model with its conditioning bound.
 
-    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    A prompt, if there is one, is part of the object: a prompted model is another object with this interface, so
     that sampling, Jacobians and studies need not know of prompts.
 
     Attributes:
@@ -118,17 +118,17 @@ class DiffusionModel(ABC):
 
     @property
     def inverter(self) -> DiffusionModel:
-        """The model as DDIM inversion runs it; another one where guidance differs."""
+        """The model as DDIM inversion runs it; another one if guidance differs."""
         return self
 
     @property
     def editor(self) -> DiffusionModel:
-        """The model whose features and noise edits are made with; another one where prompts differ."""
+        """The model whose features and noise edits are made with; another one if prompts differ."""
         return self
 
     @property
     def conditioning(self) -> dict[str, str | float]:
-        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        """What is bound to the model beside its weights, for the record; empty if nothing is."""
         return {}
 
     @abstractmethod

@@ -32,7 +32,7 @@ class LatentDiffusion(DiffusionModel):
         encode_prompt: text → embedding (1, L, e); a :class:`PromptEncoder`.
         prompt: what it shows.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt where None.
+        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt if None.
         guidance: s in sampling, at least 1.
         inversion_guidance: s in DDIM inversion, at least 1.
         name: what the user asked for.

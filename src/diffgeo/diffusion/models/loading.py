@@ -139,7 +139,7 @@ def load_model(
         variant: of the weight files, such as ``fp16``.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for, where it is not the prompt.
+        edit_prompt: under which directions are looked for, if it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
@@ -159,7 +159,7 @@ def load_model(
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
     pipeline = _load_pipeline(folder, _read_index(folder), variant)
     schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
-    # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
+    # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:

@@ -98,7 +98,7 @@ def _unknown(study: str) -> Study:
 
 
 def all_findings(run: Run) -> list[Finding]:
-    """All findings of a run, study by study; none where nothing was measured."""
+    """All findings of a run, study by study; none if nothing was measured."""
     found: list[Finding] = []
     for study in asked_for(run):
         try:

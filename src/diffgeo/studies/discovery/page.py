@@ -99,7 +99,7 @@ def traversals(run: Run, budget: int = BUDGET) -> Data | None:
     Returns:
         ``width``, ``height``, ``times`` and ``samples`` to pick from, ``attributes`` by name, and ``cards``: for every
         sample and timestep (``"0/999"``), one card per direction with its γ, strip, label, σ and attributes by frame.
-        ``left_out`` counts samples that did not fit. None where the run has no frames.
+        ``left_out`` counts samples that did not fit. None if the run has no frames.
     """
     kept = _kept(run)
     if kept is None:

@@ -152,7 +152,7 @@ def mantel(similarity: Tensor, distance: Tensor, *, draws: int, seed: int) -> tu
 
     Returns:
         (ρ of similarity and distance over pairs, mean over samples, in [−1, 1]; p, the share of orders that give a ρ as
-        low). Both NaN for fewer than three things, or where all are equally similar or far.
+        low). Both NaN for fewer than three things, or if all are equally similar or far.
     """
     upper = torch.triu_indices(len(similarity), len(similarity), offset=1)
 

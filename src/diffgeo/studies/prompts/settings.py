@@ -21,7 +21,7 @@ class PromptsConfig:
         prompts: compared with one another, all at the same samples; some alike, some not.
         samples: compared.
         guidance: scales under which paths are denoised; null is 1 and ``model.guidance``.
-        rank: n, directions of a tangent space; fewer where ``svd.rank`` is lower.
+        rank: n, directions of a tangent space; fewer if ``svd.rank`` is lower.
         rule: as in ``curvedness``.
         draws: orders of the prompts in the test of similarity against distance.
     """
