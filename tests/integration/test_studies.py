@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
@@ -23,7 +24,6 @@ from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.residual import denoising_residual
 from diffgeo.session import Context
-from diffgeo.studies import run_study
 from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
 from diffgeo.studies.shared.matching import features, gradients_in_h, random_in_x
 from diffgeo.studies.shared.tangent_spaces import common_rank

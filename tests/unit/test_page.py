@@ -28,11 +28,13 @@ from diffgeo.report.page.sections import all_findings, sections
 from diffgeo.report.reading import Run
 from diffgeo.report.reading import read_run as read_folder
 from diffgeo.report.tables import Column, as_table
-from diffgeo.report.traversals import Quality, choose_quality, global_edits, strip, traversals
+from diffgeo.report.traversals import Quality, choose_quality, strip
 from diffgeo.report.verdicts import count_of_verdicts, labels, table_of_claims, values_of_claims
 from diffgeo.studies import all_claims, studies
+from diffgeo.studies.discovery.page import traversals
 from diffgeo.studies.disentanglement import scorecard as scorecard_source
 from diffgeo.studies.disentanglement.page import METRICS
+from diffgeo.studies.global_consistency.page import global_edits
 
 PREFIXES = ("precision", "dependency", "local_s", "transfer_s", "effect_", "dci_", "mig", "sap", "factor_")
 TIMES = ((1.0, 999), (0.25, 249))

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import at_home, check, register, results_depend_on, typed
+from diffgeo.composition import check, composed, others, register, results_depend_on, words_of
 from diffgeo.config import Config, config_folder, heed_wandb, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
@@ -51,7 +51,7 @@ class Plan:
 
 
 def experiments(conf: Path) -> list[str]:
-    """Names of the papers' experiments, those of P23a first, tables before figures, figures by number."""
+    """Names of the papers' experiments, tables before figures, by number, then those of other packages."""
 
     def order(name: str) -> tuple[str, bool, int, str]:
         paper, _, item = name.partition("/")
@@ -59,7 +59,8 @@ def experiments(conf: Path) -> list[str]:
         return paper, not item.startswith("table"), int(digits or 0), item
 
     root = conf / "experiment"
-    return sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
+    found = sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
+    return [*found, *others()]
 
 
 def plan(words: Words, conf: Path) -> Plan:
@@ -102,6 +103,8 @@ def _experiment_lines() -> tuple[str, list[str]]:
 
 
 def _headline(conf: Path, name: str) -> str:
+    if name in others():
+        return others()[name]
     lines = (conf / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return lines[1].lstrip("# ")
 
@@ -193,12 +196,7 @@ def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config], 
 
 
 def _compose(work: Plan, name: str) -> Config:
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = typed(
-            compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *at_home(work.overrides)])
-        )
+    cfg = composed([words_of(name), f"scale={work.scale}", *work.overrides])
     heed_wandb(cfg, work.overrides, os.environ)
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
@@ -209,7 +207,7 @@ def _leave_words(folder: Path, name: str, work: Plan) -> None:
     """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
     path = folder / ".hydra" / "overrides.yaml"
     path.parent.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create([f"experiment={name}", f"scale={work.scale}", *work.overrides]), path)
+    OmegaConf.save(OmegaConf.create([words_of(name), f"scale={work.scale}", *work.overrides]), path)
 
 
 def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], dict[Path, Config]]:

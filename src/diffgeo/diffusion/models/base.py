@@ -21,7 +21,7 @@ __all__ = ["DiffusionModel", "part_digest", "weights_digest"]
 class DiffusionModel(ABC):
     """A pretrained diffusion model with its conditioning bound.
 
-    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    A prompt, if there is one, is part of the object: a prompted model is another object with this interface, so
     that sampling, Jacobians and studies need not know of prompts.
 
     Attributes:
@@ -75,7 +75,7 @@ class DiffusionModel(ABC):
         return self.schedule.clipping is not None
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Everything that has weights or a config of its own, by name: what :attr:`digest` covers."""
         return {"unet": self.unet}
 
@@ -99,7 +99,7 @@ class DiffusionModel(ABC):
         return self._digests["all"]
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """What ``predict_noise``, ``encode`` and ``decode`` depend on: the digest, arithmetic, prompts.
 
         What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
@@ -118,17 +118,17 @@ class DiffusionModel(ABC):
 
     @property
     def inverter(self) -> DiffusionModel:
-        """The model as DDIM inversion runs it; another one where guidance differs."""
+        """The model as DDIM inversion runs it; another one if guidance differs."""
         return self
 
     @property
     def editor(self) -> DiffusionModel:
-        """The model whose features and noise edits are made with; another one where prompts differ."""
+        """The model whose features and noise edits are made with; another one if prompts differ."""
         return self
 
     @property
     def conditioning(self) -> dict[str, str | float]:
-        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        """What is bound to the model beside its weights, for the record; empty if nothing is."""
         return {}
 
     @abstractmethod
@@ -262,7 +262,7 @@ def part_digest(part: Any) -> str:
     """
     config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "class": type(part).__name__,
         "config": {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOTES},
     }

@@ -192,9 +192,9 @@ def match_edits(
         t: edit timestep.
         edits: one or more.
         target: the distance; None takes what the edits called ``reference`` reach at ``edit.strength``, their median
-            (all edits where none is called so).
+            (all edits if none is called so).
         reference: a variant.
-        start: first γ of each edit; ``edit.strength`` where None.
+        start: first γ of each edit; ``edit.strength`` if None.
     """
     measure = context.perceptual
     x = context.latents.of(sample, t)
