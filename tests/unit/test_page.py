@@ -20,8 +20,9 @@ from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
-from diffgeo.report.findings import lean
+from diffgeo.report.findings import lean, style_of
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
+from diffgeo.report.page import _ASSETS as ASSETS
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.sections import all_findings, claims_table, sections
 from diffgeo.report.reading import Run
@@ -496,9 +497,26 @@ def test_claims_are_shown_where_the_tables_tell(folder):
     table = claims_table(read_run(folder))
     claims = {row[1].text: row[-1] for row in table.rows}
     verdict = claims["effective dimension rises from T to the lowest t by"]
-    assert (verdict.text, verdict.style) == ("fails (too few: 2)", "verdict-fails")
+    assert (verdict.text, verdict.style) == ("fails (too few: 2)", "verdict-few")
     assert not any("prompts" in claim for claim in claims)
     assert claims_table(Run(None, {}, {})) is None
+
+
+@pytest.mark.parametrize(
+    ("reading", "colour"),
+    [
+        ("holds", "--holds"),
+        ("fails", "--fails"),
+        ("contradicted", "--fails"),
+        ("fails (too few: 4)", "--muted"),
+        ("undecided", "--muted"),
+        ("not comparable", "--muted"),
+    ],
+)
+def test_only_what_speaks_against_a_claim_is_red(reading, colour):
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", (ASSETS / "page.css").read_text())
+    own = [body for selectors, body in rules if f".{style_of(reading)}" in re.split(r"[\s,]+", selectors)]
+    assert [re.findall(r"(?<!-)color: var\(([\w-]+)\)", body) for body in own] == [[colour]]
 
 
 # whole pages

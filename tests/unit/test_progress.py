@@ -1,10 +1,12 @@
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 
 import pytest
 
-from diffgeo.ending import Ended, signals_end
+from diffgeo.ending import SIGNALS, Ended, signals_end
 from diffgeo.session.progress import Display, Interruption
 
 
@@ -56,6 +58,41 @@ def test_other_signals_let_the_item_in_hand_finish_too_however_often_they_come(n
         interruption.stop_if_requested()
     assert caught.value.exit_code == 128 + number
     assert signal.signal(number, before) == signal.SIG_DFL
+
+
+IGNORING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], sys.argv[2]])
+"""
+"""Runs Python code as a script's job in the background: without SIGINT from its first moment."""
+
+WORK = """
+import os, signal, sys
+from diffgeo.ending import signals_end
+from diffgeo.session.progress import Interruption
+with signals_end(), Interruption().listening() as interruption:
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    print(interruption.requested)
+"""
+
+
+@pytest.mark.parametrize(("signal_name", "requested"), [("SIGINT", "False"), ("SIGTERM", "True"), ("SIGHUP", "True")])
+def test_a_job_in_the_background_of_a_script_goes_on_after_the_terminals_ctrl_c(signal_name, requested):
+    done = subprocess.run(
+        [sys.executable, "-c", IGNORING, WORK, signal_name], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, requested), done.stderr
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_ignored_signal_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    with Interruption().listening() as interruption:
+        signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    assert not interruption.requested
+    signal.signal(number, before)
 
 
 def test_a_signal_that_an_import_swallowed_stops_the_work_before_it_begins():

@@ -19,7 +19,7 @@ from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
 from diffgeo.report.formatting import interval, intervals, name, p_value
 from diffgeo.report.reading import Run
 
-__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "reading_of"]
+__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "reading_of", "style_of"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,11 @@ def reading_of(row: dict[str, Any]) -> str:
     """A claim's verdict with what limits it: ``holds``, ``fails``, ``fails (too few: 4)``, ``not comparable``."""
     few = row["verdict"] == "fails" and row["n"] < FEWEST and not math.isnan(row["p"])
     return f"fails (too few: {row['n']})" if few else str(row["verdict"])
+
+
+def style_of(reading: str) -> str:
+    """CSS class of a claim's reading; only a verdict that speaks against the claim has the colour of a failure."""
+    return "verdict-few" if "(too few" in reading else f"verdict-{reading.split()[0]}"
 
 
 def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] | None:

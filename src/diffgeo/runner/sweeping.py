@@ -113,12 +113,13 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 
 def _end_with_worker() -> None:
-    """In the child: stop as after Ctrl-C when the worker is gone, killed perhaps; its end of our stdin closes then."""
+    """In the child: stop as after SIGTERM when the worker is gone, killed perhaps; its end of our stdin closes then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the worker's word, even if it ignores SIGTERM itself
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):  # not through a buffer, whose lock Python needs when it ends
             pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from waiting, too
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # wakes it from waiting, too
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -126,10 +127,9 @@ def _end_with_worker() -> None:
 def _answer(folder: Path) -> None:
     """What the child does."""
     tolerate()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     try:
+        _end_with_worker()
         with signals_end():
-            _end_with_worker()
             work, arguments = pickle.loads((folder / QUESTION).read_bytes())
             answer = work(*arguments)
     except BaseException as error:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from diffgeo.ending import SIGNALS, Ended, end_if_told, leave_terminal
+from diffgeo.ending import Ended, end_if_told, heeded, leave_terminal
 
 __all__ = ["Display", "Interruption"]
 
@@ -39,15 +39,16 @@ class Interruption:
     def listening(self) -> Iterator[Interruption]:
         """Handle SIGINT, SIGTERM and SIGHUP while the block runs (in the main thread; elsewhere do nothing).
 
+        Ignored signals stay ignored, as in :func:`diffgeo.ending.signals_end`.
+
         Raises:
             Ended: a signal came before the block and was swallowed.
         """
         end_if_told()
         before = {}
         with suppress(ValueError):  # not the main thread: the signals are not ours
-            for number in SIGNALS:
-                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-                    before[number] = signal.signal(number, self._handle)
+            for number in heeded():
+                before[number] = signal.signal(number, self._handle)
         try:
             yield self
         finally:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from diffgeo.report.charts import Chart, embed
 from diffgeo.report.figures import charts_of
-from diffgeo.report.findings import Finding, reading_of
+from diffgeo.report.findings import Finding, reading_of, style_of
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.pictures import Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
@@ -183,7 +183,7 @@ def claims_table(run: Run) -> Table | None:
         Column("this run", ("ours", "low", "high")),
         Column("n", "n"),
         p_column("p", "p"),
-        Column("verdict", "said", style=lambda verdict: f"verdict-{str(verdict).split()[0]}"),
+        Column("verdict", "said", style=style_of),
     ]
     note = (
         "A claim holds where the 95 % interval lies above 0 and the sign test has p ≤ 0.05, which takes five values at "
