@@ -60,6 +60,7 @@ ORDER = [
     "report.page",
     "runner.tracking",
     "runner.finish",
+    "runner.durations",
     "runner.manifest",
     "runner.prepare",
     "runner.console",

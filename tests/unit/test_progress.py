@@ -1,8 +1,12 @@
+import io
+import itertools
+import logging
+import re
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -128,3 +132,80 @@ def test_other_threads_leave_the_signals_alone():
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@contextmanager
+def one_screen(monkeypatch):
+    """A terminal, on which the output and the log are shown."""
+    shown = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    handler = logging.StreamHandler(shown)
+    handler.setFormatter(logging.Formatter("logged: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    with monkeypatch.context() as patched:  # pytest sets its own between a fixture and the test
+        for name in ("stdout", "stderr"):
+            patched.setattr(sys, name, shown)
+        yield shown
+        assert sys.stdout is sys.stderr is handler.stream is shown
+    logging.getLogger().removeHandler(handler)
+
+
+def lines(screen):
+    """What is left to read when all that was erased is gone."""
+    kept = [""]
+    for part in re.split(r"(\r|\n|\x1b\[\d*[A-Za-z]|\x1b\[\?\d+[hl])", screen.getvalue()):
+        if part == "\n":
+            kept.append("")
+        elif part == "\x1b[2K":
+            kept[-1] = ""
+        elif part == "\x1b[1A":
+            kept.pop()
+        elif not part.startswith(("\r", "\x1b")):
+            kept[-1] += part
+    return [line for line in kept if line.strip()]
+
+
+def test_a_line_above_the_bars_says_at_every_moment_how_far_the_run_is(monkeypatch):
+    display, said = Display(), (f"study 1 of 2, {n} s left" for n in itertools.count())
+    with one_screen(monkeypatch) as screen:
+        with display.headed(lambda: next(said)), display.task("samples", 3) as advance:
+            advance()
+            display._bars.refresh()
+            now = lines(screen)
+            display._bars.refresh()
+            later = lines(screen)
+        assert lines(screen) == [], "nothing stays"
+    assert now[0].startswith("study 1 of 2, ")
+    assert re.match(r"samples .*1/3", now[1])
+    assert len(now) == len(later) == 2
+    assert now[0] != later[0]
+
+
+def test_what_is_logged_under_the_bars_stays_above_them(monkeypatch):
+    display = Display()
+    with one_screen(monkeypatch) as screen:
+        with display.headed(lambda: "study 1 of 2"), display.task("samples", 3):
+            display._bars.refresh()
+            logging.getLogger().warning("one basis")
+            display._bars.refresh()
+            print("printed")
+            shown = lines(screen)
+        assert shown[:3] == ["logged: one basis", "printed", "study 1 of 2"]
+        assert shown[3].startswith("samples ")
+        assert lines(screen) == shown[:2]
+
+
+@pytest.mark.parametrize("pipe", ["stdout", "stderr"])
+def test_a_pipe_gets_its_lines_and_no_bars(monkeypatch, pipe):
+    with one_screen(monkeypatch) as screen, monkeypatch.context() as patched:
+        patched.setattr(sys, pipe, file := io.StringIO())
+        with (display := Display()).headed(lambda: "study 1 of 2"), display.task("samples", 3):
+            print("a line", file=getattr(sys, pipe))
+    assert file.getvalue() == "a line\n"
+    assert "a line" not in screen.getvalue()
