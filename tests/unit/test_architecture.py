@@ -20,6 +20,7 @@ ORDER = [
     "ending",
     "encoding",
     "files",
+    "run_files",
     "config",
     "jacobian.memory",
     "jacobian",

@@ -245,7 +245,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
 
     from diffgeo.claims import judge
     from diffgeo.convergence import Convergence, summary
-    from diffgeo.results import belongs
+    from diffgeo.run_files import belongs
     from diffgeo.studies import all_claims
 
     rows = []

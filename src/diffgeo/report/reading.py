@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from diffgeo.claims import Claim, judge
 from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
-from diffgeo.results import belongs
+from diffgeo.run_files import belongs
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
 

@@ -21,7 +21,7 @@ from diffgeo.composition import results_depend_on
 from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.results import belongs
+from diffgeo.run_files import belongs
 
 __all__ = [
     "compared",

@@ -28,6 +28,7 @@ from diffgeo.config import Config, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
+from diffgeo.run_files import PAGE, earlier_files
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
 
@@ -189,8 +190,6 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     """
     facts = _facts(cfg)
     if (folder / "run.json").is_file():
-        from diffgeo.runner.manifest import earlier_files  # torch
-
         try:
             facts |= {"files": [], "earlier": earlier_files(folder)}
         except OutputError:
@@ -203,7 +202,7 @@ def _facts(cfg: Config) -> dict[str, Any]:
 
 
 def _write_failed(folder: Path, facts: Mapping[str, Any], error: DiffgeoError) -> None:
-    (folder / "report.html").unlink(missing_ok=True)  # of an earlier run in this folder
+    (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
     path = folder / "run.json"
     temporary = path.with_name(".tmp-run.json")
     failed = {**facts, "status": "failed", **error_facts(error)}

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 NO_RESULTS = (
-    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
+    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run", "runner/durations"),
     *(f"report/{name}" for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals")),
     *("report/comparison", "report/runs", "studies/*/findings", "studies/*/page"),
 )

@@ -30,11 +30,11 @@ from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import SMALL, small_strip
 from diffgeo.results import atomic
+from diffgeo.run_files import PAGE
 from diffgeo.studies import all_claims
 
 __all__ = ["PAGE", "render", "write_page"]
 
-PAGE = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
 
 
