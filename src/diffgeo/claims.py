@@ -30,12 +30,12 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, false_discovery_rates, mean_interval, sign_flip_test
+from diffgeo.results import Row
 
 __all__ = ["Claim", "Role", "Verdict", "decide", "judge", "reading_of"]
 
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
-Row = dict[str, Any]
 Verdict = Literal["holds", "contradicted", "undecided", "not comparable", ""]
 Role = Literal["claim", "value", "control", "second"]
 CELEBAHQ = "celebahq"

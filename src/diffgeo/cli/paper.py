@@ -24,7 +24,7 @@ from diffgeo.config import Config, config_folder, heed_wandb, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
-    from diffgeo.claims import Row
+    from diffgeo.results import Row
 
 __all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
@@ -243,7 +243,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> list[Row]:
 
     from diffgeo.claims import decide, judge
     from diffgeo.convergence import Convergence, summary
-    from diffgeo.results import belongs
+    from diffgeo.run_files import belongs
     from diffgeo.studies import all_claims
 
     rows = []
