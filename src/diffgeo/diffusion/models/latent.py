@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.text import PromptEncoder
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseProcess
 from diffgeo.errors import ModelError, ShapeError
 
 __all__ = ["LatentDiffusion"]
@@ -45,7 +45,7 @@ class LatentDiffusion(DiffusionModel):
     def __init__(
         self,
         unet: nn.Module,
-        schedule: NoiseSchedule,
+        schedule: NoiseProcess,
         vae: nn.Module,
         encode_prompt: PromptEncoder,
         prompt: str,
@@ -130,7 +130,7 @@ class LatentDiffusion(DiffusionModel):
     def forward(self, x: Tensor, t: int) -> Tensor:
         """See the base class; the network under the prompt, without guidance."""
         prompt = self._conditional.to(x.dtype).expand(len(x), -1, -1)
-        output: Tensor = self.unet(x, t, encoder_hidden_states=prompt, return_dict=False)[0]
+        output: Tensor = self.unet(x, self.schedule.network_time(t), encoder_hidden_states=prompt, return_dict=False)[0]
         return output
 
     def output(self, x: Tensor, t: int) -> Tensor:
@@ -138,7 +138,9 @@ class LatentDiffusion(DiffusionModel):
         if self.guidance == 1:
             return super().output(x, t)
         both = torch.cat([part.expand(len(x), -1, -1) for part in (self._unconditional, self._conditional)])
-        output = self.unet(torch.cat([x, x]), t, encoder_hidden_states=both, return_dict=False)[0][:, : x.shape[1]]
+        output = self.unet(
+            torch.cat([x, x]), self.schedule.network_time(t), encoder_hidden_states=both, return_dict=False
+        )[0][:, : x.shape[1]]
         without, prompted = output.chunk(2)
         guided: Tensor = without + self.guidance * (prompted - without)
         return guided

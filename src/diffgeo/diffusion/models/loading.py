@@ -24,7 +24,7 @@ from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, che
 from diffgeo.diffusion.models.latent import LatentDiffusion
 from diffgeo.diffusion.models.pixel import PixelDiffusion
 from diffgeo.diffusion.models.text import PromptEncoder
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.rectified_flow import noise_process
 from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
@@ -155,7 +155,7 @@ def load_model(
     name = str(name_or_path)
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
     pipeline = _load_pipeline(folder, _read_index(folder), variant)
-    schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
+    schedule = noise_process(pipeline.scheduler, spacing=spacing)
     # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
