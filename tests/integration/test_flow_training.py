@@ -10,6 +10,9 @@ pytest.importorskip("transformers")
 
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline, StableDiffusionPipeline
 
+from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.noise_schedule import CLEAN
+from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.errors import ConfigError
 from training import flow
 from training.flow import FlowTraining, noise_level, train_flow
@@ -104,6 +107,19 @@ def test_the_samplers_of_both_networks_step_along_the_straight_path(tmp_path, qu
     here, there = pipe.scheduler.sigmas[:2]
     found = pipe.scheduler.step(v, pipe.scheduler.timesteps[0], x).prev_sample
     torch.testing.assert_close(found, x + (there - here) * v, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", ["transformer", "unet"])
+def test_diffgeo_loads_both_folders_and_samples_by_eulers_steps(tmp_path, quick_grids, network):
+    model = load_model(train_flow(settings(network), tmp_path), prompt="a smiling face", guidance=2.0)
+    assert model.latent_shape == (4, 16, 16)
+    expected = x = initial_noise(model, [0])
+    sigmas = [model.schedule.sigma(t) for t in (*model.schedule.timesteps(4), CLEAN)]
+    assert sigmas == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+    with torch.no_grad():
+        for t, here, there in zip(model.schedule.timesteps(4), sigmas, sigmas[1:], strict=False):
+            expected = expected + (there - here) * model.output(expected, t)
+    torch.testing.assert_close(ddim_sample(model, x, steps=4), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_noise_levels_are_those_of_the_scheduler():

@@ -16,9 +16,9 @@ of zero tokens in place of T5's, and the pooled texts. The first CLIP model is t
 layer alone, whose states are the words' embeddings. The U-Net has the last states of the shipped one, as
 ``StableDiffusionPipeline`` does it.
 
-Equal tokens without a position stay equal in every block, so n zero tokens are computed as one whose key gets
-log n added to its scores. A pipeline chooses n (``max_sequence_length``, 256 unless told); n is drawn between 1 and
-256, evenly in log n, so that fewer and faster ones do as well.
+The n zero tokens are computed as one (:class:`diffgeo.diffusion.models.sd3.ZeroTokens`). A pipeline chooses n
+(``max_sequence_length``, 256 unless told); n is drawn between 1 and 256, evenly in log n, so that fewer and faster ones
+do as well.
 
 Batch number k is a pure function of (seed, k) and the device, the same for both networks.
 """
@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -51,6 +50,7 @@ from torch.nn import functional as F
 
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.diffusion.models import shipped_folder
+from diffgeo.diffusion.models.sd3 import T5_TOKENS, ZeroTokens
 from diffgeo.errors import ConfigError
 from training.diffusion import Progress, device_name, learning_rate, loss_curve, write_log
 from training.text_to_image import PROMPTS, batch_generator, caption_tokens
@@ -58,14 +58,12 @@ from training.text_to_image import PROMPTS, batch_generator, caption_tokens
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-__all__ = ["FlowTraining", "ZeroTokens", "noise_level", "train_flow"]
+__all__ = ["FlowTraining", "noise_level", "train_flow"]
 
 TIMESTEPS = 1000
 """What σ is multiplied by for the network."""
 CHUNK = 512
 """Portraits encoded at once."""
-MOST_ZEROS = 256
-"""Zero tokens that a ``StableDiffusion3Pipeline`` has unless told."""
 
 
 @dataclass
@@ -141,36 +139,6 @@ class Denoiser(Protocol):
         ...
 
 
-class ZeroTokens:
-    """Joint attention in which the last text token stands for ``count`` equal ones (diffusers' processor protocol).
-
-    Attributes:
-        count: n, at least 1.
-    """
-
-    def __init__(self) -> None:
-        self.count = 1
-
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
-    ) -> tuple[Tensor, Tensor]:
-        """Attention output of the image tokens and of the text tokens, shapes as the two inputs."""
-
-        def heads(x: Tensor, norm: nn.Module | None) -> Tensor:
-            x = x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            return x if norm is None else norm(x)
-
-        image, text = hidden_states, encoder_hidden_states
-        query = torch.cat([heads(attn.to_q(image), attn.norm_q), heads(attn.add_q_proj(text), attn.norm_added_q)], 2)
-        key = torch.cat([heads(attn.to_k(image), attn.norm_k), heads(attn.add_k_proj(text), attn.norm_added_k)], 2)
-        value = torch.cat([heads(attn.to_v(image), None), heads(attn.add_v_proj(text), None)], 2)
-        scores = query.new_zeros(1, 1, 1, key.shape[2])
-        scores[..., -1] = math.log(self.count)
-        joint = F.scaled_dot_product_attention(query, key, value, attn_mask=scores).transpose(1, 2).flatten(2)
-        image, text = joint[:, : image.shape[1]], joint[:, image.shape[1] :]
-        return attn.to_out[0](image), text if attn.context_pre_only else attn.to_add_out(text)
-
-
 class _Transformer:
     """``SD3Transformer2DModel`` with two CLIP models."""
 
@@ -198,8 +166,7 @@ class _Transformer:
             qk_norm="rms_norm",
         ).to(device)
         _start_at_identity(self.network)
-        self.zeros = ZeroTokens()
-        self.network.set_attn_processor(self.zeros)
+        self.zeros = ZeroTokens.put_into(self.network)
 
     def velocity(self, x: Tensor, sigma: Tensor, tokens: Tensor, zeros: int) -> Tensor:
         with torch.no_grad():
@@ -383,7 +350,7 @@ def train_flow(cfg: FlowTraining, folder: Path) -> Path:
         mean, std = latents[index].float().unbind(1)
         z = scale * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
         noise = torch.randn(z.shape, generator=generator, device=device)
-        zeros = int((MOST_ZEROS + 1) ** torch.rand(1, generator=generator, device=device).item())
+        zeros = int((T5_TOKENS + 1) ** torch.rand(1, generator=generator, device=device).item())
         tokens = torch.where(dropped[:, None], empty, texts[index, wording]).long()
         at = sigma[:, None, None, None]
         loss = (denoiser.velocity((1 - at) * z + at * noise, sigma, tokens, zeros) - (noise - z)).square().mean()

@@ -213,7 +213,7 @@ class DiffusionModel(ABC):
 
         Args:
             t: timestep, 0 … T.
-            block: ``mid``, ``down.i`` or ``up.i``.
+            block: one of :attr:`blocks`.
             pool: ``"sum"`` over space (P23a) or None (P23b).
 
         Returns:
