@@ -53,7 +53,7 @@ COMPUTING = [
     "diffusion/models/latent.py",
     "data/images.py",
     "metrics/statistics.py",
-    "report/charts.py",
+    "report/charts/lines.py",
     "report/figures.py",
     "report/picture_grids.py",
     "report/formatting.py",

@@ -88,7 +88,7 @@ class NoiseProcess(ABC):
 
     @property
     @abstractmethod
-    def determinants(self) -> dict[str, Any]:
+    def determinants(self) -> dict[str, object]:
         """Everything that shapes numbers, for keys and digests."""
 
     @property
@@ -297,7 +297,7 @@ class NoiseSchedule(NoiseProcess):
             )
 
     @property
-    def determinants(self) -> dict[str, Any]:
+    def determinants(self) -> dict[str, object]:
         """See the base class."""
         return asdict(self)
 

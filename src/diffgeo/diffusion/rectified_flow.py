@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseProcess, NoiseSchedule
-from diffgeo.diffusion.scheduler_fields import FLOW_SCHEDULERS, read_scheduler
+from diffgeo.diffusion.scheduler_fields import FLOW_SCHEDULERS, Config, read_scheduler
 from diffgeo.errors import ModelError
 
 __all__ = ["RectifiedFlow", "noise_process"]
@@ -59,7 +59,7 @@ class RectifiedFlow(NoiseProcess):
             )
 
     @property
-    def determinants(self) -> dict[str, Any]:
+    def determinants(self) -> dict[str, object]:
         """See the base class."""
         return {"process": "rectified flow"} | asdict(self)
 
@@ -137,10 +137,7 @@ class RectifiedFlow(NoiseProcess):
                 which depends on them.
         """
         config = read_scheduler(type(scheduler).__name__, getattr(scheduler, "config", {}))
-        dynamic = config.get("use_dynamic_shifting", False)
-        if dynamic and tokens is None:
-            raise ModelError("the scheduler's shift depends on the size of the picture", "say how many image tokens")
-        mu = _dynamic_mu(config, tokens) if dynamic and tokens is not None else None
+        mu = _dynamic_mu(config, tokens) if config.get("use_dynamic_shifting", False) else None
         predicted = config.get("prediction_type", "flow_prediction")
         prediction = "velocity" if predicted == "flow_prediction" else predicted
         n = config.get("num_train_timesteps", 1000)
@@ -151,9 +148,9 @@ class RectifiedFlow(NoiseProcess):
         if config.get("shift_terminal"):
             raise ModelError("the scheduler's shift_terminal depends on the number of steps", "say how many")
         if mu is None:
-            shift = config.get("shift", config.get("flow_shift", 1.0))
+            shift = float(config["shift"] if "shift" in config else config.get("flow_shift", 1.0))
         else:
-            shift = mu if config.get("time_shift_type", "exponential") == "linear" else math.exp(mu)
+            shift = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
         u = torch.arange(1, n + 1, dtype=torch.float64) / n
         return cls(shift * u / (1 + (shift - 1) * u), prediction, float(n), Clipping.of(config))
 
@@ -174,8 +171,10 @@ def noise_process(scheduler: object, *, spacing: str | None = "trailing", tokens
     return NoiseSchedule.of(scheduler, spacing=spacing)
 
 
-def _dynamic_mu(config: dict[str, Any], tokens: int) -> float:
+def _dynamic_mu(config: Config, tokens: int | None) -> float:
     """μ, linear in the number of image tokens (Flux, SD3.5)."""
+    if tokens is None:
+        raise ModelError("the scheduler's shift depends on the size of the picture", "say how many image tokens")
     few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return float(low + (high - low) * (tokens - few) / (many - few))

@@ -30,6 +30,9 @@ from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
 
+Index = dict[str, Any]
+"""A pipeline's ``model_index.json``."""
+
 log = logging.getLogger(__name__)
 
 SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist", "factor_faces_t2i")
@@ -150,7 +153,7 @@ def load_model(
         variant: of the weight files, such as ``fp16``.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for, where it is not the prompt.
+        edit_prompt: under which directions are looked for, if it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
@@ -171,7 +174,7 @@ def load_model(
     pipeline = _load_pipeline(folder, _read_index(folder), variant)
     schedule = noise_process(pipeline.scheduler, spacing=spacing, tokens=_image_tokens(pipeline))
     joint = hasattr(pipeline, "transformer")
-    # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
+    # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.transformer if joint else pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:
@@ -230,7 +233,7 @@ def _looks_like_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")) and ".." not in parts
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _read_index(folder: Path) -> Index:
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -252,7 +255,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _used_parts(index: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+def _used_parts(index: Index) -> dict[str, tuple[str, ...]]:
     name = index["_class_name"]
     if name == "StableDiffusion3Pipeline":
         return _SD3_PARTS | {
@@ -261,7 +264,7 @@ def _used_parts(index: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return _TEXT_PARTS if name in _TEXT_PIPELINES else _PIXEL_PARTS
 
 
-def _check_parts(index: dict[str, Any], where: str) -> None:
+def _check_parts(index: Index, where: str) -> None:
     """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own."""
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
     name = str(index.get("_class_name"))
@@ -327,7 +330,7 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
     return Path(file).parent
 
 
-def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> Any:
+def _load_pipeline(folder: Path, index: Index, variant: str | None) -> Any:
     """The parts of a pipeline that are used, each of its own class: attributes as those of diffusers' pipeline."""
     import diffusers
     import transformers
@@ -369,7 +372,7 @@ def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> 
         return diffusers.StableDiffusionPipeline(**parts, **unused)
 
 
-def _variants(folder: Path, index: dict[str, Any], wanted: str | None) -> dict[str, str | None]:
+def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str | None]:
     """The variant of weight files to read for every network: the wanted one, or that without a name if it lacks it.
 
     Raises:

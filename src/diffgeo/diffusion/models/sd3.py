@@ -73,7 +73,7 @@ class StableDiffusion3Prompts(PromptEncoder):
                 nn.Module.to(encoder, device=device, dtype=torch.float32)
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Text encoders and tokenizers."""
         names = (f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in ("", "_2", "_3"))
         found = {name: getattr(self._pipeline, name) for name in names}
