@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -295,11 +296,25 @@ def _scales() -> str:
 
 
 def _claims() -> str:
-    """Every claim with the experiment that answers it."""
-    lines = ["| source | experiment | what is measured | published |", "|---|---|---|---|"]
-    for claim in all_claims():
-        cells = (claim.source, f"`{claim.experiment}`", claim.quantity, claim.published)
-        lines.append(f"| {' | '.join(map(_escaped, cells))} |")
+    """Every claim: what it asserts, what measures it and why, what would refute it, and what is shown beside it."""
+    lines: list[str] = []
+    for experiment, group in groupby(all_claims(), key=lambda claim: claim.experiment):
+        claims = list(group)
+        lines += ["", f"### {claims[0].source} · `{experiment}`", ""]
+        for claim in claims:
+            if claim.role == "claim":
+                parts = [
+                    f"- **{claim.asserts}** Measured: {claim.quantity} (one value per {claim.unit}).",
+                    claim.because,
+                    f"Refuted by: {claim.refuted[:1].lower()}{claim.refuted[1:]}",
+                ]
+                lines.append(" ".join(parts))
+        for role, words in (("value", "Published"), ("control", "Control"), ("second", "Second measure")):
+            lines += [
+                f"- {words}: {claim.quantity}{f', {claim.published}' if role == 'value' else ''}."
+                for claim in claims
+                if claim.role == role
+            ]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from diffgeo.config import Config, config_folder, heed_wandb, nearest
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from diffgeo.claims import Row
 
 __all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
@@ -165,10 +165,10 @@ def _execute(work: Plan) -> None:
                 failed = error
                 print(f"{folder} failed: {error}", file=sys.stderr, flush=True)
     finally:
-        table = _judge(folders, known)
-        if len(table):
-            _write(table, work.out)
-            _show(table)
+        rows = _judge(folders, known)
+        if rows:
+            _write(rows, work.out)
+            _show(rows)
     if failed is not None:
         raise failed
 
@@ -239,11 +239,11 @@ def _complete(folder: Path, settings: str) -> bool:
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
 
 
-def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame:
-    """Verdicts of every experiment whose run is complete with these settings, asked for in this call or not."""
+def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> list[Row]:
+    """Rows of every experiment whose run is complete with these settings, asked for in this call or not."""
     import pandas as pd
 
-    from diffgeo.claims import judge
+    from diffgeo.claims import decide, judge
     from diffgeo.convergence import Convergence, summary
     from diffgeo.results import belongs
     from diffgeo.studies import all_claims
@@ -257,47 +257,59 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
             tables = {path.stem: pd.read_parquet(path) for path in paths}
             found = summary(Convergence.read(facts))
             rows.append(judge(claim, tables, facts["model"]["source"]) | {"not_converged": found, "run": str(folder)})
-    return pd.DataFrame(rows)
+    return decide(rows)
 
 
-def _write(table: pd.DataFrame, folder: Path) -> None:
+def _write(rows: list[Row], folder: Path) -> None:
+    import pandas as pd
+
+    from diffgeo.report.charts import save
+    from diffgeo.report.verdicts import values_of_claims
     from diffgeo.results import atomic, write_csv
 
+    table = pd.DataFrame(rows).drop(columns=["expected", "comparable"])
     with atomic(folder / "claims.csv") as path:
-        write_csv(table, path)
+        write_csv(table.drop(columns="values"), path)
     with atomic(folder / "claims.parquet") as path:
         table.to_parquet(path, index=False)
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in table.to_dict("records")]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     with atomic(folder / "claims.md") as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chart = values_of_claims(rows)
+    if chart is not None:
+        save([chart], folder / "claims")
 
 
-_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "verdict", "run")
+_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "q", "verdict", "run")
 
 
-def _cells(row: dict[Any, Any]) -> list[str]:
+def _cells(row: Row) -> list[str]:
+    from diffgeo.claims import reading_of
+
     ours = "–" if math.isnan(row["ours"]) else f"{row['ours']:.3g}"
     if not math.isnan(row["low"]):
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
     elif not math.isnan(row["ours"]):
         ours += " (too few)"
-    verdict = f"{row['verdict']}{' (not converged)' if row['not_converged'] else ''}"
-    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], verdict, Path(row["run"]).name]
+    verdict = f"{reading_of(row)}{' (not converged)' if row['not_converged'] else ''}"
+    quantity = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
+    q = "–" if math.isnan(row["q"]) else f"{row['q']:.2g}"
+    shown = [row["source"], quantity, row["published"], ours, row["n"], q, verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
-def _show(table: pd.DataFrame) -> None:
+def _show(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     shown = Table(*_HEAD)
-    colours = {"holds": "green", "fails": "red", "not comparable": "dim"}
-    for row in table.to_dict("records"):
-        shown.add_row(*_cells(row), style=colours[row["verdict"]])
+    colours = {"holds": "green", "contradicted": "red", "undecided": "yellow"}
+    for row in rows:
+        shown.add_row(*_cells(row), style=colours.get(row["verdict"], "dim"))
     # into a pipe as wide as the table needs
     Console(width=None if sys.stdout.isatty() else 200).print(shown)
-    for run, missed in dict(zip(table["run"], table["not_converged"], strict=True)).items():
+    for run, missed in {row["run"]: row["not_converged"] for row in rows}.items():
         if missed:
             print(f"Warning: {run}: {missed}.", file=sys.stderr)
 

@@ -436,6 +436,7 @@ class ScaleConfig:
 
     Attributes:
         samples: pictures (``data.samples``).
+        held_out: pictures of the experiment whose global directions are tested on three fifths of them.
         steps: DDIM steps (``schedule.steps``).
         rank: directions a basis (``svd.rank``).
         path_rank: directions of a tangent space along paths and between timesteps (``study.….rank``).
@@ -447,9 +448,11 @@ class ScaleConfig:
         controls: samples of the controls in ``tangent_distance``.
         levels: strengths of Pareto curves below the matched one.
         grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
+        trend: the same of experiments that ask for a trend over t, which takes ten.
     """
 
     samples: int = MISSING
+    held_out: int = MISSING
     steps: int = MISSING
     rank: int = MISSING
     path_rank: int = MISSING
@@ -461,6 +464,7 @@ class ScaleConfig:
     controls: int = MISSING
     levels: list[float] = MISSING
     grid: list[float] = MISSING
+    trend: list[float] = MISSING
 
 
 @dataclass

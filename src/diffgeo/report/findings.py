@@ -1,7 +1,7 @@
 """The main findings as sentences, each computed from the run's tables: a number, its 95 % interval, n.
 
-What a sentence claims follows from its numbers: where a claim of the papers is tested, its verdict
-(:func:`diffgeo.claims.judge`) chooses the words, and a sample too small for any test is called that.
+What a sentence claims follows from its numbers: if a claim of the papers is tested, its verdict
+(:func:`diffgeo.claims.decide`) chooses the words, and a sample too small for any test is called that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
 from diffgeo.report.formatting import interval, intervals, name, p_value
 from diffgeo.report.reading import Run
 
-__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "reading_of"]
+__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean"]
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
     """How far a difference is established.
 
     Returns:
-        ``yes`` (interval above 0, and p ≤ 0.05 where there is one), ``opposite`` (interval below 0), ``few`` (interval
-        above 0, but fewer than five values), or ``open``.
+        ``yes`` (interval above 0, and p ≤ 0.05 if there is one), ``opposite`` (interval below 0), ``few`` (interval
+        above 0, but fewer values than a test needs), or ``open``.
     """
     if high < 0:
         return "opposite"
@@ -53,10 +53,13 @@ def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
     return "few" if low > 0 and n < FEWEST else "open"
 
 
-def reading_of(row: dict[str, Any]) -> str:
-    """A claim's verdict with what limits it: ``holds``, ``fails``, ``fails (too few: 4)``, ``not comparable``."""
-    few = row["verdict"] == "fails" and row["n"] < FEWEST and not math.isnan(row["p"])
-    return f"fails (too few: {row['n']})" if few else str(row["verdict"])
+def _outcome(row: dict[str, Any]) -> str:
+    """As :func:`lean`, by the verdict of a claim's row if it has decided."""
+    found = lean(row["low"], row["high"], row["n"], row["p"])
+    decided = {"holds": "yes", "contradicted": "opposite"}.get(row["verdict"])
+    if decided or row["verdict"] == "":
+        return decided or found
+    return found if row["n"] < FEWEST else "open"
 
 
 def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] | None:
@@ -95,7 +98,7 @@ def headline(row: dict[str, Any], yes: str, opposite: str, whether: str) -> str:
         opposite: said where the interval lies below 0.
         whether: what stays open elsewhere, as a clause.
     """
-    outcome, few = lean(row["low"], row["high"], row["n"], row["p"]), row["n"] < FEWEST
+    outcome, few = _outcome(row), row["n"] < FEWEST
     if outcome == "open":
         return f"Whether {whether} stays open."
     said = opposite if outcome == "opposite" else yes

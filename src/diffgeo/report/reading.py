@@ -16,7 +16,7 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError, safe_open
 
-from diffgeo.claims import Claim, judge
+from diffgeo.claims import Claim, decide, judge
 from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
 from diffgeo.results import belongs
@@ -111,14 +111,14 @@ class Run:
 
     @cached_property
     def verdicts(self) -> list[dict[str, Any]]:
-        """The claims that this run can speak to, as rows of :func:`diffgeo.claims.judge`, with their experiment."""
+        """The claims that this run can speak to, as rows of :func:`diffgeo.claims.decide`."""
         source, rows = str(self.model.get("source", "")), []
         for claim in self.claims if self.tables else ():
             try:
-                rows.append(judge(claim, self.tables, source) | {"experiment": claim.experiment})
+                rows.append(judge(claim, self.tables, source))
             except (IndexError, TypeError, ValueError) as error:  # tables cut short, or of another version
                 log.debug("%s: %s cannot be judged (%s)", self.folder, claim.quantity, error)
-        return [row for row in rows if row["n"] > 0]
+        return decide([row for row in rows if row["n"] > 0])
 
     @property
     def command(self) -> str | None:

@@ -202,7 +202,7 @@ def compared(runs: pd.DataFrame, show: Sequence[str]) -> list[str]:
 
 
 def grouped(runs: pd.DataFrame, by: Sequence[str], scalars: Sequence[str]) -> pd.DataFrame:
-    """One row per scalar and group: mean over the group's runs with its 95 % bootstrap interval, and n.
+    """One row per scalar and group: mean over the group's runs with its 95 % interval, and n.
 
     Raises:
         ConfigError: a key of ``by`` that is no setting of the runs.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +35,29 @@ class DiffusionModel(ABC):
     def __init__(
         self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        self._take(unet)
+
+    def _take(self, unet: nn.Module) -> None:
+        self.unet = unet.eval().requires_grad_(False)
         self._digests: dict[str, str] = {}  # shared with copies that share the weights
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
+
+    def untrained(self, seed: int = 0) -> Self:
+        """The same model with random weights in its network: the null of what training has to do with its geometry.
+
+        Args:
+            seed: of the weights, drawn as diffusers initialises them.
+        """
+        config, kind = self.unet.config, type(self.unet)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: nn.Module = kind.from_config(config)  # type: ignore[attr-defined]
+        other = copy.copy(self)
+        other._take(network.to(self.device, self.dtype))
+        return other
 
     @property
     def device(self) -> torch.device:

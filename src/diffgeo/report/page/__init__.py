@@ -8,7 +8,6 @@ The page is made from the run folder alone, without the model, so that the page 
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,13 +21,14 @@ from diffgeo.convergence import summary
 from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
-from diffgeo.report.findings import FEWEST, Finding, reading_of
+from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, in_words, name, timestep
 from diffgeo.report.lengths import length_note
-from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
+from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
 from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import SMALL, small_strip
+from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
 from diffgeo.studies import all_claims
 
@@ -63,12 +63,17 @@ def render(run: Run) -> str:
     """The page of a run as HTML."""
     found = all_findings(run)
     shown = sections(run, found)
-    template = _environment().get_template("page.html.j2")
-    return template.render(
-        page=_page(run, found, shown),
-        css=_asset("page.css"),
-        js=_asset("page.js"),
-        charts={"theme": page_theme(), "library": Markup(javascript())} if any(s.charts for s in shown) else None,
+    page = _page(run, found, shown)
+    drawn = page["claims_chart"] or any(section.charts for section in shown)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            css=_asset("page.css"),
+            js=_asset("page.js"),
+            charts={"theme": page_theme(), "library": Markup(javascript())} if drawn else None,
+        )
     )
 
 
@@ -89,7 +94,7 @@ def _asset(file: str) -> Markup:
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
     """What the template prints outside the sections."""
-    claims = claims_table(run)
+    values = values_of_claims(run.verdicts)
     return {
         "title": _title(run),
         "what": _what(run),
@@ -99,11 +104,12 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "hero": _hero(run),
         "findings": found,
         "titles": {section.id: section.title for section in shown},
-        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; fewer than "
-        f"{INTERVAL_FROM} values are too few for one. p is of the one-sided sign test unless said otherwise.",
+        "footnote": "Brackets hold Student's 95 % intervals of the mean over samples; fewer than "
+        f"{INTERVAL_FROM} values are too few for one. p is of the two-sided sign-flip test unless said otherwise.",
         "sections": shown,
-        "claims": claims,
-        "claims_said": _claims_said(run) if claims else "",
+        "claims": table_of_claims(run.verdicts),
+        "claims_chart": None if values is None else in_tabs([values])[0],
+        "claims_count": count_of_verdicts(run.verdicts),
         "command": run.command,
         "settings": _settings(run),
         "version": _version(),
@@ -172,19 +178,6 @@ def _hero(run: Run) -> list[dict[str, Any]]:
         encoded = small_strip(pictures[part["frame"]])
         shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})
     return shown
-
-
-def _claims_said(run: Run) -> str:
-    """How many claims hold, in a sentence."""
-    count = Counter(reading_of(row).split(":")[0] for row in run.verdicts)
-    parts = {
-        "holds": f"{count['holds']} hold",
-        "fails": f"{count['fails']} fail",
-        "fails (too few": f"{count['fails (too few']} had fewer than {FEWEST} values, with which none can hold",
-        "not comparable": f"{count['not comparable']} are about another model",
-    }
-    said = [text for key, text in parts.items() if count[key]]
-    return f"Of {counted(len(run.verdicts), 'claim')} that this run can speak to, {', '.join(said)}."
 
 
 def _settings(run: Run) -> list[Table]:

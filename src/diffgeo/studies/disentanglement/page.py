@@ -77,9 +77,9 @@ def tables(run: Run) -> list[Table]:
             Column("n", "n"),
         ]
         note = (
-            f"Brackets hold 95 % bootstrap intervals over samples; fewer than {INTERVAL_FROM} are too few for one. The "
-            "null is what shuffled factors give (codes), or the precision of random directions (beside a gain over "
-            "them)."
+            f"Brackets hold 95 % intervals over samples (Student's of means, else by resampling); fewer than "
+            f"{INTERVAL_FROM} are too few for one. The null is what shuffled factors give (codes), or the precision "
+            "of random directions (beside a gain over them)."
         )
         known = card[card["value"].notna()]
         glossary = {name(metric): METRICS.get(metric, _OWN) for metric in dict.fromkeys(known["metric"])}

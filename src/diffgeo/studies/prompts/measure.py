@@ -11,7 +11,8 @@ Paths are denoised at each scale of guidance; at T they share x_T, so guidance c
 without guidance. Prompts are compared by a cosine, and ``similarity_measure`` says which: ``clip``, of CLIP's text
 embeddings, where ``predictor=clip`` gives them, as in P23b; else ``conditioning``, of what cross-attention sees of the
 two prompts less what it sees of the empty one. (The one-vector summary of an encoder that was not trained to
-compare texts, as the shipped model's, hardly differs between prompts.)
+compare texts, as the shipped model's, hardly differs between prompts.) Where prompts are captions of FactorFaces, what
+they say is known, and ``factor_overlap`` is the share of it that both say (:func:`factor_overlap`).
 
 Main table ``prompts``, one row per (sample, timestep, kind, guidance, pair of prompts). Second table
 ``prompts_similarity``, one row per (timestep, kind, guidance): the mean distance, and Spearman's ρ of similarity with
@@ -31,6 +32,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from diffgeo.data.captions import prompted_values
 from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.metrics.clip import ClipPredictor
@@ -41,7 +43,7 @@ from diffgeo.studies.prompts.settings import PromptsConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.svd import LocalBasis
 
-__all__ = ["mantel", "run"]
+__all__ = ["factor_overlap", "mantel", "run"]
 
 Place = tuple[int, float, str, float, int]
 """(sample, fraction of T, kind, guidance, prompt)."""
@@ -70,6 +72,7 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
         if a[:-1] == b[:-1]:
             names = ("sample", "t_frac", "kind", "guidance", "prompt_a")
             alike = {"similarity": similarity[a[-1], b[-1]].item(), "similarity_measure": measure}
+            alike["factor_overlap"] = factor_overlap(cfg.prompts[a[-1]], cfg.prompts[b[-1]])
             pair = {"prompt_b": b[-1], "text_a": cfg.prompts[a[-1]], "text_b": cfg.prompts[b[-1]]}
             rows.append(dict(zip(names, a, strict=True)) | pair | {"rank": n} | alike | distances(cut[a], cut[b]))
     table = pd.DataFrame(rows)
@@ -122,6 +125,18 @@ def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]
         embedded, measure = torch.cat([model.encode_prompt(p) - empty for p in prompts]).flatten(1), "conditioning"
     unit = torch.nn.functional.normalize(embedded.double().cpu(), dim=1)
     return unit @ unit.T, measure
+
+
+def factor_overlap(first: str, second: str) -> float:
+    """Of what two captions claim of a portrait's factors, the share that both claim, in [0, 1] (Jaccard's index).
+
+    >>> factor_overlap("a smiling face with long hair", "a frowning face with long hair")
+    0.3333333333333333
+
+    NaN if neither claims anything.
+    """
+    a, b = set(prompted_values(first)), set(prompted_values(second))
+    return len(a & b) / len(a | b) if a | b else float("nan")
 
 
 def _summary(table: pd.DataFrame, similarity: Tensor, cfg: PromptsConfig, seed: int) -> pd.DataFrame:

@@ -13,7 +13,7 @@ __all__ = ["findings"]
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""
-    table, row = run.table("spectrum"), claim_of(run, "p23a/fig3b")
+    table, row = run.table("spectrum"), claim_of(run, "p23a/fig3b", "effective dimension")
     if table is None:
         return
     first, last = ends(table)
