@@ -10,8 +10,8 @@ r"""Curves in the latent space, and how far they bend.
       Δx = δ V Λ⁻¹ Uᵀ u,                    each of first-order length δ in H,
 
   u transported (``fixed``) or aimed anew at f(b) (``pursuit``) at every point. It need not land on b.
-- Flatness ratio of a path, R = L Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖² / ‖f(x⁽ᴸ⁾) − f(x⁽⁰⁾)‖²: its energy over that of the straight
-  line between its ends' images. R ≥ 1 by Cauchy–Schwarz, and R = 1 if the image is straight and evenly paced.
+- Flatness ratio of a path, R = L Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖² / ‖f(x⁽ᴸ⁾) − f(x⁽⁰⁾)‖²: its energy over that of the
+  straight line between its ends' images. R ≥ 1 by Cauchy–Schwarz, and R = 1 if its image is straight and evenly paced.
 - Curvedness of a segment, D_geo of the tangent spaces at its ends; its sum is the semantic path length (P23a, eq. 8).
 """
 
@@ -35,6 +35,7 @@ __all__ = [
     "GeodesicPath",
     "ShotPath",
     "boundary_value_geodesic",
+    "chord_deviation",
     "curvedness",
     "flatness_ratio",
     "geodesic_shooting",
@@ -333,3 +334,28 @@ def flatness_ratio(images: Tensor) -> float:
     values = images.double().flatten(1)
     steps, chord = values.diff(dim=0).square().sum(), (values[-1] - values[0]).square().sum()
     return math.inf if chord == 0 else ((len(values) - 1) * steps / chord).item()
+
+
+def chord_deviation(values: Tensor) -> float:
+    """How far a path strays from the straight line between its ends.
+
+    Args:
+        values: at the path's points, in order, such as the factors of its pictures, shape (L + 1, k), L ≥ 2.
+
+    Returns:
+        The root mean square, over the inner points, of the distance to the line segment between the ends, relative to
+        its length: 0 for a straight path, whatever its pace. Infinity if the ends are the same.
+
+    Raises:
+        ShapeError: fewer than three points.
+    """
+    if len(values) < 3:
+        raise ShapeError(f"a path of {len(values)} points has no inner point", "give at least 3 points")
+    points = values.double()
+    start, chord = points[0], points[-1] - points[0]
+    squared = chord.square().sum()
+    if squared == 0:
+        return math.inf
+    inner = points[1:-1] - start
+    nearest = (inner @ chord / squared).clamp(0, 1)[:, None] * chord
+    return ((inner - nearest).square().sum(dim=1).mean() / squared).sqrt().item()

@@ -116,7 +116,7 @@ def probe(jacobian: JacobianOperator, count: int, *, seed: int = 0, transposed: 
 
 
 def trace(probes: Probes, basis: LocalBasis | None = None) -> Estimate:
-    """tr J, the part within the leading directions exactly if they are known.
+    """The trace of J, the part within the leading directions exactly if they are known.
 
     Args:
         probes: of J.
@@ -316,8 +316,8 @@ def local_linearity(origin: Tensor, moved: Tensor, step: Tensor) -> tuple[Tensor
         step: λ J v for each, the same shape.
 
     Returns:
-        Three tensors of shape (k,): the norm ratio ‖x̂0(x + λv)‖ / ‖x̂0(x) + λ J v‖ and the cosine of the two, which are 1
-        if x̂0 is linear, but also if the step is small beside x̂0(x); and the error of the change alone,
+        Three tensors of shape (k,): the norm ratio ‖x̂0(x + λv)‖ / ‖x̂0(x) + λ J v‖ and the cosine of the two, which are
+        1 if x̂0 is linear, but also if the step is small beside x̂0(x); and the error of the change alone,
         ‖x̂0(x + λv) − x̂0(x) − λ J v‖ / ‖λ J v‖, which is 0 if it is linear.
     """
     start, there, change = origin.double().flatten(), moved.double().flatten(1), step.double().flatten(1)
