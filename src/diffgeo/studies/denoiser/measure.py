@@ -37,9 +37,11 @@ from torch import Tensor
 
 from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
 from diffgeo.geometry import (
+    PosteriorComponents,
     asymmetry,
     flipd,
     isometry,
+    leading_part,
     local_linearity,
     normal_bundle_dimension,
     numerical_rank,
@@ -60,6 +62,9 @@ __all__ = ["run"]
 
 Row = dict[str, Any]
 
+DEFLATED = 10
+"""Leading directions whose part in sums over the whole of J is computed rather than estimated, if there are so
+many."""
 DEVIATIONS = 2.0
 """Standard deviations between the posterior's mean and the pictures on both sides of it."""
 SCORES = 4
@@ -138,7 +143,8 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
     denoiser = _Denoiser.at(context, context.latents.of(sample, t), t, cfg.rank)
     jacobian, basis = denoiser.jacobian, denoiser.basis
     probes = probe(jacobian, cfg.probes, seed=context.cfg.seed)
-    energy, total, skew = squared_norm(probes, basis), trace(probes, basis), asymmetry(probes)
+    leading = leading_part(jacobian, basis.truncated(min(max(DEFLATED, 2 * cfg.directions), basis.rank)))
+    energy, total, skew = squared_norm(probes, leading), trace(probes, leading), asymmetry(probes, leading)
     held = basis.s.double().square().sum().item()
     found.main.append(
         where
@@ -157,7 +163,8 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
             "probes": probes.omega.shape[1],
         }
     )
-    _add_components(denoiser, cfg, sample, where | {"total": b**2 / a * total.value}, found)
+    components = posterior_components(leading, min(cfg.directions, basis.rank), a=a, b=b)
+    _add_components(denoiser, components, where | {"name": sample.name}, b**2 / a * total.value, found)
     found.linearity += [where | row for row in _linearity(denoiser, cfg)]
     n = min(basis.rank, (h := context.bases.of(sample, t)).rank)
     for name, one in (("h", h), ("x0", basis)):
@@ -165,25 +172,21 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
         found.isometry.append(where | {"map": name, "rank": n, "condition": condition, "log_spread": spread})
 
 
-def _add_components(denoiser: _Denoiser, cfg: DenoiserConfig, sample: Sample, where: Row, found: _Tables) -> None:
-    """The posterior's components, and the pictures of x̂0 on both sides along each."""
-    context, total = denoiser.context, where.pop("total")
-    a, b = _shares(context.model.schedule, denoiser.t)
-    count = min(cfg.directions, denoiser.basis.rank)
-    leading = denoiser.basis.truncated(min(2 * count, denoiser.basis.rank))  # more of them change little
-    components = posterior_components(denoiser.jacobian, leading, count, a=a, b=b)
-    variances = components.variances
+def _add_components(
+    denoiser: _Denoiser, components: PosteriorComponents, where: Row, total: float, found: _Tables
+) -> None:
+    """The posterior's components, whose variances add up to ``total``, and pictures of x̂0 on both sides along each."""
+    variances, count = components.variances, len(components.variances)
     offsets = DEVIATIONS * variances.clamp_min(0).sqrt() * components.directions
     sides = torch.stack([-offsets, torch.zeros_like(offsets), offsets]).permute(2, 0, 1)  # component, side, d
     x0 = denoiser.jacobian.h[None, None] + sides.reshape(count, 3, *denoiser.x.shape).to(denoiser.x)
     first = sum(len(frames) for frames in found.frames)
-    found.frames.append(_to_bytes(context.model.decode(x0.flatten(0, 1))))
+    found.frames.append(_to_bytes(denoiser.context.model.decode(x0.flatten(0, 1))))
     for i in range(count):
         variance = variances[i].item()
         found.components.append(
             where
             | {
-                "name": sample.name,
                 "component": i,
                 "variance": variance,
                 "variance_share": variance / total if total > 0 else math.nan,
@@ -237,7 +240,7 @@ def _dimension(context: Context, cfg: DenoiserConfig, sample: Sample, t: int) ->
     at_clean = probe(context.bases.operator(f, a * x0, name=name), cfg.probes, seed=context.cfg.seed, transposed=False)
     clean_trace, (_, clean_noise) = trace(at_clean), _predicted(context, (a * x0)[None], t)
     denoiser = _Denoiser.at(context, noised(1)[0], t, cfg.rank)
-    posterior = trace(probe(denoiser.jacobian, cfg.probes, seed=context.cfg.seed, transposed=False), denoiser.basis)
+    posterior = trace(probe(denoiser.jacobian, cfg.probes, seed=context.cfg.seed, transposed=False))
     n = denoiser.basis.rank
     _, noises = _predicted(context, noised(SCORES * n), t)
     inside = noises.flatten(1).double() @ denoiser.basis.V.double()

@@ -12,7 +12,7 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import picture_uri
-from diffgeo.studies.denoiser.plots import DIMENSIONS
+from diffgeo.studies.denoiser.plots import COUNTS, SUMS
 
 __all__ = ["pictures", "tables"]
 
@@ -77,8 +77,9 @@ def _components(table: pd.DataFrame) -> Table:
 
 
 def _dimension(table: pd.DataFrame) -> Table:
-    means = means_of(table, ["t_frac"], list(DIMENSIONS))
-    columns = [T_COLUMN, *(mean_column(label, column) for column, label in DIMENSIONS.items()), N_COLUMN]
+    estimates = SUMS | COUNTS
+    means = means_of(table, ["t_frac"], list(estimates))
+    columns = [T_COLUMN, *(mean_column(label, column) for column, label in estimates.items()), N_COLUMN]
     return as_table("table-denoiser-dimension", "Dimension of the data", means, columns, note=INTERVALS)
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from diffgeo.report.charts import Chart, Tables, curves, in_figure, means_by, number, rows_of_points, t_name
+from diffgeo.metrics.statistics import mean_interval
+from diffgeo.report.charts import Chart, Tables, curves, in_figure, number, rows_of_points, t_name
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
-__all__ = ["DIMENSIONS", "charts", "figures"]
+__all__ = ["COUNTS", "SUMS", "charts", "figures"]
 
-DIMENSIONS = {
-    "flipd": "FLIPD, at the clean picture",
-    "posterior_dimension": "a tr J, with noise",
+SUMS = {"flipd": "FLIPD, at the clean picture", "posterior_dimension": "a tr J, with noise"}
+"""Column of an estimate by a sum over the whole of J → its name in words."""
+COUNTS = {
     "resolved": "singular values a s > 1/2",
     "normal_bundle_centred": "normal bundle, centred",
     "normal_bundle": "normal bundle",
 }
-"""Column → its name in words."""
+"""Column of an estimate that counts directions → its name in words."""
 
 
 def charts(tables: Tables) -> list[Chart]:
@@ -43,7 +46,7 @@ def _linearity(table: pd.DataFrame) -> list[Chart]:
     )
     how = {
         "cosine": "1 is linear, or a short step.",
-        "change_error": "0 is linear; 1 is as wrong as predicting no change.",
+        "change_error": "0 is linear; 1 if x̂0 does not move at all.",
     }
     made = [
         curves(
@@ -64,24 +67,36 @@ def _linearity(table: pd.DataFrame) -> list[Chart]:
 
 
 def _dimension(table: pd.DataFrame) -> list[Chart]:
-    points = []
-    for column, label in DIMENSIONS.items():
-        for t_frac, mean, low, high, _ in (
-            means_by(table[column], table["t_frac"]).reset_index().itertuples(index=False)
-        ):
-            points.append({"row": label, "series": t_name(t_frac), "x": mean, "low": low, "high": high})
-    found = pd.DataFrame(points).dropna(subset=["x"])
-    words = [f"{row['row']} at {row['series']}: {number(row['x'])}" for row in found.to_dict("records")]
-    chart = rows_of_points(
-        "denoiser-dimension",
-        "Dimension of the data",
-        f"Estimates around the pictures of {table['sample'].nunique()} samples: means, with 95 % intervals of four or "
-        "more. All agree for an exact denoiser and little noise.",
-        f"Dimension by estimate. {'; '.join(words)}.",
-        found,
+    return in_figure(
+        [
+            _estimates(
+                table, "sums", "Dimension by sums over J", "The small errors of a network add up in a sum over J.", SUMS
+            ),
+            _estimates(
+                table, "counts", "Dimension by counts", "What is counted is one of the n leading directions.", COUNTS
+            ),
+        ],
         "dimension",
     )
-    return in_figure([chart], "dimension")
+
+
+def _estimates(table: pd.DataFrame, which: str, title: str, how: str, columns: Mapping[str, str]) -> Chart:
+    """Estimates of the dimension, a row each."""
+    points = []
+    for column, label in columns.items():
+        for t_frac, part in table.dropna(subset=[column]).groupby("t_frac", sort=False):
+            mean, low, high = mean_interval(part[column].to_numpy(float))
+            points.append({"row": label, "series": t_name(t_frac), "x": mean, "low": low, "high": high})
+    words = [f"{one['row']} at {one['series']}: {number(one['x'])}" for one in points]
+    return rows_of_points(
+        f"denoiser-dimension-{which}",
+        title,
+        f"Estimates around the pictures of {table['sample'].nunique()} samples, means over them. All agree for an "
+        f"exact denoiser and little noise. {how}",
+        f"{title}. {'; '.join(words)}.",
+        pd.DataFrame(points, columns=["row", "series", "x", "low", "high"]),
+        "dimension",
+    )
 
 
 def figures(result: Result) -> dict[str, Figure]:

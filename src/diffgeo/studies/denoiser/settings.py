@@ -30,7 +30,7 @@ class DenoiserConfig:
         [0.5, 0.25], gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
     )
     rank: int = setting(20, ge=2)
-    probes: int = setting(16, ge=2)
+    probes: int = setting(8, ge=2)
     directions: int = setting(3, ge=1)
     lengths: list[float] = setting([0.02, 0.05, 0.1, 0.2], gt=0, items=1, distinct=True)
     dimension_t_fracs: list[float] = setting(
