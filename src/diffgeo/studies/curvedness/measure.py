@@ -30,7 +30,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -47,7 +46,7 @@ from diffgeo.geometry import (
     shoot_between,
     slerp,
 )
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.curvedness.settings import CurvednessConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank
@@ -56,8 +55,6 @@ from diffgeo.svd import LocalBasis
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 METRIC_OF_POOL = {"none": "h", "sum": "pooled_h"}
 """Pooling of h → the metric that it pulls back."""
@@ -156,7 +153,7 @@ def _walk(
     weights = torch.linspace(0, 1, cfg.segments + 1)
     arc = slerp(a, b, weights)
     arc_length = (arc[1:] - arc[:-1]).flatten(1).norm(dim=1).sum().item()
-    shots: dict[str, dict[str, Any]] = {
+    shots: dict[str, Row] = {
         "shooting": {},
         "pursuit": {"aim": "pursuit"},
         "shooting_x": {"x_length": arc_length},

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 import torch
@@ -51,7 +50,7 @@ from diffgeo.geometry import (
     trace,
 )
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.denoiser.settings import DenoiserConfig
@@ -59,8 +58,6 @@ from diffgeo.studies.shared.matching import output_map
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
-
-Row = dict[str, Any]
 
 DEFLATED = 10
 """Leading directions whose part in sums over the whole of J is computed rather than estimated, if there are so
