@@ -12,6 +12,7 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import picture_uri
+from diffgeo.results import Row
 from diffgeo.studies.denoiser.plots import COUNTS, SUMS
 
 __all__ = ["pictures", "tables"]
@@ -104,7 +105,7 @@ def pictures(run: Run) -> list[Pictures]:
         return []
     mine = table[table["sample"] == table["sample"].iloc[0]]
     sides = ("−2 standard deviations", "x̂0", "+2 standard deviations")
-    rows = []
+    rows: list[Row] = []
     for row in mine.to_dict("records"):
         name = f"{timestep(row['t_frac'])}, component {row['component'] + 1}"
         shown = [

@@ -13,7 +13,7 @@ from diffgeo.report.findings import Finding, ends, lean, means_of
 from diffgeo.report.formatting import counted, interval, timestep
 from diffgeo.report.reading import Run
 
-__all__ = ["crossings", "findings"]
+__all__ = ["findings"]
 
 
 def findings(run: Run) -> Iterator[Finding]:
