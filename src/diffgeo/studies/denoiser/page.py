@@ -7,12 +7,11 @@ import math
 import pandas as pd
 
 from diffgeo.report.formatting import number, timestep
-from diffgeo.report.pictures import Pictures
+from diffgeo.report.pictures import Picture, Pictures, Row
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import picture_uri
-from diffgeo.results import Row
 from diffgeo.studies.denoiser.plots import COUNTS, SUMS
 
 __all__ = ["pictures", "tables"]
@@ -105,14 +104,14 @@ def pictures(run: Run) -> list[Pictures]:
         return []
     mine = table[table["sample"] == table["sample"].iloc[0]]
     sides = ("−2 standard deviations", "x̂0", "+2 standard deviations")
-    rows: list[Row] = []
+    rows = []
     for row in mine.to_dict("records"):
         name = f"{timestep(row['t_frac'])}, component {row['component'] + 1}"
+        captions = ("", f"{row['variance_share']:.1%} of the variance", "")
         shown = [
-            {"uri": picture_uri(frames[row["frame"] + side]), "alt": f"{name}, {words}", "caption": ""}
-            for side, words in enumerate(sides)
+            Picture(picture_uri(frames[row["frame"] + side]), f"{name}, {words}", caption)
+            for side, (words, caption) in enumerate(zip(sides, captions, strict=True))
         ]
-        shown[1]["caption"] = f"{row['variance_share']:.1%} of the variance"
-        rows.append({"name": name, "pictures": shown})
+        rows.append(Row(name, shown))
     caption = f"{mine['name'].iloc[0]}: x̂0 along the posterior's principal components"
     return [Pictures("pictures-denoiser", caption, sides, rows, frames.shape[2] <= 64)]
