@@ -27,7 +27,7 @@ __all__ = ["TAKEN", "check"]
 
 _COLUMNS = """
     sample name t t_frac direction frame gamma x_change change change_wanted matched perceptual_measure clipped_change
-    chroma_change label model block pool solver svd_tol steps edit_method edit_normalise edit_rescale seed rank
+    chroma_change off_data label model block pool solver svd_tol steps edit_method edit_normalise edit_rescale seed rank
     singular_value residual_left residual_right passes converged gap change_low_share path_length largest_step
     pixel_change variant attribute on_target off_target off_target_max off_target_distance precision
     method local_success ssim psnr identity s_dir target target_held_out dependency_mean dependency_max precision_own
