@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from diffgeo.report.formatting import number, timestep
-from diffgeo.report.pictures import Pictures
+from diffgeo.report.pictures import Picture, Pictures, Row
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
@@ -107,11 +107,11 @@ def pictures(run: Run) -> list[Pictures]:
     rows = []
     for row in mine.to_dict("records"):
         name = f"{timestep(row['t_frac'])}, component {row['component'] + 1}"
+        captions = ("", f"{row['variance_share']:.1%} of the variance", "")
         shown = [
-            {"uri": picture_uri(frames[row["frame"] + side]), "alt": f"{name}, {words}", "caption": ""}
+            Picture(picture_uri(frames[row["frame"] + side]), f"{name}, {words}", captions[side])
             for side, words in enumerate(sides)
         ]
-        shown[1]["caption"] = f"{row['variance_share']:.1%} of the variance"
-        rows.append({"name": name, "pictures": shown})
+        rows.append(Row(name, shown))
     caption = f"{mine['name'].iloc[0]}: x̂0 along the posterior's principal components"
     return [Pictures("pictures-denoiser", caption, sides, rows, frames.shape[2] <= 64)]
