@@ -159,13 +159,8 @@ def _damage(context: Context, before: Tensor, after: Tensor) -> dict[str, Tensor
     found: dict[str, Tensor] = {}
     for name, measure in (("clipped_change", clipped_share), ("chroma_change", chroma)):
         found[name] = measure(after) - measure(before)
-    seen = torch.cat([before, after]).clamp(-1, 1)
-    residuals = denoising_residual(context.model, seen)
-    found["residual_change"] = residuals[1:] - residuals[0]
-    if context.data_distance is not None:
-        off = context.data_distance(seen)
-        found["off_data_change"] = off[1:] - off[0]
-    return found
+    residuals = denoising_residual(context.model, torch.cat([before, after]).clamp(-1, 1))
+    return found | {"residual_change": residuals[1:] - residuals[0]}
 
 
 def _rows_of_length(
