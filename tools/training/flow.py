@@ -56,7 +56,7 @@ from training.text_to_image import batch_generator, caption_tokens, conditional_
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-__all__ = ["FlowTraining", "load_flow", "noise_level", "train_flow"]
+__all__ = ["FlowTraining", "load_pipeline", "noise_level", "train_flow"]
 
 TIMESTEPS = 1000
 """What σ is multiplied by for the network."""
@@ -426,12 +426,13 @@ class _Run:
         return pipeline
 
 
-def load_flow(folder: Path) -> Any:
-    """The pipeline of diffusers in a folder that :func:`train_flow` wrote."""
+def load_pipeline(folder: Path) -> Any:
+    """The pipeline of diffusers in a folder that :func:`train_flow` or ``train_text_to_image`` wrote, in float32."""
     if (folder / "transformer").is_dir():  # a folder without T5 is loaded so
-        return StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
-    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+        unused: dict[str, None] = {"text_encoder_3": None, "tokenizer_3": None}
+        return StableDiffusion3Pipeline.from_pretrained(folder, torch_dtype=torch.float32, **unused)
+    return StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
 
 
 def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int) -> None:
-    draw_grid(load_flow(pipeline).to(device), path, seed, steps=28)
+    draw_grid(load_pipeline(pipeline).to(device), path, seed, steps=28)
