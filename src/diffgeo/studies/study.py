@@ -26,6 +26,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffgeo.config.experiments import order_of
 from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -180,6 +181,5 @@ def study_named(name: str) -> Study:
 
 def all_claims() -> tuple[Claim, ...]:
     """The claims of all studies, in the order of the papers: tables before figures, figures by number."""
-    from diffgeo.claims import place
-
-    return tuple(sorted((claim for study in studies().values() for claim in study.claims), key=place))
+    claims = (claim for study in studies().values() for claim in study.claims)
+    return tuple(sorted(claims, key=lambda claim: order_of(claim.experiment)))
