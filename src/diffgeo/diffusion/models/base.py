@@ -226,6 +226,23 @@ class DiffusionModel(ABC):
         output = self.output(x, t)
         return self.schedule.to_clean(output, x, t), self.schedule.to_noise(output, x, t)
 
+    def predict_x0(self, x: Tensor, t: int) -> Tensor:
+        """x̂0(x, t), from ε or, if that tells none (noise alone, and flows), the network's own.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            shape (B, C, H, W).
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+        """
+        if self.schedule.noise_tells_x0(t):
+            return self.schedule.predict_x0(x, self.predict_noise(x, t), t)
+        return self.predict(x, t)[0]
+
     def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 

@@ -81,4 +81,5 @@ def _axes(table: pd.DataFrame) -> list[Chart]:
 def _lines(rows: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     """Single values by map; log-SNR to a digit, as all its values are ticks."""
     values = pd.DataFrame({"x": rows["log_snr"].round(1), "y": rows[column], "sample": rows["sample"]})
-    return {_MAPS.get(label, name(label)): values.loc[part.index] for label, part in rows.groupby("map", sort=False)}
+    groups = ((str(label), part) for label, part in rows.groupby("map", sort=False))
+    return {_MAPS.get(label, name(label)): values.loc[part.index] for label, part in groups}
