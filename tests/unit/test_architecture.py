@@ -29,6 +29,7 @@ ORDER = [
     "geometry",
     "diffusion.scheduler_fields",
     "diffusion.noise_schedule",
+    "diffusion.rectified_flow",
     "diffusion.feature_map",
     "diffusion.editing",
     "diffusion",

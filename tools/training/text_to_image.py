@@ -47,7 +47,15 @@ from training.tokenizer import write_tokenizer
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-__all__ = ["PROMPTS", "TextToImageTraining", "rate_factor", "standardise", "train_text_to_image"]
+__all__ = [
+    "PROMPTS",
+    "TextToImageTraining",
+    "batch_generator",
+    "caption_tokens",
+    "rate_factor",
+    "standardise",
+    "train_text_to_image",
+]
 
 TIMESTEPS = 1000
 """Of the noise process."""
@@ -161,7 +169,7 @@ def train_text_to_image(cfg: TextToImageTraining, folder: Path) -> Path:
     latents = _encode(run.vae, pictures)
     del pictures
     run.vae.register_to_config(scaling_factor=1 / float(latents.float().std()))
-    texts, empty = _texts(cfg, factors, run.tokenizer)
+    texts, empty = caption_tokens(factors, run.tokenizer, cfg.wordings, cfg.seed)
     _train_unet(run, latents, texts, empty)
     pipeline = run.sample()
     _loss_curves(folder / "log.csv", folder / "loss.png")
@@ -315,7 +323,7 @@ class _Run:
             recent.append(loss.detach())  # a number only when it is logged: reading it waits for the GPU
 
         while progress() < 1:
-            yield _generator(self.device, cfg.seed, 1 if name == "vae" else 2, stage.step), step
+            yield batch_generator(self.device, cfg.seed, 1 if name == "vae" else 2, stage.step), step
             stage.step += 1
             stage.seen += batch
             stage.seconds = time.monotonic() - started
@@ -347,7 +355,7 @@ class _Run:
             )
 
 
-def _generator(device: torch.device, seed: int, stream: int, step: int) -> torch.Generator:
+def batch_generator(device: torch.device, seed: int, stream: int, step: int) -> torch.Generator:
     """Randomness of one batch; stream 0 is the pool's, 1 and 2 the stages'."""
     return torch.Generator(device).manual_seed((seed << 34) + (stream << 32) + step)
 
@@ -402,7 +410,7 @@ def _build_text_model(cfg: TextToImageTraining, tokenizer: CLIPTokenizer) -> CLI
 
 def _pool(cfg: TextToImageTraining, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pictures as bytes (pool, 3, size, size), and their factors."""
-    factors = sample_factors(cfg.pool, generator=_generator(device, cfg.seed, 0, 0))
+    factors = sample_factors(cfg.pool, generator=batch_generator(device, cfg.seed, 0, 0))
     chunks = [((render(z, cfg.size) + 1) * 127.5).round().byte() for z in factors.split(CHUNK)]
     return torch.cat(chunks), factors
 
@@ -411,13 +419,13 @@ def _floats(pictures: Tensor) -> Tensor:
     return pictures.float() / 127.5 - 1
 
 
-def _texts(cfg: TextToImageTraining, factors: Tensor, tokenizer: CLIPTokenizer) -> tuple[Tensor, Tensor]:
+def caption_tokens(factors: Tensor, tokenizer: CLIPTokenizer, wordings: int, seed: int) -> tuple[Tensor, Tensor]:
     """Token ids of the captions (pool, wordings, length), and of the empty text (length,)."""
-    generator = torch.Generator().manual_seed(cfg.seed)
-    chunks = []
-    for z in factors.cpu().split(CHUNK):
-        wordings = [_token_ids(caption(z, generator), tokenizer) for _ in range(cfg.wordings)]
-        chunks.append(torch.stack(wordings, dim=1))
+    generator = torch.Generator().manual_seed(seed)
+    chunks = [
+        torch.stack([_token_ids(caption(z, generator), tokenizer) for _ in range(wordings)], dim=1)
+        for z in factors.cpu().split(CHUNK)
+    ]
     return torch.cat(chunks).to(factors.device), _token_ids([""], tokenizer)[0].to(factors.device)
 
 
