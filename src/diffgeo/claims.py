@@ -161,10 +161,3 @@ def pseudo_values(pairs: pd.DataFrame, a: str, b: str, value: str) -> Values:
 def interval_of(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:
     half = 1.96 * sd / math.sqrt(pairs)
     return mean - half, mean + half
-
-
-def place(claim: Claim) -> tuple[str, bool, int, str]:
-    """Orders claims as the papers do: by paper, tables before figures, both by number."""
-    paper, _, item = claim.experiment.partition("/")
-    digits = "".join(character for character in item if character.isdigit())
-    return paper, not item.startswith("table"), int(digits or 0), item

@@ -197,3 +197,17 @@ def test_the_known_values_of_three_portraits(shipped):
         for t_frac, value in values.items():
             found = factors[name, n, t_frac]
             assert found.mean() == pytest.approx(value, abs=max(3 * found.std(), 0.03)), (name, n, t_frac)
+
+
+# --- the distance from the data in tables of edits
+
+
+def test_every_measured_picture_of_a_model_of_known_data_has_its_distance_from_them(shipped):
+    context = context_of(shipped)
+    faces = render(sample_factors(3, generator=torch.Generator().manual_seed(4)))
+    noisy = faces + 0.05 * torch.randn(faces.shape, generator=torch.Generator().manual_seed(5))
+    found = context.measured(torch.cat([faces, noisy]), faces[:1])
+    assert list(found) == ["off_data"]
+    assert max(found["off_data"][:3]) < 1e-3
+    assert min(found["off_data"][3:]) > 0.03
+    assert context_of(shipped, predictor=False).measured(noisy, faces[:1]) == {}

@@ -36,16 +36,18 @@ class DistanceFromData:
     def __init__(self, predictor: AttributePredictor, varying: Sequence[str] | None = None, *, starts: int = 1) -> None:
         self.predictor, self.varying, self.starts = predictor, varying, starts
 
-    def fit(self, pictures: Tensor) -> Fit:
+    def fit(self, pictures: Tensor, *, starts: int | None = None) -> Fit:
         """The nearest portraits.
 
         Args:
             pictures: shape (B, 3, size, size), in [−1, 1].
+            starts: per picture; the measure's own if None.
 
         Raises:
             ShapeError: pictures are not square RGB.
         """
-        return fit_factors(pictures, self.predictor(pictures), varying=self.varying, starts=self.starts)
+        starts = self.starts if starts is None else starts
+        return fit_factors(pictures, self.predictor(pictures), varying=self.varying, starts=starts)
 
     def __call__(self, edited: Tensor, original: Tensor | None = None) -> Tensor:  # noqa: ARG002 (as all metrics)
         """off(x) of every edited picture, whatever it was made from.

@@ -219,7 +219,7 @@ class Context:
         return [(schedule.fraction(t), t) for t in found]
 
     def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
-        """Values of the user's own metrics, by name.
+        """Values of the user's own metrics, by name, and ``off_data`` if the model's data are known in closed form.
 
         Args:
             edited: pictures, shape (B, 3, H, W).
@@ -229,7 +229,10 @@ class Context:
             ShapeError: a metric returned anything but (B,).
             ValueRangeError: it returned NaN or infinity.
         """
-        return {name: values.tolist() for name, values in measured(self.extra_metrics, edited, original).items()}
+        metrics: dict[str, PictureMetric] = dict(self.extra_metrics)
+        if self.data_distance is not None:
+            metrics[self.data_distance.name] = self.data_distance
+        return {name: values.tolist() for name, values in measured(metrics, edited, original).items()}
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
         """Iterate with progress; ends early, after the item in hand, when the run is interrupted.

@@ -109,8 +109,8 @@ def pictures(run: Run) -> list[Pictures]:
         name = f"{timestep(row['t_frac'])}, component {row['component'] + 1}"
         captions = ("", f"{row['variance_share']:.1%} of the variance", "")
         shown = [
-            Picture(picture_uri(frames[row["frame"] + side]), f"{name}, {words}", caption)
-            for side, (words, caption) in enumerate(zip(sides, captions, strict=True))
+            Picture(picture_uri(frames[row["frame"] + side]), f"{name}, {words}", captions[side])
+            for side, words in enumerate(sides)
         ]
         rows.append(Row(name, shown))
     caption = f"{mine['name'].iloc[0]}: x̂0 along the posterior's principal components"

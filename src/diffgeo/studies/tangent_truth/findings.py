@@ -43,12 +43,13 @@ def findings(run: Run) -> Iterator[Finding]:
     )
     found = crossings(wide)
     if first != last and found.notna().any():
-        crossed = int(found.notna().sum())
+        crossed, snr = int(found.notna().sum()), interval(*mean_interval(found.to_numpy()))
+        fraction = interval(*mean_interval(crossings(wide, "t_frac").to_numpy()))
         yield Finding(
             "tangent_truth",
             "The two maps change places on the way.",
-            f"The shares of ∂h/∂x and of ∂x̂0/∂x are equal at log-SNR {interval(*mean_interval(found.to_numpy()))} "
-            f"(in {crossed} of {samples}).",
+            f"Interpolated between the timesteps measured, the shares of ∂h/∂x and of ∂x̂0/∂x are equal at log-SNR "
+            f"{snr}, which is t/T = {fraction} (in {crossed} of {samples}).",
         )
 
 
@@ -77,18 +78,19 @@ def _headline(wide: pd.DataFrame, first: float, last: float) -> str:
     return f"Which of h and x̂0 sees more of the data's tangent space depends on the noise{proviso}."
 
 
-def crossings(wide: pd.DataFrame) -> pd.Series[float]:
-    """The log-SNR at which the shares of h and x̂0 are equal, by linear interpolation between neighbouring timesteps.
+def crossings(wide: pd.DataFrame, along: str = "log_snr") -> pd.Series[float]:
+    """Where the shares of h and x̂0 are equal, by linear interpolation between neighbouring timesteps.
 
     Args:
-        wide: a row per (sample, timestep), with columns ``sample``, ``log_snr``, ``h`` and ``x0``.
+        wide: a row per (sample, timestep), with columns ``sample``, ``log_snr``, ``h``, ``x0`` and ``along``.
+        along: the column that is interpolated.
 
     Returns:
         By sample: the crossing nearest to noise, NaN if there is none.
     """
     found = {}
     for sample, part in wide.sort_values("log_snr").groupby("sample"):
-        at, gain = part["log_snr"].to_numpy(), (part["h"] - part["x0"]).to_numpy()
+        at, gain = part[along].to_numpy(), (part["h"] - part["x0"]).to_numpy()
         turns = np.flatnonzero(np.sign(gain[:-1]) * np.sign(gain[1:]) < 0)
         if len(turns):
             i = int(turns[0])

@@ -68,6 +68,8 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 _PORTRAITS = 9_000_000
 """First seed of the portraits and of their noise, apart from those of samples."""
+_STARTS = 3
+"""Of the fit of a sampled picture."""
 _PCA = 9_500_000
 """First seed of the portraits for PCA of h."""
 
@@ -156,7 +158,7 @@ def _portraits(context: Context, cfg: TangentTruthConfig) -> tuple[list[_Portrai
         pictures = [context.decoder(context.latents.of(sample, top)[None], top, sample) for sample in samples]
         measure = context.data_distance
         assert measure is not None
-        fit = measure.fit(torch.cat(pictures))
+        fit = measure.fit(torch.cat(pictures), starts=_STARTS)
         for sample, z, residual in zip(samples, fit.z.cpu(), fit.residual.tolist(), strict=True):
             if residual > cfg.residual:
                 far += 1

@@ -9,6 +9,7 @@ from diffgeo.report.charts import Chart, Tables, by_time, in_figure, name
 __all__ = ["charts"]
 
 _KINDS = {"render": "known portraits with noise", "path": "the sampler's own paths"}
+_MAPS = {"x0": "x̂0", "eps": "ε"}
 _PICK = "x_t from"
 _AXIS = "log-SNR (noise on the left)"
 
@@ -78,8 +79,6 @@ def _axes(table: pd.DataFrame) -> list[Chart]:
 
 
 def _lines(rows: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
-    """Single values by map."""
-    return {
-        name(label): part.rename(columns={"log_snr": "x", column: "y"})[["x", "y", "sample"]]
-        for label, part in rows.groupby("map", sort=False)
-    }
+    """Single values by map; log-SNR to a digit, as all its values are ticks."""
+    values = pd.DataFrame({"x": rows["log_snr"].round(1), "y": rows[column], "sample": rows["sample"]})
+    return {_MAPS.get(label, name(label)): values.loc[part.index] for label, part in rows.groupby("map", sort=False)}
