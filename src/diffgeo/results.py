@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
@@ -24,11 +25,15 @@ from diffgeo.files import create, save_tensors
 from diffgeo.run_files import FOLDERS
 
 __all__ = [
+    "Row",
     "Result",
     "atomic",
     "clear_temporary",
     "write_result",
 ]
+
+Row = dict[str, Any]
+"""A row of a table while it is made: value by column."""
 
 TEMPORARY = ".tmp-"
 _HALF = re.compile(re.escape(TEMPORARY) + r".+-[0-9a-f]{8}(\.\w+)?")

@@ -17,6 +17,9 @@ from diffgeo.errors import ModelError
 
 __all__ = ["FIELDS", "OLD_FIELDS", "REFUSED_SCHEDULERS", "SCHEDULERS", "FieldRule", "read_scheduler"]
 
+Config = dict[str, Any]
+"""Fields of a scheduler by name."""
+
 Treatment = Literal["honoured", "chosen", "irrelevant", "refused"]
 
 
@@ -197,7 +200,7 @@ REFUSED_SCHEDULERS: dict[str, str] = {
 _REPLACE = "give the folder a DDIMScheduler or DDPMScheduler of its noise process"
 
 
-def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def read_scheduler(name: str, config: Mapping[str, Any]) -> Config:
     """The honoured fields of a scheduler's config, and those that spacing has, checked.
 
     Args:
@@ -214,7 +217,7 @@ def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         reason = REFUSED_SCHEDULERS.get(name, f"diffgeo understands {', '.join(sorted(SCHEDULERS))}")
         raise ModelError(f"the scheduler {name} is refused: {reason}", _REPLACE)
     known = FIELDS | OLD_FIELDS
-    found: dict[str, Any] = {}
+    found: Config = {}
     for field, value in config.items():
         if field.startswith("_"):
             continue

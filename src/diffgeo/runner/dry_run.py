@@ -6,6 +6,7 @@ Durations are those that earlier runs wrote into their ``run.json``; none is pre
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from rich.table import Table
 
 from diffgeo.composition import check
 from diffgeo.config import Config
+from diffgeo.config.documentation import default_of
+from diffgeo.report.formatting import in_words
 from diffgeo.runner.durations import EarlierRuns, Took
 from diffgeo.runner.finish import finished
 from diffgeo.runner.run import prepare, quiet
@@ -20,9 +23,6 @@ from diffgeo.session import Context
 from diffgeo.studies import study_named
 
 __all__ = ["Planner"]
-
-SIZES = ("samples", "pairs", "codes", "directions", "rank", "t_frac", "t_fracs")
-"""A study's own settings that say how much it computes."""
 
 
 class Planner:
@@ -45,7 +45,7 @@ class Planner:
             self._context = context = prepare(cfg, earlier=self._context)
         table = Table("study", "what it asks", "the last similar run took")
         for name, study in cfg.study.items():
-            own = [f"{key} {vars(study)[key]}" for key in SIZES if vars(study).get(key) is not None]
+            own = [f"{one.name} {getattr(study, one.name)}" for one in fields(study) if _is_size(type(study), one.name)]
             what = study_named(name).question + f" ({', '.join(own)})" * bool(own)
             if finished(study_named(name), context, study):
                 table.add_row(name, what, "nothing to compute, the store has it", style="dim")
@@ -62,7 +62,7 @@ class Planner:
             console.print(title, table, sep="\n", highlight=False, markup=False)
         if known := [seconds for seconds in self._seconds if seconds is not None]:
             number = f"{len(known)} of {len(self._seconds)} studies to compute"
-            console.print(f"{number} took {_in_words(sum(known))} in similar runs.", highlight=False)
+            console.print(f"{number} took {in_words(sum(known))} in similar runs.", highlight=False)
 
 
 def _sizes(context: Context) -> str:
@@ -73,12 +73,13 @@ def _sizes(context: Context) -> str:
     return f"{where}, {cfg.svd.rank} directions per basis ({cfg.svd.solver}), h of block {cfg.feature.block}, {pool}"
 
 
+def _is_size(settings: type, name: str) -> bool:
+    """Whether a study's setting says how much it computes: unless it is set, it follows ``scale``."""
+    return str(default_of(settings, name)).startswith("${scale.")
+
+
 def _words(took: Took) -> str:
     other = took.different
     words = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
     when = f"{took.started[:16].replace('T', ' ')}{', with ' if other else ''}{words}"
-    return f"{_in_words(took.seconds)} ({when})"
-
-
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{in_words(took.seconds)} ({when})"

@@ -15,10 +15,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import pandas as pd
 import torch
 
 from diffgeo.composition import results_depend_on
+from diffgeo.config import Plain, flat
 from diffgeo.runner.finish import finished
 from diffgeo.session import Context
 from diffgeo.studies import study_named
@@ -66,7 +66,7 @@ class EarlierRuns:
         alike = [i for i, run in runs if study in run["seconds"] and (run["path"], run["device"]) == wanted]
         if not alike:
             return None
-        place = device, platform.node(), torch.get_num_threads(), context.team.size
+        place = device, platform.node(), torch.get_num_threads(), context.processes.size
         now = _flat(asdict(cfg)) | dict(zip(_PLACE, place, strict=True))
         keys = [key for key in now if not key.startswith("study.") or key.startswith(f"study.{study}.")]
         least = min(alike[:_MOST], key=lambda i: sum(self._flat(i).get(key) != now[key] for key in keys))
@@ -135,7 +135,7 @@ class Remaining:
         return max(left[0] - spent, 0) + sum(left[1:]) if left else 0.0
 
 
-def _read(folder: Path) -> Iterator[dict[str, Any]]:
+def _read(folder: Path) -> Iterator[Plain]:
     for root, folders, files in os.walk(folder):
         if "run.json" not in files:
             continue
@@ -150,6 +150,6 @@ def _read(folder: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(settings: Mapping[str, Any]) -> Plain:
     """Settings by dotted key, as JSON gives them back, less those that change no number."""
-    return dict(pd.json_normalize(json.loads(json.dumps(results_depend_on(settings)))).to_dict("records")[0])  # type: ignore[arg-type]
+    return flat(json.loads(json.dumps(results_depend_on(settings))))

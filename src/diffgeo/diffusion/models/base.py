@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ __all__ = ["DiffusionModel", "part_digest", "weights_digest"]
 class DiffusionModel(ABC):
     """A pretrained diffusion model with its conditioning bound.
 
-    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    A prompt, if there is one, is part of the object: a prompted model is another object with this interface, so
     that sampling, Jacobians and studies need not know of prompts.
 
     Attributes:
@@ -34,12 +35,29 @@ class DiffusionModel(ABC):
     def __init__(
         self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        self._take(unet)
+
+    def _take(self, unet: nn.Module) -> None:
+        self.unet = unet.eval().requires_grad_(False)
         self._digests: dict[str, str] = {}  # shared with copies that share the weights
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
+
+    def untrained(self, seed: int = 0) -> Self:
+        """The same model with random weights in its network: the null of what training has to do with its geometry.
+
+        Args:
+            seed: of the weights, drawn as diffusers initialises them.
+        """
+        config, kind = self.unet.config, type(self.unet)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: nn.Module = kind.from_config(config)  # type: ignore[attr-defined]
+        other = copy.copy(self)
+        other._take(network.to(self.device, self.dtype))
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +75,7 @@ class DiffusionModel(ABC):
         return self.schedule.clipping is not None
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Everything that has weights or a config of its own, by name: what :attr:`digest` covers."""
         return {"unet": self.unet}
 
@@ -81,7 +99,7 @@ class DiffusionModel(ABC):
         return self._digests["all"]
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """What ``predict_noise``, ``encode`` and ``decode`` depend on: the digest, arithmetic, prompts.
 
         What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
@@ -100,17 +118,17 @@ class DiffusionModel(ABC):
 
     @property
     def inverter(self) -> DiffusionModel:
-        """The model as DDIM inversion runs it; another one where guidance differs."""
+        """The model as DDIM inversion runs it; another one if guidance differs."""
         return self
 
     @property
     def editor(self) -> DiffusionModel:
-        """The model whose features and noise edits are made with; another one where prompts differ."""
+        """The model whose features and noise edits are made with; another one if prompts differ."""
         return self
 
     @property
     def conditioning(self) -> dict[str, str | float]:
-        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        """What is bound to the model beside its weights, for the record; empty if nothing is."""
         return {}
 
     @abstractmethod
@@ -244,7 +262,7 @@ def part_digest(part: Any) -> str:
     """
     config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "class": type(part).__name__,
         "config": {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOTES},
     }

@@ -29,6 +29,9 @@ from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
 
+Index = dict[str, Any]
+"""A pipeline's ``model_index.json``."""
+
 log = logging.getLogger(__name__)
 
 SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist", "factor_faces_t2i")
@@ -136,7 +139,7 @@ def load_model(
         variant: of the weight files, such as ``fp16``.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for, where it is not the prompt.
+        edit_prompt: under which directions are looked for, if it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
@@ -156,7 +159,7 @@ def load_model(
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
     pipeline = _load_pipeline(folder, _read_index(folder), variant)
     schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
-    # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
+    # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:
@@ -207,7 +210,7 @@ def _looks_like_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")) and ".." not in parts
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _read_index(folder: Path) -> Index:
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -229,11 +232,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _used_parts(index: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+def _used_parts(index: Index) -> dict[str, tuple[str, ...]]:
     return _TEXT_PARTS if index["_class_name"] in _TEXT_PIPELINES else _PIXEL_PARTS
 
 
-def _check_parts(index: dict[str, Any], where: str) -> None:
+def _check_parts(index: Index, where: str) -> None:
     """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own."""
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
     name = str(index.get("_class_name"))
@@ -299,7 +302,7 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
     return Path(file).parent
 
 
-def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> Any:
+def _load_pipeline(folder: Path, index: Index, variant: str | None) -> Any:
     """The parts of a pipeline that are used, each of its own class: attributes as those of diffusers' pipeline."""
     import diffusers
     import transformers
@@ -337,7 +340,7 @@ def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> 
         return diffusers.StableDiffusionPipeline(**parts, **unused)
 
 
-def _variants(folder: Path, index: dict[str, Any], wanted: str | None) -> dict[str, str | None]:
+def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str | None]:
     """The variant of weight files to read for every network: the wanted one, or that without a name if it lacks it.
 
     Raises:
