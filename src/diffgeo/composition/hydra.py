@@ -51,6 +51,7 @@ def group_schemas() -> dict[str, Mapping[str, type]]:
     }
 
 
+@cache
 def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
