@@ -65,7 +65,12 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["processes"] = context.team.size
         facts["samples"] = [sample.name for sample in context.samples]
         mirror = replace(cfg.tracking, name=cfg.tracking.name or run_name(context.model.name, list(cfg.study)))
-        with tracking(mirror, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
+        with (
+            tracking(mirror, folder, asdict(cfg)) as tracker,
+            manifest.ending(tracker),
+            interruption.listening(),
+            context.model.held(),
+        ):
             manifest.clear_earlier()
             story = Story(folder, facts, list(cfg.study))
             for name, settings in cfg.study.items():

@@ -38,7 +38,8 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
     Warns:
         ConvergenceWarning: some local bases missed their tolerance (one warning, whatever their number).
     """
-    with context.tally.study(), warnings.catch_warnings():
+    context.notice_changes()
+    with context.tally.study(), context.model.held(), warnings.catch_warnings():
         # one warning per basis, which the count sums up
         warnings.filterwarnings("ignore", r"(?s).*\bsvd\.(tol|share)=", ConvergenceWarning)
         result = run(context, settings)
