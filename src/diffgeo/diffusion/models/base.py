@@ -297,7 +297,7 @@ def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _settings(network: nn.Module) -> dict[str, Any]:
-    """Plain attributes of all modules, by name: adapters' scales, FreeU's factors, ``training``, attention processors."""
+    """Plain attributes of modules, by name: adapters' scales, FreeU's factors, ``training``, attention processors."""
     found: dict[str, Any] = {}
     for name, module in network.named_modules():
         held = {key: value for key, value in vars(module).items() if key not in _NOTES and _is_setting(key)}
