@@ -54,6 +54,7 @@ class GolubKahan(Solver):
     """
 
     name: ClassVar[str] = "golub_kahan"
+    columns: ClassVar[tuple[str, ...]] = ("block_size",)
     block_size: int | None = None
     max_passes: int | None = None
 
