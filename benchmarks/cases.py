@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffgeo import JacobianOperator, LocalBasis
 from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace
-from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
+from diffgeo.svd._linalg import as_basis, random_block, relative_gap, thin_svd
 
 TOL = 1e-4
 EXACT = 4e-7
@@ -105,7 +105,7 @@ def subspace_iteration(jacobian: JacobianOperator, rank: int, seed: int) -> Iter
         right = (g - v * s).norm(dim=0)
         yield (
             iteration,
-            finish(
+            as_basis(
                 jacobian.x.dtype,
                 u,
                 s,
@@ -146,7 +146,7 @@ def scipy_svds(solver: str) -> Case:
         nan = torch.full_like(s, float("nan"))  # measured by `residuals`, outside the time
         yield (
             settings,
-            finish(
+            as_basis(
                 jacobian.x.dtype,
                 u,
                 s,

@@ -24,6 +24,7 @@ from diffgeo.errors import OutputError
 from diffgeo.files import create, save_tensors
 
 __all__ = [
+    "Row",
     "FOLDERS",
     "Result",
     "atomic",
@@ -34,6 +35,9 @@ __all__ = [
     "remove",
     "write_result",
 ]
+
+Row = dict[str, Any]
+"""A row of a table while it is made: value by column."""
 
 TEMPORARY = ".tmp-"
 _HALF = re.compile(re.escape(TEMPORARY) + r".+-[0-9a-f]{8}(\.\w+)?")

@@ -180,3 +180,19 @@ def test_a_package_whose_study_cannot_be_used_is_named(tmp_path, monkeypatch, te
     assert "broken" in caught.value.what
     for word in words:
         assert word in f"{caught.value.what}; {caught.value.advice}"
+
+
+def test_its_claims_are_judged_by_diffgeo_paper_on_a_run_of_the_study(installed, small, tmp_path):
+    paths = os.pathsep.join(map(str, (installed, SOURCES)))
+    words = [word for word in small if not word.startswith(("study=", "hydra"))]
+    done = subprocess.run(
+        [sys.executable, "-c", "from diffgeo.__main__ import paper; paper()", "only=[greyness]", "out=out", *words],
+        env=os.environ | {"PYTHONPATH": paths, "HYDRA_FULL_ERROR": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert set(table["source"]) == {"Greyness"}
+    assert (tmp_path / "out" / "greyness" / "tables" / "greyness.parquet").is_file()

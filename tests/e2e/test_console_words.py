@@ -67,7 +67,7 @@ def test_words_stand_on_both_sides_of_a_flag(command, tmp_path):
     assert "rank: 3\n" in outcome.out
     folder = tmp_path / "cf"
     (folder / "edit").mkdir(parents=True)
-    (folder / "edit" / "mine.yaml").write_text("defaults: [/schema/edit/single@_here_, _self_]\nstrength: 0.5\n")
+    (folder / "edit" / "mine.yaml").write_text("defaults: [single, _self_]\nstrength: 0.5\n")
     outcome = command("seed=4", "--config-dir", folder, "edit=mine", "--cfg", "job")
     assert outcome.code == 0, outcome.err
     assert "strength: 0.5\n" in outcome.out

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, typed
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.report.figures import draw
 from diffgeo.session import Context
-from diffgeo.studies import run_study, study_named
+from diffgeo.studies import study_named
 
 FORMULA = {"normalise": True, "rescale": False}
 SETTINGS = (

@@ -52,7 +52,7 @@ COMPUTING = [
     "diffusion/models/latent.py",
     "data/images.py",
     "metrics/statistics.py",
-    "report/charts.py",
+    "report/charts/lines.py",
     "report/figures.py",
     "report/picture_grids.py",
     "report/formatting.py",

@@ -42,7 +42,7 @@ class Mine(Subspace):
     """A solver made from another one."""
 
     name = "mine"
-    more = "svd.options.sweeps"
+    more = "svd.sweeps"
 
 
 def solve(name, jacobian, rank=RANK, seed=0):
@@ -250,7 +250,7 @@ def test_tolerance_must_be_positive(tol):
         (GolubKahan(max_passes=40), r"raise svd\.max_passes"),
         (Subspace(max_passes=40), r"raise svd\.max_passes"),
         (Randomized(power_steps=0), r"raise svd\.power_steps"),
-        (Mine(max_passes=40), r"raise svd\.options\.sweeps"),
+        (Mine(max_passes=40), r"raise svd\.sweeps"),
     ],
 )
 def test_missed_tolerance_warns_with_residual_and_setting(solver, setting):

@@ -2,6 +2,7 @@
 
 from diffgeo.composition.checks import check
 from diffgeo.composition.effects import results_depend_on, session_depends_on
+from diffgeo.composition.experiments import others, words_of
 from diffgeo.composition.hydra import at_home, composed, group_schemas, register, typed
 
 __all__ = [
@@ -9,8 +10,10 @@ __all__ = [
     "check",
     "composed",
     "group_schemas",
+    "others",
     "register",
     "results_depend_on",
     "session_depends_on",
     "typed",
+    "words_of",
 ]

@@ -14,10 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.config import config_folder
 from diffgeo.config.schemas import (
-    EDIT_SCHEMAS,
     MODEL_SCHEMAS,
-    PREDICTOR_SCHEMAS,
-    SVD_SCHEMAS,
     Config,
     DataConfig,
     EditConfig,
@@ -37,18 +34,15 @@ __all__ = ["at_home", "composed", "group_schemas", "register", "typed"]
 
 @cache
 def group_schemas() -> dict[str, Mapping[str, type]]:
-    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives.
-
-    A choice that names code of the user's own by its ``_target_`` takes ``/schema/GROUP/GROUP``.
-    """
+    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives."""
     return {
         "model": MODEL_SCHEMAS,
         "data": {"data": DataConfig},
         "schedule": {"schedule": ScheduleConfig},
         "feature": {"feature": FeatureConfig},
-        "svd": {"svd": SvdConfig, **SVD_SCHEMAS},
-        "edit": {"edit": EditConfig, **EDIT_SCHEMAS},
-        "predictor": {"predictor": PredictorConfig, **PREDICTOR_SCHEMAS},
+        "svd": {"svd": SvdConfig},
+        "edit": {"edit": EditConfig},
+        "predictor": {"predictor": PredictorConfig},
         "metric": {"metric": MetricConfig},
         "study": {study.name: study.settings for study in studies().values()},
         "scale": {"scale": ScaleConfig},
@@ -69,9 +63,14 @@ def register() -> None:
 
 
 def _open(schema: type) -> DictConfig:
-    """A schema whose ``extra`` and ``options`` take any key without a +: their names are the user's own."""
+    """A schema with keys that the code named by ``_target_`` decides: ``extra`` and ``options`` take any, without a +.
+
+    A group with ``options`` takes any, too: :func:`typed` moves those that the schema does not know there.
+    """
     node: DictConfig = OmegaConf.structured(schema)
-    for name in {"extra", "options"} & {field.name for field in fields(schema)}:
+    names = {field.name for field in fields(schema)}
+    OmegaConf.set_struct(node, False if "options" in names else None)
+    for name in {"extra", "options"} & names:
         if isinstance(mapping := node._get_node(name), DictConfig):
             OmegaConf.set_struct(mapping, False)
     return node
@@ -89,7 +88,10 @@ def typed(cfg: DictConfig) -> Config:
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)  # the primary config derives from the schema
     for part, where in [(config, ""), *((v, f"{k}.") for k, v in vars(config).items() if is_dataclass(v))]:
-        for name in set(vars(part)) - {f.name for f in fields(part)}:
+        for name in [name for name in vars(part) if name not in {f.name for f in fields(part)}]:
+            if hasattr(part, "options"):
+                part.options[name] = vars(part).pop(name)
+                continue
             raise ConfigError(
                 f"there is no setting {where}{name}", f"remove +{where}{name}, diffgeo takes no extra keys"
             )

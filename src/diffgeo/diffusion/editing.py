@@ -145,7 +145,7 @@ def match_strength(
             yet are evaluated together.
         target: the wanted change, positive.
         upper: largest γ of each edit, shape (k,), positive.
-        start: first γ of each edit, shape (k,); ``upper`` where None or larger.
+        start: first γ of each edit, shape (k,); ``upper`` if None or larger.
         tol: relative error of the change at which an edit is matched.
         max_steps: evaluations after the first.
 

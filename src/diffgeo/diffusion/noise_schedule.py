@@ -9,6 +9,7 @@ At zero terminal SNR (α_T = 0, Lin et al. 2024) x_T is noise alone: x̂0 is the
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,7 +100,7 @@ class NoiseSchedule:
             )
 
     @property
-    def determinants(self) -> dict[str, Any]:
+    def determinants(self) -> dict[str, object]:
         """Everything that shapes numbers, for keys and digests."""
         return asdict(self)
 
@@ -252,7 +253,7 @@ class NoiseSchedule:
         )
 
 
-def _clipping(config: dict[str, Any]) -> Clipping | None:
+def _clipping(config: Mapping[str, Any]) -> Clipping | None:
     if config.get("thresholding", False):
         return Clipping(float(config["sample_max_value"]), float(config["dynamic_thresholding_ratio"]))
     return Clipping(float(config.get("clip_sample_range", 1.0))) if config.get("clip_sample", False) else None

@@ -103,7 +103,7 @@ def ddim_sample(
         clip: clip x̂0 at every step, as ``model.schedule.clipping`` says, to [−1, 1] if it says nothing. Generation from
             noise wants it on pixel models (an error of ε is magnified 1/√α_T ≈ 158 times at T); reconstruction of
             inverted pictures must not. ``model.bounded`` is whether the model's own scheduler clips.
-        generator: source of randomness where η > 0.
+        generator: source of randomness if η > 0.
         shared_noise: that randomness is the same for the whole batch.
         on_step: called after every network evaluation.
 

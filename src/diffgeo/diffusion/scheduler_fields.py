@@ -17,6 +17,9 @@ from diffgeo.errors import ModelError
 
 __all__ = ["FIELDS", "OLD_FIELDS", "REFUSED_SCHEDULERS", "SCHEDULERS", "FieldRule", "check_length", "read_scheduler"]
 
+Config = dict[str, Any]
+"""Fields of a scheduler by name."""
+
 Treatment = Literal["honoured", "chosen", "irrelevant", "refused"]
 
 
@@ -215,7 +218,7 @@ def check_length(config: Mapping[str, Any]) -> None:
         _check_value(str(config.get("_class_name", "scheduler")), field, config[field], FIELDS[field])
 
 
-def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def read_scheduler(name: str, config: Mapping[str, Any]) -> Config:
     """The honoured fields of a scheduler's config, and those that spacing has, checked.
 
     Args:
@@ -232,7 +235,7 @@ def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         reason = REFUSED_SCHEDULERS.get(name, f"diffgeo understands {', '.join(sorted(SCHEDULERS))}")
         raise ModelError(f"the scheduler {name} is refused: {reason}", _REPLACE)
     known = FIELDS | OLD_FIELDS
-    found: dict[str, Any] = {}
+    found: Config = {}
     for field, value in config.items():
         if field.startswith("_"):
             continue

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["counted", "in_words", "interval", "intervals", "name", "number", "p_value", "timestep"]
+__all__ = ["counted", "in_words", "interval", "intervals", "label", "name", "number", "p_value", "timestep"]
 
 MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -36,7 +36,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """``value [low, high]``, all to the digit that the interval's width allows; without brackets where it is NaN."""
+    """``value [low, high]``, all to the digit that the interval's width allows; without brackets if it is NaN."""
     return intervals([(value, low, high)])[0]
 
 
@@ -48,7 +48,7 @@ def intervals(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
 
 
 def _decimals(value: float, low: float, high: float) -> int | None:
-    """Decimals that show two digits of an interval's width; None where it has none."""
+    """Decimals that show two digits of an interval's width; None if it has none."""
     width = high - low
     if not math.isfinite(width) or not math.isfinite(value):
         return None
@@ -92,6 +92,11 @@ def timestep(fraction: float) -> str:
 def name(identifier: Any) -> str:
     """An identifier as words."""
     return str(identifier).replace("_", " ")
+
+
+def label(text: Any) -> str:
+    """An automatic label as a text; empty if there is none."""
+    return name(text) if isinstance(text, str) else ""
 
 
 def in_words(seconds: float) -> str:

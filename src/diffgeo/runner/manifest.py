@@ -156,7 +156,7 @@ def commit() -> str | None:
     """The commit of the sources, with ``+`` where they were changed since; None unless they are a git checkout."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists() or not (root / "src" / "diffgeo").is_dir():
-        return None  # installed, perhaps into an environment inside somebody's repository
+        return None  # installed, perhaps into an environment inside another repository
     try:
         head, changes = (
             subprocess.run(

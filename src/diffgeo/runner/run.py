@@ -62,7 +62,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             **context.model.conditioning,
         }
         facts["device"] = str(context.model.device)
-        facts["processes"] = context.team.size
+        facts["processes"] = context.processes.size
         facts["samples"] = [sample.name for sample in context.samples]
         mirror = replace(cfg.tracking, name=cfg.tracking.name or run_name(context.model.name, list(cfg.study)))
         with (
@@ -92,7 +92,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
         check(cfg)
         context = prepare(cfg, interruption, earlier)
         with interruption.listening():
-            for name in context.team.from_both_ends(list(cfg.study)):
+            for name in context.processes.from_both_ends(list(cfg.study)):
                 assist(study_named(name), context, cfg.study[name])
                 interruption.stop_if_requested()
     return context

@@ -1,8 +1,8 @@
 """Jobs of a sweep: each in a process of its own where workers share the machine, its objective, and what became of all.
 
 Engines that run jobs (joblib, submitit, Ray) are Hydra's launchers; none of them brings back a job whose process the
-system killed. So the worker keeps to Hydra, and the job computes in a child: a child that dies takes nobody with it, is
-started once more, and finds in the store what it had finished.
+system killed. So the worker keeps to Hydra, and the job computes in a child: a child that dies takes no other with it,
+is started once more, and finds in the store what it had finished.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from diffgeo.config import Config, nearest
+from diffgeo.config import Config, Plain, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
@@ -142,7 +142,7 @@ def _answer(folder: Path) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, or what can be told of it where it does not survive pickling."""
+    """The error, or what can be told of it if it does not survive pickling."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # whatever the error's own class does there
@@ -198,7 +198,7 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     _write_failed(folder, facts, error)
 
 
-def _facts(cfg: Config) -> dict[str, Any]:
+def _facts(cfg: Config) -> Plain:
     return {"seed": cfg.seed, "settings": asdict(cfg)}
 
 
@@ -259,8 +259,8 @@ def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
             facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
             facts = {}
-        said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
-        found.append((job, str(facts.get("status", "failed")), said))
+        reason = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
+        found.append((job, str(facts.get("status", "failed")), reason))
     return found
 
 

@@ -24,7 +24,7 @@ from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
-from diffgeo.svd import GolubKahan, LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis, probe_block_size
+from diffgeo.svd import LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis
 
 __all__ = ["Bases", "MapName", "solve_spec"]
 
@@ -202,10 +202,10 @@ class Bases:
         """Bases of one map at points that are computed together; from the store if it has them."""
         joined = len(xs) > 1 and spec.share is None and spec.solver.joins
         spec = replace(spec, chunk_size=self._columns(f, name, torch.stack(list(xs)) if joined else xs[0]))
-        if getattr(self._cfg.svd, "probe", False):
-            spec = replace(spec, solver=self._probed(f, name, xs[0], spec))
+        if spec.solver.measures:
+            spec = replace(spec, solver=self._measured(f, name, xs[0], spec))
 
-        key: dict[str, Any] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
+        key: dict[str, object] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
         if len(xs) > 1:
             key["together"] = list(xs)
         with self._cache.bases([key | {"x": x} for x in xs]) as kept:
@@ -239,21 +239,19 @@ class Bases:
             log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
         return self._fitting[key]
 
-    def _probed(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> GolubKahan:
-        """The solver with the quickest block size for this map on this device, measured once and remembered."""
-        assert isinstance(spec.solver, GolubKahan)
+    def _measured(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> Solver:
+        """The solver with what it wants measured for this map on this device, once; the store remembers it."""
         device, rank = self._model.device, spec.rank or min(x.numel(), 50)
 
         def measure() -> int:
-            jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size)
-            found = probe_block_size(jacobian, rank, tol=spec.tol)
-            log.info("svd.probe: blocks of %d columns", found)
+            found = spec.solver.measure(JacobianOperator(f, x, chunk_size=spec.chunk_size), rank, tol=spec.tol)
+            log.info("%s measured on this device: %d", spec.solver.name, found)
             return found
 
-        memo = ("block", rank, spec.tol, name.timeless)
+        memo = ("measured", rank, spec.tol, name.timeless)
         if memo not in self._fitting:
             place = {"device": device_name(device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
-            asked = {"rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
+            asked = {"solver": spec.solver, "rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
             key = {"model": self._model.editor.fingerprint, "f": name.timeless, **place, **asked}
             self._fitting[memo] = int(self._cache.number("probes", key, measure))
-        return replace(spec.solver, block_size=self._fitting[memo])
+        return spec.solver.with_measured(self._fitting[memo])

@@ -106,7 +106,7 @@ def code_version(package: Path | None = None) -> str:
     That is the whole package less :data:`NO_RESULTS`, and the versions of the libraries that compute.
 
     Args:
-        package: its folder; this one's where None.
+        package: its folder; this one's if None.
     """
     root = Path(__file__).resolve().parents[1] if package is None else package
     total = hashlib.sha256()

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffgeo.errors import ConvergenceWarning, ShapeError
+from diffgeo.errors import BasisWarning, ShapeError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import LocalBasis
@@ -54,7 +54,7 @@ def local_basis(
         ValueRangeError: rank, share or tol out of range, or h is not finite.
 
     Warns:
-        ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
+        BasisWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
 
     Example:
         >>> import torch
@@ -91,7 +91,7 @@ def local_bases(
         ValueRangeError: as :func:`local_basis`.
 
     Warns:
-        ConvergenceWarning: ``tol`` was not reached at a point.
+        BasisWarning: ``tol`` was not reached at a point.
     """
     if xs.ndim != 4:
         raise ShapeError(f"xs has shape {tuple(xs.shape)}, not (B, C, H, W)", "give a batch of latents")
@@ -124,7 +124,7 @@ def decompose(jacobian: JacobianOperator, spec: SolveSpec) -> LocalBasis:
         ValueRangeError: more directions than J has.
 
     Warns:
-        ConvergenceWarning: it missed ``tol``, or the share of the spectrum.
+        BasisWarning: it missed ``tol``, or the share of the spectrum.
     """
     return _warned(_solved(jacobian, spec), spec.solver)
 
@@ -185,7 +185,7 @@ def _share(jacobian: JacobianOperator, most: int, share: float, spec: SolveSpec)
         warnings.warn(
             f"svd.rank={most} directions hold {shares[-1]:.0%} of the spectrum, below "
             f"svd.share={share:g}; raise svd.rank",
-            ConvergenceWarning,
+            BasisWarning,
             stacklevel=4,
         )
     cut = basis.truncated(n)
@@ -200,7 +200,7 @@ def _warned(basis: LocalBasis, solver: Solver) -> LocalBasis:
         warnings.warn(
             f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
             f"svd.tol={certificate.tol:g}; raise {more}, or svd.tol if that accuracy is enough",
-            ConvergenceWarning,
+            BasisWarning,
             stacklevel=3,
         )
     return basis

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ __all__ = ["DiffusionModel", "network_state", "part_digest", "weights_digest"]
 class DiffusionModel(ABC):
     """A pretrained diffusion model with its conditioning bound.
 
-    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    A prompt, if there is one, is part of the object: a prompted model is another object with this interface, so
     that sampling, Jacobians and studies need not know of prompts.
 
     Attributes:
@@ -36,12 +37,29 @@ class DiffusionModel(ABC):
     def __init__(
         self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
+        self._take(unet)
+
+    def _take(self, unet: nn.Module) -> None:
+        self.unet = unet.eval().requires_grad_(False)
         self._digests: dict[str, tuple[str, str]] = {}  # shared with copies that share the weights
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
+
+    def untrained(self, seed: int = 0) -> Self:
+        """The same model with random weights in its network: the null of what training has to do with its geometry.
+
+        Args:
+            seed: of the weights, drawn as diffusers initialises them.
+        """
+        config, kind = self.unet.config, type(self.unet)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: nn.Module = kind.from_config(config)  # type: ignore[attr-defined]
+        other = copy.copy(self)
+        other._take(network.to(self.device, self.dtype))
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +77,7 @@ class DiffusionModel(ABC):
         return self.schedule.clipping is not None
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Everything that has weights or a config of its own, by name: what :attr:`digest` covers."""
         return {"unet": self.unet}
 
@@ -104,7 +122,7 @@ class DiffusionModel(ABC):
                 del self._digests["held"]
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """What ``predict_noise``, ``encode`` and ``decode`` depend on: the digest, arithmetic, prompts.
 
         What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
@@ -123,17 +141,17 @@ class DiffusionModel(ABC):
 
     @property
     def inverter(self) -> DiffusionModel:
-        """The model as DDIM inversion runs it; another one where guidance differs."""
+        """The model as DDIM inversion runs it; another one if guidance differs."""
         return self
 
     @property
     def editor(self) -> DiffusionModel:
-        """The model whose features and noise edits are made with; another one where prompts differ."""
+        """The model whose features and noise edits are made with; another one if prompts differ."""
         return self
 
     @property
     def conditioning(self) -> dict[str, str | float]:
-        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        """What is bound to the model beside its weights, for the record; empty if nothing is."""
         return {}
 
     @abstractmethod
@@ -296,9 +314,9 @@ def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [*network.named_parameters(), *network.named_buffers()]
 
 
-def _settings(network: nn.Module) -> dict[str, Any]:
+def _settings(network: nn.Module) -> dict[str, object]:
     """Plain attributes of modules, by name: adapters' scales, FreeU's factors, ``training``, attention processors."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, module in network.named_modules():
         held = {key: value for key, value in vars(module).items() if key not in _NOTES and _is_setting(key)}
         found[name] = {"class": type(module).__name__} | {key: _plain(value) for key, value in held.items()}
@@ -332,7 +350,7 @@ def part_digest(part: Any) -> str:
     """
     config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "class": type(part).__name__,
         "config": {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOTES},
     }

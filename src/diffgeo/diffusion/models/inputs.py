@@ -86,7 +86,7 @@ def check_size(config: Mapping[str, Any], where: str) -> None:
         ModelError: it is not.
     """
     size = config.get("sample_size")
-    sides = [size, size] if type(size) is int else size
+    sides: Any = [size, size] if type(size) is int else size
     fine = isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int for n in sides)
     if size is not None and (not fine or not all(0 < n <= _LARGEST_SIDE for n in sides)):
         raise ModelError(

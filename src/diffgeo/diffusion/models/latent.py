@@ -32,7 +32,7 @@ class LatentDiffusion(DiffusionModel):
         encode_prompt: text → embedding (1, L, e); a :class:`PromptEncoder`.
         prompt: what it shows.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt where None.
+        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt if None.
         guidance: s in sampling, at least 1.
         inversion_guidance: s in DDIM inversion, at least 1.
         name: what the user asked for.
@@ -85,7 +85,7 @@ class LatentDiffusion(DiffusionModel):
         return self.latent_shape[1] * reduction, self.latent_shape[2] * reduction
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """See the base class."""
         return super().parts | {"vae": self.vae} | getattr(self.encode_prompt, "parts", {})
 
@@ -108,7 +108,7 @@ class LatentDiffusion(DiffusionModel):
         return bound | {"guidance": self.guidance, "inversion_guidance": self.inversion_guidance}
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """See the base class; with guidance, and what cross-attention sees of the prompts."""
         guided = [] if self.guidance == 1 else [self.guidance, self._unconditional]
         return super().fingerprint | {"prompt": self._conditional, "guidance": guided}

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +37,9 @@ from diffgeo.diffusion.scheduler_fields import check_length
 from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
+
+Index = dict[str, Any]
+"""A pipeline's ``model_index.json``."""
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +150,7 @@ def load_model(
         strict: refuse weight files with tensors that the network of their config has not; otherwise the log names them.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for, where it is not the prompt.
+        edit_prompt: under which directions are looked for, if it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
@@ -168,7 +171,7 @@ def load_model(
     with without_marks(folder) as plain:
         pipeline = _load_pipeline(plain, _read_index(plain), variant, strict=strict, dtype=dtype)
     schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
-    # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
+    # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
     unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:
@@ -219,7 +222,7 @@ def _looks_like_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")) and ".." not in parts
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _read_index(folder: Path) -> Index:
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -241,11 +244,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _used_parts(index: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+def _used_parts(index: Index) -> dict[str, tuple[str, ...]]:
     return _TEXT_PARTS if index["_class_name"] in _TEXT_PIPELINES else _PIXEL_PARTS
 
 
-def _check_parts(index: dict[str, Any], where: str) -> None:
+def _check_parts(index: Index, where: str) -> None:
     """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own."""
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
     name = str(index.get("_class_name"))
@@ -311,9 +314,7 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
     return Path(file).parent
 
 
-def _load_pipeline(
-    folder: Path, index: dict[str, Any], variant: str | None, *, strict: bool, dtype: torch.dtype
-) -> Any:
+def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: bool, dtype: torch.dtype) -> Any:
     """The parts of a pipeline that are used, each of its own class: attributes as those of diffusers' pipeline."""
     import diffusers
     import transformers
@@ -340,8 +341,9 @@ def _load_pipeline(
                 check_size(config, str(folder))
             check_depth(part, config, str(folder))
             empty[part] = without_memory(part, kinds[part], config, str(folder))
-    check_network(empty["unet"].config, str(folder), text=text)
-    check_activations(empty["unet"].config, str(folder))
+    described: Any = empty["unet"].config
+    check_network(described, str(folder), text=text)
+    check_activations(described, str(folder))
     check_memory(empty, str(folder), dtype)
     for part, network in empty.items():
         check_weight_files(part, network, _files_of(places[part], variants[part]), str(folder))
@@ -366,7 +368,7 @@ def _load_pipeline(
         return diffusers.StableDiffusionPipeline(**parts, **unused)
 
 
-def _variants(folder: Path, index: dict[str, Any], wanted: str | None) -> dict[str, str | None]:
+def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str | None]:
     """The variant of weight files to read for every network: the wanted one, or that without a name if it lacks it.
 
     Raises:
@@ -407,7 +409,7 @@ def _files_of(folder: Path, variant: str | None) -> list[Path]:
     return found
 
 
-def _config_of(path: Path) -> dict[str, Any]:
+def _config_of(path: Path) -> Mapping[str, Any]:
     """A part's config as it stands in its file, before a library reads it."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -41,7 +41,7 @@ class PromptEncoder:
         nn.Module.to(pipeline.text_encoder, device=device, dtype=torch.float32)
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Text encoder and tokenizer."""
         return {"text_encoder": self._pipeline.text_encoder, "tokenizer": self._pipeline.tokenizer}
 

@@ -25,7 +25,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -33,7 +32,7 @@ from torch import Tensor
 
 from diffgeo.diffusion.feature_map import FeatureMap
 from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.curvedness.settings import CurvednessConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank
@@ -42,8 +41,6 @@ from diffgeo.svd import LocalBasis
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +127,7 @@ def _walk(
     weights = torch.linspace(0, 1, cfg.segments + 1)
     arc = slerp(a, b, weights)
     arc_length = (arc[1:] - arc[:-1]).flatten(1).norm(dim=1).sum().item()
-    shots: dict[str, dict[str, Any]] = {
+    shots: dict[str, Row] = {
         "shooting": {},
         "pursuit": {"aim": "pursuit"},
         "shooting_x": {"x_length": arc_length},
