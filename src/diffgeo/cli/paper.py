@@ -19,12 +19,13 @@ from omegaconf import OmegaConf
 
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import at_home, check, register, results_depend_on, typed
+from diffgeo.composition import check, composed, others, register, results_depend_on, words_of
 from diffgeo.config import Config, config_folder, heed_wandb, nearest
+from diffgeo.config.experiments import order_of
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
-    from diffgeo.claims import Row
+    from diffgeo.results import Row
 
 __all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
@@ -51,15 +52,10 @@ class Plan:
 
 
 def experiments(conf: Path) -> list[str]:
-    """Names of the papers' experiments, those of P23a first, tables before figures, figures by number."""
-
-    def order(name: str) -> tuple[str, bool, int, str]:
-        paper, _, item = name.partition("/")
-        digits = "".join(c for c in item if c.isdigit())
-        return paper, not item.startswith("table"), int(digits or 0), item
-
+    """Names of the papers' experiments, tables before figures, by number, then those of other packages."""
     root = conf / "experiment"
-    return sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
+    found = sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order_of)
+    return [*found, *others()]
 
 
 def plan(words: Words, conf: Path) -> Plan:
@@ -102,6 +98,8 @@ def _experiment_lines() -> tuple[str, list[str]]:
 
 
 def _headline(conf: Path, name: str) -> str:
+    if name in others():
+        return others()[name]
     lines = (conf / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return lines[1].lstrip("# ")
 
@@ -193,12 +191,7 @@ def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config], 
 
 
 def _compose(work: Plan, name: str) -> Config:
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = typed(
-            compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *at_home(work.overrides)])
-        )
+    cfg = composed([words_of(name), f"scale={work.scale}", *work.overrides])
     heed_wandb(cfg, work.overrides, os.environ)
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
@@ -209,7 +202,7 @@ def _leave_words(folder: Path, name: str, work: Plan) -> None:
     """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
     path = folder / ".hydra" / "overrides.yaml"
     path.parent.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create([f"experiment={name}", f"scale={work.scale}", *work.overrides]), path)
+    OmegaConf.save(OmegaConf.create([words_of(name), f"scale={work.scale}", *work.overrides]), path)
 
 
 def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], dict[Path, Config]]:
@@ -245,7 +238,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> list[Row]:
 
     from diffgeo.claims import decide, judge
     from diffgeo.convergence import Convergence, summary
-    from diffgeo.results import belongs
+    from diffgeo.run_files import belongs
     from diffgeo.studies import all_claims
 
     rows = []

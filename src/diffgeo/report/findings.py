@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
-from diffgeo.report.formatting import interval, intervals, name, p_value
+from diffgeo.report.formatting import counted, interval, intervals, name, p_value, timestep
 from diffgeo.report.reading import Run
+from diffgeo.results import Row
 
 __all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean"]
 
@@ -53,7 +54,7 @@ def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
     return "few" if low > 0 and n < FEWEST else "open"
 
 
-def _outcome(row: dict[str, Any]) -> str:
+def _outcome(row: Row) -> str:
     """As :func:`lean`, by the verdict of a claim's row if it has decided."""
     found = lean(row["low"], row["high"], row["n"], row["p"])
     decided = {"holds": "yes", "contradicted": "opposite"}.get(row["verdict"])
@@ -62,13 +63,13 @@ def _outcome(row: dict[str, Any]) -> str:
     return found if row["n"] < FEWEST else "open"
 
 
-def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] | None:
-    """The verdict on the first claim of an experiment whose quantity contains these words, None where untested."""
+def claim_of(run: Run, experiment: str, containing: str = "") -> Row | None:
+    """The verdict on the first claim of an experiment whose quantity contains these words, None if untested."""
     rows = (r for r in run.verdicts if r["experiment"] == experiment and containing in r["quantity"])
     return next(rows, None)
 
 
-def tested(row: dict[str, Any], unit: str = "", *, shown: str | None = None) -> str:  # noqa: PT028 (no test)
+def tested(row: Row, unit: str = "", *, shown: str | None = None) -> str:  # noqa: PT028 (no test)
     """``0.47 [0.44, 0.50] (n = 4, p = 0.062)``; ``shown`` stands for the numbers in brackets and before them."""
     p = "" if math.isnan(row["p"]) else f", {p_value(row['p'])}"
     return f"{shown or interval(row['ours'], row['low'], row['high'])}{unit} (n = {row['n']}{p})"
@@ -84,25 +85,63 @@ def means_of(groups: Iterable[Any], *others: tuple[float, float, float]) -> list
     return intervals([*(mean_interval(np.asarray(values, dtype=float)) for values in groups), *others])
 
 
-def estimate_of(row: dict[str, Any]) -> tuple[float, float, float]:
+def estimate_of(row: Row) -> tuple[float, float, float]:
     """What a claim's row has measured."""
     return row["ours"], row["low"], row["high"]
 
 
-def headline(row: dict[str, Any], yes: str, opposite: str, whether: str) -> str:
+def headline(row: Row, yes: str, opposite: str, whether: str) -> str:
     """The words that a test's outcome allows.
 
     Args:
         row: of the claim.
-        yes: said where it holds; with a proviso where it points that way but the values are too few for a test.
-        opposite: said where the interval lies below 0.
-        whether: what stays open elsewhere, as a clause.
+        yes: words if it holds; with a proviso if it points that way but the values are too few for a test.
+        opposite: words if the interval lies below 0.
+        whether: what stays open otherwise, as a clause.
     """
     outcome, few = _outcome(row), row["n"] < FEWEST
     if outcome == "open":
         return f"Whether {whether} stays open."
-    said = opposite if outcome == "opposite" else yes
-    return f"{said} in these {row['n']} samples, too few for a test." if few else f"{said}."
+    words = opposite if outcome == "opposite" else yes
+    return f"{words} in these {row['n']} samples, too few for a test." if few else f"{words}."
+
+
+def trend(
+    study: str,
+    table: pd.DataFrame,
+    column: str,
+    row: Row | None,
+    *,
+    level: str,
+    yes: str,
+    opposite: str,
+    whether: str,
+    moved: str,
+    by: str,
+) -> Finding:
+    """How a quantity goes from the first timestep to the last, or what it is at the first if no claim tests that.
+
+    Args:
+        study: whose table it is.
+        table: columns ``sample``, ``t_frac`` and the quantity.
+        column: of the quantity.
+        row: of the claim, None if it is untested.
+        level: what a number is of: ``The share is``.
+        yes: as for :func:`headline`, and so are the next two; ``{span}`` stands for the timesteps.
+        opposite: likewise.
+        whether: likewise.
+        moved: what goes from one number to the other: ``Their share goes``.
+        by: what the change is called: ``a fall of``.
+    """
+    first, last = ends(table)
+    at = {t: part[column] for t, part in table.groupby("t_frac")}
+    if row is None or first == last:
+        count = counted(table["sample"].nunique(), "sample")
+        return Finding(study, f"{level} {mean_of(at[first])}", f"at {timestep(first)} (mean over {count}).")
+    start, end, change = means_of([at[first], at[last]], estimate_of(row))
+    span = f"from {timestep(first)} to {timestep(last)}"
+    told = headline(row, *(words.format(span=span) for words in (yes, opposite, whether)))
+    return Finding(study, told, f"{moved} from {start} to {end}, {by} {tested(row, shown=change)}.")
 
 
 def ends(table: pd.DataFrame, column: str = "t_frac") -> tuple[float, float]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from string import ascii_lowercase
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from diffgeo.claims import Row, reading_of
+from diffgeo.claims import reading_of
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.report.charts import Chart, strips
 from diffgeo.report.formatting import counted
 from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.results import Row
 
 __all__ = ["count_of_verdicts", "labels", "table_of_claims", "values_of_claims"]
 
@@ -95,7 +95,7 @@ def table_of_claims(rows: Sequence[Row]) -> Table | None:
     return as_table("table-claims", "Claims and verdicts", pd.DataFrame(shown), columns, note=note)
 
 
-def _about(row: dict[str, Any]) -> str:
+def _about(row: Row) -> str:
     """What a row measures, with its remark and the unit if that is no sample."""
     more = [text for text in (row["remark"], "" if row["unit"] == "sample" else f"per {row['unit']}") if text]
     return f"{row['quantity']} ({'; '.join(more)})" if more else str(row["quantity"])

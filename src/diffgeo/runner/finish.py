@@ -126,10 +126,10 @@ def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) 
     there = (lambda: False) if path.exists() else path.is_file
     with store.claimed(path) as mine:
         if not mine:
-            with suppress(StudyDone), context.team.unless(there), context.team.ahead():
+            with suppress(StudyDone), context.processes.unless(there), context.processes.ahead():
                 study.run(context, settings)
-        with suppress(StudyDone), context.team.unless(there):
-            context.team.check()
+        with suppress(StudyDone), context.processes.unless(there):
+            context.processes.check()
             return make()
     record = store.read(path)
     return make() if record is None else (record, None)
@@ -156,7 +156,7 @@ def _stored(name: str, record: Record) -> Result:
     return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more, convergence=convergence)
 
 
-def _determinants(study: Study, context: Context, settings: Any) -> dict[str, Any]:
+def _determinants(study: Study, context: Context, settings: Any) -> dict[str, object]:
     cfg, model = context.cfg, context.model
     return {
         "study": study.name,

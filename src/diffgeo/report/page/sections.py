@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from diffgeo.report.charts import Chart, embed
+from diffgeo.report.charts import Chart, Spec, embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, name
-from diffgeo.report.pictures import Pictures, Viewer
+from diffgeo.report.pictures import Data, Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
 from diffgeo.report.tables import Table
 from diffgeo.studies import Study, studies
@@ -38,7 +38,7 @@ class Drawn:
     """
 
     chart: Chart
-    spec: dict[str, Any]
+    spec: Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Raw:
 
     id: str
     file: str
-    data: dict[str, Any]
+    data: Data
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ def _unknown(study: str) -> Study:
 
 
 def all_findings(run: Run) -> list[Finding]:
-    """All findings of a run, study by study; none where nothing was measured."""
+    """All findings of a run, study by study; none if nothing was measured."""
     found: list[Finding] = []
     for study in asked_for(run):
         try:

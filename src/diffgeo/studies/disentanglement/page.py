@@ -99,5 +99,5 @@ def pictures(run: Run) -> list[Pictures]:
     mine = mine[mine["direction"] < 6]
     when = timestep(float(mine["t_frac"].iloc[0]))
     caption = f"{mine['name'].iloc[0]}: edits of equal change at {when}, each with its target"
-    edits = mine.assign(said=mine["target"])
+    edits = mine.assign(moves=mine["target"])
     return [picture_grid("pictures-scorecard", caption, edits, frames, original=int(mine["frame"].min()) - 1)]

@@ -31,11 +31,11 @@ from diffgeo.metrics.statistics import (
     resample_all,
     sign_flip_test,
 )
+from diffgeo.results import Row
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
 __all__ = ["scorecard"]
 
-Row = dict[str, Any]
 _SHUFFLES = 19
 """Of factors over pictures: the smallest p is 0.05."""
 OF_EDITS = (

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import logging
 from itertools import combinations, permutations, product
-from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +34,7 @@ from diffgeo.geometry import best_match, global_directions, project_to_tangent, 
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.statistics import monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.global_consistency.settings import GlobalConsistencyConfig
 from diffgeo.svd import LocalBasis
@@ -43,8 +42,6 @@ from diffgeo.svd import LocalBasis
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 
 def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
@@ -90,16 +87,7 @@ def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:
 
 def _untrained(context: Context, samples: list[Sample], t: int, rank: int) -> list[LocalBasis]:
     """Bases at the same latents, of the network with random weights."""
-    other = Context(
-        context.model.untrained(),
-        context.cfg,
-        None,
-        context.interruption,
-        display=context.display,
-        store=context.store,
-        team=context.team,
-        tally=context.tally,
-    )
+    other = context.with_model(context.model.untrained())
     return _common_rank([other.bases.at(context.latents.of(sample, t), t, rank=rank) for sample in samples])
 
 

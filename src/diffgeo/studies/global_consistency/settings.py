@@ -16,7 +16,7 @@ class GlobalConsistencyConfig:
     """Study ``global_consistency``: do directions of different samples agree, and do global ones serve every sample?
 
     Attributes:
-        directions: leading directions that are averaged and edited; fewer where ``svd.rank`` is lower.
+        directions: leading directions that are averaged and edited; fewer if ``svd.rank`` is lower.
         methods: of :func:`diffgeo.geometry.global_directions`: any of ``nearest``, ``hungarian``, ``frechet``.
         draws: random subspaces in the null.
         untrained: whether the overlaps at T are compared with those of the same network with random weights.

@@ -37,7 +37,7 @@ from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.statistics import mean_interval, monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.prompts.settings import PromptsConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
@@ -45,7 +45,7 @@ from diffgeo.svd import LocalBasis
 
 __all__ = ["factor_overlap", "mantel", "run"]
 
-Place = tuple[int, float, str, float, int]
+Measured = tuple[int, float, str, float, int]
 """(sample, fraction of T, kind, guidance, prompt)."""
 
 
@@ -82,12 +82,12 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
 
 def _bases(
     context: Context, model: LatentDiffusion, cfg: PromptsConfig, scales: Sequence[float]
-) -> dict[Place, LocalBasis]:
+) -> dict[Measured, LocalBasis]:
     """Every tangent space that the tables compare; equal latents share one."""
     asked = min(cfg.rank + 1, context.cfg.svd.rank)  # one more than n, so that the gap behind it is known
-    found: dict[Place, LocalBasis] = {}
+    found: dict[Measured, LocalBasis] = {}
     for k, prompt in enumerate(context.track(cfg.prompts, "prompts")):
-        prompted = {scale: _under(context, model.prompted(prompt).guided(scale)) for scale in scales}
+        prompted = {scale: context.with_model(model.prompted(prompt).guided(scale)) for scale in scales}
         for sample in context.samples.first(cfg.samples):
             for t_frac, t in context.edit_times:
                 places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latents.of(sample, t))]
@@ -100,20 +100,6 @@ def _bases(
                         known.append((x, basis))
                     found[sample.index, t_frac, kind, scale, k] = basis
     return found
-
-
-def _under(context: Context, model: LatentDiffusion) -> Context:
-    """The run's settings and samples with another prompt bound to the model."""
-    return Context(
-        model,
-        context.cfg,
-        None,
-        context.interruption,
-        display=context.display,
-        store=context.store,
-        team=context.team,
-        tally=context.tally,
-    )
 
 
 def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:
@@ -140,16 +126,16 @@ def factor_overlap(first: str, second: str) -> float:
 
 
 def _summary(table: pd.DataFrame, similarity: Tensor, cfg: PromptsConfig, seed: int) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for (t_frac, kind, guidance), part in table.groupby(["t_frac", "kind", "guidance"], sort=False):
         far = torch.full((part["sample"].nunique(), *similarity.shape), float("nan"), dtype=torch.float64)
         for i, (_, one) in enumerate(part.groupby("sample")):
             a, b = torch.tensor(one["prompt_a"].to_numpy()), torch.tensor(one["prompt_b"].to_numpy())
             far[i, a, b] = far[i, b, a] = torch.tensor(one["distance"].to_numpy())
-        said = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
-        rho, p = mantel(similarity[said][:, said], far[:, said][:, :, said], draws=cfg.draws, seed=seed)
+        reached = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
+        rho, p = mantel(similarity[reached][:, reached], far[:, reached][:, :, reached], draws=cfg.draws, seed=seed)
         mean, low, high = mean_interval(part.groupby("sample")["distance_normalized"].mean().to_numpy())
-        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(said)}
+        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(reached)}
         share = {"distance_normalized": mean, "low": low, "high": high}
         rows.append({**where, **share, "rho": rho, "p": p, "similarity_measure": part["similarity_measure"].iloc[0]})
     return pd.DataFrame(rows)
@@ -166,7 +152,7 @@ def mantel(similarity: Tensor, distance: Tensor, *, draws: int, seed: int) -> tu
 
     Returns:
         (ρ of similarity and distance over pairs, mean over samples, in [−1, 1]; p, the share of orders that give a ρ as
-        low). Both NaN for fewer than three things, or where all are equally similar or far.
+        low). Both NaN for fewer than three things, or if all are equally similar or far.
     """
     upper = torch.triu_indices(len(similarity), len(similarity), offset=1)
 

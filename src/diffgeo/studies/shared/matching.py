@@ -130,7 +130,7 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
         return model.predict_noise(x[None], t)[0]
 
     def x0(x: Tensor) -> Tensor:
-        return model.schedule.predict_x0(x, eps(x), t)
+        return model.predict_x0(x[None], t)[0]
 
     return x0 if which == "x0" else eps
 
@@ -192,9 +192,9 @@ def match_edits(
         t: edit timestep.
         edits: one or more.
         target: the distance; None takes what the edits called ``reference`` reach at ``edit.strength``, their median
-            (all edits where none is called so).
+            (all edits if none is called so).
         reference: a variant.
-        start: first γ of each edit; ``edit.strength`` where None.
+        start: first γ of each edit; ``edit.strength`` if None.
     """
     measure = context.perceptual
     x = context.latents.of(sample, t)

@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from diffgeo.metrics.statistics import monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
@@ -38,7 +38,7 @@ __all__ = ["run", "trend_over_times"]
 
 SHUFFLES = 999
 """Of timesteps: the smallest p is 0.001."""
-Place = tuple[int, float]
+SampleAndTime = tuple[int, float]
 """(sample, fraction of T)."""
 
 
@@ -46,14 +46,14 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
     """Distances between the run's local bases, and the controls on the first ``cfg.controls`` samples."""
     times = context.edit_times
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in times]
-    own: dict[Place, LocalBasis] = {}
+    own: dict[SampleAndTime, LocalBasis] = {}
     for sample, t_frac, t in context.track(places, "tangent distance"):
         own[sample.index, t_frac] = context.bases.of(sample, t)
     if not own:
         return Result("tangent_distance", pd.DataFrame())
     n = common_rank(list(own.values()), cfg.rank, cfg.rule)
-    x_fixed: dict[Place, LocalBasis] = {}
-    t_fixed: dict[Place, LocalBasis] = {}
+    x_fixed: dict[SampleAndTime, LocalBasis] = {}
+    t_fixed: dict[SampleAndTime, LocalBasis] = {}
     top = max(t for _, t in times)
     # one more than n, so that the gap behind it is known
     rank = min(n + 1, context.cfg.svd.rank)
@@ -76,7 +76,7 @@ def run(context: Context, cfg: TangentDistanceConfig) -> Result:
     return Result("tangent_distance", table, {} if table.empty else _scalars(table), more_tables=more)
 
 
-def _trends(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _trends(table: pd.DataFrame) -> Iterator[Row]:
     for (kind, sample), part in table[table["kind"] != "sample"].groupby(["kind", "sample_a"], sort=False):
         times = sorted({*part["t_frac_a"], *part["t_frac_b"]})
         if len(times) < 3:
@@ -117,7 +117,7 @@ def trend_over_times(times: np.ndarray[Any, Any], distances: np.ndarray[Any, Any
     }
 
 
-def _rows(kind: str, bases: dict[Place, LocalBasis], n: int, paired: Any) -> Iterator[dict[str, Any]]:
+def _rows(kind: str, bases: dict[SampleAndTime, LocalBasis], n: int, paired: Any) -> Iterator[Row]:
     cut = {place: basis.truncated(n) for place, basis in bases.items()}
     for a, b in combinations(cut, 2):
         if paired(a, b):

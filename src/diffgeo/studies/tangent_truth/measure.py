@@ -117,14 +117,13 @@ def run(context: Context, cfg: TangentTruthConfig) -> Result:
     places = [(one, t) for one in found for t in _timesteps(context, cfg, one)]
     for one, t in context.track(places, "tangent_truth"):
         schedule, space = context.model.schedule, one.space
-        alpha = schedule.alpha(t)
         where = {
             "kind": one.kind,
             "sample": one.index,
             "name": one.name,
             "t_frac": schedule.fraction(t),
             "t": t,
-            "log_snr": math.log(alpha / (1 - alpha)) if alpha > 0 else -math.inf,
+            "log_snr": schedule.log_snr(t),
             "off_data": one.residual,
             "tangent_rank": space.rank,
         }
