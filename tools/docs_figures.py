@@ -11,6 +11,7 @@ from PIL import Image
 PICTURES = {
     "spectrum_summary": "spectrum_summary",
     "frequency_power": "frequency",
+    "tangent_truth_share": "tangent_truth",
     "global_consistency_overlap": "global_overlap",
     "curvedness_paths": "curvedness",
     "tangent_distance_distances": "tangent_distance",
