@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from diffgeo.errors import DataError
 
@@ -135,6 +134,8 @@ def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:
         OSError, SyntaxError: its data are broken, as Pillow finds on decoding them.
         ValueError: the same, or a mode or values that no rule covers.
     """
+    from torchvision.transforms.v2 import functional as F  # takes a second; most runs read no picture
+
     clear = opened.info.get("transparency")
     if isinstance(clear, tuple) and max(clear) > 255:
         raise ValueError("a transparent colour of 16 bits cannot be told apart in 8, save it with an alpha channel")
