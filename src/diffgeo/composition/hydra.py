@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.config import config_folder
+from diffgeo.config.instances import GIVEN, check_names, own_settings
 from diffgeo.config.schemas import (
     MODEL_SCHEMAS,
     Config,
@@ -29,7 +30,7 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["at_home", "composed", "group_schemas", "register", "typed"]
+__all__ = ["at_home", "check_words", "composed", "group_schemas", "register", "typed"]
 
 
 @cache
@@ -114,19 +115,59 @@ def composed(overrides: Sequence[str]) -> Config:
         return typed(compose("config", overrides=at_home(overrides)))
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a misspelt setting of the code that a choice names, which Hydra cannot know, before a run has a folder.
+
+    Settings that the schemas know are left to Hydra, and so is a sweep over choices. The code is imported.
+
+    Args:
+        words: of a command line, after :func:`register`.
+
+    Raises:
+        ConfigError: the code has no such setting.
+    """
+    given = [re.match(rf"\+*({'|'.join(GIVEN)})\.(\w+)=", word) for word in words]
+    known = {group: {f.name for one in group_schemas()[group].values() for f in fields(one)} for group in GIVEN}
+    asked = [(found[1], found[2]) for found in given if found and found[2] not in known[found[1]]]
+    chosen = [word for word in words if re.match(r"\w+=[^,]+\Z|hydra\.searchpath=", word)]
+    if not asked or any(word.startswith(tuple(f"{group}=" for group, _ in asked)) for word in words if "," in word):
+        return
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=chosen)
+    for group, name in asked:
+        schema = OmegaConf.get_type(cfg[group]) or object
+        check_names(group, own_settings(group, cfg[group]._target_, schema), schema, [name])
+
+
 def at_home(words: Sequence[str]) -> list[str]:
     """``key=~/folder`` with the user's home for ``~``: shells leave it there, and Hydra knows no such sign.
 
-    A home whose name Hydra would not read as plain text is put in quotes.
+    So has every item of a list, a mapping or a sweep: ``[~/a,~/b]``. A home whose name Hydra would not read as plain
+    text is put in quotes.
     """
-    return [re.sub(r"\A([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
+    return [
+        key + equals + (_TILDE.sub(_expanded, value) if not key.startswith("~") else value)
+        for key, equals, value in (word.partition("=") for word in words)
+    ]
+
+
+_TILDE = re.compile(
+    r"""(?P<before>(?:\A|[\[{,]|:\s)\s*)                     # begins a value or an item
+    (?:(?P<quote>['"])(?P<quoted>~[^/'"]*)(?P<more>.*?)(?P=quote)
+    |(?P<home>~[^/'",\]}]*)(?P<rest>(?:\$\{[^}]*\}|[^,\]}])*))""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def _expanded(found: re.Match[str]) -> str:
-    key, quote, home, rest = found.groups()
+    home = found["quoted"] or found["home"]
     folder = os.path.expanduser(home)
-    path = folder + rest  # a Path would drop what follows the name
-    if quote or folder == home or re.fullmatch(r"[\w./~-]*", folder):
-        return f"{key}{quote}{path}"
+    path = folder + (found["more"] or found["rest"] or "")  # a Path would drop what follows the name
+    if folder == home:
+        return found[0]
+    if quote := found["quote"]:
+        return f"{found['before']}{quote}{path}{quote}"
+    if re.fullmatch(r"[\w./~-]*", folder):
+        return f"{found['before']}{path}"
     escaped = path.replace("'", "\\'")
-    return f"{key}'{escaped}'"
+    return f"{found['before']}'{escaped}'"

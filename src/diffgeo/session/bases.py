@@ -95,6 +95,17 @@ class Bases:
         self.spec = solve_spec(cfg.svd, seed=cfg.seed, chunk_size=cfg.feature.chunk_size)
         self._fitting: dict[tuple[Any, ...], int] = {}
 
+    def check(self) -> None:
+        """Whether ``svd`` asks for what the Jacobian of the run's feature map has: one evaluation shows its shape.
+
+        Raises:
+            ValueRangeError: rank or columns are more than J has.
+        """
+        x = torch.zeros(self._model.latent_shape, device=self._model.device, dtype=self._model.dtype)
+        with torch.no_grad():
+            h = self.feature_map(self._model.schedule.T)(x)
+        self.spec.rank_of((h.numel(), x.numel()))
+
     def of(self, sample: Sample, t: int) -> LocalBasis:
         """The local basis at a sample's x_t, by the run's feature map and solver.
 
@@ -156,6 +167,16 @@ class Bases:
             rank: number of directions; the run's rank or share if None.
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
+
+    def operator(self, f: Map, x: Tensor, *, name: MapName) -> JacobianOperator:
+        """Any map's Jacobian itself, whose products take no more memory than ``max_memory`` says.
+
+        Args:
+            f: as for :meth:`of_map`.
+            x: the point, shape (C, H, W).
+            name: tells f from the model's other maps.
+        """
+        return JacobianOperator(f, x, chunk_size=self._columns(f, name, x))
 
     def energy(self, sample: Sample, t: int) -> float:
         """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""
