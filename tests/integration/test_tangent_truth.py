@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diffgeo.api import settings
+from diffgeo.api import run_study, settings
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.data.tangent import tangents
 from diffgeo.diffusion.models import load_model
@@ -15,7 +15,6 @@ from diffgeo.geometry import random_overlaps
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
-from diffgeo.studies import run_study
 from diffgeo.studies.tangent_truth.findings import crossings, findings
 from diffgeo.studies.tangent_truth.measure import _axes, _shares, match_axes, share_of_span
 from diffgeo.studies.tangent_truth.plots import charts
