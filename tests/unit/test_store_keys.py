@@ -46,6 +46,7 @@ COMPUTING = [
     "diffusion/editing.py",
     "diffusion/sampling.py",
     "diffusion/noise_schedule.py",
+    "diffusion/rectified_flow.py",
     "diffusion/scheduler_fields.py",
     "diffusion/feature_map.py",
     "diffusion/direction_files.py",

@@ -166,6 +166,7 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, ob
         "source": model.source,
         "images": context.pictures,
         "perceptual": context.perceptual.name,
+        "known factors": list(context.known_factors),
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
         "probed_on": device_name(model.device) if getattr(cfg.svd, "probe", False) else None,

@@ -78,7 +78,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "P23a Fig. 9",
         "distance from the data at equal perceptual change, random above local directions by",
-        _over_local("random", "off_data_change"),
+        _over_local("random", "off_data"),
         role="second",
     ),
     _claim("P23a Fig. 9", "log precision of local above random directions by", _purer("random"), role="second"),

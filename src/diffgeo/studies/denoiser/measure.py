@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
+from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.geometry import (
     PosteriorComponents,
     asymmetry,
@@ -108,15 +108,13 @@ def run(context: Context, cfg: DenoiserConfig) -> Result:
     times = context.times_of(cfg.t_fracs, "study.denoiser.t_fracs")
     places = [(sample, t_frac, t) for sample in samples for t_frac, t in times]
     for sample, t_frac, t in context.track(places, "denoiser"):
-        a, b = _shares(schedule, t)
-        where = {"sample": sample.index, "t_frac": t_frac, "t": t, "log_snr": 2 * math.log(a / b)}
+        where = {"sample": sample.index, "t_frac": t_frac, "t": t, "log_snr": schedule.log_snr(t)}
         _measure(context, cfg, sample, t, where, found)
     # any timestep, as noise is added here and not by the sampler
     dimension_times = [max(round(fraction * (schedule.T + 1)) - 1, 0) for fraction in cfg.dimension_t_fracs]
     around = [(sample, t) for sample in samples for t in dict.fromkeys(dimension_times)]
     for sample, t in context.track(around, "dimension"):
-        a, b = _shares(schedule, t)
-        where = {"sample": sample.index, "t_frac": schedule.fraction(t), "t": t, "log_snr": 2 * math.log(a / b)}
+        where = {"sample": sample.index, "t_frac": schedule.fraction(t), "t": t, "log_snr": schedule.log_snr(t)}
         found.dimension.append(where | _dimension(context, cfg, sample, t))
     table = pd.DataFrame(found.main)
     more = {
@@ -128,15 +126,10 @@ def run(context: Context, cfg: DenoiserConfig) -> Result:
     return Result("denoiser", table, _scalars(table, more), tensors, more)
 
 
-def _shares(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
-    """(a, b) of x_t = a x0 + b ε."""
-    alpha = schedule.alpha(t)
-    return math.sqrt(alpha), math.sqrt(1 - alpha)
-
-
 def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, where: Row, found: _Tables) -> None:
     """All of one sample's x_t, added to the tables."""
-    a, b = _shares(context.model.schedule, t)
+    schedule = context.model.schedule
+    a, b = schedule.a(t), schedule.b(t)
     denoiser = _Denoiser.at(context, context.latents.of(sample, t), t, cfg.rank)
     jacobian, basis = denoiser.jacobian, denoiser.basis
     probes = probe(jacobian, cfg.probes, seed=context.cfg.seed)
@@ -225,7 +218,8 @@ def _predicted(context: Context, xs: Tensor, t: int) -> tuple[Tensor, Tensor]:
 
 def _dimension(context: Context, cfg: DenoiserConfig, sample: Sample, t: int) -> Row:
     """Estimates of the data's dimension around one sample's picture."""
-    a, b = _shares(context.model.schedule, t)
+    schedule = context.model.schedule
+    a, b = schedule.a(t), schedule.b(t)
     x0 = context.latents.of(sample, CLEAN) if sample.x0 is None else sample.x0
     generator = torch.Generator().manual_seed(_NOISE + context.cfg.seed + sample.index)
 
