@@ -16,10 +16,6 @@ STRAYS = {
     "z_deviation": "factors stray by",
     "off_data": "off the data by",
 }
-    "attribute_deviation": "attributes stray by",
-    "z_deviation": "factors stray by",
-    "off_data": "off the data by",
-}
 """Column → its heading."""
 
 
