@@ -242,7 +242,7 @@ def test_mantels_test_keeps_its_level_if_all_samples_share_one_pattern():
 
 
 def test_a_constant_matrix_counts_as_no_correlation():
-    values, p = mantel_test(between(np.arange(4.0)), [np.ones((4, 4))], lambda x, y: np.corrcoef(x, y)[0, 1])
+    values, p = mantel_test(between(np.arange(4.0)), [np.ones((4, 4))], lambda x, y: math.nan)
     assert (values[0], p) == (0, 1)
 
 

@@ -234,7 +234,8 @@ def mantel_test(
 
     def each(order: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         shuffled = reference[order][:, order][upper]
-        return np.nan_to_num(np.array([correlation(shuffled, one) for one in values], dtype=float))
+        each_one = np.array([correlation(shuffled, one) for one in values], dtype=float)
+        return np.where(np.isnan(each_one), 0.0, each_one)
 
     found = each(np.arange(len(reference)))
     null = np.array([each(random.permutation(len(reference))).mean() for _ in range(draws)])
