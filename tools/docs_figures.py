@@ -15,6 +15,8 @@ PICTURES = {
     "global_consistency_overlap": "global_overlap",
     "curvedness_paths": "curvedness",
     "tangent_distance_distances": "tangent_distance",
+    "denoiser_components": "denoiser_components",
+    "denoiser_linearity": "denoiser_linearity",
     "ablation_edits": "ablation_edits",
     "ablation_damage": "ablation_damage",
     "disentanglement_scorecard": "scorecard",
