@@ -47,7 +47,7 @@ def test_a_dry_run_raises_no_warning_of_pythons_own(words, tmp_path):
 @PROC
 @pytest.mark.parametrize("tracked", ["offline", "none"])
 def test_a_home_that_cannot_be_written_costs_the_store_and_nothing_else(words, tmp_path, tracked):
-    tracking = ["tracking=none"] if tracked == "none" else ["tracking=wandb", "tracking.mode=offline"]
+    tracking = ["tracking=none"] if tracked == "none" else ["tracking=wandb_offline"]
     done = run([*words, *tracking], tmp_path, HOME="/proc", WANDB_SILENT="true")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
