@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from released import Iterate, Product, diffgeo_products, random_start, released_products, subspaces
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from diffgeo import JacobianOperator, LocalBasis
-from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace
-from diffgeo.svd._linalg import as_basis, random_block, relative_gap, thin_svd
+from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace, as_basis, signs
 
 TOL = 1e-4
 EXACT = 4e-7
@@ -38,7 +38,7 @@ class Case:
         width: columns of its products, to warm them up.
         share: of the time that remains, at most.
         prepare: what is known before, outside passes and time.
-        forward: as for ``JacobianOperator``.
+        products: makes the J V and Jᵀ U that it takes, to warm them up.
     """
 
     solver: str
@@ -47,7 +47,7 @@ class Case:
     width: int
     share: float = 1.0
     prepare: Callable[[], object] | None = None
-    forward: bool | None = None
+    products: Callable[[JacobianOperator], tuple[Product, Product]] = diffgeo_products
 
 
 def ours(solver: Solver, width: int, share: float = 1.0, label: str | None = None, tol: float | None = TOL) -> Case:
@@ -67,58 +67,45 @@ def blocks_of(size: int, tol: float = TOL) -> Case:
 
 
 def papers(rank: int, *, released: bool) -> Case:
-    """Subspace iteration as the papers ran it: n columns, a fixed number of iterations, 2 n passes each.
+    """Subspace iteration as released (:mod:`released`): n columns, at most 50 iterations, 2 n passes each.
 
     Args:
         rank: n.
-        released: J V by forward mode, as in the released code, or by the products of diffgeo.
+        released: with products as in the released code, or with those of diffgeo.
     """
+    products = released_products if released else diffgeo_products
+    road: Settings = {"products": "released" if released else "ours"}
 
     def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
-        iteration, basis = 0, None
+        last: Iterate | None = None
         try:
-            for iteration, basis in subspace_iteration(jacobian, rank, seed):
-                if iteration in ITERATIONS:
-                    yield promised[ITERATIONS.index(iteration)], basis
-                if iteration == ITERATIONS[-1]:
+            for last in subspaces(*products(jacobian), random_start(jacobian.shape[1], rank, seed, jacobian.x)):
+                basis = basis_of(last, jacobian)
+                for bound in ITERATIONS:  # once stopped it is the result under all larger bounds, too
+                    if bound == last.number or (last.stopped and bound > last.number):
+                        yield {**road, "iterations": bound}, basis
+                if last.number == ITERATIONS[-1]:
                     return
         except OutOfTimeError:  # how far it came is worth a row of its own
-            if basis is not None and iteration not in ITERATIONS:
-                yield {**road, "iterations": iteration}, basis
+            if last is not None and last.number not in ITERATIONS:
+                yield {**road, "iterations": last.number}, basis_of(last, jacobian)
             raise
 
-    road: Settings = {"J V": "forward mode" if released else "ours"}
     promised = [{**road, "iterations": i} for i in ITERATIONS]
-    return Case("papers", promised, solve, rank, share=0.4, forward=True if released else None)
+    return Case("papers", promised, solve, rank, share=0.4, products=products)
 
 
-def subspace_iteration(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[int, LocalBasis]]:
-    """(iteration, basis) without end: ``Subspace(oversample=0)``, seen at every iteration."""
-    before = jacobian.passes
-    v = random_block(jacobian.shape[1], rank, jacobian.x, seed)
-    iteration = 0
-    while True:
-        iteration += 1
-        u, s, zh = thin_svd(jacobian.mv(v).double())
-        v = v @ zh.T
-        g = jacobian.rmv(u).double()
-        right = (g - v * s).norm(dim=0)
-        yield (
-            iteration,
-            as_basis(
-                jacobian.x.dtype,
-                u,
-                s,
-                v,
-                left=torch.zeros_like(right),
-                right=right,
-                tol=TOL,
-                passes=jacobian.passes - before,
-                solver="papers",
-                gap=relative_gap(s, rank),
-            ),
-        )
-        v = torch.linalg.qr(g).Q
+def basis_of(iterate: Iterate, jacobian: JacobianOperator) -> LocalBasis:
+    """What the released function returned, as a basis whose residuals are still to be measured.
+
+    U belongs to the V before, whose columns may be turned around; with that left in, residuals would be 2.
+    """
+    nan = torch.full_like(iterate.s, float("nan"), dtype=torch.float64)
+    u, s, v = (part.double() for part in (iterate.u, iterate.s, iterate.v))
+    u = u * signs((iterate.previous * iterate.v).sum(dim=0))
+    passes, gap = 2 * iterate.number * len(s), float("nan")
+    dtype = jacobian.x.dtype
+    return as_basis(dtype, u, s, v, left=nan, right=nan, tol=TOL, passes=passes, solver="papers", gap=gap)
 
 
 def scipy_svds(solver: str) -> Case:

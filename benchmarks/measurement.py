@@ -12,6 +12,7 @@ import torch
 from architectures import ARCHITECTURES, build
 from cases import TOL, Case, OutOfTimeError, Settings, cases, probed, say
 from machine import Peak, empty_memory
+from released import angles_by_start
 from torch import Tensor
 
 from diffgeo import JacobianOperator, LocalBasis, initial_noise, principal_angles
@@ -23,6 +24,7 @@ DENSE_SIDE = 4096
 CHUNKS = (1, 4, 8, 16, 32, 64)
 RANKS = (10, 25, 50, 100)
 POINTS = (1, 2, 4, 8)
+STARTS = 12
 
 
 class Bench:
@@ -138,7 +140,7 @@ class Bench:
             seconds=self.now() - started,
             residual=certificate.residual,
             gap=certificate.gap,
-            angle=0.0,
+            **gist(torch.zeros(self.args.rank)),
             error_s=0.0,
             peak_mib=peak.mib(),
         )
@@ -155,11 +157,11 @@ class Bench:
         self.jacobian.passes += columns
         self._tick(columns)
 
-    def fresh(self, case: Case) -> JacobianOperator:
+    def fresh(self) -> JacobianOperator:
         """J without graphs that an earlier case has left."""
         x, chunk = self.jacobian.x, self.jacobian.chunk_size
         self.jacobian._copies = None
-        return JacobianOperator(self.f, x, chunk_size=chunk, forward=case.forward, on_pass=self.count)
+        return JacobianOperator(self.f, x, chunk_size=chunk, on_pass=self.count)
 
     def run(self, case: Case, repeat: int) -> None:
         """One case, once; rows for all that it promised, whether it came that far or not."""
@@ -167,15 +169,15 @@ class Bench:
         seconds, peak, before = 0.0, Peak(self.device), self.jacobian.passes
         started = self.now()
         try:
-            warm = self.fresh(case)
-            warm.mv(self.columns(case.width, 1))
-            warm.rmv(self.columns(case.width, 0))
+            warm = self.fresh()
+            for product, side in zip(case.products(warm), (1, 0), strict=True):
+                product(self.columns(case.width, side).T)
             del warm
             if case.prepare is not None:
                 case.prepare()
             empty_memory()
             peak, before, started = Peak(self.device), self.jacobian.passes, self.now()
-            jacobian = self.fresh(case)  # its graphs are made within the time
+            jacobian = self.fresh()  # its graphs are made within the time
             for settings, basis in case.solve(jacobian, self.args.rank, self.args.seed):
                 seconds += self.now() - started
                 passes = self.jacobian.passes - before
@@ -210,9 +212,9 @@ class Bench:
         residual = basis.certificate.residual
         if residual != residual:
             residual = residuals(self.jacobian, basis)
-        angle, error = float("nan"), float("nan")
+        angles, error = {}, float("nan")
         if self.truth is not None:
-            angle = principal_angles(self.truth.V.cpu(), basis.V.cpu()).max().item()
+            angles = gist(principal_angles(self.truth.V.cpu(), basis.V.cpu()))
             error = ((basis.s - self.truth.s) / self.truth.s).abs().max().item()
         self.stop_at = stop_at
         self.add(
@@ -221,7 +223,7 @@ class Bench:
             settings=say(settings),
             passes=passes,
             seconds=seconds,
-            angle=angle,
+            **angles,
             error_s=error,
             residual=residual,
             gap=basis.certificate.gap,
@@ -312,6 +314,7 @@ class Bench:
                 self.add(kind, **values, status="stopped: the budget ended")
         self.jacobian = full
         self.batch(deadline)
+        self.starts(deadline)
 
     def batch(self, deadline: float) -> None:
         """Seconds a basis as more points are solved together."""
@@ -336,6 +339,30 @@ class Bench:
             except torch.OutOfMemoryError:
                 self.add("points", **values, status="stopped: out of memory")
                 empty_memory()
+
+    def starts(self, deadline: float) -> None:
+        """Angles of the released iteration from several random starts, if the dense J is at hand to do it cheaply."""
+        m, d = self.jacobian.shape
+        values: Settings = {"solver": "papers"}
+        if d > DENSE_SIDE:
+            return
+        if time.perf_counter() > deadline:
+            self.add("start", **values, status="skipped: no time left")
+            return
+        self.stop_at = float("inf")
+        s = torch.linalg.svdvals(self.jacobian.dense().double())
+        s = torch.cat([s, s.new_zeros(max(0, d - m))]).cpu()
+        for seed, angles in enumerate(angles_by_start(s, self.args.rank, STARTS)):
+            self.add("start", **values, settings=say({"seed": seed}), **gist(angles))
+
+
+def gist(angles: Tensor) -> dict[str, float]:
+    """Of the principal angles to the truth: the largest, the median, and how many are below 0.1 rad."""
+    return {
+        "angle": angles.max().item(),
+        "angle_median": angles.median().item(),
+        "within_0.1": int((angles < 0.1).sum()),
+    }
 
 
 def residuals(jacobian: JacobianOperator, basis: LocalBasis) -> float:

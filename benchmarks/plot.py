@@ -31,7 +31,7 @@ def accuracy(rows: pd.DataFrame, figure_path: Path) -> None:
     """Angle of V against passes and against seconds, one row of axes an architecture."""
     rows = rows[(rows["kind"] == "solver") & (rows["status"] == "ok") & rows["solver"].isin(list(COLOURS))]
     names = list(dict.fromkeys(rows["architecture"]))
-    rows = rows.assign(road=rows["settings"].str.extract(r"^(J V [^,]+)", expand=False).fillna(""))
+    rows = rows.assign(road=rows["settings"].str.extract(r"^(products [^,]+)", expand=False).fillna(""))
     figure, axes = plt.subplots(len(names), 2, figsize=(10, 3.6 * len(names)), squeeze=False, sharey="row")
     for line, name in zip(axes, names, strict=True):
         here = rows[rows["architecture"] == name]

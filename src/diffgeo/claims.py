@@ -30,12 +30,12 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, false_discovery_rates, mean_interval, sign_flip_test
+from diffgeo.results import Row
 
 __all__ = ["Claim", "Role", "Verdict", "decide", "judge", "reading_of"]
 
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
-Row = dict[str, Any]
 Verdict = Literal["holds", "contradicted", "undecided", "not comparable", ""]
 Role = Literal["claim", "value", "control", "second"]
 CELEBAHQ = "celebahq"
@@ -161,10 +161,3 @@ def pseudo_values(pairs: pd.DataFrame, a: str, b: str, value: str) -> Values:
 def interval_of(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:
     half = 1.96 * sd / math.sqrt(pairs)
     return mean - half, mean + half
-
-
-def place(claim: Claim) -> tuple[str, bool, int, str]:
-    """Orders claims as the papers do: by paper, tables before figures, both by number."""
-    paper, _, item = claim.experiment.partition("/")
-    digits = "".join(character for character in item if character.isdigit())
-    return paper, not item.startswith("table"), int(digits or 0), item

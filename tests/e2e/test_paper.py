@@ -65,7 +65,7 @@ def test_every_experiment_composes_at_every_scale(scale):
         for name in paper.experiments(config_folder()):
             config = typed(compose("config", overrides=[f"experiment={name}", f"scale={scale}"]))
             check(config)
-            assert len(config.study) == 1
+            assert 1 <= len(config.study) <= 2
             assert config.data.samples == (config.scale.held_out if name == "p23a/fig6" else config.scale.samples)
 
 

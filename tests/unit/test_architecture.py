@@ -21,6 +21,7 @@ ORDER = [
     "ending",
     "encoding",
     "files",
+    "run_files",
     "config",
     "jacobian.memory",
     "jacobian",
@@ -28,6 +29,7 @@ ORDER = [
     "geometry",
     "diffusion.scheduler_fields",
     "diffusion.noise_schedule",
+    "diffusion.rectified_flow",
     "diffusion.feature_map",
     "diffusion.editing",
     "diffusion",
@@ -37,8 +39,8 @@ ORDER = [
     "diffusion.direction_files",
     "metrics",
     "convergence",
-    "claims",
     "results",
+    "claims",
     "session.progress",
     "session.processes",
     "session.digests",
@@ -62,6 +64,7 @@ ORDER = [
     "report.page",
     "runner.tracking",
     "runner.finish",
+    "runner.durations",
     "runner.manifest",
     "runner.prepare",
     "runner.console",
@@ -328,7 +331,7 @@ def test_the_stores_keys_leave_out_no_code_that_computes():
     users = {module(path): imported(path) & silent for path in FILES if module(path) not in silent}
     assert {name: used for name, used in users.items() if used} == {
         "diffgeo": {"diffgeo.api"},  # names, imported on first use
-        "diffgeo.runner.run": {"diffgeo.runner.console"},  # says what was found
+        "diffgeo.runner.run": {"diffgeo.runner.console", "diffgeo.runner.durations"},  # what is found and left
         "diffgeo.runner.manifest": {"diffgeo.report.page"},  # has the page drawn when the run is done
     }
 

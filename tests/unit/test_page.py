@@ -23,6 +23,7 @@ from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import lean
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
+from diffgeo.report.page import _ASSETS as ASSETS
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.sections import all_findings, sections
 from diffgeo.report.reading import Run
@@ -525,6 +526,12 @@ def test_every_value_of_a_claim_is_a_dot_over_its_root_mean_square():
     np.testing.assert_allclose(dots["x"], [3 / np.sqrt(12.5), -4 / np.sqrt(12.5), 1], rtol=1e-4)
     assert values_of_claims(claims([1.0], role="second")) is not None
     assert values_of_claims([]) is None
+
+
+def test_only_a_claim_that_is_contradicted_is_red():
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", (ASSETS / "page.css").read_text())
+    red = {name for names, body in rules if "var(--fails)" in body for name in re.findall(r"\.verdict-\w+", names)}
+    assert red == {".verdict-contradicted"}
 
 
 # whole pages

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from itertools import chain
 from typing import Annotated, Literal
@@ -11,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import MISSING, OmegaConf
 
-from diffgeo.composition import check, composed, group_schemas, results_depend_on, session_depends_on
+from diffgeo.composition import (
+    check,
+    check_words,
+    composed,
+    group_schemas,
+    register,
+    results_depend_on,
+    session_depends_on,
+)
 from diffgeo.config import (
     Config,
     PredictorConfig,
@@ -158,7 +167,9 @@ def test_what_a_scale_sets_has_no_default_of_its_own():
         for one in fields(schema)
         if str(default_of(schema, one.name)).startswith("${scale.")
     }
-    assert used == {one.name for one in fields(ScaleConfig)} - {"grid", "trend"}  # of experiments
+    experiments = " ".join(path.read_text() for path in (config_folder() / "experiment").rglob("*.yaml"))
+    used |= set(re.findall(r"\$\{scale\.(\w+)\}", experiments))
+    assert used == {one.name for one in fields(ScaleConfig)}
     assert all(default_of(ScaleConfig, one.name) == MISSING for one in fields(ScaleConfig))
 
 
@@ -217,6 +228,42 @@ def test_settings_of_a_choice_are_the_parameters_of_its_class_or_function():
 def test_they_are_checked_by_the_types_and_rules_of_these_parameters(options, message):
     with pytest.raises(ConfigError, match=message):
         check_own("svd", SvdConfig(f"{__name__}.Own", "own", options=options))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("svd.rnak=3", r"svd\.rnak; did you mean svd\.rank"),
+        ("edit=shooting edit.transprt=x", r"edit\.transprt; did you mean edit\.transport"),
+        ("edit.transport=pullback", r"edit\.transport; known are none"),
+        ("data.images=[a,b] ++svd.blok_size=3", r"svd\.blok_size; did you mean svd\.block_size"),
+        ("experiment=p23a/table1 svd.zz=1", r"svd\.zz; known are block_size, max_passes, probe"),
+    ],
+)
+def test_a_misspelt_word_is_refused_before_a_run_has_a_folder(words, message):
+    register()
+    with pytest.raises(ConfigError, match=rf"there is no setting {message}"):
+        check_words(words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "svd.block_size=3",
+        "edit=shooting edit.steps=4",
+        "-m svd.block_size=2,3",
+        "svd=subspace,dense svd.oversample=3",
+        "",
+    ],
+)
+def test_other_words_are_left_to_hydra(words):
+    register()
+    check_words(words.split())
+
+
+def test_what_a_model_with_prompts_has_is_no_setting_of_the_others():
+    with pytest.raises(ConfigError, match=r"there is no setting model\.guidance"):
+        check(composed(["model.guidance=2"]))
 
 
 def test_what_fits_passes_and_arrives():

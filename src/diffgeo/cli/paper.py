@@ -21,10 +21,11 @@ from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
 from diffgeo.composition import check, composed, others, register, results_depend_on, words_of
 from diffgeo.config import Config, config_folder, heed_wandb, nearest
+from diffgeo.config.experiments import order_of
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
-    from diffgeo.claims import Row
+    from diffgeo.results import Row
 
 __all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
@@ -52,14 +53,8 @@ class Plan:
 
 def experiments(conf: Path) -> list[str]:
     """Names of the papers' experiments, tables before figures, by number, then those of other packages."""
-
-    def order(name: str) -> tuple[str, bool, int, str]:
-        paper, _, item = name.partition("/")
-        digits = "".join(c for c in item if c.isdigit())
-        return paper, not item.startswith("table"), int(digits or 0), item
-
     root = conf / "experiment"
-    found = sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
+    found = sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order_of)
     return [*found, *others()]
 
 
@@ -243,7 +238,7 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> list[Row]:
 
     from diffgeo.claims import decide, judge
     from diffgeo.convergence import Convergence, summary
-    from diffgeo.results import belongs
+    from diffgeo.run_files import belongs
     from diffgeo.studies import all_claims
 
     rows = []

@@ -3,11 +3,20 @@
 from diffgeo.composition.checks import check
 from diffgeo.composition.effects import results_depend_on, session_depends_on
 from diffgeo.composition.experiments import others, words_of
-from diffgeo.composition.hydra import at_home, composed, group_schemas, register, typed, unreadable_words
+from diffgeo.composition.hydra import (
+    at_home,
+    check_words,
+    composed,
+    group_schemas,
+    register,
+    typed,
+    unreadable_words,
+)
 
 __all__ = [
     "at_home",
     "check",
+    "check_words",
     "composed",
     "group_schemas",
     "others",

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.config import config_folder
+from diffgeo.config.instances import GIVEN, check_names, own_settings
 from diffgeo.config.schemas import (
     MODEL_SCHEMAS,
     Config,
@@ -31,7 +32,7 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["at_home", "composed", "group_schemas", "register", "typed", "unreadable_words"]
+__all__ = ["at_home", "check_words", "composed", "group_schemas", "register", "typed", "unreadable_words"]
 
 
 @cache
@@ -52,6 +53,7 @@ def group_schemas() -> dict[str, Mapping[str, type]]:
     }
 
 
+@cache
 def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
@@ -132,6 +134,30 @@ def unreadable_words(error: Exception) -> ConfigError:
         f"Hydra cannot use the words of the command line ({type(error).__name__}: {reason})",
         "a group takes the name of a choice, or a list of names; see `diffgeo --help` for groups and keys",
     )
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a misspelt setting of the code that a choice names, which Hydra cannot know, before a run has a folder.
+
+    Settings that the schemas know are left to Hydra, and so is a sweep over choices. The code is imported.
+
+    Args:
+        words: of a command line, after :func:`register`.
+
+    Raises:
+        ConfigError: the code has no such setting.
+    """
+    given = [re.match(rf"\+*({'|'.join(GIVEN)})\.(\w+)=", word) for word in words]
+    known = {group: {f.name for one in group_schemas()[group].values() for f in fields(one)} for group in GIVEN}
+    asked = [(found[1], found[2]) for found in given if found and found[2] not in known[found[1]]]
+    chosen = [word for word in words if re.match(r"\w+=[^,]+\Z|hydra\.searchpath=", word)]
+    if not asked or any(word.startswith(tuple(f"{group}=" for group, _ in asked)) for word in words if "," in word):
+        return
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=chosen)
+    for group, name in asked:
+        schema = OmegaConf.get_type(cfg[group]) or object
+        check_names(group, own_settings(group, cfg[group]._target_, schema), schema, [name])
 
 
 def at_home(words: Sequence[str]) -> list[str]:

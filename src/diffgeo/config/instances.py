@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -18,15 +18,18 @@ from diffgeo.config.lookup import nearest
 from diffgeo.errors import ConfigError
 from diffgeo.ranges import Rule
 
-__all__ = ["GIVEN", "build", "check_own", "instance", "own_code", "own_settings"]
+__all__ = ["GIVEN", "build", "check_names", "check_own", "instance", "own_code", "own_settings"]
 
 GIVEN = {
-    "model": ("device", "dtype", "name_or_path"),
+    "model": (
+        *("device", "dtype", "name_or_path", "spacing"),
+        *("prompt", "negative_prompt", "edit_prompt", "guidance", "inversion_guidance"),  # `text_to_image` has them
+    ),
     "svd": (),
     "edit": ("model", "cfg", "latents", "bases"),
     "predictor": ("device", "own"),
 }
-"""Groups whose choices name code by ``_target_`` → arguments that are no settings: a run gives them."""
+"""Groups whose choices name code by ``_target_`` → arguments that are no settings of its own: a run gives them."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -133,15 +136,36 @@ def check_own(group: str, settings: Any) -> None:
         ConfigError: the target has no such parameter, or the value is not possible.
     """
     own = own_settings(group, settings._target_, type(settings))
-    hints, known = get_type_hints(own), [one.name for one in fields(own)]
+    known = check_names(group, own, type(settings), settings.options)
+    hints = get_type_hints(own)
     for name, value in settings.options.items():
-        if name not in hints:
-            guess = nearest(name, [*known, *(one.name for one in fields(settings))])
-            advice = f"did you mean {group}.{guess}?" if guess else f"known are {', '.join(known) or 'none'}"
-            raise ConfigError(f"there is no setting {group}.{name}", advice)
         if not _is(value, hints[name]):
             raise refusal(f"{group}.{name}", value, kind_of(own, name))
     check_fields(own(**dict.fromkeys(known) | settings.options), f"{group}.", only=settings.options)
+
+
+def check_names(group: str, own: type, schema: type, names: Iterable[str]) -> list[str]:
+    """Refuse names that a choice has no settings of.
+
+    Args:
+        group: ``svd``, for messages.
+        own: settings that the choice alone has (:func:`own_settings`).
+        schema: settings that every choice of the group has.
+        names: that are asked for.
+
+    Returns:
+        The names of the choice's own settings.
+
+    Raises:
+        ConfigError: there is no setting of such a name.
+    """
+    known = [one.name for one in fields(own)]
+    for name in names:
+        if name not in known:
+            guess = nearest(name, [*known, *(one.name for one in fields(schema))])
+            advice = f"did you mean {group}.{guess}?" if guess else f"known are {', '.join(known) or 'none'}"
+            raise ConfigError(f"there is no setting {group}.{name}", advice)
+    return known
 
 
 def _is(value: Any, hint: Any) -> bool:

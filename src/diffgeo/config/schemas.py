@@ -150,7 +150,7 @@ class FeatureConfig:
     """The feature map f: x → h.
 
     Attributes:
-        block: ``mid``, ``down.i`` or ``up.i`` of the U-Net.
+        block: ``mid``, ``down.i`` or ``up.i`` of a U-Net, ``transformer_blocks.i`` of a transformer.
         pool: ``sum`` over space (P23a) or null for the whole map (P23b).
         chunk_size: columns per vectorised Jacobian product; bounds memory.
     """

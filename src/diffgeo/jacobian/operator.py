@@ -80,7 +80,7 @@ class JacobianOperator:
             raise ValueRangeError("x holds NaN or infinity", "the latent has diverged before this point")
         if chunk_size < 1:
             raise ValueRangeError(f"chunk_size is {chunk_size}", "it must be at least 1")
-        self.f, self.x, self.chunk_size, self._on_pass = f, x.detach(), chunk_size, on_pass
+        self.f, self.x, self.chunk_size, self.on_pass = f, x.detach(), chunk_size, on_pass
         point = self.x.numel() // (len(x) if stacked else 1)
         self.forward = point > SMALL_X if forward is None else forward
         self.passes = 0
@@ -203,8 +203,8 @@ class JacobianOperator:
                     continue
                 done += len(chunk)
                 self.passes += len(chunk)
-                if self._on_pass is not None:
-                    self._on_pass(len(chunk))
+                if self.on_pass is not None:
+                    self.on_pass(len(chunk))
         return torch.cat(chunks).flatten(1).T
 
     def _halve(self, columns: int, why: str) -> None:

@@ -1,4 +1,4 @@
-r"""Convolution and group norm with a J V that costs no more than Jᵀ U.
+r"""Convolution, group norm and attention with a J V that costs no more than Jᵀ U.
 
 Reverse mode gives u ↦ Jᵀu, a linear map; reverse mode through *that* gives v ↦ J v (``operator``). Torch's
 rules for the second step are made for training: of a convolution they also compute a gradient of the weights that
@@ -9,8 +9,8 @@ closed form:
     group norm:   y = (x − μ) / σ has J = (I − 1 1ᵀ/N − y yᵀ/N) / σ in each group, which is symmetric.
 
 So inside :func:`transposable_layers` both are computed by rules that stay with torch's own kernels all the way. That
-halves the time of J V (docs/performance.md); values change by rounding alone. Where the derivative of Jᵀu by x is
-wanted, not by u, group norm refuses.
+halves the time of J V (docs/performance.md); values change by rounding alone. Attention's rules are in
+:mod:`diffgeo.jacobian.attention`. If the derivative of Jᵀu by x is wanted, not by u, group norm and attention refuse.
 """
 
 from __future__ import annotations
@@ -24,21 +24,25 @@ from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from diffgeo.jacobian.attention import attention, fixed
+
 __all__ = ["transposable_layers"]
 
 Pair = list[int]
 
 
 class transposable_layers(TorchFunctionMode):  # noqa: N801  # a context manager, as torch.no_grad
-    """Within it, 2-D convolutions and group norms have derivatives that are cheap to differentiate once more."""
+    """Within it, 2-D convolutions, group norms and attention have derivatives that are cheap to differentiate again."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Serve the two layers; leave all else alone."""
+        """Serve the three layers; leave all else alone."""
         kwargs = kwargs or {}
         if func is F.group_norm:
             return _group_norm(*args, **kwargs)
         if func is F.conv2d:
             return _conv2d(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            return attention(*args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -72,17 +76,27 @@ def _pair(value: int | Pair) -> Pair:
 
 
 class _OverSamples(Function):
-    """A function that treats the entries of its first argument's first dimension apart; vmap lays copies there."""
+    """A function that treats the entries of its leading arguments' first dimension apart; vmap lays copies there.
+
+    Attributes:
+        SAMPLES: how many arguments have samples along their first dimension.
+    """
+
+    SAMPLES = 1
 
     @classmethod
-    def vmap(cls, _info: Any, in_dims: Any, x: Tensor, *rest: Any) -> tuple[Any, Any]:
+    def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
         """All samples of all copies as one batch."""
-        if in_dims[0] is None or any(dim is not None for dim in tree_leaves(in_dims[1:])):
+        many, dims = inputs[: cls.SAMPLES], in_dims[: cls.SAMPLES]
+        if any(dim is not None for dim in tree_leaves(in_dims[cls.SAMPLES :])):
             raise NotImplementedError("vmap over the weights of a layer within f")
-        moved = x.movedim(in_dims[0], 0)
-        out = cls.apply(moved.flatten(0, 1), *rest)
+        copies = [
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(many, dims, strict=True)
+        ]
+        out = cls.apply(*(x.flatten(0, 1) for x in copies), *inputs[cls.SAMPLES :])
         single = isinstance(out, Tensor)
-        apart = [y.unflatten(0, moved.shape[:2]) for y in ((out,) if single else out)]
+        apart = [y.unflatten(0, copies[0].shape[:2]) for y in ((out,) if single else out)]
         return (apart[0], 0) if single else (tuple(apart), (0,) * len(apart))
 
 
@@ -97,15 +111,22 @@ class _Convolve(_OverSamples):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
         x, weight, ctx.how = inputs
         ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(weight)
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None, None]:
         x, weight = ctx.saved_tensors
         return cast(Tensor, _Deconvolve.apply(u, x, weight, ctx.how)), None, None
 
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return cast(Tensor, _Convolve.apply(tangent, ctx.saved_tensors[0], ctx.how))
 
-class _Deconvolve(Function):
+
+class _Deconvolve(_OverSamples):
     """u ↦ the transposed convolution of u with w; x gives its shape alone."""
+
+    SAMPLES = 2
 
     @staticmethod
     def forward(u: Tensor, x: Tensor, weight: Tensor, how: tuple[Any, ...]) -> Tensor:
@@ -138,13 +159,18 @@ class _Normalise(_OverSamples):
         x, ctx.groups, _ = inputs
         _, mean, deviation = output
         ctx.save_for_backward(x, mean, deviation)
+        ctx.save_for_forward(x, mean, deviation)
         ctx.mark_non_differentiable(mean, deviation)
 
     @staticmethod
     def backward(ctx: Any, u: Tensor, *_: Any) -> tuple[Tensor, None, None]:
         x, *moments = ctx.saved_tensors
-        point = _Fixed.apply(x)
+        point = fixed(x)
         return cast(Tensor, _Symmetric.apply(u, point, *moments, ctx.groups)), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None, None]:
+        return cast(Tensor, _Symmetric.apply(tangent, *ctx.saved_tensors, ctx.groups)), None, None
 
 
 def _symmetric(u: Tensor, x: Tensor, mean: Tensor, deviation: Tensor, groups: int) -> Tensor:
@@ -154,8 +180,10 @@ def _symmetric(u: Tensor, x: Tensor, mean: Tensor, deviation: Tensor, groups: in
     return cast(Tensor, kernel(u.contiguous(), x.contiguous(), mean, deviation, None, *sizes)[0])
 
 
-class _Symmetric(Function):
+class _Symmetric(_OverSamples):
     """u ↦ J u of the normalisation at x, which is its own transpose."""
+
+    SAMPLES = 4
 
     @staticmethod
     def forward(u: Tensor, x: Tensor, mean: Tensor, deviation: Tensor, groups: int) -> Tensor:
@@ -170,19 +198,3 @@ class _Symmetric(Function):
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None, None, None]:
         x, mean, deviation = ctx.saved_tensors
         return _symmetric(v, x, mean, deviation, ctx.groups), None, None, None, None
-
-
-class _Fixed(Function):
-    """The point itself; its derivative would be the second one of the norm, which is refused here."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(_ctx: Any, _inputs: tuple[Any, ...], _output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> Tensor:
-        raise NotImplementedError("the second derivative of a group norm by x; leave transposable_layers for it")

@@ -1,6 +1,6 @@
 r"""How well a diffusion model knows a picture: the residual of denoising it.
 
-    r(x0) = E_ε ‖ε_θ(√α x0 + √(1−α) ε, t) − ε‖ / √d
+    r(x0) = E_ε ‖ε_θ(a_t x0 + b_t ε, t) − ε‖ / √d
 
 at one small t, over a few noises that all pictures share. The loss that the network was trained on is the mean of r²
 over its data; a picture off the data has a larger residual than one on it. No factors and no further network are
@@ -45,11 +45,11 @@ def denoising_residual(
     if pictures.ndim != 4 or pictures.shape[1] != 3:
         raise ShapeError(f"pictures have shape {tuple(pictures.shape)}", "expected (B, 3, H, W)")
     judge, t = model.editor, round(t_frac * model.schedule.T)
-    x0, a = model.encode(pictures), model.schedule.alpha(t)
+    x0 = model.encode(pictures)
     generator = torch.Generator().manual_seed(seed)
     found = torch.zeros(len(x0), dtype=torch.float64)
     for _ in range(noises):
         noise = torch.randn(x0.shape[1:], generator=generator).to(x0)
-        x = math.sqrt(a) * x0 + math.sqrt(1 - a) * noise
+        x = model.schedule.add_noise(x0, noise, t)
         found += (judge.predict_noise(x, t) - noise).flatten(1).norm(dim=1).double().cpu()
     return found / (noises * math.sqrt(x0[0].numel()))

@@ -106,3 +106,13 @@ def in_words(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
     return f"{rest} s" if not minutes else f"{minutes} min {rest} s" if not hours else f"{hours} h {minutes_left} min"
+
+
+def time_left(seconds: float | None) -> str:
+    """An estimate, no finer than it can be: ``a few seconds left``, ``about 50 s left``; empty without one."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return "a few seconds left"
+    coarse = 5 * round(seconds / 5) if seconds < 100 else 60 * round(seconds / 60)
+    return f"about {in_words(coarse).removesuffix(' 0 s').removesuffix(' 0 min')} left"

@@ -20,7 +20,8 @@ from diffgeo.claims import Claim, decide, judge
 from diffgeo.config import Plain
 from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
-from diffgeo.results import Row, belongs
+from diffgeo.results import Row
+from diffgeo.run_files import belongs
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
 

@@ -22,7 +22,8 @@ from diffgeo.config import flat
 from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.results import Row, belongs
+from diffgeo.results import Row
+from diffgeo.run_files import belongs
 
 __all__ = [
     "compared",

@@ -9,12 +9,13 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
-from diffgeo.claims import Row, reading_of
+from diffgeo.claims import reading_of
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.report.charts import Chart, strips
 from diffgeo.report.formatting import counted
 from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.results import Row
 
 __all__ = ["count_of_verdicts", "labels", "table_of_claims", "values_of_claims"]
 

@@ -5,22 +5,18 @@ Durations are those that earlier runs wrote into their ``run.json``; none is pre
 
 from __future__ import annotations
 
-import json
-import platform
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from diffgeo.composition import check, results_depend_on
-from diffgeo.config import Config, Plain, flat
+from diffgeo.composition import check
+from diffgeo.config import Config
 from diffgeo.config.documentation import default_of
 from diffgeo.report.formatting import in_words
+from diffgeo.runner.durations import EarlierRuns, Took
 from diffgeo.runner.finish import finished
 from diffgeo.runner.run import prepare, quiet
 from diffgeo.session import Context
@@ -28,15 +24,12 @@ from diffgeo.studies import study_named
 
 __all__ = ["Planner"]
 
-PLACE = ("device", "host", "threads", "processes")
-"""What else a duration depends on."""
-
 
 class Planner:
     """Plans runs and prints what they would compute; durations are those of the runs in ``folder``, at any depth."""
 
     def __init__(self, folder: Path) -> None:
-        self._runs = sorted(_read(folder), key=lambda run: str(run["started"]), reverse=True)
+        self._earlier = EarlierRuns(folder)
         self._context: Context | None = None
         self._plans: list[tuple[str, Table]] = []
         self._seconds: list[float | None] = []
@@ -50,8 +43,6 @@ class Planner:
         check(cfg)
         with quiet():
             self._context = context = prepare(cfg, earlier=self._context)
-        place = context.model.device.type, platform.node(), torch.get_num_threads(), context.processes.size
-        now = _plain(asdict(cfg)) | dict(zip(PLACE, place, strict=True))
         table = Table("study", "what it asks", "the last similar run took")
         for name, study in cfg.study.items():
             own = [f"{one.name} {getattr(study, one.name)}" for one in fields(study) if _is_size(type(study), one.name)]
@@ -59,9 +50,9 @@ class Planner:
             if finished(study_named(name), context, study):
                 table.add_row(name, what, "nothing to compute, the store has it", style="dim")
             else:
-                seconds, words = _last(self._runs, name, now)
-                self._seconds.append(seconds)
-                table.add_row(name, what, words)
+                took = self._earlier.last(name, context)
+                self._seconds.append(None if took is None else took.seconds)
+                table.add_row(name, what, "no similar run yet" if took is None else _words(took))
         self._plans.append((f"{title}\n{_sizes(context)}".strip(), table))
 
     def show(self) -> None:
@@ -87,31 +78,8 @@ def _is_size(settings: type, name: str) -> bool:
     return str(default_of(settings, name)).startswith("${scale.")
 
 
-def _read(folder: Path) -> Iterator[Plain]:
-    """Settings and place of every run that wrote how long its studies took, by dotted key; others are passed over."""
-    for path in folder.rglob("run.json"):
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            place = {key: facts[key] for key in PLACE} | {"device": facts["device"].partition(":")[0]}
-            yield _plain(facts["settings"]) | place | {"started": facts["started"], "seconds": dict(facts["seconds"])}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-
-
-def _plain(settings: Mapping[str, Any]) -> Plain:
-    """Settings by dotted key, as JSON gives them back, less those that change no number."""
-    return flat(json.loads(json.dumps(results_depend_on(settings))))
-
-
-def _last(runs: list[Plain], name: str, now: Plain) -> tuple[float | None, str]:
-    """(seconds, in words) that a study took in the run, of this model and device, that differs least; the latest."""
-    own, alike = f"study.{name}.", [run for run in runs if name in run["seconds"]]
-    alike = [run for run in alike if all(run.get(key) == now[key] for key in ("model.path", "device"))]
-    if not alike:
-        return None, "no similar run yet"
-    keys = [key for key in now if not key.startswith("study.") or key.startswith(own)]
-    run = min(alike, key=lambda run: sum(run.get(key) != now[key] for key in keys))
-    other = [f"{key}={run.get(key)}" for key in keys if run.get(key) != now[key]]
+def _words(took: Took) -> str:
+    other = took.different
     words = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
-    when = f"{run['started'][:16].replace('T', ' ')}{', with ' if other else ''}{words}"
-    return run["seconds"][name], f"{in_words(run['seconds'][name])} ({when})"
+    when = f"{took.started[:16].replace('T', ' ')}{', with ' if other else ''}{words}"
+    return f"{in_words(took.seconds)} ({when})"

@@ -18,6 +18,7 @@ from diffgeo.composition import check
 from diffgeo.config import Config
 from diffgeo.results import clear_temporary
 from diffgeo.runner.console import Story
+from diffgeo.runner.durations import expected
 from diffgeo.runner.finish import assist, finish
 from diffgeo.runner.manifest import manifest_of
 from diffgeo.runner.prepare import prepare
@@ -72,11 +73,12 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             context.model.held(),
         ):
             manifest.clear_earlier()
-            story = Story(folder, facts, list(cfg.study))
+            story = Story(folder, facts, expected(context))
             for name, settings in cfg.study.items():
                 study = study_named(name)
                 story.begin(study)
-                done = finish(study, context, settings, folder)
+                with context.display.headed(story.progress):
+                    done = finish(study, context, settings, folder)
                 scalars[name] = done.result.scalars
                 manifest.add(name, done)
                 tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})

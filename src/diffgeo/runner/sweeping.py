@@ -28,6 +28,7 @@ from diffgeo.config import Config, Plain, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
+from diffgeo.run_files import PAGE, earlier_files
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
 
@@ -113,12 +114,13 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 
 def _end_with_worker() -> None:
-    """In the child: stop as after Ctrl-C when the worker is gone, killed perhaps; its end of our stdin closes then."""
+    """In the child: stop as after SIGTERM when the worker is gone, killed perhaps; its end of our stdin closes then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the worker's word, even if it ignores SIGTERM itself
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):  # not through a buffer, whose lock Python needs when it ends
             pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from waiting, too
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # wakes it from waiting, too
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -126,10 +128,9 @@ def _end_with_worker() -> None:
 def _answer(folder: Path) -> None:
     """What the child does."""
     tolerate()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     try:
+        _end_with_worker()
         with signals_end():
-            _end_with_worker()
             work, arguments = pickle.loads((folder / QUESTION).read_bytes())
             answer = work(*arguments)
     except BaseException as error:
@@ -189,8 +190,6 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     """
     facts = _facts(cfg)
     if (folder / "run.json").is_file():
-        from diffgeo.runner.manifest import earlier_files  # torch
-
         try:
             facts |= {"files": [], "earlier": earlier_files(folder)}
         except OutputError:
@@ -203,7 +202,7 @@ def _facts(cfg: Config) -> Plain:
 
 
 def _write_failed(folder: Path, facts: Mapping[str, Any], error: DiffgeoError) -> None:
-    (folder / "report.html").unlink(missing_ok=True)  # of an earlier run in this folder
+    (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
     path = folder / "run.json"
     temporary = path.with_name(".tmp-run.json")
     failed = {**facts, "status": "failed", **error_facts(error)}

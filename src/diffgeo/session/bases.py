@@ -168,6 +168,16 @@ class Bases:
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
 
+    def operator(self, f: Map, x: Tensor, *, name: MapName) -> JacobianOperator:
+        """Any map's Jacobian itself, whose products take no more memory than ``max_memory`` says.
+
+        Args:
+            f: as for :meth:`of_map`.
+            x: the point, shape (C, H, W).
+            name: tells f from the model's other maps.
+        """
+        return JacobianOperator(f, x, chunk_size=self._columns(f, name, x))
+
     def energy(self, sample: Sample, t: int) -> float:
         """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""
         basis = self.of(sample, t)

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from diffgeo.config import Config, build, instance, own_code
 from diffgeo.convergence import Tally
+from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import DiffusionModel
+from diffgeo.diffusion.models.training_record import trained_factors
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
+from diffgeo.metrics.data_distance import DistanceFromData
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.metrics.pictures import PictureMetric, measured
 from diffgeo.session.bases import Bases
@@ -174,6 +177,18 @@ class Context:
             return None
         return Identity(load_network(metric.identity, device=self.model.device), size=metric.identity_size)
 
+    @cached_property
+    def known_factors(self) -> tuple[str, ...]:
+        """Factors of FactorFaces that vary in the model's data; none if the data are not known in closed form."""
+        own = self.own_predictor or self.predictor
+        return trained_factors(self.model.source) if own is not None and own.names == FACTOR_NAMES else ()
+
+    @cached_property
+    def data_distance(self) -> DistanceFromData | None:
+        """How far pictures lie from the model's data; None if those are not known in closed form."""
+        own = self.own_predictor or self.predictor
+        return DistanceFromData(own, self.known_factors) if own is not None and self.known_factors else None
+
     @property
     def edit_times(self) -> list[tuple[float, int]]:
         """(fraction of T, timestep) of ``schedule.edit``, as :meth:`times_of` gives them."""
@@ -216,7 +231,7 @@ class Context:
         return [(schedule.fraction(t), t) for t in found]
 
     def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
-        """Values of the user's own metrics, by name.
+        """Values of the user's own metrics, by name, and ``off_data`` if the model's data are known in closed form.
 
         Args:
             edited: pictures, shape (B, 3, H, W).
@@ -226,7 +241,10 @@ class Context:
             ShapeError: a metric returned anything but (B,).
             ValueRangeError: it returned NaN or infinity.
         """
-        return {name: values.tolist() for name, values in measured(self.extra_metrics, edited, original).items()}
+        metrics: dict[str, PictureMetric] = dict(self.extra_metrics)
+        if self.data_distance is not None:
+            metrics[self.data_distance.name] = self.data_distance
+        return {name: values.tolist() for name, values in measured(metrics, edited, original).items()}
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
         """Iterate with progress; ends early, after the item in hand, when the run is interrupted.

@@ -35,8 +35,11 @@ __all__ = [
 ]
 
 NO_RESULTS = (
-    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
-    *(f"report/{name}" for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals")),
+    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run", "runner/durations"),
+    *(
+        f"report/{name}"
+        for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals", "verdicts")
+    ),
     *("report/comparison", "report/runs", "studies/*/findings", "studies/*/page"),
 )
 """Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,

@@ -26,6 +26,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffgeo.config.experiments import order_of
 from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ COLUMNS = (
         "rank",
     ),
     *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
+    *("residual_change", "off_data"),
     *("model", "block", "pool", "solver", "svd_tol", "steps", "edit_method", "edit_normalise", "edit_rescale", "seed"),
     *("on_target", "off_target", "off_target_max", "off_target_distance", "precision"),
 )
@@ -180,6 +182,5 @@ def study_named(name: str) -> Study:
 
 def all_claims() -> tuple[Claim, ...]:
     """The claims of all studies, in the order of the papers: tables before figures, figures by number."""
-    from diffgeo.claims import place
-
-    return tuple(sorted((claim for study in studies().values() for claim in study.claims), key=place))
+    claims = (claim for study in studies().values() for claim in study.claims)
+    return tuple(sorted(claims, key=lambda claim: order_of(claim.experiment)))

@@ -11,7 +11,8 @@ gives u = Q y, v = P z, and its residuals need no further product with J:
     J v − σ u = Q (B z − σ y),      Jᵀ u − σ v = P (E y − σ z) + P_{j+1} S y_last.
 
 A Krylov space sees a slowly decaying spectrum much better than powers of J do: 50 directions of a 32×32 U-Net to
-1e-3 rad in some 400 passes, where 50 subspace iterations (5,000 passes) are still more than 1 rad away.
+1e-3 rad in some 400 passes. After 50 subspace iterations (5,000 passes) 46 to 49 of the 50 are within 0.1 rad, and the
+largest angle is 0.4 to 1.5 rad, by the random start.
 
 A block of b columns sees at most b copies of one singular value (as any block Krylov method does): if more than
 ``block_size`` of the leading ones are exactly equal, raise it.

@@ -3,8 +3,9 @@ r"""Subspace iteration, the papers' algorithm, with a stopping rule that works.
     W = J V = U Σ Zᵀ (thin SVD),   V ← V Z,   G = Jᵀ U,   V ← qr(G).
 
 The released code stops on an elementwise comparison of V, which is blind to sign and rotation, and returns a U that
-belongs to the previous V. Here (U, Σ, V) always belong together, and the iteration stops on residuals. It converges
-like (s_{k+1}/s_n)^{2·iterations}, k the number of columns: slowly if the spectrum decays slowly.
+belongs to the previous V. Here (U, Σ, V) always belong together, and the iteration stops on residuals. The i-th
+direction converges like (s_{k+1}/s_i)^{2·iterations}, k the number of columns: the leading ones soon, the last ones
+slowly if the spectrum decays slowly. How it compares, and the released code itself, is in docs/performance.md.
 """
 
 from __future__ import annotations

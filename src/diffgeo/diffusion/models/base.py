@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from diffgeo.diffusion.feature_map import FeatureMap, Pool, block_names
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseProcess
 
 __all__ = ["DiffusionModel", "network_state", "part_digest", "weights_digest"]
 
@@ -35,7 +35,7 @@ class DiffusionModel(ABC):
     """
 
     def __init__(
-        self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
+        self, unet: nn.Module, schedule: NoiseProcess, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
         self._take(unet)
@@ -58,7 +58,7 @@ class DiffusionModel(ABC):
             torch.manual_seed(seed)
             network: nn.Module = kind.from_config(config)  # type: ignore[attr-defined]
         other = copy.copy(self)
-        other._take(network.to(self.device, self.dtype))
+        other._take(nn.Module.to(network, self.device, self.dtype))  # without a warning of diffusers
         return other
 
     @property
@@ -229,11 +229,11 @@ class DiffusionModel(ABC):
         Raises:
             ValueRangeError: t is outside the schedule.
         """
-        self.schedule.alpha(t)
+        self.schedule.b(t)
         return self.schedule.to_noise(self.output(x, t), x, t)
 
     def predict(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """x̂0(x, t) and ε(x, t) from one evaluation; at zero SNR (α_t = 0) x̂0 is −v or the sample, and ε is x.
+        """x̂0(x, t) and ε(x, t) from one evaluation; at zero SNR x̂0 is the network's own.
 
         Args:
             x: latents, shape (B, C, H, W).
@@ -245,16 +245,33 @@ class DiffusionModel(ABC):
         Raises:
             ValueRangeError: t is outside the schedule.
         """
-        self.schedule.alpha(t)
+        self.schedule.b(t)
         output = self.output(x, t)
         return self.schedule.to_clean(output, x, t), self.schedule.to_noise(output, x, t)
+
+    def predict_x0(self, x: Tensor, t: int) -> Tensor:
+        """x̂0(x, t), from ε or, if that tells none (noise alone, and flows), the network's own.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            shape (B, C, H, W).
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+        """
+        if self.schedule.noise_tells_x0(t):
+            return self.schedule.predict_x0(x, self.predict_noise(x, t), t)
+        return self.predict(x, t)[0]
 
     def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 
         Args:
             t: timestep, 0 … T.
-            block: ``mid``, ``down.i`` or ``up.i``.
+            block: one of :attr:`blocks`.
             pool: ``"sum"`` over space (P23a) or None (P23b).
 
         Returns:
@@ -264,7 +281,7 @@ class DiffusionModel(ABC):
             ValueRangeError: t is outside the schedule.
             ConfigError: no such block or pooling.
         """
-        self.schedule.alpha(t)
+        self.schedule.b(t)
         model = self.editor
         return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool)
 

@@ -24,6 +24,7 @@ from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, che
 from diffgeo.diffusion.models.json_files import without_marks
 from diffgeo.diffusion.models.latent import LatentDiffusion
 from diffgeo.diffusion.models.pixel import PixelDiffusion
+from diffgeo.diffusion.models.sd3 import T5_TOKENS, StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
 from diffgeo.diffusion.models.sizes import (
     check_activations,
     check_depth,
@@ -32,7 +33,7 @@ from diffgeo.diffusion.models.sizes import (
     without_memory,
 )
 from diffgeo.diffusion.models.text import PromptEncoder
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.rectified_flow import noise_process
 from diffgeo.diffusion.scheduler_fields import check_length
 from diffgeo.errors import ConfigError, DeviceError, ModelError
 
@@ -50,7 +51,7 @@ DIGESTS = "SHA256SUMS"
 """File beside shipped weights, in the format of ``sha256sum``."""
 
 _PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
-_TEXT_PIPELINES = {"StableDiffusionPipeline"}
+_TEXT_PIPELINES = {"StableDiffusionPipeline", "StableDiffusion3Pipeline"}
 _PIXEL_PARTS: dict[str, tuple[str, ...]] = {"scheduler": (), "unet": ("UNet2DModel",)}
 _TEXT_PARTS: dict[str, tuple[str, ...]] = {
     "scheduler": (),
@@ -58,6 +59,19 @@ _TEXT_PARTS: dict[str, tuple[str, ...]] = {
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
+}
+_SD3_PARTS: dict[str, tuple[str, ...]] = {
+    "scheduler": (),
+    "text_encoder": ("CLIPTextModelWithProjection",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "transformer": ("SD3Transformer2DModel",),
+    "vae": ("AutoencoderKL",),
+}
+_T5_PARTS: dict[str, tuple[str, ...]] = {
+    "text_encoder_3": ("T5EncoderModel",),
+    "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast"),
 }
 """Parts of a pipeline that are used, with the classes that they may have (any scheduler); others are never read."""
 
@@ -170,9 +184,10 @@ def load_model(
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
     with without_marks(folder) as plain:
         pipeline = _load_pipeline(plain, _read_index(plain), variant, strict=strict, dtype=dtype)
-    schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
+    schedule = noise_process(pipeline.scheduler, spacing=spacing, tokens=_image_tokens(pipeline))
+    joint = hasattr(pipeline, "transformer")
     # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
-    unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
+    unet = torch.nn.Module.to(pipeline.transformer if joint else pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:
             raise ConfigError(f"prompt={prompt!r} was given, but {name} takes no prompt", "leave it out")
@@ -181,11 +196,13 @@ def load_model(
         raise ConfigError(f"{name} is a text-to-image model", "say what it shall show: prompt='…'")
     if not prompt.strip():
         log.warning("the prompt is empty: this is the model without a prompt, and guidance does nothing")
-    return LatentDiffusion(
+    if joint and pipeline.text_encoder_3 is None:
+        ZeroTokens.put_into(unet, T5_TOKENS)
+    return (StableDiffusion3 if joint else LatentDiffusion)(
         unet,
         schedule,
         torch.nn.Module.to(pipeline.vae, device=target, dtype=dtype),
-        PromptEncoder(pipeline, target, dtype),
+        (StableDiffusion3Prompts if joint else PromptEncoder)(pipeline, target, dtype),
         prompt,
         negative_prompt=negative_prompt,
         edit_prompt=edit_prompt,
@@ -194,6 +211,12 @@ def load_model(
         name=name,
         source=origin,
     )
+
+
+def _image_tokens(pipeline: Any) -> int | None:
+    """Tokens that a transformer makes of a latent of its size, on which a scheduler's shift may depend."""
+    config = getattr(getattr(pipeline, "transformer", None), "config", None)
+    return None if config is None else (config.sample_size // config.patch_size) ** 2
 
 
 def _located(
@@ -238,14 +261,19 @@ def _read_index(folder: Path) -> Index:
     _check_parts(index, str(folder))
     _check_shards(folder)
     if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
-        missing = [part for part in _TEXT_PARTS if not (folder / part).is_dir()]
+        missing = [part for part in _used_parts(index) if not (folder / part).is_dir()]
         if missing:
             raise ModelError(f"{folder} lacks {', '.join(missing)}", "copy the whole pipeline folder")
     return index
 
 
 def _used_parts(index: Index) -> dict[str, tuple[str, ...]]:
-    return _TEXT_PARTS if index["_class_name"] in _TEXT_PIPELINES else _PIXEL_PARTS
+    name = index["_class_name"]
+    if name == "StableDiffusion3Pipeline":
+        return _SD3_PARTS | {
+            part: kinds for part, kinds in _T5_PARTS.items() if index.get(part) not in (None, [None, None])
+        }
+    return _TEXT_PARTS if name in _TEXT_PIPELINES else _PIXEL_PARTS
 
 
 def _check_parts(index: Index, where: str) -> None:
@@ -341,9 +369,10 @@ def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: b
                 check_size(config, str(folder))
             check_depth(part, config, str(folder))
             empty[part] = without_memory(part, kinds[part], config, str(folder))
-    described: Any = empty["unet"].config
+    described: Any = empty["transformer" if "transformer" in empty else "unet"].config
     check_network(described, str(folder), text=text)
-    check_activations(described, str(folder))
+    if "unet" in empty:
+        check_activations(described, str(folder))
     check_memory(empty, str(folder), dtype)
     for part, network in empty.items():
         check_weight_files(part, network, _files_of(places[part], variants[part]), str(folder))
@@ -362,7 +391,10 @@ def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: b
             with _silent_warnings():
                 parts["scheduler"] = kind.from_config(parts["scheduler"].config)
         return SimpleNamespace(**parts)
-    check_autoencoder(parts["vae"].config, parts["unet"].config.in_channels, str(folder))
+    check_autoencoder(parts["vae"].config, described.in_channels, str(folder))
+    if index["_class_name"] == "StableDiffusion3Pipeline":
+        with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
+            return diffusers.StableDiffusion3Pipeline(**dict.fromkeys(_T5_PARTS) | parts)
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
         return diffusers.StableDiffusionPipeline(**parts, **unused)
@@ -374,7 +406,7 @@ def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str |
     Raises:
         ModelError: no network has the wanted variant, or one has only variants and none is wanted; those are listed.
     """
-    networks = [part for part in _used_parts(index) if part not in ("scheduler", "tokenizer")]
+    networks = [part for part in _used_parts(index) if not part.startswith(("scheduler", "tokenizer"))]
     there = {part: _variants_in(folder / part if (folder / part).is_dir() else folder) for part in networks}
     named = sorted({one for found in there.values() for one in found if one is not None})
     if wanted is not None and wanted not in named:

@@ -77,25 +77,23 @@ def curves(
     if log:
         found = found[found["min"] > 0]
     axis_x = alt.X(**continuous("x", x[1], along, zero=False))
-    vertical = {"type": "log", "nice": False} if log else {"zero": True}
-    axis_y = continuous("mean", y[1], limits, **vertical)
+    axis_y = continuous("mean", y[1], limits, **({"type": "log", "nice": False} if log else {"zero": True}))
     if log:
         axis_y["axis"] = alt.Axis(values=_log_ticks(found), format=".5~g")
     base: Any = alt.Chart(data(found)).encode(x=axis_x, color=colour_of(series))
-    layers = []
-    if band:
-        layers.append(
-            base.mark_area(opacity=0.15, clip=True).encode(y=alt.Y(**axis_y | {"shorthand": "min:Q"}), y2="max:Q")
-        )
-    layers += [
-        base.mark_line(strokeWidth=1.8, clip=True).encode(y=alt.Y(**axis_y)),
-        base.transform_filter("datum.marked").mark_point(filled=True, size=45, opacity=1).encode(
-            y=alt.Y(**axis_y), shape=shape_of(series)
-        ),
+    mean = alt.Y(**axis_y)
+    layers = [
+        base.mark_line(strokeWidth=1.8, clip=True).encode(y=mean),
+        base.transform_filter("datum.marked")
+        .mark_point(filled=True, size=45, opacity=1)
+        .encode(y=mean, shape=shape_of(series)),
         base.mark_point(size=120, opacity=0, filled=True).encode(
-            y=alt.Y(**axis_y), tooltip=tips_of(series=" ", x=x[1], mean=y[1])
+            y=mean, tooltip=tips_of(series=" ", x=x[1], mean=y[1])
         ),
-    ]  # fmt: skip
+    ]
+    if band:
+        low = alt.Y(**axis_y | {"shorthand": "min:Q"})
+        layers.insert(0, base.mark_area(opacity=0.15, clip=True).encode(y=low, y2="max:Q"))
     layers += chance_rule(*chance) if chance else []
     return layered_chart(identifier, title, caption, f"Mean {y[1]} by {of}. {'. '.join(texts)}.", layers)
 
@@ -185,9 +183,8 @@ def by_time(
         base: Any = alt.Chart(data(dots)).encode(x=axis_x, y=axis_y("y"), color=colour)
         if "sample" in dots:
             layers.append(base.mark_line(strokeWidth=0.8, opacity=0.35, clip=True).encode(detail="sample:N"))
-        layers.append(
-            base.mark_circle(size=16, opacity=0.45, clip=True).encode(tooltip=tips_of(series=" ", x=x, y="one value"))
-        )
+        tips = tips_of(series=" ", x=x, y="one value")
+        layers.append(base.mark_circle(size=16, opacity=0.45, clip=True).encode(tooltip=tips))
     encoding = {"x": axis_x, "color": colour_of(series)}
     base = alt.Chart(data(with_interval(found))).encode(**encoding)
     ends: Any = alt.Chart(data(found.dropna(subset=["low", "high"]))).mark_rule(strokeWidth=1.4, clip=True)

@@ -31,13 +31,13 @@ from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
+from diffgeo.run_files import PAGE
 from diffgeo.studies import all_claims
 
 __all__ = ["PAGE", "render", "write_page"]
 
 log = logging.getLogger(__name__)
 
-PAGE = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
 
 

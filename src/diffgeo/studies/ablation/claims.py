@@ -50,7 +50,8 @@ def _claim(
 ) -> Claim:
     experiment = f"p23a/fig{source.rpartition(' ')[2]}"
     asserts, because, refuted = words or ("", "", "")
-    return Claim(source, experiment, quantity, measure, asserts, because, refuted, role=role, remark=_unmatched)
+    remark = (lambda _: "") if "equal length" in quantity else _unmatched
+    return Claim(source, experiment, quantity, measure, asserts, because, refuted, role=role, remark=remark)
 
 
 RESIDUAL = (
@@ -78,7 +79,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "P23a Fig. 9",
         "distance from the data at equal perceptual change, random above local directions by",
-        _over_local("random", "off_data_change"),
+        _over_local("random", "off_data"),
         role="second",
     ),
     _claim("P23a Fig. 9", "log precision of local above random directions by", _purer("random"), role="second"),

@@ -18,8 +18,8 @@ Each variant gives directions v_i of X at a sample's x_t:
 For every one, γ is searched until the decoded picture differs from the unedited one by the same perceptual distance;
 variants are never compared at equal γ. What else changed is the damage: the off-target attributes (all but the one that
 moved most), in the predictor's units, whose whole range is 2; on FactorFaces, how different these alone make the face
-look; the denoising residual; the share of colours at their limits; the chroma. One row per (sample, variant,
-direction).
+look; the denoising residual and, if the data are known, the distance from them; the share of colours at their limits;
+the chroma. One row per (sample, variant, direction).
 
 The papers compare at equal length, ‖x'−x‖. Table ``ablation_equal_length`` does, for the variants whose claim says so,
 at the mean length of the sample's local edits above. Its pictures are decoded without clipping x̂0, which would hide

@@ -49,6 +49,17 @@ def _ends(path: str, column: str) -> Callable[[Tables], Values]:
     return measure
 
 
+def _not_flat(metric: str) -> Callable[[Tables], Values]:
+    """R − 1 of lerp, one per pair; never below 0, and 0 for a map that is linear along it."""
+
+    def measure(tables: Tables) -> Values:
+        table = tables["curvedness_flatness"]
+        rows = table[(table["path"] == "lerp") & (table["metric"] == metric)]
+        return np.asarray(rows.groupby("pair")["flatness_ratio"].mean() - 1)
+
+    return measure
+
+
 MEANS, SPREADS = {"lerp": 10.29, "slerp": 7.69, "shooting": 5.98}, {"lerp": 0.87, "slerp": 0.76, "shooting": 0.76}
 """P23a's Table 1 in rad, 50 pairs."""
 
@@ -149,6 +160,17 @@ CLAIMS: tuple[Claim, ...] = (
         _ends("slerp", "curvedness_soft"),
         unit="pair",
         role="control",
+    ),
+    *(
+        Claim(
+            "P23a Table 1",
+            "p23a/table1",
+            f"flatness ratio R of lerp above that of a flat metric (1), {name}",
+            _not_flat(metric),
+            unit="pair",
+            role="control",
+        )
+        for metric, name in (("h", "whole h"), ("pooled_h", "pooled h"), ("x0", "x̂0"))
     ),
     Claim(
         "P23a Fig. 7",

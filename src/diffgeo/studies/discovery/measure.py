@@ -112,7 +112,7 @@ def _direction_rows(
             "largest_step": jumps[i] if i < len(jumps) else float("nan"),
             "perceptual_measure": context.perceptual.name,
         }
-        for name in context.extra_metrics:
+        for name in own[0] if own else ():
             row[name] = (own[i][name][0] + own[i][name][-1]) / 2 if i < len(own) else float("nan")
         if predicted is not None and context.predictor is not None and i < len(predicted):
             change = predicted[i, -1] - predicted[i, 0]

@@ -173,6 +173,8 @@ def _edit(
         pictures = context.decoder(torch.cat(moved), t, sample)
         clipped = clipped_share(pictures).unflatten(0, (u.shape[1], len(gammas)))
         saturated = clipped[:, [0, -1]].mean(dim=1) - clipped[:, len(gammas) // 2]
+        ends = pictures.unflatten(0, (u.shape[1], len(gammas)))[:, [0, -1]].flatten(0, 1)
+        own = context.measured(ends, pictures[len(gammas) // 2][None])
         predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(gammas)))
         change = predicted[:, -1] - predicted[:, 0]
         for k, label in enumerate(label_change(names, c) for c in change):
@@ -180,6 +182,7 @@ def _edit(
             drawn: Row = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
             drawn |= {"gamma": gammas[-1].item(), "x_change": lengths[k].item()}
             drawn |= {"clipped_change": saturated[k].item(), "label": label}
+            drawn |= {name: (values[2 * k] + values[2 * k + 1]) / 2 for name, values in own.items()}
             deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
             rows.append({**where, **drawn, **deltas})
         changes.append(change)
