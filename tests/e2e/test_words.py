@@ -171,6 +171,7 @@ def test_bash_completes_the_part_behind_the_equals_sign(says, tmp_path):
         ("diffgeo", ["==="], 2, "cannot read ==="),
         ("diffgeo", ["svd=[dense"], 2, "cannot read svd=[dense"),
         ("diffgeo", ["svd.rank="], 2, "svd.rank"),
+        ("diffgeo", ["svd=[1,2]"], 2, "a group takes the name of a choice"),
         ("diffgeo", ["--frobnicate"], 2, "there is no flag --frobnicate"),
         ("diffgeo", ["--dry-runn"], 2, "did you mean --dry-run"),
         ("diffgeo", ["--cfg", "jobs"], 2, "say --cfg job|hydra|all"),

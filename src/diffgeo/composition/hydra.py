@@ -10,7 +10,9 @@ from functools import cache
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.config import config_folder
 from diffgeo.config.instances import GIVEN, check_names, own_settings
@@ -30,7 +32,7 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["at_home", "check_words", "composed", "group_schemas", "register", "typed"]
+__all__ = ["at_home", "check_words", "composed", "group_schemas", "register", "typed", "unreadable_words"]
 
 
 @cache
@@ -112,7 +114,26 @@ def composed(overrides: Sequence[str]) -> Config:
     """
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return typed(compose("config", overrides=at_home(overrides)))
+        try:
+            found = compose("config", overrides=at_home(overrides))
+        except (HydraException, OmegaConfBaseException, OSError, ValueError):
+            raise
+        except Exception as error:
+            raise unreadable_words(error) from error
+        return typed(found)
+
+
+def unreadable_words(error: Exception) -> ConfigError:
+    """The wording of an error of another kind, which Hydra raises of words that its grammar takes, not its code.
+
+    Args:
+        error: such as the TypeError of ``svd=[1,2]``.
+    """
+    reason = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"Hydra cannot use the words of the command line ({type(error).__name__}: {reason})",
+        "a group takes the name of a choice, or a list of names; see `diffgeo --help` for groups and keys",
+    )
 
 
 def check_words(words: Sequence[str]) -> None:
