@@ -216,7 +216,9 @@ def _answered(words: Sequence[str]) -> bool:
         line = os.environ.setdefault("COMP_LINE", "diffgeo ")
         if not asked.startswith("query="):
             print(script("diffgeo", asked.removeprefix("install=")), end="")
-        elif found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
+        elif found := candidates(
+            line.split()[-1] if line.strip() and not line[-1].isspace() else "", line.split()[1:-1]
+        ):
             print(" ".join(found))
         else:
             return False
