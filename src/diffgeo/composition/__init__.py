@@ -3,7 +3,7 @@
 from diffgeo.composition.checks import check
 from diffgeo.composition.effects import results_depend_on, session_depends_on
 from diffgeo.composition.experiments import others, words_of
-from diffgeo.composition.hydra import at_home, check_words, composed, group_schemas, register, typed
+from diffgeo.composition.hydra import at_home, check_words, composed, group_schemas, own_defaults, register, typed
 
 __all__ = [
     "at_home",
@@ -12,6 +12,7 @@ __all__ = [
     "composed",
     "group_schemas",
     "others",
+    "own_defaults",
     "register",
     "results_depend_on",
     "session_depends_on",
