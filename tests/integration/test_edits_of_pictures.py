@@ -19,7 +19,7 @@ from diffgeo.studies import study_named
 
 FORMULA = {"normalise": True, "rescale": False}
 SETTINGS = (
-    *("scale=smoke", "scale.steps=16", "scale.frames=5", "schedule.edit=[1.0,0.75]", "svd.rank=2", "svd.tol=1e-2"),
+    *("scale=smoke", "scale.steps=16", "scale.frames=3", "schedule.edit=[1.0,0.75]", "svd.rank=2", "svd.tol=1e-2"),
     *("device=cpu", "tracking=none", "store.enabled=false", "study=[discovery]", "study.discovery.directions=1"),
 )
 

@@ -10,11 +10,14 @@ pytest.importorskip("transformers")
 
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline, StableDiffusionPipeline
 
+from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.errors import ConfigError
 from training import flow
+from training.card import flow_card
+from training.evaluation_t2i import evaluate_flow
 from training.flow import FlowTraining, noise_level, train_flow
 
 WEIGHTS = {
@@ -152,3 +155,17 @@ def test_another_network_is_refused_before_training(tmp_path):
     with pytest.raises(ConfigError, match="known are transformer, unet"):
         train_flow(settings("mamba"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("network", ["transformer", "unet"])
+def test_a_flow_is_measured_and_its_card_says_so(tmp_path, quick_grids, network):
+    folder = train_flow(settings(network), tmp_path)
+    evaluation = evaluate_flow(folder, "factor_predictor_64", n=4, reconstructed=2, steps=2, batch_size=3, device="cpu")
+    assert set(evaluation["ks_distance"]) == set(FACTOR_NAMES)
+    assert evaluation["reconstruction_psnr_db"]["min"] <= evaluation["reconstruction_psnr_db"]["mean"]
+    facts = json.loads((tmp_path / "training.json").read_text()) | {"prompts": ["a face"]}
+    card = flow_card(f"factor_faces_{network}", facts, evaluation)
+    assert f"of the autoencoder alone {evaluation['vae_psnr_db']['mean']:.1f} dB" in card
+    assert ("text_encoder_3=None" in card) == (network == "transformer")
+    assert "training.pool=6 training.heads=1" in card
+    assert "`python tools/ship.py flow outputs/training/factor_faces_" in card

@@ -331,10 +331,7 @@ def test_the_stores_keys_leave_out_no_code_that_computes():
     users = {module(path): imported(path) & silent for path in FILES if module(path) not in silent}
     assert {name: used for name, used in users.items() if used} == {
         "diffgeo": {"diffgeo.api"},  # names, imported on first use
-        "diffgeo.runner.run": {
-            "diffgeo.runner.console",
-            "diffgeo.runner.durations",
-        },  # say what was found, what is left
+        "diffgeo.runner.run": {"diffgeo.runner.console", "diffgeo.runner.durations"},  # what is found and left
         "diffgeo.runner.manifest": {"diffgeo.report.page"},  # has the page drawn when the run is done
     }
 

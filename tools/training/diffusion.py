@@ -43,6 +43,7 @@ __all__ = [
     "loss_curve",
     "loss_weights",
     "pictures",
+    "replace_state",
     "train_diffusion",
     "write_log",
 ]
@@ -142,6 +143,16 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
 
 
+def replace_state(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write ``folder/state`` and rename it into place: a kill while saving must not cost the last checkpoint."""
+    fresh, state = folder / "state.new", folder / "state"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    write(fresh)
+    shutil.rmtree(state, ignore_errors=True)
+    fresh.rename(state)
+
+
 class Progress:
     """Counters that travel with the checkpoint."""
 
@@ -222,11 +233,7 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)  # add_noise copies it at every step else
 
     def save() -> Path:
-        fresh = folder / "state.new"  # a kill while saving must not cost the last checkpoint
-        shutil.rmtree(fresh, ignore_errors=True)
-        accelerator.save_state(str(fresh), safe_serialization=True)
-        shutil.rmtree(state, ignore_errors=True)
-        fresh.rename(state)
+        replace_state(folder, lambda fresh: accelerator.save_state(str(fresh), safe_serialization=True))
         plain = accelerator.unwrap_model(unet)
         ema.store(plain.parameters())
         ema.copy_to(plain.parameters())

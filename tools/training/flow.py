@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -42,7 +41,6 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
-    UNet2DConditionModel,
 )
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -52,13 +50,13 @@ from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.diffusion.models import shipped_folder
 from diffgeo.diffusion.models.sd3 import T5_TOKENS, ZeroTokens
 from diffgeo.errors import ConfigError
-from training.diffusion import Progress, device_name, learning_rate, loss_curve, write_log
-from training.text_to_image import PROMPTS, batch_generator, caption_tokens
+from training.diffusion import Progress, device_name, learning_rate, loss_curve, replace_state, write_log
+from training.text_to_image import batch_generator, caption_tokens, conditional_unet, draw_grid
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-__all__ = ["FlowTraining", "noise_level", "train_flow"]
+__all__ = ["FlowTraining", "load_pipeline", "noise_level", "train_flow"]
 
 TIMESTEPS = 1000
 """What σ is multiplied by for the network."""
@@ -198,18 +196,12 @@ class _UNet:
         self.cfg = cfg
         self.tokenizer = _tokenizer(cfg)
         self.encoder = _text_model(cfg).to(device)
-        texted = len(cfg.channels) - 1
-        self.network = UNet2DConditionModel(
-            sample_size=cfg.size // 2 ** (len(vae.config.block_out_channels) - 1),
-            in_channels=vae.config.latent_channels,
-            out_channels=vae.config.latent_channels,
+        self.network = conditional_unet(
+            cfg.size // 2 ** (len(vae.config.block_out_channels) - 1),
+            cfg.channels,
             layers_per_block=1,
-            block_out_channels=tuple(cfg.channels),
-            down_block_types=("CrossAttnDownBlock2D",) * texted + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * texted,
-            cross_attention_dim=self.encoder.config.hidden_size,
-            attention_head_dim=4,  # diffusers' name for the number of heads
-            norm_num_groups=8,
+            heads=4,
+            text_width=self.encoder.config.hidden_size,
         ).to(device)
 
     def velocity(self, x: Tensor, sigma: Tensor, tokens: Tensor, zeros: int) -> Tensor:  # noqa: ARG002 (no such tokens)
@@ -408,13 +400,9 @@ class _Run:
         self.ema.step(self.weights)
 
     def save(self) -> Path:
-        """The checkpoint, renamed into place as a kill while saving must not cost the last one, and the pipeline."""
-        fresh, state = self.folder / "state.new", self.folder / "state"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        torch.save({name: holder.state_dict() for name, holder in self._holders.items()}, fresh / "state.pt")
-        shutil.rmtree(state, ignore_errors=True)
-        fresh.rename(state)
+        """The checkpoint, and the pipeline with the averaged weights."""
+        content = {name: holder.state_dict() for name, holder in self._holders.items()}
+        replace_state(self.folder, lambda fresh: torch.save(content, fresh / "state.pt"))
         averaged = copy.deepcopy(self.denoiser.network)
         self.ema.copy_to(averaged.parameters())
         self.denoiser.pipeline(averaged.eval(), self.vae).save_pretrained(self.folder / "pipeline")
@@ -434,26 +422,17 @@ class _Run:
         """Save, and draw a grid of samples."""
         pipeline = self.save()
         path = self.folder / "samples" / f"{self.progress.seen:08d}.png"
-        _sample_grid(pipeline, self.cfg.network, path, self.device, self.cfg.seed)
+        _sample_grid(pipeline, path, self.device, self.cfg.seed)
         return pipeline
 
 
-def _sample_grid(pipeline: Path, network: str, path: Path, device: torch.device, seed: int, steps: int = 28) -> None:
-    """Two samples of each of :data:`PROMPTS` at guidance 3, one column a prompt, which a text file lists."""
-    from torchvision.utils import save_image
+def load_pipeline(folder: Path) -> Any:
+    """The pipeline of diffusers in a folder that :func:`train_flow` or ``train_text_to_image`` wrote, in float32."""
+    if (folder / "transformer").is_dir():  # a folder without T5 is loaded so
+        unused: dict[str, None] = {"text_encoder_3": None, "tokenizer_3": None}
+        return StableDiffusion3Pipeline.from_pretrained(folder, torch_dtype=torch.float32, **unused)
+    return StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
 
-    if network == "transformer":  # a folder without T5 is loaded so
-        pipe = StableDiffusion3Pipeline.from_pretrained(pipeline, text_encoder_3=None, tokenizer_3=None).to(device)
-    else:
-        pipe = StableDiffusionPipeline.from_pretrained(pipeline, safety_checker=None).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    pictures = pipe(
-        list(PROMPTS) * 2,
-        num_inference_steps=steps,
-        guidance_scale=3.0,
-        generator=torch.Generator().manual_seed(seed),
-        output_type="pt",
-    ).images
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(pictures.float(), path, nrow=len(PROMPTS))
-    path.with_suffix(".txt").write_text("\n".join(PROMPTS) + "\n", encoding="utf-8")
+
+def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int) -> None:
+    draw_grid(load_pipeline(pipeline).to(device), path, seed, steps=28)

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from diffgeo.data.captions import VOCABULARY, caption
 from diffgeo.data.factor_faces import render, sample_factors
-from training.diffusion import device_name, loss_weights
+from training.diffusion import device_name, loss_weights, replace_state
 from training.tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ __all__ = [
     "TextToImageTraining",
     "batch_generator",
     "caption_tokens",
+    "conditional_unet",
+    "draw_grid",
     "rate_factor",
     "standardise",
     "train_text_to_image",
@@ -196,7 +198,13 @@ class _Run:
         torch.manual_seed(cfg.seed)
         self.tokenizer = write_tokenizer(VOCABULARY, folder / "tokenizer")
         self.vae = _build_vae(cfg).to(self.device)
-        self.unet = _build_unet(cfg).to(self.device)
+        self.unet = conditional_unet(
+            cfg.size // 2 ** (len(cfg.vae_channels) - 1),
+            cfg.channels,
+            layers_per_block=cfg.layers_per_block,
+            heads=cfg.attention_heads,
+            text_width=cfg.text_width,
+        ).to(self.device)
         self.text = _build_text_model(cfg, self.tokenizer).to(self.device)
         self.denoiser = [*self.unet.parameters(), *self.text.parameters()]
         self.ema = EMAModel(self.denoiser, decay=cfg.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
@@ -228,15 +236,10 @@ class _Run:
         self.sittings = state["sittings"]
 
     def save_state(self) -> None:
-        """The checkpoint, renamed into place: a kill while saving does not cost the last one."""
-        fresh, state = self.folder / "state.new", self.folder / "state"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
+        """The checkpoint, and what ``training.json`` says of it."""
         content: dict[str, Any] = {name: holder.state_dict() for name, holder in self._holders.items()}
         content |= {"stages": {k: asdict(v) for k, v in self.stages.items()}, "sittings": self.sittings}
-        torch.save(content, fresh / "state.pt")
-        shutil.rmtree(state, ignore_errors=True)
-        fresh.rename(state)
+        replace_state(self.folder, lambda fresh: torch.save(content, fresh / "state.pt"))
         facts = {
             "config": asdict(self.cfg),
             "stages": {name: asdict(stage) for name, stage in self.stages.items()},
@@ -373,18 +376,21 @@ def _build_vae(cfg: TextToImageTraining) -> AutoencoderKL:
     )
 
 
-def _build_unet(cfg: TextToImageTraining) -> UNet2DConditionModel:
-    texted = len(cfg.channels) - 1
+def conditional_unet(
+    size: int, channels: Sequence[int], *, layers_per_block: int, heads: int, text_width: int
+) -> UNet2DConditionModel:
+    """A freshly initialised U-Net on latents (4, size, size), with attention to the text everywhere but at the last."""
+    texted = len(channels) - 1
     return UNet2DConditionModel(
-        sample_size=cfg.size // 2 ** (len(cfg.vae_channels) - 1),
+        sample_size=size,
         in_channels=4,
         out_channels=4,
-        layers_per_block=cfg.layers_per_block,
-        block_out_channels=tuple(cfg.channels),
+        layers_per_block=layers_per_block,
+        block_out_channels=tuple(channels),
         down_block_types=("CrossAttnDownBlock2D",) * texted + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * texted,
-        cross_attention_dim=cfg.text_width,
-        attention_head_dim=cfg.attention_heads,  # diffusers' name for the number of heads
+        cross_attention_dim=text_width,
+        attention_head_dim=heads,  # diffusers' name for the number of heads
         norm_num_groups=8,
     )
 
@@ -537,11 +543,17 @@ def _scheduler(cfg: TextToImageTraining) -> DDIMScheduler:
     )
 
 
-def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int, *, steps: int = 50) -> None:
-    """Two samples of each of :data:`PROMPTS` at guidance 3, one column a prompt, which a text file lists."""
+def draw_grid(pipe: Any, path: Path, seed: int, *, steps: int) -> None:
+    """Two samples of each of :data:`PROMPTS` at guidance 3, one column a prompt, which a text file lists.
+
+    Args:
+        pipe: a text-to-image pipeline of diffusers.
+        path: of the picture.
+        seed: of the noise.
+        steps: of its sampler.
+    """
     from torchvision.utils import save_image
 
-    pipe = StableDiffusionPipeline.from_pretrained(pipeline, safety_checker=None).to(device)
     pipe.set_progress_bar_config(disable=True)
     pictures = pipe(
         list(PROMPTS) * 2,
@@ -553,6 +565,10 @@ def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int, *,
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(pictures.float(), path, nrow=len(PROMPTS))
     path.with_suffix(".txt").write_text("\n".join(PROMPTS) + "\n", encoding="utf-8")
+
+
+def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int) -> None:
+    draw_grid(StableDiffusionPipeline.from_pretrained(pipeline, safety_checker=None).to(device), path, seed, steps=50)
 
 
 def _loss_curves(log: Path, path: Path) -> None:

@@ -53,6 +53,7 @@ def group_schemas() -> dict[str, Mapping[str, type]]:
     }
 
 
+@cache
 def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
@@ -164,16 +165,32 @@ def _choices(words: Sequence[str]) -> DictConfig:
 def at_home(words: Sequence[str]) -> list[str]:
     """``key=~/folder`` with the user's home for ``~``: shells leave it there, and Hydra knows no such sign.
 
-    A home whose name Hydra would not read as plain text is put in quotes.
+    So has every item of a list, a mapping or a sweep: ``[~/a,~/b]``. A home whose name Hydra would not read as plain
+    text is put in quotes.
     """
-    return [re.sub(r"\A([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
+    return [
+        key + equals + (_TILDE.sub(_expanded, value) if not key.startswith("~") else value)
+        for key, equals, value in (word.partition("=") for word in words)
+    ]
+
+
+_TILDE = re.compile(
+    r"""(?P<before>(?:\A|[\[{,]|:\s)\s*)                     # begins a value or an item
+    (?:(?P<quote>['"])(?P<quoted>~[^/'"]*)(?P<more>.*?)(?P=quote)
+    |(?P<home>~[^/'",\]}]*)(?P<rest>(?:\$\{[^}]*\}|[^,\]}])*))""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def _expanded(found: re.Match[str]) -> str:
-    key, quote, home, rest = found.groups()
+    home = found["quoted"] or found["home"]
     folder = os.path.expanduser(home)
-    path = folder + rest  # a Path would drop what follows the name
-    if quote or folder == home or re.fullmatch(r"[\w./~-]*", folder):
-        return f"{key}{quote}{path}"
+    path = folder + (found["more"] or found["rest"] or "")  # a Path would drop what follows the name
+    if folder == home:
+        return found[0]
+    if quote := found["quote"]:
+        return f"{found['before']}{quote}{path}{quote}"
+    if re.fullmatch(r"[\w./~-]*", folder):
+        return f"{found['before']}{path}"
     escaped = path.replace("'", "\\'")
-    return f"{key}'{escaped}'"
+    return f"{found['before']}'{escaped}'"

@@ -65,6 +65,8 @@ class ModelConfig:
         cache_dir: folder for hub downloads; diffusers' default when null.
         local_files_only: never ask the hub.
         variant: of the weight files, such as ``fp16``; they are computed with in ``dtype`` all the same.
+        strict: refuse weight files with tensors that the network of their config has not; false leaves them out, and
+            the log names them.
         dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
         predictor: attribute predictor for the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
         chunk_size: columns per vectorised Jacobian product (``feature.chunk_size``) that fit 24 GB of GPU memory.
@@ -77,6 +79,7 @@ class ModelConfig:
     cache_dir: str | None = setting(None, affects="session")
     local_files_only: bool = setting(False, affects="session")
     variant: str | None = None
+    strict: bool = setting(True, affects="session")
     dtype: str = setting("float32", choices=("float32", "float64"))
     predictor: str | None = None
     chunk_size: int = setting(32, ge=1)

@@ -18,7 +18,16 @@ from typing import Any, Literal
 
 from diffgeo.errors import ModelError
 
-__all__ = ["FIELDS", "FLOW_SCHEDULERS", "OLD_FIELDS", "REFUSED_SCHEDULERS", "SCHEDULERS", "FieldRule", "read_scheduler"]
+__all__ = [
+    "FIELDS",
+    "FLOW_SCHEDULERS",
+    "OLD_FIELDS",
+    "REFUSED_SCHEDULERS",
+    "SCHEDULERS",
+    "FieldRule",
+    "check_length",
+    "read_scheduler",
+]
 
 Config = dict[str, Any]
 """Fields of a scheduler by name."""
@@ -61,13 +70,17 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
+_MOST_TIMESTEPS = 100_000
+"""Diffusion models have 1000 or a few thousand; α_t is computed for each when a scheduler is built."""
 _STEPS = "which timesteps are visited, not the trained process; diffgeo takes trailing ones, so that the first is T"
 _SOLVER = "belongs to another solver of the same process"
 _FLOW = "of a rectified flow"
 
 FIELDS: dict[str, FieldRule] = {
     "num_train_timesteps": FieldRule(
-        "honoured", "T + 1", valid=lambda n: isinstance(n, int) and not isinstance(n, bool) and n > 0
+        "honoured",
+        f"T + 1, 1 to {_MOST_TIMESTEPS}",
+        valid=lambda n: isinstance(n, int) and not isinstance(n, bool) and 0 < n <= _MOST_TIMESTEPS,
     ),
     "beta_start": FieldRule("honoured", "shapes α_t", valid=_is_beta),
     "beta_end": FieldRule("honoured", "shapes α_t", valid=_is_beta),
@@ -223,6 +236,20 @@ REFUSED_SCHEDULERS: dict[str, str] = {
 """Schedulers that are refused by name, and why; any other that :data:`SCHEDULERS` lacks is refused, too."""
 
 _REPLACE = "give the folder a DDIMScheduler, DDPMScheduler or FlowMatchEulerDiscreteScheduler of its noise process"
+
+
+def check_length(config: Mapping[str, Any]) -> None:
+    """Whether a scheduler has a number of timesteps that can be built.
+
+    Args:
+        config: as its file has it.
+
+    Raises:
+        ModelError: it has too many, or that is no number.
+    """
+    field = "num_train_timesteps"
+    if field in config:
+        _check_value(str(config.get("_class_name", "scheduler")), field, config[field], FIELDS[field])
 
 
 def read_scheduler(name: str, config: Mapping[str, Any]) -> Config:

@@ -51,7 +51,7 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     reader = build("predictor", cfg.predictor, device=device, own=own)
     context = Context(model, cfg, reader, interruption, own, store=store, processes=processes, extra_metrics=extra)
     # what can be wrong with the settings on this model shows now, not after minutes
-    model.feature_map(model.schedule.T, cfg.feature.block)
+    context.bases.check()
     _checked(context)
     measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
     if measure != "lpips" and not file.is_file():

@@ -66,7 +66,12 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["processes"] = context.processes.size
         facts["samples"] = [sample.name for sample in context.samples]
         mirror = replace(cfg.tracking, name=cfg.tracking.name or run_name(context.model.name, list(cfg.study)))
-        with tracking(mirror, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
+        with (
+            tracking(mirror, folder, asdict(cfg)) as tracker,
+            manifest.ending(tracker),
+            interruption.listening(),
+            context.model.held(),
+        ):
             manifest.clear_earlier()
             story = Story(folder, facts, expected(context))
             for name, settings in cfg.study.items():

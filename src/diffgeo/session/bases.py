@@ -95,6 +95,17 @@ class Bases:
         self.spec = solve_spec(cfg.svd, seed=cfg.seed, chunk_size=cfg.feature.chunk_size)
         self._fitting: dict[tuple[Any, ...], int] = {}
 
+    def check(self) -> None:
+        """Whether ``svd`` asks for what the Jacobian of the run's feature map has: one evaluation shows its shape.
+
+        Raises:
+            ValueRangeError: rank or columns are more than J has.
+        """
+        x = torch.zeros(self._model.latent_shape, device=self._model.device, dtype=self._model.dtype)
+        with torch.no_grad():
+            h = self.feature_map(self._model.schedule.T)(x)
+        self.spec.rank_of((h.numel(), x.numel()))
+
     def of(self, sample: Sample, t: int) -> LocalBasis:
         """The local basis at a sample's x_t, by the run's feature map and solver.
 

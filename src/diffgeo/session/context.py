@@ -73,6 +73,7 @@ class Context:
     tally: Tally = field(default_factory=Tally, repr=False)
     memory: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict, repr=False)
     _warned: set[str] = field(default_factory=set, init=False, repr=False)
+    _digest: str = field(default="", init=False, repr=False)
 
     def with_model(self, model: DiffusionModel, cfg: Config | None = None) -> Context:
         """Another model at work in the same run: its progress, store, processes and count of bases; no predictor.
@@ -92,7 +93,18 @@ class Context:
 
     def _remembered(self, part: str, *determinants: Any) -> dict[Any, Any]:
         """What a part has computed under these settings, in this context or another one of the same model."""
-        return self.memory.setdefault((part, str(determinants)), {})
+        self.notice_changes()
+        self._digest = self.model.digest
+        return self.memory.setdefault((part, self._digest, str(determinants)), {})
+
+    def notice_changes(self) -> None:
+        """Leave aside what was computed with other weights, if the model's were changed (an adapter fused, say).
+
+        Every study begins with it.
+        """
+        if self._digest not in ("", self.model.digest):
+            for part in ("samples", "latents", "bases", "editor", "decoder"):
+                self.__dict__.pop(part, None)
 
     @cached_property
     def pictures(self) -> list[tuple[str, str]]:

@@ -62,6 +62,7 @@ class GolubKahan(Solver):
     """
 
     name: ClassVar[str] = "golub_kahan"
+    columns: ClassVar[tuple[str, ...]] = ("block_size",)
     block_size: Annotated[int | None, Rule(ge=1)] = None
     max_passes: Annotated[int | None, Rule(ge=1)] = None
     probe: bool = False

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffgeo.errors import BasisWarning, ShapeError, ValueRangeError
+from diffgeo.errors import BasisWarning, ShapeError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import LocalBasis
@@ -166,16 +166,7 @@ def _solver(jacobian: JacobianOperator, rank: int, spec: SolveSpec) -> Solver:
 
 def _checked(jacobian: JacobianOperator, spec: SolveSpec) -> int:
     """The rank to look for, after the checks that :func:`local_basis` promises."""
-    (m, d), rank = jacobian.shape, min(jacobian.shape) if spec.rank is None else spec.rank
-    if spec.share is not None and not 0 < spec.share < 1:
-        raise ValueRangeError(f"svd.share is {spec.share}", "allowed is 0 < share < 1")
-    if not 1 <= rank <= min(m, d):
-        raise ValueRangeError(
-            f"{rank} directions (svd.rank) are too many: the Jacobian is {m} x {d}, so there are at most {min(m, d)}",
-            "ask for fewer, or choose a wider feature.block or feature.pool=null",
-        )
-    if not spec.tol > 0:
-        raise ValueRangeError(f"svd.tol is {spec.tol}", "it must be positive")
+    rank = spec.rank_of(jacobian.shape)
     refuse_overflow(jacobian.h)
     return rank
 

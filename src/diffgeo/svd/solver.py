@@ -29,9 +29,11 @@ class Solver(ABC):
     Attributes:
         name: in certificates and tables.
         more: the setting to raise when the tolerance was missed.
+        columns: settings that count columns, of which J has no more than d.
     """
 
     name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]] = ()
     more: ClassVar[str] = "svd.max_passes"
 
     @abstractmethod

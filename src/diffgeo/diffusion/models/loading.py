@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +20,21 @@ from typing import Any
 import torch
 
 from diffgeo.diffusion.models.base import DiffusionModel
-from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, check_network
+from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, check_network, check_size
+from diffgeo.diffusion.models.json_files import without_marks
 from diffgeo.diffusion.models.latent import LatentDiffusion
 from diffgeo.diffusion.models.pixel import PixelDiffusion
 from diffgeo.diffusion.models.sd3 import T5_TOKENS, StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
+from diffgeo.diffusion.models.sizes import (
+    check_activations,
+    check_depth,
+    check_memory,
+    check_weight_files,
+    without_memory,
+)
 from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.diffusion.rectified_flow import noise_process
+from diffgeo.diffusion.scheduler_fields import check_length
 from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
@@ -134,6 +143,7 @@ def load_model(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     variant: str | None = None,
+    strict: bool = True,
     prompt: str | None = None,
     negative_prompt: str = "",
     edit_prompt: str | None = None,
@@ -151,6 +161,7 @@ def load_model(
         cache_dir: where hub downloads are kept; diffusers' own default when None.
         local_files_only: never ask the hub, take what its cache holds.
         variant: of the weight files, such as ``fp16``.
+        strict: refuse weight files with tensors that the network of their config has not; otherwise the log names them.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
         edit_prompt: under which directions are looked for, if it is not the prompt.
@@ -171,7 +182,8 @@ def load_model(
     target = resolve_device(str(device))
     name = str(name_or_path)
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
-    pipeline = _load_pipeline(folder, _read_index(folder), variant)
+    with without_marks(folder) as plain:
+        pipeline = _load_pipeline(plain, _read_index(plain), variant, strict=strict, dtype=dtype)
     schedule = noise_process(pipeline.scheduler, spacing=spacing, tokens=_image_tokens(pipeline))
     joint = hasattr(pipeline, "transformer")
     # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
@@ -330,7 +342,7 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
     return Path(file).parent
 
 
-def _load_pipeline(folder: Path, index: Index, variant: str | None) -> Any:
+def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: bool, dtype: torch.dtype) -> Any:
     """The parts of a pipeline that are used, each of its own class: attributes as those of diffusers' pipeline."""
     import diffusers
     import transformers
@@ -341,20 +353,36 @@ def _load_pipeline(folder: Path, index: Index, variant: str | None) -> Any:
     transformers_logging.disable_progress_bar()
     text = index["_class_name"] in _TEXT_PIPELINES
     variants = _variants(folder, index, variant)
+    places = {part: folder / part if (folder / part).is_dir() else folder for part in sorted(_used_parts(index))}
+    kinds: dict[str, Any] = {}
+    for part in places:
+        library, name = index[part]
+        kinds[part] = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
+        if kinds[part] is None:
+            raise ModelError(f"{folder}: {library} has no {name}, which is its {part}", f"update {library}")
+    check_length(_config_of(places["scheduler"] / "scheduler_config.json"))
+    empty: dict[str, torch.nn.Module] = {}
+    with _silent_warnings():
+        for part in variants:
+            config = _config_of(places[part] / "config.json")
+            if part == "unet":
+                check_size(config, str(folder))
+            check_depth(part, config, str(folder))
+            empty[part] = without_memory(part, kinds[part], config, str(folder))
+    described: Any = empty["transformer" if "transformer" in empty else "unet"].config
+    check_network(described, str(folder), text=text)
+    if "unet" in empty:
+        check_activations(described, str(folder))
+    check_memory(empty, str(folder), dtype)
+    for part, network in empty.items():
+        check_weight_files(part, network, _files_of(places[part], variants[part]), str(folder))
     parts: dict[str, Any] = {}
-    for part in sorted(_used_parts(index)):
-        library, kind = index[part]
-        where = folder / part if (folder / part).is_dir() else folder
-        found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), kind, None)
-        if found is None:
-            raise ModelError(f"{folder}: {library} has no {kind}, which is its {part}", f"update {library}")
+    for part, where in places.items():
         if part in variants:
-            parts[part] = _load_network(part, found, where, variants[part])
+            parts[part] = _load_network(part, kinds[part], where, variants[part], strict=strict)
         else:
             with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
-                parts[part] = found.from_pretrained(where, local_files_only=True)
-    network = parts["transformer" if "transformer" in parts else "unet"]
-    check_network(network.config, str(folder), text=text)
+                parts[part] = kinds[part].from_pretrained(where, local_files_only=True)
     if not text:
         # these pipelines put the scheduler's config into a class of their own
         own = {"DDIMPipeline": diffusers.DDIMScheduler, "PNDMPipeline": diffusers.PNDMScheduler}
@@ -363,7 +391,7 @@ def _load_pipeline(folder: Path, index: Index, variant: str | None) -> Any:
             with _silent_warnings():
                 parts["scheduler"] = kind.from_config(parts["scheduler"].config)
         return SimpleNamespace(**parts)
-    check_autoencoder(parts["vae"].config, network.config.in_channels, str(folder))
+    check_autoencoder(parts["vae"].config, described.in_channels, str(folder))
     if index["_class_name"] == "StableDiffusion3Pipeline":
         with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
             return diffusers.StableDiffusion3Pipeline(**dict.fromkeys(_T5_PARTS) | parts)
@@ -403,11 +431,35 @@ def _variants_in(folder: Path) -> set[str | None]:
     return found
 
 
-def _load_network(part: str, kind: Any, folder: Path, variant: str | None) -> Any:
+def _files_of(folder: Path, variant: str | None) -> list[Path]:
+    """A network's weight files of a variant, shards apart; safetensors alone if there are such."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        match = _WEIGHTS.fullmatch(re.sub(r"-\d+-of-\d+", "", path.name))
+        if match and match["variant"] == variant:
+            found.append(path)
+    return found
+
+
+def _config_of(path: Path) -> Mapping[str, Any]:
+    """A part's config as it stands in its file, before a library reads it."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing", _FOLDER_ADVICE) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} holds no settings by name", "restore the file")
+    return config
+
+
+def _load_network(part: str, kind: Any, folder: Path, variant: str | None, *, strict: bool) -> Any:
     """A network with every tensor of its file in its place.
 
     Raises:
-        ModelError: tensors are missing, surplus, of other shapes, or not finite; the message names them.
+        ModelError: tensors are missing, surplus (if ``strict``), of other shapes, or not finite; the message names
+            them.
     """
     with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
         # diffusers names tensors of another shape in its error, transformers only in its log
@@ -420,18 +472,23 @@ def _load_network(part: str, kind: Any, folder: Path, variant: str | None) -> An
             output_loading_info=True,
             **shapes,
         )
+    surplus = sorted(info["unexpected_keys"])
     faults = (
-        (info["missing_keys"], "lacks"),
-        (info["unexpected_keys"], "holds beside its own"),
-        ([key for key, *_ in info["mismatched_keys"]], "has in another shape"),
+        (info["missing_keys"], "lacks", ""),
+        (surplus if strict else [], "holds beside its own", ", or leave them out by model.strict=false"),
+        ([key for key, *_ in info["mismatched_keys"]], "has in another shape", ""),
     )
-    for names, fault in faults:
+    for names, fault, otherwise in faults:
         if names:
             raise ModelError(
                 f"{folder}: the weights of the {part} are not those of its config.json: the file {fault} "
                 f"{_listed(sorted(names))}",
-                "copy weights and config of one model",
+                f"copy weights and config of one model{otherwise}",
             )
+    if surplus:
+        log.warning(
+            "%s: the %s has no place for %s, which are left out (model.strict=false)", folder, part, _listed(surplus)
+        )
     check_finite(part, network, str(folder))
     return network
 

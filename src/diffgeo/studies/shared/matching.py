@@ -130,7 +130,7 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
         return model.predict_noise(x[None], t)[0]
 
     def x0(x: Tensor) -> Tensor:
-        return model.schedule.predict_x0(x, eps(x), t)
+        return model.predict_x0(x[None], t)[0]
 
     return x0 if which == "x0" else eps
 

@@ -38,7 +38,8 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
     Warns:
         ConvergenceWarning: some local bases missed their tolerance (one warning, whatever their number).
     """
-    with context.tally.study(), warnings.catch_warnings():
+    context.notice_changes()
+    with context.tally.study(), context.model.held(), warnings.catch_warnings():
         warnings.simplefilter("ignore", BasisWarning)  # the count sums them up
         result = run(context, settings)
         result = replace(result, convergence=context.tally.convergence)
