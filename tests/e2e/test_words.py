@@ -125,6 +125,8 @@ def test_every_key_of_every_choice_has_help(says):
         ("diffgeo svd=de", {"svd=dense"}),
         ("diffgeo svd=dense svd.ra", {"svd.rank="}),
         ("diffgeo svd", {"svd.", "svd="}),
+        ("diffgeo svd.blo", {"svd.block_size="}),
+        ("diffgeo edit=shooting edit.tr", {"edit.transport="}),
         ("diffgeo experiment=p23a/t", {"experiment=p23a/table1"}),
         ("diffgeo study=[discovery,spec", {"study=[discovery,spectrum"}),
         ("diffgeo --dry", {"--dry-run"}),
