@@ -94,6 +94,7 @@ class Bases:
         self._cache, self._display, self._tally, self._found = cache, display, tally, found
         self.spec = solve_spec(cfg.svd, seed=cfg.seed, chunk_size=cfg.feature.chunk_size)
         self._fitting: dict[tuple[Any, ...], int] = {}
+        self._max_bytes = None if cfg.max_memory is None else cfg.max_memory * 1e9
 
     def of(self, sample: Sample, t: int) -> LocalBasis:
         """The local basis at a sample's x_t, by the run's feature map and solver.
@@ -168,7 +169,8 @@ class Bases:
 
         def compute() -> float:
             with self._display.task(f"‖J‖² at t = {t}, passes", None) as advance:
-                return energy(JacobianOperator(f, x, chunk_size=columns, on_pass=advance), seed=seed)
+                jacobian = JacobianOperator(f, x, chunk_size=columns, on_pass=advance, max_bytes=self._max_bytes)
+                return energy(jacobian, seed=seed)
 
         key = {"model": self._model.editor.fingerprint, "f": name, "x": x, "seed": seed, "chunk_size": columns}
         return self._cache.number("energies", key, compute)
@@ -201,10 +203,12 @@ class Bases:
             if kept.missing:
                 with self._display.task(f"local basis at t = {name.t}, passes", None) as advance:
                     if joined:
-                        kept.bases = local_bases(f, torch.stack(list(xs)), spec, on_pass=advance)
+                        points = torch.stack(list(xs))
+                        kept.bases = local_bases(f, points, spec, on_pass=advance, max_bytes=self._max_bytes)
                     else:
                         for x in xs:
-                            kept.bases.append(local_basis(f, x, spec=spec, on_pass=advance))
+                            found = local_basis(f, x, spec=spec, on_pass=advance, max_bytes=self._max_bytes)
+                            kept.bases.append(found)
         for basis in kept.bases:
             self._tally.note(basis.certificate, spec.share)
         return kept.bases
@@ -217,15 +221,15 @@ class Bases:
             name: what tells it from others.
             x: a point (C, H, W), or several (B, C, H, W) whose columns are made together and count together.
         """
-        most, bound = self.spec.chunk_size, self._cfg.max_memory
-        if bound is None:
+        most = self.spec.chunk_size
+        if self._max_bytes is None:
             return most
         points = len(x) if x.ndim == 4 else 1
         key = ("columns", most, points, name.timeless)
         if key not in self._fitting:
-            each = chunk_that_fits(f, x, bound * 1e9, max(1, most // points), stacked=points > 1)
+            each = chunk_that_fits(f, x, self._max_bytes, max(1, most // points), stacked=points > 1)
             self._fitting[key] = min(points * each, max(most, points))
-            log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
+            log.info("max_memory=%g: %d columns of J at once", self._cfg.max_memory, self._fitting[key])
         return self._fitting[key]
 
     def _probed(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> GolubKahan:
@@ -234,7 +238,7 @@ class Bases:
         device, rank = self._model.device, spec.rank or min(x.numel(), 50)
 
         def measure() -> int:
-            jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size)
+            jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size, max_bytes=self._max_bytes)
             found = probe_block_size(jacobian, rank, tol=spec.tol)
             log.info("svd.probe: blocks of %d columns", found)
             return found
