@@ -76,6 +76,11 @@ class FeatureMap:
         self.block, self.pool = block, pool
         self._forward, self._module = forward, find_block(unet, block)
 
+    @property
+    def measured_as(self) -> nn.Module:
+        """The block: at every timestep its map takes the same memory (:mod:`diffgeo.jacobian.operator`)."""
+        return self._module
+
     def __call__(self, x: Tensor) -> Tensor:
         """Apply f.
 

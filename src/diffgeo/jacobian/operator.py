@@ -174,7 +174,11 @@ class JacobianOperator:
         return TransposedJacobian(self)
 
     def to_scipy(self) -> LinearOperator:
-        """J as a :class:`scipy.sparse.linalg.LinearOperator` in the dtype of x, for scipy's solvers."""
+        """J for scipy's solvers.
+
+        Returns:
+            An operator of shape (m, d) in the dtype of x, whose products are counted as passes of this one.
+        """
         from scipy.sparse.linalg import LinearOperator
 
         def product(times: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
@@ -331,13 +335,14 @@ class TransposedJacobian:
 
 
 _Known = dict[Any, tuple["type[_Road]", tuple[float, float]]]
-_MEASURED: WeakKeyDictionary[Callable[[Tensor], Tensor], _Known] = WeakKeyDictionary()
-"""Road and bytes by map, so that its operators at other points are not measured again."""
+_MEASURED: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
+"""Road and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
+a feature map's at several timesteps, say so by an attribute ``measured_as``, an object that they share."""
 
 
 def _known(f: Callable[[Tensor], Tensor]) -> _Known:
     try:
-        return _MEASURED.setdefault(f, {})
+        return _MEASURED.setdefault(getattr(f, "measured_as", f), {})
     except TypeError:  # f takes no weak reference, or has no hash
         return {}
 
