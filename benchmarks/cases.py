@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from diffgeo import JacobianOperator, LocalBasis
-from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace, finish, signs
+from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace, as_basis, signs
 
 TOL = 1e-4
 EXACT = 4e-7
@@ -80,7 +80,7 @@ def papers(rank: int, *, released: bool) -> Case:
         last: Iterate | None = None
         try:
             for last in subspaces(*products(jacobian), random_start(jacobian.shape[1], rank, seed, jacobian.x)):
-                basis = as_basis(last, jacobian)
+                basis = basis_of(last, jacobian)
                 for bound in ITERATIONS:  # once stopped it is the result under all larger bounds, too
                     if bound == last.number or (last.stopped and bound > last.number):
                         yield {**road, "iterations": bound}, basis
@@ -88,14 +88,14 @@ def papers(rank: int, *, released: bool) -> Case:
                     return
         except OutOfTimeError:  # how far it came is worth a row of its own
             if last is not None and last.number not in ITERATIONS:
-                yield {**road, "iterations": last.number}, as_basis(last, jacobian)
+                yield {**road, "iterations": last.number}, basis_of(last, jacobian)
             raise
 
     promised = [{**road, "iterations": i} for i in ITERATIONS]
     return Case("papers", promised, solve, rank, share=0.4, products=products)
 
 
-def as_basis(iterate: Iterate, jacobian: JacobianOperator) -> LocalBasis:
+def basis_of(iterate: Iterate, jacobian: JacobianOperator) -> LocalBasis:
     """What the released function returned, as a basis whose residuals are still to be measured.
 
     U belongs to the V before, whose columns may be turned around; with that left in, residuals would be 2.
@@ -105,7 +105,7 @@ def as_basis(iterate: Iterate, jacobian: JacobianOperator) -> LocalBasis:
     u = u * signs((iterate.previous * iterate.v).sum(dim=0))
     passes, gap = 2 * iterate.number * len(s), float("nan")
     dtype = jacobian.x.dtype
-    return finish(dtype, u, s, v, left=nan, right=nan, tol=TOL, passes=passes, solver="papers", gap=gap)
+    return as_basis(dtype, u, s, v, left=nan, right=nan, tol=TOL, passes=passes, solver="papers", gap=gap)
 
 
 def scipy_svds(solver: str) -> Case:
@@ -133,7 +133,7 @@ def scipy_svds(solver: str) -> Case:
         nan = torch.full_like(s, float("nan"))  # measured by `residuals`, outside the time
         yield (
             settings,
-            finish(
+            as_basis(
                 jacobian.x.dtype,
                 u,
                 s,

@@ -1,8 +1,10 @@
 """Fixtures that several test folders share: tiny random-weight networks, and the shipped model."""
 
+import gc
 import json
 import logging
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -42,6 +44,12 @@ def linear_schedule(prediction="epsilon"):
     return NoiseSchedule.of(DDPMScheduler(num_train_timesteps=1000, prediction_type=prediction))
 
 
+def pytest_collection_finish():
+    """What is imported by now stays; if it were looked through, too, each ``gc.collect`` would take 0.3 s."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_handlers_stay():
     """Hydra's logging of a run in this process holds on to the output of that test."""
@@ -52,6 +60,14 @@ def _no_handlers_stay():
         if handler not in before:
             root.removeHandler(handler)
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard():
+    """Started by a script in the background, pytest ignores SIGINT, and so would every command that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -118,3 +118,46 @@ def copied(folder, to):
     """A copy of a folder."""
     shutil.copytree(folder, to)
     return Path(to)
+
+
+def joint_pipeline(**changes):
+    """A tiny ``StableDiffusion3Pipeline`` with random weights: latents (4, 8, 8), 16 image tokens, texts of 20."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(shipped_folder("factor_faces_t2i") / "tokenizer")
+    tokenizer.model_max_length = 20
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, max_position_embeddings=20, **sizes, **tokens)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoders = [CLIPTextModelWithProjection(config).eval() for _ in range(2)]
+        network = {
+            "sample_size": 8,
+            "patch_size": 2,
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_layers": 3,
+            "attention_head_dim": 8,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 40,
+            "caption_projection_dim": 16,
+            "pooled_projection_dim": 32,
+            "pos_embed_max_size": 8,
+            "qk_norm": "rms_norm",
+        }
+        transformer = SD3Transformer2DModel(**network | changes).eval()
+        for weights in transformer.requires_grad_(False).parameters():  # at first hardly any text gets through
+            weights.add_(0.2 * torch.randn_like(weights))
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(shift_factor=0.1),
+        text_encoder=encoders[0],
+        tokenizer=tokenizer,
+        text_encoder_2=encoders[1],
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
+    )

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from diffgeo.config import documentation as schemas_say
-from diffgeo.config import schemas
+from diffgeo.config import own_settings, schemas
 from diffgeo.studies import all_claims, studies
 from training.diffusion import DiffusionTraining
 from training.predictor import PredictorTraining
@@ -171,21 +172,17 @@ def _settings() -> str:
         *_table(schemas.Config, "", only={"prompt", "seed", "device", "max_memory", "objective", "retries"}),
     ]
     chosen = {group: choice for entry in run["defaults"] if isinstance(entry, dict) for group, choice in entry.items()}
-    for group, variants in GROUPS.items():
+    for group, schema in GROUPS.items():
         lines += ["", f"## {group}", "", *_choices(group)]
-        base, choice = variants[0], chosen.get(group)
-        given = _yaml(f"{group}/{choice}.yaml") if choice else {}
-        default = next((one for one in variants[1:] if choice and _choice_of(one) == choice), base)
-        lines += [_sentence(base), "", *_table(base, f"{group}.", given=given, default=default)]
-        inherited = {field.name for field in fields(base)}
-        for variant in variants[1:]:
-            own = {field.name for field in fields(variant)} - inherited
-            name = _choice_of(variant)
-            if own:
-                lines += ["", f"### {group}={name}", "", _sentence(variant), ""]
-                file = ROOT / "conf" / group / f"{name}.yaml"
-                given = _yaml(f"{group}/{name}.yaml") if file.is_file() else {}
-                lines += _table(variant, f"{group}.", only=own, given=given)
+        given = _yaml(f"{group}/{chosen[group]}.yaml") if group in chosen else {}
+        lines += [_sentence(schema), "", *_table(schema, f"{group}.", given=given)]
+        if group == "model":
+            variant, base = schemas.TextToImageConfig, {field.name for field in fields(schema)}
+            lines += ["", "### model=factor_faces_t2i, sd15, …", "", _sentence(variant), ""]
+            lines += _table(variant, "model.", only={field.name for field in fields(variant)} - base)
+        for name, own in _own(group, schema):
+            given = _yaml(f"{group}/{name}.yaml")
+            lines += ["", f"### {group}={name}", "", _sentence(own), "", *_table(own, f"{group}.", given=given)]
     lines += ["", "## study", "", "`study=[…]` lists the studies of a run, in order; each has settings of its own.", ""]
     lines += _choices("study")
     for name, study in studies().items():
@@ -207,28 +204,28 @@ def _settings() -> str:
     return "\n".join(lines) + "\n"
 
 
-GROUPS: dict[str, list[type]] = {
-    "model": [schemas.ModelConfig, schemas.TextToImageConfig],
-    "data": [schemas.DataConfig],
-    "schedule": [schemas.ScheduleConfig],
-    "feature": [schemas.FeatureConfig],
-    "svd": [schemas.SvdConfig, *schemas.SVD_SCHEMAS.values()],
-    "edit": [schemas.EditConfig, *schemas.EDIT_SCHEMAS.values()],
-    "predictor": [schemas.PredictorConfig, *schemas.PREDICTOR_SCHEMAS.values()],
-    "metric": [schemas.MetricConfig],
-    "scale": [schemas.ScaleConfig],
-    "tracking": [schemas.TrackingConfig],
-    "store": [schemas.StoreConfig],
+GROUPS: dict[str, type] = {
+    "model": schemas.ModelConfig,
+    "data": schemas.DataConfig,
+    "schedule": schemas.ScheduleConfig,
+    "feature": schemas.FeatureConfig,
+    "svd": schemas.SvdConfig,
+    "edit": schemas.EditConfig,
+    "predictor": schemas.PredictorConfig,
+    "metric": schemas.MetricConfig,
+    "scale": schemas.ScaleConfig,
+    "tracking": schemas.TrackingConfig,
+    "store": schemas.StoreConfig,
 }
-"""Group → its schema, then those of choices that have keys of their own."""
+"""Group → the settings of all its choices."""
 
 
-def _choice_of(schema: type) -> str:
-    registries = (schemas.SVD_SCHEMAS, schemas.EDIT_SCHEMAS, schemas.PREDICTOR_SCHEMAS)
-    if schema is schemas.TextToImageConfig:
-        return "factor_faces_t2i, sd15, …"
-    found = (name for registry in registries for name, one in registry.items() if one is schema)
-    return next(found)
+def _own(group: str, schema: type) -> Iterator[tuple[str, type]]:
+    """Choices of a group that name code with settings of its own, and these settings."""
+    for file in sorted((ROOT / "conf" / group).glob("*.yaml")) if group in ("svd", "edit", "predictor") else ():
+        own = own_settings(group, _yaml(f"{group}/{file.stem}.yaml")["_target_"], schema)
+        if fields(own):
+            yield file.stem, own
 
 
 def _sentence(schema: type) -> str:
@@ -267,16 +264,15 @@ def _table(
     *,
     only: set[str] | None = None,
     given: dict[str, Any] | None = None,
-    default: type | None = None,
 ) -> Iterator[str]:
-    """Every field of a schema: key, type, default (as ``given``, else that of the default choice), meaning."""
+    """Every field of a schema: key, type, default (as ``given``, else the schema's), meaning."""
     said = schemas_say.documented(schema)
     yield "| key | |"
     yield "|---|---|"
     for field in fields(schema):
         name = field.name
         if only is None or name in only:
-            value = (given or {}).get(name, schemas_say.default_of(default or schema, name))
+            value = (given or {}).get(name, schemas_say.default_of(schema, name))
             meaning = _escaped(said.get(name, "").replace("``", "`"))
             about = f"<small>{schemas_say.kind_of(schema, name)}; {_value(value)}</small>"
             if meaning[1:2].islower():  # a word, not a symbol
@@ -295,11 +291,25 @@ def _scales() -> str:
 
 
 def _claims() -> str:
-    """Every claim with the experiment that answers it."""
-    lines = ["| source | experiment | what is measured | published |", "|---|---|---|---|"]
-    for claim in all_claims():
-        cells = (claim.source, f"`{claim.experiment}`", claim.quantity, claim.published)
-        lines.append(f"| {' | '.join(map(_escaped, cells))} |")
+    """Every claim: what it asserts, what measures it and why, what would refute it, and what is shown beside it."""
+    lines: list[str] = []
+    for experiment, group in groupby(all_claims(), key=lambda claim: claim.experiment):
+        claims = list(group)
+        lines += ["", f"### {claims[0].source} · `{experiment}`", ""]
+        for claim in claims:
+            if claim.role == "claim":
+                parts = [
+                    f"- **{claim.asserts}** Measured: {claim.quantity} (one value per {claim.unit}).",
+                    claim.because,
+                    f"Refuted by: {claim.refuted[:1].lower()}{claim.refuted[1:]}",
+                ]
+                lines.append(" ".join(parts))
+        for role, words in (("value", "Published"), ("control", "Control"), ("second", "Second measure")):
+            lines += [
+                f"- {words}: {claim.quantity}{f', {claim.published}' if role == 'value' else ''}."
+                for claim in claims
+                if claim.role == role
+            ]
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ python tools/ship.py diffusion outputs/training/factor_faces          evaluate, 
 python tools/ship.py evaluate outputs/training/factor_faces           only evaluate (--device cuda: in seconds)
 python tools/ship.py predictor outputs/training/factor_predictor
 python tools/ship.py text_to_image outputs/training/factor_faces_t2i   the same for the text-to-image model
+python tools/ship.py flow outputs/training/factor_faces_flow           and for a rectified-flow model
 
 An asset is called what its training folder is called. With --half its weights are stored in half precision (and loaded
 in float32, as ever), and that is what is measured.
@@ -26,10 +27,10 @@ from safetensors.torch import load_file, save_file
 from diffgeo.diffusion.models import load_model, shipped_folder
 from diffgeo.diffusion.models.loading import DIGESTS
 from diffgeo.metrics.attributes import load_predictor
-from training.card import diffusion_card, predictor_card, text_to_image_card
+from training.card import diffusion_card, flow_card, predictor_card, text_to_image_card
 from training.diffusion import DiffusionTraining
 from training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
-from training.evaluation_t2i import evaluate_text_to_image
+from training.evaluation_t2i import evaluate_flow, evaluate_text_to_image
 
 
 def sample_chunk(pipeline: str, device: str, predictor: str, seeds: range) -> torch.Tensor:
@@ -92,7 +93,7 @@ def ship_diffusion(trained: Path, evaluation: dict[str, Any]) -> Path:
     return target
 
 
-def ship_text_to_image(trained: Path, samples: int, measured: bool) -> Path:
+def ship_prompted(trained: Path, samples: int, measured: bool, *, flow: bool) -> Path:
     """Weights in half precision, measured so unless an earlier evaluation is taken."""
     facts = json.loads((trained / "training.json").read_text(encoding="utf-8"))
     target = shipped_folder(trained.name)
@@ -100,7 +101,11 @@ def ship_text_to_image(trained: Path, samples: int, measured: bool) -> Path:
     shutil.copytree(trained / "pipeline", target)
     halve(target)
     if not measured:
-        found = evaluate_text_to_image(target, shipped_folder("factor_predictor_64"), n=samples, renders=samples)
+        reader = shipped_folder("factor_predictor_64")
+        if flow:
+            found = evaluate_flow(target, reader, n=samples)
+        else:
+            found = evaluate_text_to_image(target, reader, n=samples, renders=samples)
         (trained / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     evaluation = json.loads((trained / "evaluation.json").read_text(encoding="utf-8"))
     shutil.copy(trained / "loss.png", target / "loss.png")
@@ -108,9 +113,8 @@ def ship_text_to_image(trained: Path, samples: int, measured: bool) -> Path:
     prompts = sorted((trained / "samples").glob("*.txt"))[-1].read_text(encoding="utf-8").splitlines()
     record = {"training": facts, "evaluation": evaluation}
     (target / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (target / "README.md").write_text(
-        text_to_image_card(trained.name, facts | {"prompts": prompts}, evaluation), encoding="utf-8"
-    )
+    card = (flow_card if flow else text_to_image_card)(trained.name, facts | {"prompts": prompts}, evaluation)
+    (target / "README.md").write_text(card, encoding="utf-8")
     return target
 
 
@@ -137,7 +141,7 @@ def write_digests(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["diffusion", "evaluate", "predictor", "text_to_image"])
+    parser.add_argument("kind", choices=["diffusion", "evaluate", "flow", "predictor", "text_to_image"])
     parser.add_argument("trained", type=Path, help="folder that tools/train.py wrote")
     parser.add_argument("--samples", type=int, default=2000, help="samples for the factor distances")
     parser.add_argument("--device", default="cpu")
@@ -149,8 +153,8 @@ if __name__ == "__main__":
         halve(args.trained / "pipeline")
     if args.kind == "predictor":
         folder = ship_predictor(args.trained)
-    elif args.kind == "text_to_image":
-        folder = ship_text_to_image(args.trained, args.samples, args.measured)
+    elif args.kind in ("text_to_image", "flow"):
+        folder = ship_prompted(args.trained, args.samples, args.measured, flow=args.kind == "flow")
     elif args.measured:
         folder = ship_diffusion(
             args.trained, json.loads((args.trained / "evaluation.json").read_text(encoding="utf-8"))

@@ -3,6 +3,8 @@
 python tools/train.py                                   the diffusion model
 python tools/train.py training=factor_predictor         the attribute predictor
 python tools/train.py training=factor_faces_t2i         the text-to-image model
+python tools/train.py training=factor_faces_flow        the rectified-flow transformer
+python tools/train.py training=factor_faces_flow_unet   the U-Net to compare it with
 python tools/train.py training.images=1000000           see more pictures (resumes, if there is a checkpoint)
 """
 
@@ -14,10 +16,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from training.diffusion import DiffusionTraining, train_diffusion
+from training.flow import FlowTraining, train_flow
 from training.predictor import PredictorTraining, train_predictor
 from training.text_to_image import TextToImageTraining, train_text_to_image
 
 ConfigStore.instance().store(group="schema/training", name="diffusion", node=DiffusionTraining)
+ConfigStore.instance().store(group="schema/training", name="flow", node=FlowTraining)
 ConfigStore.instance().store(group="schema/training", name="predictor", node=PredictorTraining)
 ConfigStore.instance().store(group="schema/training", name="text_to_image", node=TextToImageTraining)
 
@@ -30,6 +34,8 @@ def main(cfg: DictConfig) -> None:
         print(train_predictor(settings, out))
     elif isinstance(settings, TextToImageTraining):
         print(train_text_to_image(settings, out))
+    elif isinstance(settings, FlowTraining):
+        print(train_flow(settings, out))
     else:
         print(train_diffusion(settings, out))
 

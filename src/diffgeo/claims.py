@@ -1,35 +1,43 @@
 r"""The papers' claims as tests on tables.
 
-Each :class:`Claim` names its source, the experiment (a file of ``conf/experiment/``) that answers it and a function
-from that run's tables to measurements, one value per sample or pair of samples on a path. Quantities of two samples
-(distances, overlaps) enter as the samples' jackknife pseudo-values n U − (n − 1) U₋ᵢ, since two pairs with a common
-sample are not independent. The values turn into a verdict without anything to tune:
+Each :class:`Claim` names its source, what the paper asserts there, the experiment (a file of ``conf/experiment/``) that
+answers it, the number that stands for the assertion, and what would refute it. A function takes that run's tables to
+measurements, one value per independent unit: a sample, a pair of samples on a path, or a trained network. Quantities of
+two samples (distances, overlaps) enter as the samples' jackknife pseudo-values n U − (n − 1) U₋ᵢ, since two pairs
+with a common sample are not independent. Positive values agree with the paper.
 
-    a claim      holds where the 95 % bootstrap interval of the mean lies above 0 and the sign test has p ≤ 0.05
-                 (so never for fewer than five values), else it fails;
-    a published  value holds where our interval overlaps the published one (its ± taken as a standard deviation over
-                 50 pairs); it is not comparable on another model, or from too few values for an interval.
+:func:`judge` gives the mean with Student's 95 % interval and the p-value of the sign-flip test, one test per claim.
+:func:`decide` turns the rows of one table into verdicts, with nothing to tune. With q the false discovery rate of a row
+among the claims of its table (Benjamini–Hochberg):
 
-A claim that fails for lack of samples fails too: the interval and n say which it was.
+    holds           q ≤ 0.05, and the mean is positive;
+    contradicted    q ≤ 0.05, and the mean is negative;
+    undecided       otherwise, so always for fewer than six values;
+    not comparable  a number published for another model, or the run has nothing to measure it by.
+
+A published value holds if our interval overlaps the published one (its ± taken as a standard deviation over 50 pairs),
+else it is contradicted. Controls, and second measures of a claim, are shown without a verdict.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import SIGNIFICANT, mean_interval, sign_test
+from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, false_discovery_rates, mean_interval, sign_flip_test
+from diffgeo.results import Row
 
-__all__ = ["Claim", "Verdict", "judge"]
+__all__ = ["Claim", "Role", "Verdict", "decide", "judge", "reading_of"]
 
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
-Verdict = Literal["holds", "fails", "not comparable"]
+Verdict = Literal["holds", "contradicted", "undecided", "not comparable", ""]
+Role = Literal["claim", "value", "control", "second"]
 CELEBAHQ = "celebahq"
 """What the source of a model must contain for numbers published on CelebA-HQ to compare with."""
 
@@ -42,21 +50,34 @@ class Claim:
         source: paper with table or figure.
         experiment: file under ``conf/experiment/``, without suffix; of another package's study, any name.
         quantity: what is measured, in words, with its unit.
-        published: the value, or ``claim``.
-        measure: tables → one value a sample or pair; empty or NaN where the tables cannot tell.
-        interval: the published 95 % interval of the mean, where there is one; None for a claim about the sign.
+        measure: tables → one value per unit, positive if the paper is right; empty or NaN if the tables cannot tell.
+        asserts: what the paper says, in our words.
+        because: why this measurement stands for it.
+        refuted: what would contradict it.
+        unit: what one value is of.
+        role: ``claim``; ``value``, a published number; ``control``, a comparison of ours; ``second``, another measure
+            of a claim. The last two have no verdict.
+        published: the value, for the role ``value``.
+        interval: its 95 % interval.
+        remark: tables → what a reader of the number has to know, or nothing.
     """
 
     source: str
     experiment: str
     quantity: str
-    published: str
     measure: Callable[[Tables], Values]
+    asserts: str = ""
+    because: str = ""
+    refuted: str = ""
+    unit: str = "sample"
+    role: Role = "claim"
+    published: str = ""
     interval: tuple[float, float] | None = None
+    remark: Callable[[Tables], str] = lambda _: ""
 
 
-def judge(claim: Claim, tables: Tables, model: str) -> dict[str, Any]:
-    """One row of the papers' table.
+def judge(claim: Claim, tables: Tables, model: str) -> Row:
+    """One row of the papers' table, before :func:`decide`.
 
     Args:
         claim: what is claimed.
@@ -64,42 +85,70 @@ def judge(claim: Claim, tables: Tables, model: str) -> dict[str, Any]:
         model: where the run's model came from.
 
     Returns:
-        source, quantity, published, ours, low, high (95 %), n, p (sign test; NaN for published values), verdict.
+        source, experiment, quantity, role, unit, published, ours, low, high (95 %), n, p (NaN for published values),
+        values (the measurements), comparable, expected (the published interval), remark.
     """
     try:
-        values = claim.measure(tables)
+        values, remark = np.asarray(claim.measure(tables), dtype=float), claim.remark(tables)
     except KeyError:  # the run has no such table or column: no predictor, say
-        values = np.array([])
+        values, remark = np.array([]), ""
+    values = values[np.isfinite(values)]
     ours, low, high = mean_interval(values)
-    p = float("nan") if claim.interval else sign_test(values)[1]
-    row = {
+    there = claim.interval is None or (CELEBAHQ in model.lower() and not math.isnan(low))
+    return {
         "source": claim.source,
+        "experiment": claim.experiment,
         "quantity": claim.quantity,
-        "published": claim.published,
+        "role": claim.role,
+        "unit": claim.unit,
+        "published": claim.published or claim.role,
         "ours": ours,
         "low": low,
         "high": high,
-        "n": int(np.isfinite(values).sum()),
-        "p": p,
+        "n": len(values),
+        "p": math.nan if claim.interval else sign_flip_test(values),
+        "values": values.tolist(),
+        "comparable": there and len(values) > 0,
+        "expected": claim.interval,
+        "remark": remark,
     }
-    verdict: Verdict
-    if math.isnan(ours) or (claim.interval is not None and (CELEBAHQ not in model.lower() or math.isnan(low))):
-        verdict = "not comparable"
-    elif claim.interval is not None:
-        verdict = "holds" if low <= claim.interval[1] and high >= claim.interval[0] else "fails"
-    else:
-        verdict = "holds" if low > 0 and p <= SIGNIFICANT else "fails"
-    return row | {"verdict": verdict}
+
+
+def decide(rows: Sequence[Row]) -> list[Row]:
+    """Rows of :func:`judge` that are shown together, each with ``q`` and ``verdict``."""
+    tested = [row["p"] if row["role"] == "claim" and row["comparable"] else math.nan for row in rows]
+    rates = false_discovery_rates(tested)
+    return [row | {"q": q, "verdict": _verdict(row, q)} for row, q in zip(rows, rates, strict=True)]
+
+
+def _verdict(row: Row, q: float) -> Verdict:
+    if row["role"] in ("control", "second"):
+        return ""
+    if not row["comparable"]:
+        return "not comparable"
+    if row["expected"] is not None:
+        low, high = row["expected"]
+        return "holds" if row["low"] <= high and row["high"] >= low else "contradicted"
+    if not q <= SIGNIFICANT:
+        return "undecided"
+    return "holds" if row["ours"] > 0 else "contradicted"
+
+
+def reading_of(row: Row) -> str:
+    """A verdict with what limits it, ``undecided (too few: 4)``; of a row without a verdict its role."""
+    if row["verdict"] == "undecided" and row["n"] < FEWEST:
+        return f"undecided (too few: {row['n']})"
+    return str(row["verdict"] or {"control": "control", "second": "second measure"}[row["role"]])
 
 
 def first_last(table: pd.DataFrame, index: str | list[str], time: str, value: str) -> Values:
-    """Value at the lowest timestep minus value at the highest, one a unit."""
+    """Value at the lowest timestep minus value at the highest, one per unit."""
     wide = table.pivot_table(index=index, columns=time, values=value)
     return np.asarray(wide[wide.columns.min()] - wide[wide.columns.max()])
 
 
 def pseudo_values(pairs: pd.DataFrame, a: str, b: str, value: str) -> Values:
-    """Jackknife pseudo-values of the mean over pairs, one a sample; their mean is that mean. Needs three samples."""
+    """Jackknife pseudo-values of the mean over pairs, one per sample; their mean is that mean. Needs three samples."""
     values = pairs.dropna(subset=[value])
     samples = sorted({*values[a], *values[b]})
     n, mean = len(samples), values[value].mean()
@@ -112,10 +161,3 @@ def pseudo_values(pairs: pd.DataFrame, a: str, b: str, value: str) -> Values:
 def interval_of(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:
     half = 1.96 * sd / math.sqrt(pairs)
     return mean - half, mean + half
-
-
-def place(claim: Claim) -> tuple[str, bool, int, str]:
-    """Orders claims as the papers do: by paper, tables before figures, both by number."""
-    paper, _, item = claim.experiment.partition("/")
-    digits = "".join(character for character in item if character.isdigit())
-    return paper, not item.startswith("table"), int(digits or 0), item

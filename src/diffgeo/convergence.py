@@ -61,15 +61,17 @@ class Convergence:
 
     def __str__(self) -> str:
         """What is wrong, in a sentence without its full stop; of bases that all converged, that they did."""
-        said = []
+        sentences = []
         if self.missed:
-            said.append(
+            sentences.append(
                 f"{self.missed} of {self.bases} local bases missed svd.tol: the largest residual is "
                 f"{_times(self.worst)} times the tolerance"
             )
         if self.short:
-            said.append(f"{self.short} of {self.bases} local bases hold less of the spectrum than svd.share asks for")
-        return "; ".join(said) or f"all {self.bases} local bases met svd.tol"
+            sentences.append(
+                f"{self.short} of {self.bases} local bases hold less of the spectrum than svd.share asks for"
+            )
+        return "; ".join(sentences) or f"all {self.bases} local bases met svd.tol"
 
 
 def _times(ratio: float) -> str:
@@ -88,18 +90,18 @@ def summary(found: Mapping[str, Convergence], titles: Mapping[str, str] | None =
         named = {study: (titles or {}).get(study, study) for study in counts}
         return ", ".join(f"{n} of {found[study].bases} in {named[study]}" for study, n in counts.items() if n)
 
-    said = []
+    sentences = []
     if missed := listed({study: one.missed for study, one in found.items()}):
         worst = max(one.worst for one in found.values())
-        said.append(
+        sentences.append(
             f"local bases missed svd.tol ({missed}): the largest residual is {_times(worst)} times the tolerance; "
             "raise svd.max_passes (svd.power_steps of the randomized solver), or svd.tol if that accuracy is enough"
         )
     if short := listed({study: one.short for study, one in found.items()}):
-        said.append(
+        sentences.append(
             f"local bases hold less of the spectrum than svd.share ({short}); raise svd.rank, or lower svd.share"
         )
-    return ". ".join(one[:1].upper() + one[1:] for one in said)
+    return ". ".join(one[:1].upper() + one[1:] for one in sentences)
 
 
 class Tally:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["SIGNALS", "Ended", "end_if_told", "ended", "leave_terminal", "signals_end"]
+__all__ = ["SIGNALS", "Ended", "end_if_told", "ended", "heeded", "leave_terminal", "signals_end"]
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -35,21 +35,24 @@ class Ended(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+def heeded() -> list[int]:
+    """The signals that are not ignored: SIGHUP is after ``nohup``, and SIGINT in a script's job in the background."""
+    return [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+
+
 @contextmanager
 def signals_end() -> Iterator[None]:
     """Raise :class:`Ended` at a signal while the block runs, or after it if the block swallowed that.
 
-    Ignored signals stay ignored: SIGHUP after ``nohup``, SIGINT of a shell's job in the background. Outside the main
-    thread nothing changes. Blocks may be nested.
+    Ignored signals stay ignored (:func:`heeded`). Outside the main thread nothing changes. Blocks may be nested.
 
     Raises:
         Ended: a signal came.
     """
     before = {}
     with suppress(ValueError):  # not the main thread: the signals are not ours
-        for number in SIGNALS:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, _end)
+        for number in heeded():
+            before[number] = signal.signal(number, _end)
     outermost = _end not in before.values()
     try:
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "BasisWarning",
     "ConvergenceWarning",
     "DataError",
     "DeviceError",
@@ -121,3 +122,7 @@ class ValueRangeError(DiffgeoError, ValueError):
 
 class ConvergenceWarning(UserWarning):
     """An iterative solver stopped at its budget before reaching its tolerance."""
+
+
+class BasisWarning(ConvergenceWarning):
+    """A single local basis missed its tolerance; a study counts such bases and warns once."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,23 +22,21 @@ from diffgeo.convergence import Convergence
 from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
 from diffgeo.files import create, save_tensors
+from diffgeo.run_files import FOLDERS
 
 __all__ = [
-    "FOLDERS",
+    "Row",
     "Result",
     "atomic",
-    "belongs",
     "clear_temporary",
-    "is_manifest",
-    "listed",
-    "remove",
     "write_result",
 ]
 
+Row = dict[str, Any]
+"""A row of a table while it is made: value by column."""
+
 TEMPORARY = ".tmp-"
 _HALF = re.compile(re.escape(TEMPORARY) + r".+-[0-9a-f]{8}(\.\w+)?")
-FOLDERS = ("tables", "figures", "tensors", "directions")
-"""Folders of a run folder in which studies write their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,65 +104,6 @@ def clear_temporary(folder: Path) -> None:
                 if _HALF.fullmatch(left.name) and left.is_file():
                     with suppress(OSError):
                         left.unlink(missing_ok=True)
-
-
-def is_manifest(facts: Any) -> bool:
-    """Whether what a ``run.json`` holds is of a run of diffgeo."""
-    return isinstance(facts, dict) and isinstance(facts.get("settings"), dict) and "status" in facts
-
-
-def belongs(facts: Mapping[str, Any], file: str) -> bool:
-    """Whether a file of a run folder is of the run that its ``run.json`` tells of.
-
-    Args:
-        facts: what ``run.json`` holds; if it lists no files (of an earlier version), a study's name decides.
-        file: such as ``tables/discovery.parquet``.
-    """
-    if "files" in facts:
-        return file in facts["files"]
-    studies = (facts.get("settings") or {}).get("study") or {}
-    stem = PurePosixPath(file).stem
-    return any(stem == study or stem.startswith(f"{study}_") for study in studies)
-
-
-def listed(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Files that a run, and those before it, left in a run folder, as its ``run.json`` tells.
-
-    Runs of earlier versions listed no files: there a table, figure or tensor of one of the run's studies counts if it
-    lies there as those versions wrote it (tables as Parquet and CSV, figures as PNG and SVG). Their ``directions/``
-    have no study's name, and stay.
-    """
-    if "files" in facts:
-        named = [*facts["files"], *facts.get("earlier", ())]
-    else:
-        named = []
-        for part, kinds in (
-            ("tables", (".parquet", ".csv")),
-            ("figures", (".png", ".svg")),
-            ("tensors", (".safetensors",)),
-        ):
-            for path in sorted((folder / part).glob(f"*{kinds[0]}")):
-                if belongs(facts, path.name) and all(path.with_suffix(kind).is_file() for kind in kinds):
-                    named += [f"{part}/{path.stem}{kind}" for kind in kinds]
-    return [str(file) for file in named]
-
-
-def remove(folder: Path, files: Sequence[str]) -> None:
-    """Remove files of an earlier run from the folders of studies; others, and what lies behind a link, stay.
-
-    Raises:
-        OutputError: one cannot be removed.
-    """
-    for file in files:
-        parts, path = PurePosixPath(file).parts, folder / file
-        if len(parts) == 2 and parts[0] in FOLDERS and parts[1] != ".." and not path.parent.is_symlink():
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot remove {path} of an earlier run ({error.strerror or error})",
-                    "choose another folder with hydra.run.dir=",
-                ) from error
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

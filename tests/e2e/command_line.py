@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo.cli import command as cli
@@ -61,6 +62,8 @@ def run_cli(*arguments, folder=None):
     with (
         mock.patch.dict(os.environ),
         mock.patch.object(sys, "argv", ["diffgeo", *map(str, arguments)]),
+        # Hydra composes all settings once more, to ask for hydra.mode, which no test sets
+        mock.patch.object(Hydra, "get_mode", return_value=None),
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
         warnings.catch_warnings(),

@@ -5,6 +5,7 @@ Commands run as processes, with that folder on ``PYTHONPATH``: nothing in this r
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 from diffgeo.errors import ConfigError
+from diffgeo.report.page import write_page
 from diffgeo.studies import studies
 
 GUIDE = Path(__file__).parents[2] / "docs" / "examples" / "study"
@@ -46,6 +48,41 @@ def diffgeo(site, *words, cwd):
         capture_output=True,
         text=True,
     )
+
+
+SEVERAL = """
+import sys
+from diffgeo.cli.command import main
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["diffgeo", *line.split()]
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    print(f"\\nended {code}", flush=True)
+    print(f"\\nended {code}", file=sys.stderr, flush=True)
+"""
+
+
+def several(site, *lines, cwd):
+    """(code, stdout, stderr) of each command, if one process that finds the packages of ``site`` runs all of them."""
+    paths = os.pathsep.join(map(str, (site, SOURCES)))
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL],
+        env=environment | {"PYTHONPATH": paths},
+        cwd=cwd,
+        input="\n".join(" ".join(map(str, words)) for words in lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    codes = [int(code) for code in re.findall(r"^ended (\d+)$", done.stdout, re.MULTILINE)]
+    parts = (re.split(r"^ended \d+\n", text, flags=re.MULTILINE)[:-1] for text in (done.stdout, done.stderr))
+    return list(zip(codes, *parts, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +131,28 @@ def test_its_section_chart_table_finding_and_claim_are_on_the_page(run):
 
 
 def test_its_settings_follow_the_scale_and_keep_their_range(installed, small, tmp_path):
-    cfg = diffgeo(installed, *small, "scale.directions=4", "--cfg", "job", "--resolve", cwd=tmp_path)
-    assert "directions: 4" in cfg.stdout.partition("greyness:")[2][:40], cfg.stderr
-    refused = diffgeo(installed, *small, "study.greyness.directions=0", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.splitlines() == ["Error: study.greyness.directions=0 is not possible", "Allowed: 1 or more"]
-    unknown = diffgeo(installed, *small, "study.greyness.drections=1", cwd=tmp_path)
-    assert unknown.returncode == 2
-    assert unknown.stderr.splitlines()[1] == "Did you mean study.greyness.directions?"
+    cfg, refused, unknown = several(
+        installed,
+        [*small, "scale.directions=4", "--cfg", "job", "--resolve"],
+        [*small, "study.greyness.directions=0"],
+        [*small, "study.greyness.drections=1"],
+        cwd=tmp_path,
+    )
+    assert [cfg[0], refused[0], unknown[0]] == [0, 2, 2]
+    assert "directions: 4" in cfg[1].partition("greyness:")[2][:40]
+    said = [line for line in refused[2].splitlines() if line]
+    assert said == ["Error: study.greyness.directions=0 is not possible", "Allowed: 1 or more"]
+    assert unknown[2].rstrip().endswith("\nDid you mean study.greyness.directions?")
 
 
 def test_the_help_lists_it_with_its_question_and_keys(installed, tmp_path):
-    for topic in ([], ["study"]):
-        listed = diffgeo(installed, "--help", *topic, cwd=tmp_path)
-        assert listed.returncode == 0, listed.stderr
-        (line,) = [line for line in listed.stdout.splitlines() if "study=greyness" in line]
+    *lists, (_, keys, _) = several(
+        installed, ["--help"], ["--help", "study"], ["--help", "study=greyness"], cwd=tmp_path
+    )
+    for code, listed, err in lists:
+        assert code == 0, err
+        (line,) = [line for line in listed.splitlines() if "study=greyness" in line]
         assert line.endswith("Do directions change brightness or colour?")
-    keys = diffgeo(installed, "--help", "study=greyness", cwd=tmp_path).stdout
     assert "study.greyness.directions   int, default 2 (scale.directions)" in keys.replace("default 3", "default 2")
     assert "leading directions that are measured" in keys
 
@@ -122,10 +164,8 @@ def test_without_the_package_the_choice_is_unknown_and_the_page_of_its_run_is_st
     assert unknown.returncode == 2
     assert "study=greyness is no choice of study" in unknown.stderr
     copy = shutil.copytree(run[0], tmp_path / "copy")
-    words = ["-c", "import sys; from pathlib import Path; from diffgeo.report.page import write_page; "
-             "write_page(Path(sys.argv[1]))", copy]  # fmt: skip
-    subprocess.run([sys.executable, *words], check=True, env=os.environ | {"PYTHONPATH": str(SOURCES)})
-    page = (copy / "report.html").read_text()
+    assert "greyness" not in studies(), "this process does not find it, either"
+    page = write_page(copy).read_text()
     assert ">Greyness</h2>" in page
     assert "tables/greyness.csv" in page
 
@@ -180,3 +220,19 @@ def test_a_package_whose_study_cannot_be_used_is_named(tmp_path, monkeypatch, te
     assert "broken" in caught.value.what
     for word in words:
         assert word in f"{caught.value.what}; {caught.value.advice}"
+
+
+def test_its_claims_are_judged_by_diffgeo_paper_on_a_run_of_the_study(installed, small, tmp_path):
+    paths = os.pathsep.join(map(str, (installed, SOURCES)))
+    words = [word for word in small if not word.startswith(("study=", "hydra"))]
+    done = subprocess.run(
+        [sys.executable, "-c", "from diffgeo.__main__ import paper; paper()", "only=[greyness]", "out=out", *words],
+        env=os.environ | {"PYTHONPATH": paths, "HYDRA_FULL_ERROR": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert set(table["source"]) == {"Greyness"}
+    assert (tmp_path / "out" / "greyness" / "tables" / "greyness.parquet").is_file()

@@ -54,7 +54,7 @@ def test_help_does_not_import_torch(tmp_path):
     assert not imported & {"torch", "diffusers", "wandb"}
 
 
-def test_a_typo_ends_the_process_with_two_lines_and_code_2_before_torch_loads(tmp_path):
+def test_a_typo_ends_the_process_with_two_lines_and_code_2(tmp_path):
     done = run(*DIFFGEO, "svd.rnak=3", cwd=tmp_path, env={**os.environ, "HYDRA_FULL_ERROR": "0"})
     assert done.returncode == 2
     assert done.stderr == "Error: there is no setting svd.rnak\nDid you mean svd.rank?\n"

@@ -1,5 +1,6 @@
 """What a run says on the console: a line per study, its findings, and the page; the same in its log, with times."""
 
+import json
 import os
 import re
 import subprocess
@@ -23,7 +24,8 @@ def assert_told(lines, path, names):
     """A line and at most three findings per study, then a summary of a line each; the log says the same with times."""
     heads = [i for i, line in enumerate(lines) if re.match(r"\[\d/\d\] ", line)]
     expected = [study_named(name) for name in names]
-    assert [lines[i] for i in heads] == [
+    left = re.compile(r" \((about [\w ]+|a few seconds) left\)$")
+    assert [left.sub("", lines[i]) for i in heads] == [
         f"[{k + 1}/{len(names)}] {study.title}. {study.question}" for k, study in enumerate(expected)
     ]
     summary = next(i for i, line in enumerate(lines) if line.startswith(f"{expected[0].title:<28}"))
@@ -46,6 +48,19 @@ def test_each_study_has_its_line_and_at_most_three_findings(good):
     lines = good.out.splitlines()
     assert len(lines) <= 60
     assert_told(lines, good.folder / "diffgeo.log", ("discovery", "spectrum", "frequency"))
+
+
+def test_a_second_run_says_how_much_time_is_left_by_the_first(tiny_run, tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    studies = ["study=[spectrum,frequency]", "store.enabled=false"]
+    first = tiny_run(*studies, folder=tmp_path / "outputs" / "first")
+    assert f"[1/2] Spectrum. {study_named('spectrum').question}\n" in first.out, "no earlier run, no estimate"
+    run_json = first.folder / "run.json"
+    facts = json.loads(run_json.read_text())
+    run_json.write_text(json.dumps(facts | {"seconds": {"spectrum": 40.0, "frequency": 11.0}}))
+    heads = [line for line in tiny_run(*studies, "data.samples=2").out.splitlines() if line.startswith("[")]
+    assert heads[0].endswith("(about 50 s left)")
+    assert heads[1].endswith("(a few seconds left)"), "scaled by how fast the first one was"
 
 
 @pytest.mark.slow

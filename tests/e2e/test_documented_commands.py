@@ -47,7 +47,7 @@ RUN = {
     "diffgeo store.enabled=false",
     "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
-    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" edit=colour edit.options.share=0.5',
+    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" edit=colour edit.share=0.5',
 }
 """Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
 RUN_SLOWLY = {

@@ -323,7 +323,7 @@ def test_a_port_that_is_taken_is_said(capsys):
 
 
 def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
-    for module in ("app", "serving"):
+    for module in ("app", "panels", "actions", "serving"):
         monkeypatch.delitem(sys.modules, f"diffgeo.explore.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
     code, _, err = says(capsys, "port=0")

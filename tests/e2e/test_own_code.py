@@ -54,7 +54,7 @@ def lengths_of_paths(outcome):
 def test_a_model_is_chosen_and_its_class_set(own, tiny_run, classes):
     searchpath, _ = own("model")
     words = [searchpath, "model=mine", f"model.path={classes}", "study=[discovery]"]
-    runs = [tiny_run(*words, *label) for label in ([], ["model.options.label=2"])]
+    runs = [tiny_run(*words, *label) for label in ([], ["model.label=2"])]
     for outcome, label in zip(runs, (0, 2), strict=True):
         assert outcome.code == 0, outcome.err
         assert outcome.manifest["model"]["label"] == label
@@ -66,21 +66,21 @@ def test_a_model_is_chosen_and_its_class_set(own, tiny_run, classes):
 def test_a_models_own_errors_and_missing_arguments_are_two_lines(own, tiny_run, classes):
     searchpath, folder = own("model")
     words = [searchpath, "model=mine", f"model.path={classes}", "study=[discovery]"]
-    tiny_run(*words, "model.options.label=3").assert_failed(2, "label=3 is not possible", "has 3 classes")
-    tiny_run(*words, "model.options.lable=1").assert_failed(2, "model._target_=my_model.load", "lable")
+    tiny_run(*words, "model.label=3").assert_failed(2, "label=3 is not possible", "has 3 classes")
+    tiny_run(*words, "model.lable=1").assert_failed(2, "there is no setting model.lable", "Did you mean model.label?")
     yaml = folder / "conf" / "model" / "mine.yaml"
-    yaml.write_text(yaml.read_text().replace("options: {label: 0}", ""))
+    yaml.write_text(yaml.read_text().replace("label: 0", ""))
     missing = tiny_run(*words)
-    missing.assert_failed(2, "missing a required argument: 'label'", "model.options.NAME=VALUE")
+    missing.assert_failed(2, "missing a required argument: 'label'", "model.NAME=VALUE")
     assert len(missing.err.strip().splitlines()) == 2
-    assert tiny_run(*words, "model.options.label=1").code == 0, "the advice can be followed as it stands"
+    assert tiny_run(*words, "model.label=1").code == 0, "the advice can be followed as it stands"
 
 
 def test_an_edit_is_chosen_and_moves_latents(own, tiny_run):
     searchpath, _ = own("edit")
     words = ["study=[discovery]", "edit.normalise=false"]
     whole = tiny_run(searchpath, "edit=colour", *words, figures=True)
-    none = tiny_run(searchpath, "edit=colour", "edit.options.share=0", *words)
+    none = tiny_run(searchpath, "edit=colour", "edit.share=0", *words)
     straight = tiny_run("edit=single", *words)
     assert lengths_of_paths(none) == pytest.approx(lengths_of_paths(straight), rel=1e-3)
     assert lengths_of_paths(whole) != pytest.approx(lengths_of_paths(straight), rel=1e-2)
@@ -93,8 +93,9 @@ def test_an_edit_is_chosen_and_moves_latents(own, tiny_run):
 def test_an_edit_out_of_its_range_is_refused_and_ours_keep_their_names(own, tiny_run):
     searchpath, _ = own("edit")
     words = [searchpath, "edit=colour", "study=[discovery]"]
-    tiny_run(*words, "edit.options.share=2").assert_failed(2, "edit.options.share=2", "0 to 1")
-    tiny_run("edit.method=colour").assert_failed(2, "edit.method=colour is not possible", "single, shooting")
+    tiny_run(*words, "edit.share=2").assert_failed(2, "edit.share=2", "0 to 1")
+    tiny_run("edit=shooting", "edit.frames=7", "edit.steps=4").assert_failed(2, "edit.steps=4", "a multiple of 3")
+    tiny_run("edit.method=colour").assert_failed(2, "edit.method=colour is not possible", "guidance, shooting, single")
 
 
 @pytest.mark.parametrize(

@@ -61,11 +61,22 @@ def test_the_solver_is_a_choice(words, tiny_run):
     assert table["converged"].all()
 
 
-def test_its_settings_are_options_and_others_are_refused_in_two_lines(words, tiny_run):
-    assert tiny_run(*words, "svd.options.max_restarts=100").code == 0
-    refused = tiny_run(*words, "svd.options.restarts=3")
-    refused.assert_failed(2, "svd._target_=arpack.Arpack", "restarts", "svd.options.NAME=VALUE")
-    assert len(refused.err.strip().splitlines()) == 2
+def test_its_fields_are_settings_and_others_are_refused_in_two_lines(words, tiny_run):
+    assert tiny_run(*words, "svd.max_restarts=100").code == 0
+    for wrong, said in {
+        "svd.restarts=3": ["there is no setting svd.restarts", "Did you mean svd.max_restarts?"],
+        "svd.max_restarts=0": ["svd.max_restarts=0 is not possible", "null, or 1 or more"],
+        "svd.max_restarts=many": ["svd.max_restarts=many is not possible", "int or null"],
+    }.items():
+        refused = tiny_run(*words, wrong)
+        refused.assert_failed(2, *said)
+        assert len(refused.err.strip().splitlines()) == 2
+
+
+def test_it_is_one_file_and_one_yaml_and_the_page_says_so(own):
+    assert sorted(path.name for path in own.rglob("*") if path.is_file()) == ["arpack.py", "arpack.yaml"]
+    page = (GUIDE.parents[1] / "extending.md").read_text()
+    assert "Adding a solver, an edit or a predictor is therefore one file and one YAML" in page
 
 
 def test_its_results_are_stored_by_its_settings_and_its_code(own, words, tiny_run, tmp_path):
@@ -80,7 +91,7 @@ def test_its_results_are_stored_by_its_settings_and_its_code(own, words, tiny_ru
     first = stored()
     assert first > 0
     assert stored() == first
-    assert stored("svd.options.max_restarts=100") == 2 * first
+    assert stored("svd.max_restarts=100") == 2 * first
     with (own / "arpack.py").open("a") as file:
         file.write("# another version\n")
     assert stored() == 3 * first

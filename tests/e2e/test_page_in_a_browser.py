@@ -146,6 +146,19 @@ def test_the_first_screen_says_what_was_run_and_what_was_found(desk, run):
     assert sentences.first.bounding_box()["y"] < 844
 
 
+def test_the_contents_stay_on_the_screen_and_cover_no_heading(desk, run):
+    page = desk.page
+    page.emulate_media(reduced_motion="reduce")  # a link jumps at once
+    contents = page.locator("nav.contents")
+    for link in contents.locator("a").all():
+        link.click()
+        box = contents.bounding_box()
+        assert 0 <= box["y"] < 1, "at the top of the window"
+        heading = page.locator(f"{link.get_attribute('href')}-title").bounding_box()
+        assert heading["y"] >= box["height"]
+    keep(page, "page_contents")
+
+
 def test_every_slider_shows_its_frames_pixel_by_pixel(desk, run):
     frames = load_file(run.folder / "tensors" / "discovery.safetensors")["frames"].permute(0, 2, 3, 1).numpy()
     table = pd.read_parquet(run.folder / "tables" / "discovery_traversals.parquet")

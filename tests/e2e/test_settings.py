@@ -185,6 +185,15 @@ def test_a_run_folder_may_begin_with_the_home_folder(tiny_run, monkeypatch, tmp_
         ("store.path=~/x", "store.path='/home/a b/x'"),
         ("data.images=x~/y", "data.images=x~/y"),
         ("~hydra.run.dir", "~hydra.run.dir"),
+        ("~edit=~/x", "~edit=~/x"),
+        ("data.images=[~/a.png,x,~/b c.png]", "data.images=['/home/a b/a.png',x,'/home/a b/b c.png']"),
+        ("data.images=['~/a.png', \"~/b.png\"]", "data.images=['/home/a b/a.png', \"/home/a b/b.png\"]"),
+        ("study.disentanglement.files=[~]", "study.disentanglement.files=['/home/a b']"),
+        ("+metric.extra.m={_target_: a.B, path: ~/x}", "+metric.extra.m={_target_: a.B, path: '/home/a b/x'}"),
+        ("model.path=~/a,~/b", "model.path='/home/a b/a','/home/a b/b'"),
+        ("store.path=~/${now:%H,%M}", "store.path='/home/a b/${now:%H,%M}'"),
+        ("data.images=[a~/b,~nobody_of_this_name/x]", "data.images=[a~/b,~nobody_of_this_name/x]"),
+        ("prompt='a, ~b'", "prompt='a, ~b'"),
     ],
 )
 def test_a_home_folder_that_begins_a_value_is_expanded(word, expected, monkeypatch):

@@ -152,13 +152,15 @@ def test_the_end_says_how_to_sync(tmp_path, caplog, folder):
 
 def test_the_command_names_the_run_and_tells_before_the_page_how_to_sync(tiny_settings, command, tmp_path, monkeypatch):
     started, init = [], wandb.init
-    monkeypatch.setattr("wandb.init", lambda **given: started.append(given["name"]) or init(**given))
+    starts = lambda **given: started.append(given["name"]) or (init(**given) if len(started) == 1 else Broken())  # noqa: E731
+    monkeypatch.setattr("wandb.init", starts)
     words = [word for word in tiny_settings if word != "tracking=none"]
     words.append("tracking=wandb_offline")
     said = command(*words, f"hydra.run.dir={tmp_path}/a", folder=tmp_path / "a")
     assert said.code == 0, said.err
     assert "wandb sync" in said.err + said.out
     assert "wandb sync" not in said.out.splitlines()[-1]
+    words[-2] = "study=[spectrum]"
     command(*words, "tracking.name=mine", f"hydra.run.dir={tmp_path}/b", folder=tmp_path / "b")
     command("-m", *words, "seed=4,5", f"hydra.sweep.dir={tmp_path}/c", folder=tmp_path / "c")
     assert started[0].endswith(": discovery, spectrum, frequency")

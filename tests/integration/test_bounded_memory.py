@@ -107,7 +107,7 @@ def test_too_little_memory_is_refused_in_the_user_s_words(run):
 
 def test_a_probe_is_remembered(run, monkeypatch, tmp_path):
     answers = iter([5, 3])
-    monkeypatch.setattr("diffgeo.session.bases.probe_block_size", lambda *_, **__: next(answers))
+    monkeypatch.setattr("diffgeo.svd.golub_kahan.probe_block_size", lambda *_, **__: next(answers))
     first = run("svd.probe=true", "study=[discovery]", store=tmp_path / "store")
     second = run("svd.probe=true", "study=[discovery]", "seed=1", store=tmp_path / "store")
     assert next(answers) == 3, "the second run asked the store"
@@ -117,8 +117,13 @@ def test_a_probe_is_remembered(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    ["svd.points=0", "svd.block_size=0", "svd.block_size=4 svd.probe=true", "max_memory=0"],
+    ["svd.points=0", "svd.block_size=0", "max_memory=0"],
 )
 def test_settings_out_of_range_are_refused(composed, words):
     with pytest.raises(ConfigError, match=r"allowed:"):
         check(typed(composed(*words.split())))
+
+
+def test_a_block_size_is_given_or_measured(run):
+    with pytest.raises(ConfigError, match=r"svd\.block_size=4 is not possible; allowed: null if svd\.probe=true"):
+        run("svd.block_size=4", "svd.probe=true")

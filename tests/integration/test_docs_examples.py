@@ -15,12 +15,12 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 import diffgeo
+from diffgeo.api import run_study
 from diffgeo.composition import typed
 from diffgeo.config import EditConfig
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
 from diffgeo.session import Context
-from diffgeo.studies import run_study
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

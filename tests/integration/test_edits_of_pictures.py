@@ -10,15 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, typed
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.report.figures import draw
 from diffgeo.session import Context
-from diffgeo.studies import run_study, study_named
+from diffgeo.studies import study_named
 
 FORMULA = {"normalise": True, "rescale": False}
 SETTINGS = (
-    *("scale=smoke", "scale.steps=16", "scale.frames=5", "schedule.edit=[1.0,0.75]", "svd.rank=2", "svd.tol=1e-2"),
+    *("scale=smoke", "scale.steps=16", "scale.frames=3", "schedule.edit=[1.0,0.75]", "svd.rank=2", "svd.tol=1e-2"),
     *("device=cpu", "tracking=none", "store.enabled=false", "study=[discovery]", "study.discovery.directions=1"),
 )
 

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, typed
 from diffgeo.errors import ConfigError
 from diffgeo.runner.prepare import prepare
-from diffgeo.studies import run_study
 
 
 @pytest.fixture

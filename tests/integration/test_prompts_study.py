@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from scipy.stats import spearmanr
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.models import load_model
@@ -18,7 +19,6 @@ from diffgeo.geometry import grassmann_distance
 from diffgeo.metrics.clip import load_clip
 from diffgeo.report.figures import draw
 from diffgeo.session import Context
-from diffgeo.studies import run_study
 from diffgeo.studies.prompts.measure import mantel
 from diffgeo.svd import local_basis
 

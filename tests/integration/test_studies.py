@@ -13,18 +13,22 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
+from diffgeo.api import run_study
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
-from diffgeo.geometry import global_directions, semantic_path_length, shoot_between
+from diffgeo.geometry import global_directions, pca_directions, semantic_path_length, shoot_between
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
+from diffgeo.metrics.damage import clipped_share
+from diffgeo.metrics.residual import denoising_residual
 from diffgeo.session import Context
-from diffgeo.studies import run_study
 from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
+from diffgeo.studies.shared.matching import features, gradients_in_h, random_in_x
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.studies.spectrum.settings import SpectrumConfig
+from diffgeo.svd import local_basis
 
 SETTINGS = [
     "scale=smoke",
@@ -39,7 +43,8 @@ SETTINGS = [
     "study.curvedness.pairs=1",
     "study.curvedness.segments=2",
     "study.curvedness.paths=[lerp,slerp,shooting,shooting_x,geodesic]",
-    "study.ablation.variants=[local,global,random,no_normalisation,pooling]",
+    "study.global_consistency.untrained=true",
+    "study.ablation.variants=[local,global,random,no_normalisation,pooling,pca_h_gradient]",
     "study.ablation.directions=1",
 ]
 
@@ -342,9 +347,9 @@ def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, 
     cfg = replace(cfg, perceptual=False)
     table = run_study("curvedness", context, cfg).table
     top, feature = context.model.schedule.T, replace(context.cfg.feature, pool="sum")
-    points = [context.latents.of(sample, top) for sample in context.samples]
+    points = [context.latents.of(sample, top) for sample in context.samples.first(2)]
     ends = [context.bases.at(x, top, feature=feature, rank=9, tol=1e-3) for x in points]
-    bases = [basis.truncated(7 if rule == "share" else 9) for basis in ends[:2]]
+    bases = [basis.truncated(7 if rule == "share" else 9) for basis in ends]
     assert set(table["rank"]) == {common_rank(bases, 6, rule)}
 
 
@@ -352,9 +357,10 @@ def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, 
 
 
 def test_the_energy_of_the_whole_jacobian_against_the_dense_one(context):
-    pooled = replace(context, cfg=replace(context.cfg, feature=replace(context.cfg.feature, pool="sum")))
+    cfg = replace(context.cfg, data=replace(context.cfg.data, samples=1))
+    pooled = replace(context, cfg=replace(cfg, feature=replace(cfg.feature, pool="sum")))
     table = run_study("spectrum", pooled, SpectrumConfig()).table
-    for row in table[table["sample"] == 0].to_dict("records"):
+    for row in table.to_dict("records"):
         f, x = pooled.bases.feature_map(row["t"]), pooled.latents.of(pooled.samples[0], row["t"])
         energy = torch.linalg.svdvals(JacobianOperator(f, x).dense().double()).square()
         assert row["energy"] == pytest.approx(energy.sum().item(), rel=0.15)
@@ -372,7 +378,7 @@ def test_the_energy_of_the_whole_jacobian_against_the_dense_one(context):
 
 def test_matched_edits_change_the_picture_by_what_was_wanted(ablation):
     table = ablation.table
-    assert set(table["variant"]) == {"local", "global", "random", "no_normalisation", "pooled h"}
+    assert set(table["variant"]) == {"local", "global", "random", "no_normalisation", "pooled h", "pca_h_gradient"}
     off = (table["change"] / table["change_wanted"] - 1).abs()
     assert (table["matched"] == (off <= 0.1)).all()
     assert table["matched"].sum() >= 3
@@ -408,6 +414,47 @@ def test_strengths_stay_within_the_limit_and_the_rest_moves_less_than_the_target
     assert (table["on_target"] >= table["off_target_max"]).all()
     assert (table["off_target_max"] >= table["off_target"]).all()
     np.testing.assert_allclose(table["precision"], table["on_target"] / table["off_target"], rtol=1e-5)
+
+
+def test_edits_of_equal_length_are_as_long_as_the_local_ones_and_decoded_without_clipping(ablation, context):
+    table, sample, t = ablation.tables()["ablation_equal_length"], context.samples[0], context.model.schedule.T
+    assert list(table["variant"]) == ["local", "random", "no_normalisation"]
+    (local,) = ablation.table.loc[ablation.table["variant"] == "local", "x_change"]
+    np.testing.assert_allclose(table["x_change"], local, rtol=1e-5)
+    x, v = context.latents.of(sample, t), random_in_x(context, 1, sample)[:, 0]
+    moved = context.editor.move(x, v, torch.tensor([0.0, local]), t, sample)
+    before, after = context.decoder(moved, t, sample, clip=False).split(1)
+    (row,) = table[table["variant"] == "random"].to_dict("records")
+    assert row["change"] == pytest.approx(context.perceptual(after, before).item(), rel=1e-2)
+    assert row["clipped_change"] == pytest.approx((clipped_share(after) - clipped_share(before)).item(), abs=2e-3)
+    residuals = denoising_residual(context.model, torch.cat([before, after]).clamp(-1, 1))
+    assert row["residual_change"] == pytest.approx((residuals[1] - residuals[0]).item(), rel=2e-2)
+
+
+def test_components_of_h_are_pulled_back_by_the_transpose_without_projection(context):
+    sample, t = context.samples[0], context.model.schedule.T
+    x, u = context.latents.of(sample, t), pca_directions(features(context, 8, t), 2).U
+    v = gradients_in_h(context, u, x, t)
+    pulled = JacobianOperator(context.bases.feature_map(t), x).rmv(u)
+    torch.testing.assert_close(v, pulled / pulled.norm(dim=0), rtol=1e-4, atol=1e-6)
+    basis = context.bases.of(sample, t)
+    inside = (basis.V.T @ v).norm(dim=0)
+    assert bool((inside < 0.95).all()), "components projected to the tangent space would lie in it"
+
+
+def test_the_untrained_null_is_that_of_the_network_with_random_weights(consistency, context):
+    table = consistency.tables()["global_consistency_overlaps"]
+    top, low = table[table["t_frac"] == 1], table[table["t_frac"] < 1]
+    assert top["untrained_best_match"].between(0, 1).all()
+    assert low["untrained_best_match"].isna().all()
+    leading = top[top["direction"] < 3]
+    assert leading["best_match"].mean() > leading["untrained_best_match"].mean() + 0.2
+    other, t, rank = context.model.untrained(), context.model.schedule.T, int(top["rank"].iloc[0])
+    pair = [
+        local_basis(other.feature_map(t), context.latents.of(context.samples[i], t), rank, tol=1e-3) for i in (0, 1)
+    ]
+    own = top[(top["sample"] == 0) & (top["other"] == 1)]["untrained_best_match"]
+    np.testing.assert_allclose(own, (pair[0].U.T @ pair[1].U).abs().amax(dim=1), atol=0.02)
 
 
 # --- every study

@@ -74,7 +74,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
 ):
     cfg = settings(checkpoint_minutes=0.0)
     whole = train_text_to_image(cfg, tmp_path / "whole")
-    drawn, generator = 0, text_to_image._generator
+    drawn, generator = 0, text_to_image.batch_generator
 
     def killing(device, seed, stream, step):
         nonlocal drawn
@@ -84,7 +84,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
         return generator(device, seed, stream, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(text_to_image, "_generator", killing)
+        patch.setattr(text_to_image, "batch_generator", killing)
         with pytest.raises(KeyboardInterrupt):
             train_text_to_image(cfg, tmp_path / "parts")
     parts = train_text_to_image(cfg, tmp_path / "parts")
@@ -104,7 +104,7 @@ def test_a_stage_ends_when_its_minutes_are_spent(tmp_path, quick_grids):
 
 def test_the_latents_of_the_pipeline_have_unit_variance(trained):
     vae = AutoencoderKL.from_pretrained(trained / "pipeline", subfolder="vae")
-    factors = sample_factors(24, generator=text_to_image._generator(torch.device("cpu"), 0, 0, 0))
+    factors = sample_factors(24, generator=text_to_image.batch_generator(torch.device("cpu"), 0, 0, 0))
     with torch.no_grad():
         latents = vae.encode(render(factors, 16)).latent_dist.mean * vae.config.scaling_factor
     assert latents.std() == pytest.approx(1, abs=0.02)

@@ -6,11 +6,11 @@ from unittest import mock
 
 import pytest
 
+from diffgeo.api import run_study
 from diffgeo.composition import typed
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.runner.prepare import prepare
 from diffgeo.runner.run import execute
-from diffgeo.studies import run_study
 from diffgeo.svd import GolubKahan, local_basis
 
 FEW = "svd.max_passes=6"

@@ -21,7 +21,7 @@ from diffgeo.diffusion.editing import match_strength, normalise_distortion, sing
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.diffusion.sampling import ddim_step
 from diffgeo.errors import DataError, ValueRangeError
-from diffgeo.geometry import pull_back, random_overlaps, shoot_between, transport
+from diffgeo.geometry import flatness_ratio, pull_back, random_overlaps, shoot_between, transport
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import label_change
 from diffgeo.svd import local_basis
@@ -322,3 +322,15 @@ def test_every_mode_and_size_gives_a_picture_of_the_asked_size(seed, width, heig
         Path(name).unlink()
     assert picture.shape == (3, 8, 6)
     assert picture.abs().max() <= 1
+
+
+@given(seeds, sizes, st.integers(1, 8), st.floats(-3, 3), st.booleans())
+def test_no_path_is_flatter_than_a_straight_line_evenly_paced(seed, m, segments, scale, smooth):
+    """R ≥ 1, and it does not depend on the map's unit or on which end comes first."""
+    points = random(seed, segments + 1, m)
+    images = torch.stack([network(seed, 5, m)(x) for x in points]) if smooth else points
+    assume((images[-1] - images[0]).norm() > 1e-6 and abs(scale) > 1e-3)
+    ratio = flatness_ratio(images)
+    assert ratio >= 1 - 1e-12
+    assert flatness_ratio(scale * images + 3) == pytest.approx(ratio, rel=1e-6)
+    assert flatness_ratio(images.flip(0)) == pytest.approx(ratio, rel=1e-12)

@@ -17,9 +17,11 @@ REPOSITORY = ROOT.parents[1]
 # a module may import only from itself and from those before it; a folder stands for all in it that is not named
 ORDER = [
     "errors",
+    "ranges",
     "ending",
     "encoding",
     "files",
+    "run_files",
     "config",
     "jacobian.memory",
     "jacobian",
@@ -27,6 +29,7 @@ ORDER = [
     "geometry",
     "diffusion.scheduler_fields",
     "diffusion.noise_schedule",
+    "diffusion.rectified_flow",
     "diffusion.feature_map",
     "diffusion.editing",
     "diffusion",
@@ -36,11 +39,12 @@ ORDER = [
     "diffusion.direction_files",
     "metrics",
     "convergence",
-    "claims",
     "results",
+    "claims",
     "session.progress",
     "session.processes",
     "session.digests",
+    "session.entries",
     "session.store",
     "session.cache",
     "session.samples",
@@ -60,6 +64,7 @@ ORDER = [
     "report.page",
     "runner.tracking",
     "runner.finish",
+    "runner.durations",
     "runner.manifest",
     "runner.prepare",
     "runner.console",
@@ -203,7 +208,7 @@ def test_only_tracking_imports_wandb():
 
 
 def test_only_the_page_imports_gradio():
-    assert users_of("gradio") == {"explore/app.py"}
+    assert users_of("gradio") == {f"explore/{name}.py" for name in ("app", "panels", "actions")}
     assert users_of("starlette") == {"explore/serving.py"}
     for module, user in {"app": "explore/serving.py", "serving": "cli/explore.py"}.items():
         users = {p.relative_to(ROOT).as_posix() for p in FILES if f"diffgeo.explore.{module}" in imported(p)}
@@ -222,14 +227,37 @@ def test_the_package_imports_nothing_of_tools():
 
 def test_charts_are_made_by_the_toolkit_alone():
     for package in ("altair", "vl_convert"):
-        assert users_of(package) == {"report/charts.py"}
+        assert {user.rpartition("/")[0] for user in users_of(package)} == {"report/charts"}
 
 
 def test_a_studys_charts_are_drawn_from_its_result_alone():
-    allowed = {"__future__", "typing", "collections", "collections.abc", "math", "numpy", "pandas", "torch"}
+    allowed = {
+        "__future__",
+        "functools",
+        "typing",
+        "collections",
+        "collections.abc",
+        "math",
+        "numpy",
+        "pandas",
+        "torch",
+    }
     for path in (ROOT / "studies").glob("*/plots.py"):
         others = {n for n in imported(path) - allowed if not n.startswith(("diffgeo.report.", "diffgeo.results"))}
         assert others <= {f"{module(path).rpartition('.')[0]}.settings", "diffgeo.metrics.statistics"}, path
+
+
+def test_no_study_is_known_by_name_outside_of_its_folder():
+    names = [path.parent.name for path in (ROOT / "studies").glob("*/settings.py")]
+    named = re.compile(rf"({'|'.join(names)})(_[a-z_]+)?")
+    assert "discovery" in names
+    for path in (p for p in FILES if area(p) != "studies"):
+        tree = ast.parse(path.read_text())
+        assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+        lists = [node.value for node in assigned if ast.unparse(node.targets[0]) == "__all__"]
+        public = {text for one in lists for text in ast.literal_eval(one)}
+        words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert [word for word in words - public if named.fullmatch(word)] == [], path
 
 
 def test_what_measures_knows_nothing_of_reports():
@@ -244,7 +272,12 @@ def test_numerical_modules_know_nothing_of_hydra_wandb_plots_or_settings():
     foreign = {"hydra", "omegaconf", "wandb", "matplotlib", "altair", "jinja2", "gradio"}
     for path in (p for p in FILES if area(p) in NUMERICAL):
         assert top_levels(path).isdisjoint(foreign), path
-        assert {n.split(".")[1] for n in imported(path) if n.startswith("diffgeo.")} <= {*NUMERICAL, "errors", "files"}
+        assert {n.split(".")[1] for n in imported(path) if n.startswith("diffgeo.")} <= {
+            *NUMERICAL,
+            "errors",
+            "files",
+            "ranges",
+        }
 
 
 def test_only_settings_and_command_lines_know_hydra():
@@ -273,7 +306,7 @@ def at_top(path):
 
 
 def test_settings_and_command_lines_import_nothing_heavy():
-    light = ("errors", "config", "encoding", "ending", "composition", "cli", "__main__")
+    light = ("errors", "ranges", "config", "encoding", "ending", "composition", "cli", "__main__")
     for path in FILES:
         in_study = area(path) == "studies" and path.stem in ("__init__", "settings", "study")
         if area(path) in light or in_study:
@@ -298,7 +331,7 @@ def test_the_stores_keys_leave_out_no_code_that_computes():
     users = {module(path): imported(path) & silent for path in FILES if module(path) not in silent}
     assert {name: used for name, used in users.items() if used} == {
         "diffgeo": {"diffgeo.api"},  # names, imported on first use
-        "diffgeo.runner.run": {"diffgeo.runner.console"},  # says what was found
+        "diffgeo.runner.run": {"diffgeo.runner.console", "diffgeo.runner.durations"},  # what is found and left
         "diffgeo.runner.manifest": {"diffgeo.report.page"},  # has the page drawn when the run is done
     }
 

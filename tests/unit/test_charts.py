@@ -16,10 +16,11 @@ from PIL import Image
 
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report import charts, palette
+from diffgeo.report.charts import drawing
 from diffgeo.report.figures import charts_of
 from diffgeo.studies import Study, studies
 
-CSS = Path(charts.__file__).parent / "page" / "assets" / "page.css"
+CSS = Path(palette.__file__).parent / "page" / "assets" / "page.css"
 TIMES = (1.0, 0.75, 0.5, 0.25)
 
 
@@ -71,12 +72,16 @@ def tables():
     subspace = numbers(
         cross(sample=samples, t_frac=TIMES[:2], attribute=attributes), "subspace", "single", "varimax", "random"
     )
+    truth = numbers(cross(sample=samples, t_frac=TIMES, kind=("render",), map=("h", "x0", "random")), "share")
+    truth = truth.assign(n=13, tangent_rank=13, log_snr=10 * (0.3 - truth["t_frac"]))
     return {
         "discovery": discovery,
         "spectrum": numbers(base, "effective_dimension", "flatness").assign(rank=50),
         "frequency": numbers(cross(sample=samples, t_frac=TIMES, radius=range(5)), "power", "low_share").assign(
             nyquist_fraction=lambda t: t["radius"] / 4
         ),
+        "tangent_truth": truth.merge(cross(scale=("all", "coarse", "fine")), "cross").assign(factor="span", null=0.01),
+        "tangent_truth_axes": truth.assign(factor="mean", cos=0.3, null=0.1),
         "global_consistency": matches.assign(null_best_match=0.1, null_best_match_95=0.15),
         "global_consistency_overlaps": numbers(cross(t_frac=TIMES, direction=range(9), sample=samples), "best_match"),
         "global_consistency_agreement": numbers(
@@ -128,6 +133,7 @@ def test_every_study_has_charts_in_named_figures(drawn):
     rescoring = [f"rescoring_{t:g}T" for t in TIMES]
     assert found == {
         "discovery": ["attributes", "spectrum"], "spectrum": ["summary"], "frequency": ["power"],
+        "tangent_truth": ["share", "scales", "axes"],
         "global_consistency": ["overlap"], "curvedness": ["paths"], "tangent_distance": ["distances"],
         "ablation": ["damage"],
         "disentanglement": [*rescoring, "scorecard", "pareto", "timing", "subspace"],
@@ -150,7 +156,7 @@ def test_charts_need_no_other_studys_tables(tables, drawn):
 
 def test_files_and_page_draw_the_same_marks_of_the_same_values(drawn):
     for chart in (one for of in drawn.values() for one in of):
-        in_file, on_page = charts._together([chart]), charts.embed(chart)
+        in_file, on_page = drawing._together([chart]), charts.embed(chart)
         assert in_file["layer"] == chart.spec["layer"]
         for ours, theirs in zip(chart.spec["layer"], on_page["layer"], strict=True):
             theirs.pop("params", None)
@@ -201,11 +207,11 @@ def test_files_are_drawn_alike_whatever_was_drawn_before(drawn, tmp_path):
 
 def test_charts_of_a_figure_share_what_they_have_in_common(drawn):
     pareto = [chart for chart in drawn["disentanglement"] if chart.figure == "pareto"]
-    whole = charts._together(pareto)
+    whole = drawing._together(pareto)
     assert " ".join(whole["title"]["text"]) == pareto[0].caption
     assert whole["resolve"]["scale"]["color"] == "shared"
     assert whole["columns"] == 2, "four in a square"
-    overlap = charts._together(drawn["global_consistency"])
+    overlap = drawing._together(drawn["global_consistency"])
     assert overlap["resolve"]["scale"]["color"] == "independent"
     lines = [sum(map(len, part["title"].values())) for part in overlap["concat"]]
     assert len(set(lines)) == 1, "titles begin at one height"
@@ -215,15 +221,15 @@ def test_charts_of_a_figure_share_what_they_have_in_common(drawn):
 def test_titles_are_broken_between_words_and_fit(words):
     title = " ".join(words)
     spec = {"width": 300, "height": 200, "layer": []}
-    heading = charts._heading(charts.Chart("n", title, title, "", spec))
+    heading = drawing._heading(charts.Chart("n", title, title, "", spec))
     for lines in heading.values():
         assert " ".join(lines) == title
-    assert max(map(len, heading["text"])) <= 355 / charts._TITLE
+    assert max(map(len, heading["text"])) <= 355 / drawing._TITLE
 
 
 def test_numbers_of_a_caption_stay_with_their_names():
     for width in range(8, 40):
-        lines = charts._lines("Tangent spaces (n = 50), bars hold 95 % of them.", width)
+        lines = drawing._lines("Tangent spaces (n = 50), bars hold 95 % of them.", width)
         assert not any(line.endswith(("n", "=", "95")) for line in lines)
 
 

@@ -6,15 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffgeo.claims import Claim, judge
+from diffgeo.claims import Claim, decide, reading_of
+from diffgeo.claims import judge as judged
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
 from diffgeo.studies import all_claims
 
 
-def claim(quantity):
-    (found,) = [c for c in all_claims() if c.quantity.startswith(quantity)]
+def claim(quantity, experiment=""):
+    (found,) = [c for c in all_claims() if c.quantity.startswith(quantity) and c.experiment.startswith(experiment)]
     return found
+
+
+def judge(one, tables, model):
+    """A claim decided by itself."""
+    return decide([judged(one, tables, model)])[0]
 
 
 def curvedness(lengths):
@@ -50,26 +56,51 @@ def test_every_experiment_names_its_source_and_what_it_assumes():
         assert any("Assumed:" in line for line in comments), path
 
 
-def test_lengths_that_fall_in_the_published_order_hold_and_in_another_order_fail():
-    rising = curvedness({"lerp": [10, 11, 12, 10, 12], "slerp": [7, 8, 8, 7, 7], "shooting": [5, 6, 5, 6, 6]})
-    row = judge(claim("lerp longer"), rising, "shipped")
-    assert row["verdict"] == "holds"
-    assert row["ours"] == pytest.approx(3.6)
+def test_every_claim_says_what_is_asserted_why_the_measure_stands_for_it_and_what_would_refute_it():
+    for one in all_claims():
+        if one.role == "claim":
+            assert all(text.endswith((".", "…")) for text in (one.asserts, one.because, one.refuted)), one.quantity
+        assert (one.interval is not None) == (one.role == "value") == bool(one.published)
+
+
+def test_lengths_in_the_published_order_hold_and_in_another_order_contradict():
+    lerp, slerp = [10, 11, 12, 10, 12, 11], [7, 8, 8, 7, 7, 8]
+    row = judge(claim("lerp longer than slerp by / rad, pooled"), curvedness({"lerp": lerp, "slerp": slerp}), "shipped")
+    assert (row["verdict"], row["n"], row["p"], row["q"]) == ("holds", 6, 2 / 2**6, 2 / 2**6)
+    assert row["ours"] == pytest.approx(3.5)
     assert row["low"] > 0
-    assert row["n"] == 5
-    falling = curvedness({"lerp": [7, 8, 8, 7, 7], "slerp": [10, 11, 12, 10, 12], "shooting": [5, 6, 5, 6, 6]})
-    assert judge(claim("lerp longer"), falling, "shipped")["verdict"] == "fails"
-
-
-def test_a_difference_of_either_sign_fails_and_its_interval_says_why():
-    row = judge(
-        claim("slerp longer than shooting, which"),
-        curvedness({"slerp": [5, 7, 5, 7], "shooting": [6, 6, 6, 6]}),
-        "shipped",
+    other = judge(
+        claim("lerp longer than slerp by / rad, pooled"), curvedness({"lerp": slerp, "slerp": lerp}), "shipped"
     )
-    assert row["verdict"] == "fails"
+    assert (other["verdict"], other["p"]) == ("contradicted", row["p"])
+
+
+def test_differences_of_either_sign_leave_a_claim_undecided():
+    tables = curvedness({"lerp": [5, 7, 5, 7, 5, 7], "slerp": [6, 6, 6, 6, 6, 6]})
+    row = judge(claim("lerp longer than slerp by / rad, pooled"), tables, "shipped")
+    assert (row["verdict"], row["p"]) == ("undecided", 1)
     assert row["low"] < 0 < row["high"]
-    assert row["p"] > 0.5
+    assert reading_of(row) == "undecided"
+
+
+def test_several_claims_go_by_their_false_discovery_rate():
+    alone = Claim("here", "x", "a number", lambda _: np.array([1.0, 2, 3, 4, 5, -0.5]))
+    noise = Claim("here", "x", "another", lambda _: np.array([1.0, -1, 1, -1, 1, -1]))
+    first = judged(alone, {}, "m")
+    assert first["p"] == pytest.approx(4 / 64)
+    strong = Claim("here", "x", "a third", lambda _: np.arange(1.0, 9))
+    rows = decide([judged(one, {}, "m") for one in (strong, noise, noise)])
+    assert [row["q"] for row in rows] == pytest.approx([3 * 2 / 2**8, 1, 1])
+    assert [row["verdict"] for row in rows] == ["holds", "undecided", "undecided"]
+
+
+@pytest.mark.parametrize(("role", "reading"), [("control", "control"), ("second", "second measure")])
+def test_controls_and_second_measures_have_no_verdict_and_do_not_count(role, reading):
+    clear = np.arange(1.0, 9)
+    rows = decide([judged(Claim("here", "x", r, lambda _: clear, role=r), {}, "m") for r in ("claim", role)])
+    assert rows[0]["q"] == rows[0]["p"]
+    assert math.isnan(rows[1]["q"])
+    assert (rows[1]["verdict"], reading_of(rows[1])) == ("", reading)
 
 
 def test_published_numbers_compare_only_on_the_model_they_are_of():
@@ -84,29 +115,45 @@ def test_published_numbers_compare_only_on_the_model_they_are_of():
     few = judge(claim("path length of lerp"), few, "google/ddpm-ema-celebahq-256")
     assert (few["verdict"], math.isnan(few["low"])) == ("not comparable", True), "too few for an interval"
     far = curvedness({"lerp": [5.1, 5.4, 5.2, 5.3], "slerp": [4, 4, 4.1, 4], "shooting": [3, 3, 3.1, 3]})
-    assert judge(claim("path length of lerp"), far, "google/ddpm-ema-celebahq-256")["verdict"] == "fails"
+    assert judge(claim("path length of lerp"), far, "google/ddpm-ema-celebahq-256")["verdict"] == "contradicted"
     assert judge(claim("lerp over shooting"), tables, "ddpm-celebahq")["ours"] == pytest.approx(1.715, abs=0.01)
 
 
 def test_a_table_that_is_missing_is_not_comparable():
-    row = judge(claim("lerp longer"), {}, "shipped")
+    row = judge(claim("lerp longer than slerp by / rad, pooled"), {}, "shipped")
     assert row["verdict"] == "not comparable"
     assert math.isnan(row["ours"])
 
 
-@pytest.mark.parametrize("n", [1, 4])
-def test_fewer_than_five_samples_decide_nothing(n):
-    tables = {"spectrum": by_time([(10, 20)] * n, "effective_dimension")}
-    assert judge(claim("effective dimension"), tables, "shipped")["verdict"] == "fails"
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_fewer_than_six_samples_decide_nothing(n):
+    table = by_time([(20, 10 - i) for i in range(n)], "low_share", radius=0)
+    row = judge(claim("low-frequency share of directions"), {"frequency": table}, "shipped")
+    assert (row["verdict"], reading_of(row)) == ("undecided", f"undecided (too few: {n})")
 
 
-@pytest.mark.parametrize(("start", "end", "verdict"), [(20, 40, "holds"), (40, 20, "fails")])
-def test_a_spectrum_flattens_where_its_effective_dimension_rises(start, end, verdict):
-    pairs = [(start, end), (start + 1, end + 2), (start, end + 1), (start, end), (start, end)]
-    tables = {"spectrum": by_time(pairs, "effective_dimension")}
-    row = judge(claim("effective dimension"), tables, "shipped")
-    assert row["verdict"] == verdict
-    assert row["ours"] == pytest.approx(end - start + 2 / 5)
+def spectrum(trend, samples=6, times=11):
+    rows = [
+        {"sample": s, "t_frac": t, "half_energy_rank": trend(t) + s, "effective_dimension": 1 - t}
+        for s in range(samples)
+        for t in np.linspace(0.05, 1, times)
+    ]
+    return {"spectrum": pd.DataFrame(rows)}
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(-1, "holds"), (1, "contradicted")])
+def test_a_spectrum_flattens_if_more_directions_hold_half_of_it(sign, verdict):
+    row = judge(claim("rank trend (− Kendall's τ) over t"), spectrum(lambda t: sign * t), "shipped")
+    assert (row["verdict"], row["ours"]) == (verdict, pytest.approx(-sign))
+
+
+def test_a_spectrum_that_falls_and_rises_again_has_no_trend():
+    row = judge(claim("rank trend (− Kendall's τ) over t"), spectrum(lambda t: (t - 0.525) ** 2), "shipped")
+    assert row["ours"] == pytest.approx(0, abs=0.1)
+
+
+def test_a_trend_takes_ten_timesteps():
+    assert judge(claim("rank trend (− Kendall's τ) over t"), spectrum(lambda t: -t, times=9), "m")["n"] == 0
 
 
 def test_coarse_shares_count_means_over_the_factors_of_each_kind():
@@ -116,32 +163,85 @@ def test_coarse_shares_count_means_over_the_factors_of_each_kind():
         table[f"delta_{factor.name}"] = np.where(table["t_frac"] == 1, first, -last)
     row = judge(claim("coarse share"), {"discovery": table}, "shipped")
     assert row["ours"] == pytest.approx(0.75 - 0.25)
-    assert row["verdict"] == "holds"
 
 
-def test_an_edit_that_could_not_be_matched_does_not_count():
+def ablation(variant, column, values, matched=True):
+    """A variant's values against 1 for local directions, one per sample."""
     rows = [
-        {"sample": s, "direction": 0, "variant": variant, "precision": value, "matched": True}
-        for s in range(5)
-        for variant, value in (("local", 4 * 2 ** (s / 10)), ("random", 1.0))
+        {"sample": s, "direction": 0, "variant": name, column: value, "matched": matched or name == "local"}
+        for s, one in enumerate(values)
+        for name, value in (("local", 1.0), (variant, one))
     ]
-    row = judge(claim("log precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")
-    assert row["verdict"] == "holds"
-    assert row["ours"] == pytest.approx(2.2 * math.log(2))
-    beyond = {"sample": 5, "direction": 0, "precision": 99.0, "matched": False}
-    rows += [beyond | {"variant": variant} for variant in ("local", "random")]
-    assert judge(claim("log precision of local above random"), {"ablation": pd.DataFrame(rows)}, "shipped")["n"] == 5
+    return pd.DataFrame(rows)
 
 
-def test_a_rank_correlation_is_taken_within_each_sample():
+def test_edits_that_could_not_be_matched_count_and_are_told():
+    tables = {"ablation": ablation("random", "residual_change", [1.5] * 5 + [0.9], matched=False)}
+    row = judge(claim("denoising residual at equal perceptual change, random"), tables, "shipped")
+    assert (row["n"], row["remark"]) == (6, "6 of 12 edits missed the wanted change")
+    assert row["ours"] == pytest.approx((5 * 0.5 - 0.1) / 6)
+
+
+def test_damage_at_equal_length_has_a_table_of_its_own():
+    tables = {
+        "ablation_equal_length": ablation("random", "residual_change", [3.0] * 6),
+        "ablation": ablation("random", "residual_change", [0.5] * 6),
+    }
+    assert judge(claim("denoising residual of edits of equal length"), tables, "m")["verdict"] == "holds"
+    assert (
+        judge(claim("denoising residual at equal perceptual change, random"), tables, "m")["verdict"] == "contradicted"
+    )
+
+
+def test_precision_is_compared_in_logarithms():
+    tables = {"ablation": ablation("x0", "precision", [2.0, 4.0, 8.0])}
+    row = judge(claim("log precision of ∂h/∂x above ∂x̂0/∂x"), tables, "m")
+    assert row["ours"] == pytest.approx(-2 * math.log(2))
+
+
+def test_the_trend_over_timesteps_is_one_per_sample():
     rows = [
-        {"kind": "time", "sample_a": s, "sample_b": s, "t_frac_a": a, "t_frac_b": b, "distance": abs(a - b) + s}
-        for s in range(5)
-        for a, b in ((1.0, 0.75), (1.0, 0.5), (1.0, 0.25), (0.75, 0.25))
+        {"kind": kind, "sample": s, "timesteps": 11, "tau": 0.8 + s / 100}
+        for kind in ("time", "x_fixed")
+        for s in range(6)
     ]
-    row = judge(claim("rank correlation of |t"), {"tangent_distance": pd.DataFrame(rows)}, "shipped")
-    assert row["ours"] == pytest.approx(1.0)
-    assert row["verdict"] == "holds"
+    rows = [row | {"tau_max": 0.95} for row in rows] + [{"kind": "time", "sample": 6, "timesteps": 4, "tau": -1.0}]
+    tables = {"tangent_distance_times": pd.DataFrame(rows)}
+    row = judge(claim("rank trend (Kendall's τ_b) of |t"), tables, "shipped")
+    assert (row["n"], row["ours"]) == (6, pytest.approx(0.825))
+    assert "0.950" in row["remark"]
+
+
+def test_a_global_direction_is_compared_with_others_by_attribute_and_sign():
+    names = ["delta_smile", "delta_yaw"]
+    moves = {0: (0.9, 0.1), 1: (-0.2, -0.8)}  # direction → change, the same in every held-out sample …
+    rows = [
+        {"t_frac": t, "held_out": s, "direction": k, **dict(zip(names, np.array(change) * flip, strict=True))}
+        for t in (1.0, 0.5)
+        for s in range(4)
+        for k, change in moves.items()
+        for flip in (-1 if s == 3 and k == 1 else 1,)  # … but that the last one turns the second round
+    ]
+    row = judge(claim("edits by one global direction"), {"global_consistency_edits": pd.DataFrame(rows)}, "shipped")
+    assert row["n"] == 4
+    assert row["ours"] == pytest.approx((3 * 1 + 3 * 0.5) / 6)
+
+
+def test_overlaps_are_compared_with_those_of_the_untrained_network():
+    rows = [
+        {"t_frac": t, "sample": a, "other": b, "direction": k, "best_match": 0.5, "untrained_best_match": null}
+        for t, null in ((1.0, 0.2), (0.5, math.nan))
+        for a in range(3)
+        for b in range(3)
+        for k in range(5)
+        if a != b
+    ]
+    row = judge(
+        claim("best match of leading directions at T, above that of an"),
+        {"global_consistency_overlaps": pd.DataFrame(rows)},
+        "m",
+    )
+    assert (row["n"], row["ours"]) == (3, pytest.approx(0.3))
 
 
 def test_the_agreement_of_one_direction_is_compared_with_that_of_others():
@@ -151,14 +251,23 @@ def test_the_agreement_of_one_direction_is_compared_with_that_of_others():
         for a, b in ((1, 2), (1, 3), (2, 3))
         for i, j, value in ((0, 0, same), (1, 1, same), (0, 1, -0.2), (1, 0, 0.2))
     ]
-    row = judge(claim("agreement of a global"), {"global_consistency_agreement": pd.DataFrame(rows)}, "shipped")
-    assert row["ours"] == pytest.approx(0.7)
+    row = judge(
+        claim("cosine of changes by one global"), {"global_consistency_agreement": pd.DataFrame(rows)}, "shipped"
+    )
+    assert row["ours"] == pytest.approx(0.9)
     assert row["n"] == 3
 
 
 def test_ends_of_a_straight_path_are_compared_with_its_middle_third():
     rows = [
-        {"pair": pair, "pool": "sum", "path": path, "segment": i, "position": (i + 0.5) / 9, "curvedness": value + pair}
+        {
+            "pair": pair,
+            "pool": "sum",
+            "path": path,
+            "segment": i,
+            "position": (i + 0.5) / 9,
+            "curvedness_soft": value + pair,
+        }
         for pair in range(2)
         for path in ("lerp", "slerp")
         for i, value in enumerate([5, 9, 9, 1, 1, 1, 9, 9, 7])
@@ -168,15 +277,23 @@ def test_ends_of_a_straight_path_are_compared_with_its_middle_third():
     )
 
 
-def test_simple_data_are_compared_with_complex_ones_by_seed():
+def test_a_claim_about_data_has_one_value_per_training():
     rows = [
-        {"data_model": name, "t_frac": 1.0, "sample_a": a, "sample_b": b, "distance_normalized": base + 0.1 * a}
+        {"data_model": name, "t_frac": t, "sample_a": a, "sample_b": b, "distance_normalized": base + 0.1 * a}
         for name, base in (("simple", 0.3), ("complex", 0.5))
+        for t in (1.0, 0.25)
         for a, b in ((0, 1), (0, 2), (1, 2))
+        for base in (base if t == 1 else 0.4,)
     ]
-    row = judge(claim("distance between samples, 14"), {"dataset_complexity": pd.DataFrame(rows)}, "shipped")
-    assert row["ours"] == pytest.approx(0.2)
-    assert row["n"] == 3
+    tables = {"dataset_complexity": pd.DataFrame(rows)}
+    row = judge(claim("distance between samples, 14"), tables, "shipped")
+    assert (row["n"], row["verdict"], row["unit"]) == (1, "undecided", "training")
+    assert row["ours"] == pytest.approx(0.1)
+    at = [
+        judge(claim(f"the same of the two networks at hand, over samples, at {end}"), tables, "m")
+        for end in ("T", "the")
+    ]
+    assert [(one["n"], round(one["ours"], 6), one["verdict"]) for one in at] == [(3, 0.2, ""), (3, 0.0, "")]
 
 
 def test_pairs_count_as_the_samples_they_are_of():
@@ -193,6 +310,6 @@ def test_pairs_count_as_the_samples_they_are_of():
 
 
 def test_a_measure_may_be_anything_that_gives_an_array():
-    constant = Claim("here", "x", "a number", "claim", lambda _: np.full(5, 2.0))
+    constant = Claim("here", "x", "a number", lambda _: np.full(6, 2.0))
     row = judge(constant, {}, "m")
     assert (row["low"], row["high"], row["verdict"]) == (2.0, 2.0, "holds")

@@ -11,7 +11,9 @@ from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.geometry import (
     best_match,
     boundary_value_geodesic,
+    chord_deviation,
     curvedness,
+    flatness_ratio,
     global_directions,
     lerp,
     pca_directions,
@@ -398,3 +400,54 @@ def test_overlaps_are_a_function_of_their_seed():
 def test_overlaps_that_do_not_fit_are_refused(m, n, k, draws):
     with pytest.raises(ValueRangeError, match=rf"{k} vectors with {n}-frames in {m} dimensions"):
         random_overlaps(m, n, k, draws=draws)
+
+
+# flatness
+
+
+def test_a_linear_map_is_flat_along_a_chord():
+    """The flat null: R is 1 exactly for lerp, whatever the map's shape."""
+    for m, d, seed in ((3, 7, 0), (7, 7, 1), (12, 7, 2)):
+        points = lerp(random(d, seed=seed + 10), random(d, seed=seed + 20), torch.linspace(0, 1, 9))
+        assert flatness_ratio(points @ random(m, d, seed=seed).T) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_flatness_ratio_of_an_arc_is_its_length_over_the_chord_squared():
+    angles = torch.linspace(0, math.pi / 2, 201, dtype=torch.float64)
+    assert flatness_ratio(torch.stack([angles.cos(), angles.sin()], 1)) == pytest.approx((math.pi / 2) ** 2 / 2, 1e-4)
+    # a straight line that hurries: steps of 1 and 3
+    assert flatness_ratio(torch.tensor([[0.0], [1.0], [4.0]])) == pytest.approx(2 * (1 + 9) / 16)
+    assert flatness_ratio(torch.tensor([[2.0], [1.0], [2.0]])) == math.inf
+
+
+def test_between_near_points_an_invertible_square_map_has_a_path_with_ratio_1_and_a_curved_surface_has_none():
+    """What makes a pullback metric degenerate (arXiv 2505.17517), and what does not."""
+    start = lerp(torch.tensor([0.0, 0.0]).double(), torch.tensor([1.0, 0.7]).double(), torch.linspace(0, 1, 9))
+
+    def square(x):
+        return torch.stack([x[:, 0] + x[:, 1] ** 2, x[:, 1] - x[:, 0] ** 2], dim=1)
+
+    def surface(x):
+        return torch.cat([x, 2 * (x.square().sum(dim=1, keepdim=True))], dim=1)
+
+    for f, expected in ((square, True), (surface, False)):
+        found = boundary_value_geodesic(f, start, tol=1e-9, max_steps=500)
+        assert flatness_ratio(f(start)) > 1.01
+        assert (flatness_ratio(f(found.points)) < 1.0005) == expected
+
+
+def test_a_path_strays_from_its_chord_by_the_distance_of_its_inner_points():
+    straight = torch.tensor([[0.0, 0.0], [0.1, 0.2], [0.9, 1.8], [1.0, 2.0]])
+    assert chord_deviation(straight) == pytest.approx(0, abs=1e-7)
+    bent = torch.tensor([[0.0, 0.0], [1.0, 3.0], [2.0, -1.0], [4.0, 0.0]])
+    assert chord_deviation(bent) == pytest.approx(math.sqrt((9 + 1) / 2) / 4)
+    overshot = torch.tensor([[0.0, 0.0], [5.0, 0.0], [4.0, 0.0]])  # beyond the end, though on the line
+    assert chord_deviation(overshot) == pytest.approx(1 / 4)
+    assert chord_deviation(torch.tensor([[1.0], [2.0], [1.0]])) == math.inf
+
+
+def test_paths_too_short_for_a_ratio_or_a_deviation_are_refused():
+    with pytest.raises(ShapeError, match="1 points has no segment"):
+        flatness_ratio(torch.zeros(1, 3))
+    with pytest.raises(ShapeError, match="2 points has no inner point"):
+        chord_deviation(torch.zeros(2, 3))

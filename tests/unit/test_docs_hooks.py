@@ -13,7 +13,7 @@ pytest.importorskip("latex2mathml")
 from mkdocs.exceptions import PluginError
 
 import diffgeo
-from diffgeo.config import EDIT_SCHEMAS, MODEL_SCHEMAS, PREDICTOR_SCHEMAS, SVD_SCHEMAS, Config
+from diffgeo.config import MODEL_SCHEMAS, Config, config_folder, own_settings, raw
 from diffgeo.diffusion.models.inputs import REFUSED_INPUTS
 from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, REFUSED_SCHEDULERS
 from diffgeo.studies import studies
@@ -39,13 +39,11 @@ def keys():
             yield from (f"{field.name}.{inner.name}" for inner in fields(default))
         elif field.name != "study":
             yield field.name
-    for group, registry in (
-        ("model", MODEL_SCHEMAS),
-        ("svd", SVD_SCHEMAS),
-        ("edit", EDIT_SCHEMAS),
-        ("predictor", PREDICTOR_SCHEMAS),
-    ):
-        yield from (f"{group}.{field.name}" for schema in registry.values() for field in fields(schema))
+    yield from (f"model.{field.name}" for schema in MODEL_SCHEMAS.values() for field in fields(schema))
+    for group in ("svd", "edit", "predictor"):
+        for path in (config_folder() / group).glob("*.yaml"):
+            own = own_settings(group, raw(path)["_target_"], vars(Config())[group].__class__)
+            yield from (f"{group}.{field.name}" for field in fields(own))
     for name, study in studies().items():
         yield from (f"study.{name}.{field.name}" for field in fields(study.settings))
     for schema in (DiffusionTraining, PredictorTraining, TextToImageTraining):

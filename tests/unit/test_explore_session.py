@@ -400,7 +400,7 @@ def test_the_suggested_strength_is_seen_and_does_not_saturate(tiny_model):
 
 def test_a_drag_is_one_step_back(place):
     pytest.importorskip("gradio")
-    from diffgeo.explore.app import Visitor
+    from diffgeo.explore.actions import Visitor
 
     def at(*weights):
         return [*weights, *[0.0] * (8 - len(weights))]

@@ -4,9 +4,12 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.models.base import network_state
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.errors import DiffgeoError
 from folders import copied, patch, save_pixels, save_prompted
@@ -52,6 +55,7 @@ def others(value):
         return [value * 1.5, value + 0.1]
     if isinstance(value, str):
         words = ("silu", "gelu", "relu", "scale_shift", "resnet", "sample", "v_prediction", "scaled_linear", "linear")
+        words = (*words, "a</w>", "face</w>")  # tokens of the tokenizer
         return [word for word in (*words, "squaredcos_cap_v2", "trailing", "fixed_large") if word != value]
     if isinstance(value, list):
         return [[2 * entry for entry in value]] if all(isinstance(entry, int) for entry in value) else [value[::-1]]
@@ -87,7 +91,7 @@ SHAPING = {
     ("prompted", "unet/config.json"): {"attention_head_dim", "center_input_sample", "freq_shift", "norm_eps"},
     ("prompted", "vae/config.json"): {"scaling_factor", "shift_factor", "norm_num_groups"},
     ("prompted", "text_encoder/config.json"): {"hidden_act", "num_attention_heads", "layer_norm_eps"},
-    ("prompted", "tokenizer/tokenizer_config.json"): set(),
+    ("prompted", "tokenizer/tokenizer_config.json"): {"model_max_length", "pad_token"},
     ("prompted", "scheduler/scheduler_config.json"): {"beta_start", "set_alpha_to_one", "beta_schedule"},
 }
 """Some fields of each config that shape the numbers, so that the test sees some."""
@@ -107,7 +111,7 @@ def check_fields(folder, kind, file, scratch, fields):
     assert load(scratch).digest == digest
 
 
-@pytest.mark.parametrize(("kind", "file"), [key for key, fields in SHAPING.items() if fields])
+@pytest.mark.parametrize(("kind", "file"), list(SHAPING))
 def test_another_digest_for_fields_that_shape_the_numbers(request, tmp_path, kind, file):
     folder = request.getfixturevalue(kind)
     check_fields(folder, kind, file, copied(folder, tmp_path / "scratch"), sorted(SHAPING[kind, file])[:2])
@@ -168,3 +172,125 @@ def test_the_same_digest_for_a_copy_and_for_what_changes_nothing(pixels, prompte
 
 def test_the_digest_covers_every_part_that_a_pipeline_has(prompted):
     assert set(load(prompted).parts) == {"unet", "vae", "text_encoder", "tokenizer"}
+
+
+class Adapted(torch.nn.Module):
+    """A linear layer with an adapter of rank 2, as PEFT wraps one: with a scale and a switch that are no weights."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer = base_layer
+        self.lora_A = torch.nn.Linear(base_layer.in_features, 2, bias=False)
+        self.lora_B = torch.nn.Linear(2, base_layer.out_features, bias=False)
+        self.scaling = {"default": 1.0}
+        self._disable_adapters = False
+
+    def forward(self, x, *_, **__):
+        found = self.base_layer(x)
+        return found if self._disable_adapters else found + self.scaling["default"] * self.lora_B(self.lora_A(x))
+
+    def fuse(self):
+        # as PEFT's merge, past the counter of changes that torch keeps
+        self.base_layer.weight.data += self.scaling["default"] * self.lora_B.weight.data @ self.lora_A.weight.data
+        return self.base_layer
+
+
+def adapter(network):
+    """Where the network's first projection to queries is, and the same with an adapter."""
+    name = next(name for name, _ in network.named_modules() if name.endswith(("to_q", "q_proj")))
+    owner = network.get_submodule(name.rpartition(".")[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return owner, name.rpartition(".")[2], Adapted(getattr(owner, name.rpartition(".")[2]))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_the_digest_follows_an_adapter_that_is_loaded_scaled_switched_and_fused(prompted, part):
+    model = load(prompted)
+    owner, attribute, adapted = adapter(model.parts[part])
+    seen = [model.digest]
+    setattr(owner, attribute, adapted)
+    seen.append(model.digest)
+    adapted.scaling["default"] = 0.5
+    seen.append(model.digest)
+    adapted._disable_adapters = True
+    seen.append(model.digest)
+    version = adapted.base_layer.weight._version
+    setattr(owner, attribute, adapted.fuse())
+    assert adapted.base_layer.weight._version == version, "PEFT's fusing is not counted by torch, so we cannot either"
+    seen.append(model.digest)
+    assert len(set(seen)) == len(seen)
+    assert model.digest == seen[-1]
+
+
+def add(parameter):
+    with torch.no_grad():
+        parameter.view(-1)[5] += 1e-3
+
+
+def add_past_the_counter(parameter):
+    parameter.data.view(-1)[5] += 1e-3
+
+
+def give_other_memory(parameter):
+    parameter.data = parameter.data * 1.001
+
+
+def permute(parameter):
+    parameter.data = parameter.data.flip(0)
+
+
+@pytest.mark.parametrize("change", [add, add_past_the_counter, give_other_memory, permute])
+def test_the_digest_follows_weights_that_are_changed_in_place_and_back(pixels, change):
+    model = load(pixels)
+    plain, kept = model.digest, model.unet.conv_in.weight.detach().clone()
+    change(model.unet.conv_in.weight)
+    assert model.digest != plain
+    assert model.fingerprint["digest"] == model.digest
+    model.unet.conv_in.weight.data.copy_(kept)
+    assert model.digest == plain == load(pixels).digest
+
+
+def test_the_digest_follows_settings_of_modules_that_are_no_weights(prompted):
+    model = load(prompted)
+    seen = [model.digest]
+    model.unet.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
+    seen.append(model.digest)
+    model.unet.train()
+    seen.append(model.digest)
+    model.unet.set_attn_processor(type("Own", (type(next(iter(model.unet.attn_processors.values()))),), {})())
+    seen.append(model.digest)
+    assert len(set(seen)) == len(seen)
+
+
+def test_what_a_model_computes_leaves_its_digest_alone(pixels, prompted):
+    for folder in (pixels, prompted):
+        model = load(folder)
+        plain = model.digest
+        numbers(model)
+        assert model.digest == plain
+
+
+def test_within_a_block_the_digest_is_held_and_after_it_checked_again(pixels):
+    model = load(pixels)
+    plain = model.digest
+    with model.held():
+        with model.held():
+            add(model.unet.conv_in.weight)
+        assert model.digest == plain
+    assert model.digest != plain
+
+
+@settings(max_examples=50)
+@given(size=st.integers(1, 9000), data=st.data(), dtype=st.sampled_from([torch.float32, torch.float64, torch.int8]))
+def test_the_checksum_of_a_network_tells_one_other_value_and_another_order_apart(size, data, dtype):
+    held = torch.nn.Module()
+    held.register_buffer("values", torch.arange(size).to(dtype))
+    plain = network_state(held)
+    i, j = (data.draw(st.integers(0, size - 1)) for _ in range(2))
+    held.values[[i, j]] = held.values[[j, i]]
+    assert (network_state(held) == plain) == bool(held.values[i] == held.values[j])
+    held.values.copy_(torch.arange(size).to(dtype))
+    assert network_state(held) == plain
+    held.values[i] += 1
+    assert network_state(held) != plain

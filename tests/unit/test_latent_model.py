@@ -120,7 +120,7 @@ def test_prompts_and_models_must_fit():
 
 def test_parts_of_different_models_are_refused(prompted):
     parts = (prompted.unet, prompted.schedule, prompted.vae)
-    with pytest.raises(ModelError, match="8 numbers a token, the U-Net takes"):
+    with pytest.raises(ModelError, match="8 numbers a token, the network takes"):
         LatentDiffusion(*parts, lambda _: torch.zeros(1, 77, 8), "face", name="x", source="x")
 
 

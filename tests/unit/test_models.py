@@ -47,6 +47,19 @@ def test_a_learned_variance_is_dropped(schedule):
     assert torch.equal(model.predict_noise(point, 10), model.unet(point, 10)[0][:, :3])
 
 
+def test_an_untrained_model_has_the_architecture_and_other_weights(shipped):
+    other, again, third = shipped.untrained(), shipped.untrained(), shipped.untrained(seed=1)
+    assert other.unet.config == shipped.unet.config
+    point = x(1, 3, 32, 32)
+    outputs = [model.predict_noise(point, 500) for model in (shipped, other, again, third)]
+    assert torch.equal(outputs[1], outputs[2])
+    assert not torch.allclose(outputs[1], outputs[0], atol=1e-2)
+    assert not torch.allclose(outputs[1], outputs[3], atol=1e-2)
+    assert len({model.digest for model in (shipped, other, third)}) == 3
+    assert not other.unet.training
+    assert not any(p.requires_grad for p in other.unet.parameters())
+
+
 @pytest.mark.parametrize("t", [-2, 1000])
 def test_timesteps_outside_the_schedule_are_refused(tiny_model, t):
     with pytest.raises(ValueRangeError, match=f"timestep {t}"):

@@ -16,21 +16,26 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
+from diffgeo.claims import Claim, decide, judge
 from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import lean
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
+from diffgeo.report.page import _ASSETS as ASSETS
 from diffgeo.report.page import render, write_page
-from diffgeo.report.page.sections import all_findings, claims_table, sections
+from diffgeo.report.page.sections import all_findings, sections
 from diffgeo.report.reading import Run
 from diffgeo.report.reading import read_run as read_folder
 from diffgeo.report.tables import Column, as_table
-from diffgeo.report.traversals import Quality, choose_quality, global_edits, strip, traversals
+from diffgeo.report.traversals import Quality, choose_quality, strip
+from diffgeo.report.verdicts import count_of_verdicts, labels, table_of_claims, values_of_claims
 from diffgeo.studies import all_claims, studies
+from diffgeo.studies.discovery.page import traversals
 from diffgeo.studies.disentanglement import scorecard as scorecard_source
 from diffgeo.studies.disentanglement.page import METRICS
+from diffgeo.studies.global_consistency.page import global_edits
 
 PREFIXES = ("precision", "dependency", "local_s", "transfer_s", "effect_", "dci_", "mig", "sap", "factor_")
 TIMES = ((1.0, 999), (0.25, 249))
@@ -338,7 +343,7 @@ def test_a_finding_states_the_numbers_of_its_table():
     found = told({"spectrum": spectra(first, last)})["spectrum"]
     assert found.headline == "The spectrum flattens from T to 0.25\u00a0T."
     change = interval(*mean_interval(last - first))
-    for said in (interval(*mean_interval(first)), interval(*mean_interval(last)), change, "n = 6", "p = 0.016"):
+    for said in (interval(*mean_interval(first)), interval(*mean_interval(last)), change, "n = 6", "p = 0.031"):
         assert said in found.detail
 
 
@@ -358,10 +363,11 @@ def test_the_words_follow_from_the_numbers(first, last, words):
 
 
 def test_frequencies_are_told_as_a_fall():
-    found = told({"frequency": frequencies([0.8, 0.82, 0.81, 0.8, 0.83], [0.4, 0.41, 0.4, 0.42, 0.4])})["frequency"]
+    first, last = [0.8, 0.82, 0.81, 0.8, 0.83, 0.8], [0.4, 0.41, 0.4, 0.42, 0.4, 0.4]
+    found = told({"frequency": frequencies(first, last)})["frequency"]
     assert found.headline == "Directions grow finer from T to 0.25\u00a0T."
-    fall = np.array([0.4, 0.41, 0.41, 0.38, 0.43])
-    assert f"a fall of {interval(*mean_interval(fall))} (n = 5, p = 0.031)" in found.detail
+    fall = np.array([0.4, 0.41, 0.41, 0.38, 0.43, 0.4])
+    assert f"a fall of {interval(*mean_interval(fall))} (n = 6, p = 0.031)" in found.detail
 
 
 def test_discovery_counts_labels_and_averages_samples():
@@ -396,7 +402,7 @@ def test_gains_beyond_chance_need_an_interval_a_test_and_five_samples():
 @pytest.mark.parametrize(
     ("low", "high", "n", "p", "outcome"),
     [
-        (0.1, 0.3, 5, 0.03, "yes"), (0.1, 0.3, 6, 0.3, "open"), (0.1, 0.3, 4, 0.06, "few"),
+        (0.1, 0.3, 6, 0.03, "yes"), (0.1, 0.3, 6, 0.3, "open"), (0.1, 0.3, 5, 0.06, "few"),
         (-0.1, 0.3, 9, 0.01, "open"), (-0.3, -0.1, 9, 1.0, "opposite"), (np.nan, np.nan, 1, 0.5, "open"),
     ],
 )  # fmt: skip
@@ -493,12 +499,39 @@ def test_cells_print_sort_and_copy_what_the_table_holds():
 
 
 def test_claims_are_shown_where_the_tables_tell(folder):
-    table = claims_table(read_run(folder))
+    rows = read_run(folder).verdicts
+    table = table_of_claims(rows)
     claims = {row[1].text: row[-1] for row in table.rows}
-    verdict = claims["effective dimension rises from T to the lowest t by"]
-    assert (verdict.text, verdict.style) == ("fails (too few: 2)", "verdict-fails")
+    found = {claim: (verdict.text, verdict.style) for claim, verdict in claims.items()}
+    change = "low-frequency share of picture changes falls from T by"
+    assert found[change] == ("undecided (too few: 2)", "verdict-undecided")
+    assert found["effective dimension of the leading n, lowest t minus T"] == ("second measure", "verdict-second")
     assert not any("prompts" in claim for claim in claims)
-    assert claims_table(Run(None, {}, {})) is None
+    assert table_of_claims([]) is None
+    assert "for lack of values: a test takes 6" in count_of_verdicts(rows)
+
+
+def claims(*values, role="claim"):
+    source = iter(["P23a Fig. 9", "P23a Fig. 9", "P23a Fig. 10"])
+    return decide(
+        [judge(Claim(next(source), "x", "q", lambda _, v=v: np.array(v), role=role), {}, "m") for v in values]
+    )
+
+
+def test_every_value_of_a_claim_is_a_dot_over_its_root_mean_square():
+    rows = claims([3.0, -4.0], [0.0, 0.0], [2.0])
+    assert labels(rows) == ["P23a Fig. 9 a", "P23a Fig. 9 b", "P23a Fig. 10"]
+    dots, _ = marks(values_of_claims(rows), "circle")
+    assert list(dots["row"]) == ["P23a Fig. 9 a"] * 2 + ["P23a Fig. 10"]
+    np.testing.assert_allclose(dots["x"], [3 / np.sqrt(12.5), -4 / np.sqrt(12.5), 1], rtol=1e-4)
+    assert values_of_claims(claims([1.0], role="second")) is not None
+    assert values_of_claims([]) is None
+
+
+def test_only_a_claim_that_is_contradicted_is_red():
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", (ASSETS / "page.css").read_text())
+    red = {name for names, body in rules if "var(--fails)" in body for name in re.findall(r"\.verdict-\w+", names)}
+    assert red == {".verdict-contradicted"}
 
 
 # whole pages

@@ -24,7 +24,7 @@ def test_a_metric_sees_pictures_as_they_are_stored():
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
-        (lambda e, o: e, r"metric.extra.mine returned \(4, 3, 8, 8\); return one number a picture, \(4,\)"),
+        (lambda e, o: e, r"metric.extra.mine returned \(4, 3, 8, 8\); return one number per picture, \(4,\)"),
         (lambda e, o: e.mean(), r"metric.extra.mine returned \(\); return"),
         (lambda e, o: 0.5, "metric.extra.mine returned no tensor but a float; return"),
     ],

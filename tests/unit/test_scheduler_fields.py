@@ -25,7 +25,14 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 
 from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseSchedule
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample
-from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, REFUSED_SCHEDULERS, SCHEDULERS, read_scheduler
+from diffgeo.diffusion.scheduler_fields import (
+    FIELDS,
+    FLOW_SCHEDULERS,
+    OLD_FIELDS,
+    REFUSED_SCHEDULERS,
+    SCHEDULERS,
+    read_scheduler,
+)
 from diffgeo.errors import ModelError, ValueRangeError
 
 F64 = torch.float64
@@ -99,7 +106,7 @@ def test_no_field_of_the_table_is_of_no_class():
     assert not set(FIELDS) & set(OLD_FIELDS)
 
 
-@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"DPMSolverSDEScheduler"}))
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"DPMSolverSDEScheduler", *FLOW_SCHEDULERS}))
 def test_the_defaults_of_every_class_are_understood(name):
     schedule = NoiseSchedule.of(getattr(diffusers, name)())
     assert schedule.T == 999
@@ -259,7 +266,14 @@ def test_old_and_new_key_that_contradict_each_other_are_refused():
         ("DDPMScheduler", {"beta_end": 1.5}, r"beta_end=1\.5"),
         ("EulerDiscreteScheduler", {"timestep_type": "continuous"}, "¼ ln σ"),
         ("EulerDiscreteScheduler", {"final_sigmas_type": "one"}, "final_sigmas_type='one'"),
-        ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "rectified flow"),
+        ("DPMSolverMultistepScheduler", {"use_dynamic_shifting": True}, "rectified flow"),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}, "but not use_flow_sigmas"),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "v_prediction"}, "no velocity"),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "final_sigmas_type": "sigma_min"}, "ends at 0"),
+        ("FlowMatchEulerDiscreteScheduler", {"invert_sigmas": True}, "Mochi"),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 0}, "shift=0"),
+        ("FlowMatchEulerDiscreteScheduler", {"shift_terminal": 1.5}, r"shift_terminal=1\.5"),
+        ("FlowMatchEulerDiscreteScheduler", {"time_shift_type": "cubic"}, "time_shift_type='cubic'"),
         ("UniPCMultistepScheduler", {"shift_terminal": 0.1}, "rectified flow"),
         ("FlowUniPCMultistepScheduler", {}, "diffgeo understands .*DDIMScheduler, DDPM"),
         ("LCMScheduler", {}, "distilled"),

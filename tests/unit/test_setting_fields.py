@@ -2,17 +2,40 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+import re
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from itertools import chain
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import MISSING, OmegaConf
 
-from diffgeo.composition import check, composed, group_schemas, results_depend_on, session_depends_on
-from diffgeo.config import Config, ScaleConfig, StoreConfig, config_folder, raw, setting
-from diffgeo.config.documentation import default_of
+from diffgeo.composition import (
+    check,
+    check_words,
+    composed,
+    group_schemas,
+    register,
+    results_depend_on,
+    session_depends_on,
+)
+from diffgeo.config import (
+    Config,
+    PredictorConfig,
+    ScaleConfig,
+    StoreConfig,
+    SvdConfig,
+    build,
+    check_own,
+    config_folder,
+    flat,
+    own_settings,
+    raw,
+    setting,
+)
+from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.config.fields import Rule, check_fields, rule_of
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
@@ -54,6 +77,11 @@ def test_settings_that_no_schema_knows_count(run):
     assert (found["new"], found["svd"]["temperature"], found["study"]) == (1, 2, {"theirs": {"k": 3}})
 
 
+def test_settings_by_dotted_key_are_those_of_a_command_line():
+    nested = {"svd": {"rank": 3, "options": {"block_size": 8}}, "seed": 1, "metric": {"extra": {}}, "options": {"a": 2}}
+    assert flat(nested) == {"svd.rank": 3, "svd.block_size": 8, "seed": 1, "options.a": 2}
+
+
 def test_a_study_of_its_own_may_say_that_a_setting_is_silent(run, monkeypatch):
     @dataclass
     class Theirs:
@@ -85,14 +113,13 @@ def test_schemas_of_a_group_agree_on_what_a_setting_affects(schema):
 def test_the_four_that_ask_agree(run):
     """The store's keys, the report's columns and the papers' comparison leave out and take in the same settings."""
     from diffgeo.cli.paper import _settings
-    from diffgeo.report.runs import _flat
 
     for key in ("device", "tracking", "store", "retries", "objective", "scale"):
         changed = run | {key: "another"}
         assert _settings(changed) == _settings(run)
     assert _settings(run | {"seed": 99}) != _settings(run)
     empty = {"metric.extra", "study.spectrum", *(f"{group}.options" for group in ("model", "svd", "edit", "predictor"))}
-    assert set(_flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - empty
+    assert set(flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - empty
 
 
 def test_every_study_of_ours_has_a_file_that_chooses_it():
@@ -119,11 +146,13 @@ def files_by_schema():
 def test_no_default_stands_twice(group, name):
     """A file repeats no default of its schema; one that alone fills its schema has none that differs, either."""
     schema, files = group_schemas()[group][name], files_by_schema()[group, name]
+    known = {one.name for one in fields(schema)}
     for path in files:
         for key, value in raw(path).items():
             if key != "defaults":
-                own = default_of(schema, key)
-                assert own != value, f"{path.name}: {key} stands in {schema.__name__}, too"
+                owner = schema if key in known else own_settings(group, raw(path)["_target_"], schema)
+                own = default_of(owner, key)
+                assert own != value or value == MISSING, f"{path.name}: {key} stands in {owner.__name__}, too"
                 assert len(files) > 1 or own == MISSING, f"{path.name}: {key} has another default in {schema.__name__}"
 
 
@@ -138,8 +167,113 @@ def test_what_a_scale_sets_has_no_default_of_its_own():
         for one in fields(schema)
         if str(default_of(schema, one.name)).startswith("${scale.")
     }
-    assert used == {one.name for one in fields(ScaleConfig)} - {"grid"}  # of experiments
+    experiments = " ".join(path.read_text() for path in (config_folder() / "experiment").rglob("*.yaml"))
+    used |= set(re.findall(r"\$\{scale\.(\w+)\}", experiments))
+    assert used == {one.name for one in fields(ScaleConfig)}
     assert all(default_of(ScaleConfig, one.name) == MISSING for one in fields(ScaleConfig))
+
+
+# settings that one choice alone has
+
+
+@dataclass(frozen=True)
+class Own:
+    """A solver of these tests.
+
+    Attributes:
+        block: columns.
+        kind: of it.
+        names: some.
+    """
+
+    block: Annotated[int | None, Rule(ge=1)] = None
+    kind: Literal["a", "b"] = "a"
+    names: Annotated[list[str], Rule(distinct=True)] = field(default_factory=list)
+    part: float = 0.5
+
+
+def function(path: str, device: str, rank: int, prompts: Annotated[dict[str, list[str]], Rule()], size: int = 3):
+    """Args:
+    path: of a file.
+    """
+
+
+def test_settings_of_a_choice_are_the_parameters_of_its_class_or_function():
+    own = own_settings("svd", f"{__name__}.Own", SvdConfig)
+    assert [one.name for one in fields(own)] == ["block", "kind", "names", "part"]
+    assert [default_of(own, one.name) for one in fields(own)] == [None, "a", [], 0.5]
+    assert documented(own)["block"] == "columns."
+    assert kind_of(own, "block") == "int or null"
+    found = own_settings("predictor", f"{__name__}.function", PredictorConfig)
+    assert [one.name for one in fields(found)] == ["path", "rank", "prompts", "size"], "the device is the run's"
+    assert default_of(found, "path") == MISSING
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"blok": 3}, r"no setting svd\.blok; did you mean svd\.block"),
+        ({"zzzz": 3}, r"no setting svd\.zzzz; known are block, kind, names, part"),
+        ({"rnak": 3}, r"no setting svd\.rnak; did you mean svd\.rank"),
+        ({"block": 0}, r"svd\.block=0 .*null, or 1 or more"),
+        ({"block": "x"}, r"svd\.block=x .*int or null"),
+        ({"block": True}, r"svd\.block=true .*int or null"),
+        ({"block": 1.5}, r"svd\.block=1\.5 .*int or null"),
+        ({"kind": "c"}, r"svd\.kind=c .*a, b"),
+        ({"names": ["a", "a"]}, r"svd\.names=.*each once"),
+        ({"names": [1]}, r"svd\.names=.*list of text"),
+        ({"part": math.nan}, r"svd\.part=nan .*finite"),
+    ],
+)
+def test_they_are_checked_by_the_types_and_rules_of_these_parameters(options, message):
+    with pytest.raises(ConfigError, match=message):
+        check_own("svd", SvdConfig(f"{__name__}.Own", "own", options=options))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("svd.rnak=3", r"svd\.rnak; did you mean svd\.rank"),
+        ("edit=shooting edit.transprt=x", r"edit\.transprt; did you mean edit\.transport"),
+        ("edit.transport=pullback", r"edit\.transport; known are none"),
+        ("data.images=[a,b] ++svd.blok_size=3", r"svd\.blok_size; did you mean svd\.block_size"),
+        ("experiment=p23a/table1 svd.zz=1", r"svd\.zz; known are block_size, max_passes, probe"),
+    ],
+)
+def test_a_misspelt_word_is_refused_before_a_run_has_a_folder(words, message):
+    register()
+    with pytest.raises(ConfigError, match=rf"there is no setting {message}"):
+        check_words(words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "svd.block_size=3",
+        "edit=shooting edit.steps=4",
+        "-m svd.block_size=2,3",
+        "svd=subspace,dense svd.oversample=3",
+        "",
+    ],
+)
+def test_other_words_are_left_to_hydra(words):
+    register()
+    check_words(words.split())
+
+
+def test_what_a_model_with_prompts_has_is_no_setting_of_the_others():
+    with pytest.raises(ConfigError, match=r"there is no setting model\.guidance"):
+        check(composed(["model.guidance=2"]))
+
+
+def test_what_fits_passes_and_arrives():
+    options = {"block": 2, "kind": "b", "names": ["a"], "part": 1}
+    settings = SvdConfig(f"{__name__}.Own", "own", options=options)
+    check_own("svd", settings)
+    assert build("svd", settings) == Own(2, "b", ["a"], 1)
+    chosen = composed(["edit=guidance", "edit.guidance_scale=2", "edit.options.steps=3"]).edit
+    assert chosen.options == {"steps": 3, "guidance_scale": 2}
+    assert chosen.normalise is False
 
 
 # ranges
@@ -192,7 +326,6 @@ def test_bounds_admit_what_the_inequality_says(value, low, high):
         "svd=randomized svd.power_steps=-1",
         "svd.solver=dense",
         "svd.block_size=0",
-        "svd.block_size=2 svd.probe=true",
         "edit=guidance edit.guidance_scale=nan",
         "study.curvedness.tol=0",
         "study.curvedness.paths=[lerp,lerp]",
@@ -205,7 +338,7 @@ def test_bounds_admit_what_the_inequality_says(value, low, high):
     ],
 )
 def test_what_is_out_of_range_is_refused_with_its_key_and_what_is_allowed(overrides):
-    key = overrides.split()[-1].partition("=")[0] if "probe" not in overrides else "svd.block_size"
+    key = overrides.split()[-1].partition("=")[0]
     with pytest.raises(ConfigError, match=rf"^{key}=.* is not possible; allowed: \S"):
         check(composed(overrides.split()))
 

@@ -106,7 +106,7 @@ def test_verify_uses_nothing_and_removes_only_what_is_damaged(store, monkeypatch
     assert store.verify() == []
     assert store.hits == 2
     assert old.stat().st_mtime == 1000
-    load = "diffgeo.session.store._load"
+    load = "diffgeo.session.store.load"
     monkeypatch.setattr(load, mock.Mock(side_effect=PermissionError(13, "Permission denied")))
     assert store.verify() == []
     assert stored_files(store) == [old, other]

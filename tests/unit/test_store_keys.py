@@ -1,14 +1,18 @@
 """Results of other code are not taken from the store: which modules its keys hold."""
 
 import ast
+import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
 
 import diffgeo
+from diffgeo.composition import composed
+from diffgeo.runner.finish import _files
 from diffgeo.session.cache import Cache
 from diffgeo.session.digests import code_version, file_digest, makes_no_results, own_code_digest
 from diffgeo.session.store import Record, Store
@@ -46,13 +50,14 @@ COMPUTING = [
     "diffusion/editing.py",
     "diffusion/sampling.py",
     "diffusion/noise_schedule.py",
+    "diffusion/rectified_flow.py",
     "diffusion/scheduler_fields.py",
     "diffusion/feature_map.py",
     "diffusion/direction_files.py",
     "diffusion/models/latent.py",
     "data/images.py",
     "metrics/statistics.py",
-    "report/charts.py",
+    "report/charts/lines.py",
     "report/figures.py",
     "report/picture_grids.py",
     "report/formatting.py",
@@ -185,3 +190,22 @@ def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
     assert own_code_digest(imported, file) == before, "the process still runs the first one"
     again = type("Imported", (), {})
     assert own_code_digest(again, file) == file_digest(file) != before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predictor=classifier predictor.names=[a] predictor.path={}",
+        "predictor=clip predictor.path={}",
+        "svd.options.start={}",
+        "edit.options.mask={}",
+        "model.options.weights={}",
+        "metric.identity={}",
+        "'metric.perceptual={{_target_: my.Measure, weights: {}}}'",
+    ],
+)
+def test_a_file_that_a_setting_names_counts_by_what_is_in_it(tmp_path, words):
+    file = tmp_path / "net.pt"
+    file.write_bytes(b"weights")
+    context = SimpleNamespace(cfg=composed(shlex.split(words.format(file))), perceptual=SimpleNamespace(name="rmse"))
+    assert file in list(_files(context, SimpleNamespace()))

@@ -76,7 +76,7 @@ def test_the_other_parts_of_a_folder_are_what_is_looked_for(folder):
     """A part under another name would be left out without a word."""
     known = {
         "plots": {"charts", "figures"},
-        "page": {"tables", "pictures", "viewer"},
+        "page": {"tables", "pictures", "viewer", "hero"},
         "findings": {"findings"},
         "claims": {"CLAIMS"},
     }

@@ -42,7 +42,7 @@ class Mine(Subspace):
     """A solver made from another one."""
 
     name = "mine"
-    more = "svd.options.sweeps"
+    more = "svd.sweeps"
 
 
 def solve(name, jacobian, rank=RANK, seed=0):
@@ -250,7 +250,7 @@ def test_tolerance_must_be_positive(tol):
         (GolubKahan(max_passes=40), r"raise svd\.max_passes"),
         (Subspace(max_passes=40), r"raise svd\.max_passes"),
         (Randomized(power_steps=0), r"raise svd\.power_steps"),
-        (Mine(max_passes=40), r"raise svd\.options\.sweeps"),
+        (Mine(max_passes=40), r"raise svd\.sweeps"),
     ],
 )
 def test_missed_tolerance_warns_with_residual_and_setting(solver, setting):
@@ -465,3 +465,10 @@ def test_the_zero_map_takes_no_more_passes_than_it_must():
     basis = decompose(operator_of(torch.zeros(400, 300, dtype=F64)), SolveSpec(GolubKahan(block_size=4), rank=3))
     assert basis.certificate.converged
     assert basis.certificate.passes <= 16
+
+
+def test_blocks_of_more_columns_than_the_jacobian_has_are_refused_at_once():
+    matrix = torch.eye(400, 300, dtype=torch.float64)
+    with pytest.raises(ValueRangeError, match=r"svd\.block_size is 100000, and the Jacobian is 400 x 300; .*300 col"):
+        local_basis(lambda x: matrix @ x, torch.zeros(300, dtype=torch.float64), 2, solver=GolubKahan(100_000))
+    assert SolveSpec(GolubKahan(300), rank=None).rank_of((400, 300)) == 300

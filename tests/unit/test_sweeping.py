@@ -142,6 +142,37 @@ def test_outcomes_are_found_whatever_the_jobs_folders_are_called(tmp_path):
     assert sorted(outcomes(tmp_path)) == [("seed=3", "completed", ""), ("x/10", "completed", ""), ("x/9", "failed", "")]
 
 
+def test_the_child_of_a_job_in_the_background_ignores_ctrl_c_as_its_worker_does(tmp_path):
+    started, finished = tmp_path / "started", tmp_path / "finished"
+    work = (
+        "import os, pathlib, signal, time\nfrom diffgeo.session.progress import Interruption\n"
+        "with Interruption().listening() as interruption:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.1)\n"
+        f"    assert not interruption.requested\n    pathlib.Path({str(started)!r}).touch()\n"
+        "    for _ in range(3000):\n        time.sleep(0.01)\n"
+        f"        if interruption.requested: pathlib.Path({str(finished)!r}).touch(); break\n"
+    )
+    code = (
+        "import signal\nfrom diffgeo.runner.sweeping import isolated\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"isolated(exec, {work!r}, retries=0)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        assert appears(started), "the child ended at the signal that its worker ignores"
+        worker.kill()
+        assert appears(finished), "the child goes on without its worker"
+    finally:
+        worker.kill()
+
+
+def appears(path, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return path.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_child_is_told_when_only_the_worker_is(tmp_path, number):
     started, finished = tmp_path / "started", tmp_path / "finished"
@@ -162,10 +193,7 @@ def test_a_child_is_told_when_only_the_worker_is(tmp_path, number):
     )
     worker = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:
-        for _ in range(600):
-            if started.exists():
-                break
-            time.sleep(0.1)
+        assert appears(started)
         worker.send_signal(number)  # not to its process group
         assert worker.wait(timeout=20) == 128 + number
         assert finished.exists()

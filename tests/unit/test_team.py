@@ -5,11 +5,11 @@ from contextlib import suppress
 import pytest
 
 from diffgeo.errors import ConfigError
-from diffgeo.session.processes import StudyDone, Team, is_first, team
+from diffgeo.session.processes import Processes, StudyDone, is_first, started_processes
 
 
 def ahead(rank, size, items):
-    one = Team(rank, size)
+    one = Processes(rank, size)
     with one.ahead():
         order = one.in_turn(items)
     assert one.in_turn(items) == [*items], "only inside"
@@ -33,7 +33,7 @@ def test_first_shares_hold_every_item_once(size):
 
 
 def test_processes_begin_at_both_ends():
-    assert [Team(rank, 3).from_both_ends("abc") for rank in range(3)] == [
+    assert [Processes(rank, 3).from_both_ends("abc") for rank in range(3)] == [
         ["a", "b", "c"],
         ["c", "b", "a"],
         ["a", "b", "c"],
@@ -46,7 +46,7 @@ def test_few_items_and_none():
 
 
 def test_a_process_leaves_when_the_work_is_done():
-    one, seen = Team(1, 2), []
+    one, seen = Processes(1, 2), []
     with suppress(StudyDone), one.unless(lambda: len(seen) == 2):
         for item in range(5):
             one.check()
@@ -56,18 +56,18 @@ def test_a_process_leaves_when_the_work_is_done():
 
 
 def test_an_error_inside_is_not_swallowed():
-    with pytest.raises(ZeroDivisionError), Team(1, 2).unless(lambda: False):
+    with pytest.raises(ZeroDivisionError), Processes(1, 2).unless(lambda: False):
         raise ZeroDivisionError
 
 
 def test_without_a_launcher_a_team_is_one(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.delenv("RANK", raising=False)
-    assert team(None, cpu=True) == Team()
+    assert started_processes(None, cpu=True) == Processes()
     assert is_first()
 
 
 def test_several_need_a_store(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"store\.enabled=true"):
-        team(None, cpu=True)
+        started_processes(None, cpu=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 from diffgeo.data.factor_faces import FACTORS
 from training.diffusion import DiffusionTraining
+from training.flow import FlowTraining
 from training.predictor import PredictorTraining
 from training.text_to_image import TextToImageTraining
 
-__all__ = ["diffusion_card", "predictor_card", "text_to_image_card"]
+__all__ = ["diffusion_card", "flow_card", "predictor_card", "text_to_image_card"]
 
 KS_BAR, PSNR_BAR = 0.15, 35.0
 
@@ -68,7 +69,7 @@ Reconstruction of 64 held-out pictures by DDIM inversion and sampling, 100 steps
 """
 
 
-def _factor_table(evaluation: dict[str, Any]) -> str:
+def _factor_table(evaluation: dict[str, Any], samples: str = "samples (50 DDIM steps, x̂0 clipped)") -> str:
     """The table of factor distances, with an empty line behind it; nothing for data without factors."""
     if "ks_distance" not in evaluation:
         return ""
@@ -76,7 +77,7 @@ def _factor_table(evaluation: dict[str, Any]) -> str:
         f"| {factor} | {value:.3f} | {'yes' if value <= KS_BAR else '**no**'} |"
         for factor, value in evaluation["ks_distance"].items()
     )
-    return f"""Kolmogorov–Smirnov distance between predicted factors of {evaluation["samples"]:,} samples (50 DDIM steps, x̂0 clipped) and of as many renders
+    return f"""Kolmogorov–Smirnov distance between predicted factors of {evaluation["samples"]:,} {samples} and of as many renders
 (bar: at most {KS_BAR}):
 
 | factor | distance | within the bar |
@@ -178,6 +179,72 @@ renders of the very factors. Bars: 85 % for background, hair, skin, glasses and 
 | factor | found | on renders | claims |
 |---|---|---|---|
 {rows}
+
+![loss](loss.png)
+"""
+
+
+def flow_card(name: str, facts: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    """The card of a shipped rectified-flow model; arguments as in :func:`diffusion_card`."""
+    cfg, psnr, vae = facts["config"], evaluation["reconstruction_psnr_db"], evaluation["vae_psnr_db"]
+    joint = cfg["network"] == "transformer"
+    network = (
+        f"`SD3Transformer2DModel`, {cfg['layers']} joint blocks of width {32 * cfg['heads']}, patch 2"
+        if joint
+        else f"`UNet2DConditionModel` {tuple(cfg['channels'])}"
+    )
+    found = "\n".join(
+        f"| {factor} | {value:.1%} | {evaluation['found_on_renders'][factor]:.1%} | {evaluation['claims'][factor]:,} |"
+        for factor, value in evaluation["found"].items()
+    )
+    loading = (
+        "StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)"
+        if joint
+        else "StableDiffusionPipeline.from_pretrained(folder)"
+    )
+    commands = [
+        f"`python tools/train.py {' '.join(['training=' + name, *_overrides(sitting['config'], asdict(FlowTraining()))])} "
+        f"out=outputs/training/{name}` from picture {sitting['from_image']:,}"
+        for sitting in facts["sittings"]
+    ]
+    return f"""---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+# FactorFaces {cfg["size"]}×{cfg["size"]}, rectified flow, {"transformer" if joint else "U-Net"}
+
+A small text-to-image model of captioned synthetic portraits, shipped with diffgeo to compare architectures: a transformer and a
+U-Net were trained on the same latents, captions and batches with the same target. Not a model of real people.
+
+![samples](samples.png)
+
+Prompts, left to right: {"; ".join(facts["prompts"])}.
+
+| | |
+|---|---|
+| network | {network}, {facts["parameters"]:,} parameters; EMA weights, stored in float16 |
+| other parts | autoencoder and text model of `{cfg["source"]}`, frozen |
+| process | rectified flow, velocity ε − x0, σ = s u / (1 + (s − 1) u) with s = {cfg["shift"]:g} and u uniform |
+| data | {cfg["pool"]:,} portraits with {cfg["wordings"]} captions each; {cfg["dropout"]:.0%} of captions dropped |
+| pictures seen | {facts["images_seen"]:,} |
+| training time | {facts["seconds"] / 60:.0f} minutes on {facts["device"]} |
+| batch, rate, EMA, seed | {cfg["batch_size"]}, {cfg["learning_rate"]:g} (warm-up, plateau, linear decay), {cfg["ema"]}, {cfg["seed"]} |
+| loss | {facts["loss"]:.4f} at the end, mean squared error of the velocity (curve below) |
+| load | `{loading}` |
+| commands | {"<br>".join(commands)}<br>`python tools/ship.py flow outputs/training/{name}` |
+
+## Measured
+
+Prompt following, {evaluation["samples"]:,} held-out captions, guidance {evaluation["guidance"]:g}, {evaluation["steps"]} Euler steps: the share of the captions' claims that the
+64×64 predictor finds on the samples, and on renders of the very factors.
+
+| factor | found | on renders | claims |
+|---|---|---|---|
+{found}
+
+{_factor_table(evaluation, "samples of held-out captions without guidance")}Reconstruction of held-out pictures by inversion under the empty prompt and sampling, 100 steps: mean PSNR **{psnr["mean"]:.1f} dB**, worst
+{psnr["min"]:.1f} dB; of the autoencoder alone {vae["mean"]:.1f} dB, worst {vae["min"]:.1f} dB.
 
 ![loss](loss.png)
 """

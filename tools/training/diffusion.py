@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -35,7 +35,18 @@ from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.data.fashion_mnist import DEBIAN, fashion_mnist
 from diffgeo.errors import ConfigError
 
-__all__ = ["DiffusionTraining", "learning_rate", "loss_weights", "pictures", "train_diffusion"]
+__all__ = [
+    "DiffusionTraining",
+    "Progress",
+    "device_name",
+    "learning_rate",
+    "loss_curve",
+    "loss_weights",
+    "pictures",
+    "replace_state",
+    "train_diffusion",
+    "write_log",
+]
 
 TIMESTEPS = 1000
 """Of the noise process."""
@@ -95,7 +106,16 @@ def loss_weights(alphas_cumprod: Tensor, min_snr: float) -> Tensor:
     return snr.clamp_max(min_snr) / snr * (0.05 / snr).sqrt().clamp(1, 10)
 
 
-def learning_rate(seen: int, cfg: DiffusionTraining) -> float:
+class RateSettings(Protocol):
+    """What a learning rate follows."""
+
+    images: int
+    learning_rate: float
+    warmup: int
+    decay: float
+
+
+def learning_rate(seen: int, cfg: RateSettings) -> float:
     """Warm-up, plateau, linear decay to 0 (in pictures seen)."""
     rise = min(1.0, (seen + 1) / max(cfg.warmup, 1))
     fall = min(1.0, (cfg.images - seen) / max(cfg.decay * cfg.images, 1))
@@ -123,7 +143,17 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
 
 
-class _Progress:
+def replace_state(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write ``folder/state`` and rename it into place: a kill while saving must not cost the last checkpoint."""
+    fresh, state = folder / "state.new", folder / "state"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    write(fresh)
+    shutil.rmtree(state, ignore_errors=True)
+    fresh.rename(state)
+
+
+class Progress:
     """Counters that travel with the checkpoint."""
 
     def __init__(self) -> None:
@@ -131,12 +161,14 @@ class _Progress:
         self.sittings: list[dict[str, Any]] = []  # settings of every sitting, with where it began
 
     def state_dict(self) -> dict[str, Any]:
+        """All counters."""
         return vars(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from those of a checkpoint."""
         vars(self).update(state)
 
-    def sit_down(self, cfg: DiffusionTraining) -> None:
+    def sit_down(self, cfg: Any) -> None:
         """Note the settings of this sitting, unless they are those of the last one."""
         if not self.sittings or self.sittings[-1]["config"] != asdict(cfg):
             self.sittings.append({"from_image": self.seen, "config": asdict(cfg)})
@@ -187,7 +219,7 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
     )
     optimizer = torch.optim.AdamW(unet.parameters(), lr=cfg.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     ema = EMAModel(unet.parameters(), decay=cfg.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
-    progress = _Progress()
+    progress = Progress()
     unet, optimizer = accelerator.prepare(unet, optimizer)
     forward = torch.compile(unet) if cfg.compile else unet
     ema.to(accelerator.device)
@@ -201,11 +233,7 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)  # add_noise copies it at every step else
 
     def save() -> Path:
-        fresh = folder / "state.new"  # a kill while saving must not cost the last checkpoint
-        shutil.rmtree(fresh, ignore_errors=True)
-        accelerator.save_state(str(fresh), safe_serialization=True)
-        shutil.rmtree(state, ignore_errors=True)
-        fresh.rename(state)
+        replace_state(folder, lambda fresh: accelerator.save_state(str(fresh), safe_serialization=True))
         plain = accelerator.unwrap_model(unet)
         ema.store(plain.parameters())
         ema.copy_to(plain.parameters())
@@ -246,7 +274,7 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
         recent.append(loss.detach())  # a number only when it is logged: reading it waits for the GPU
         if progress.step % 100 == 0 or progress.seen >= cfg.images:
             progress.loss = torch.stack(recent).mean().item()
-            _log(folder / "log.csv", progress, cfg)
+            write_log(folder / "log.csv", progress, cfg)
             recent.clear()
         if progress.seen // cfg.sample_every > before // cfg.sample_every:
             _sample_grid(save(), folder / "samples" / f"{progress.seen:08d}.png", cfg.seed)
@@ -255,11 +283,12 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
             saved = time.monotonic()
     pipeline = save()
     _sample_grid(pipeline, folder / "samples" / f"{progress.seen:08d}.png", cfg.seed)
-    _loss_curve(folder / "log.csv", folder / "loss.png")
+    loss_curve(folder / "log.csv", folder / "loss.png")
     return pipeline
 
 
-def _log(path: Path, progress: _Progress, cfg: DiffusionTraining) -> None:
+def write_log(path: Path, progress: Progress, cfg: RateSettings) -> None:
+    """Append a row (images, loss, rate, seconds), and print how far the training is."""
     new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -290,13 +319,14 @@ def _sample_grid(pipeline: Path, path: Path, seed: int, n: int = 16, steps: int 
     save_image(torch.from_numpy(pictures).permute(0, 3, 1, 2), path, nrow=math.ceil(n / 2))
 
 
-def _loss_curve(log: Path, path: Path) -> None:
+def loss_curve(log: Path, path: Path, label: str = "weighted loss") -> None:
+    """Draw the loss of ``log.csv`` over the images seen."""
     import matplotlib.pyplot as plt
 
     with log.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.semilogy([int(r["images"]) for r in rows], [float(r["loss"]) for r in rows], lw=0.8)
-    axes.set(xlabel="images seen", ylabel="weighted loss", title="training loss")
+    axes.set(xlabel="images seen", ylabel=label, title="training loss")
     figure.savefig(path, dpi=150)
     plt.close(figure)

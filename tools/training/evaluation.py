@@ -78,7 +78,7 @@ def reconstruction_psnr(model: DiffusionModel, pictures: Tensor, *, steps: int =
     values = []
     for chunk in pictures.split(batch_size):
         x_T = ddim_invert(model, model.encode(chunk), steps=steps)
-        back = ddim_sample(model, x_T, steps=steps).clamp(-1, 1).cpu()
+        back = model.decode(ddim_sample(model, x_T, steps=steps)).cpu()
         mse = (back - chunk).square().mean(dim=(1, 2, 3))
         values.append(20 * math.log10(2) - 10 * mse.log10())
     return torch.cat(values)

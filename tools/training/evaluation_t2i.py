@@ -1,8 +1,10 @@
-r"""Quality of the embedded text-to-image model, for its card.
+r"""Quality of the shipped text-to-image models, for their cards.
 
 - **Autoencoder:** PSNR of held-out renders through the means of q(z|x), 10 log₁₀(4 / MSE) for pictures in [−1, 1].
 - **Prompt following:** of all claims of the prompts on a factor, the share that a predictor finds on the samples. The
   same share on renders which the captions were written for is what the predictor allows at best.
+- **Factors of samples** and **reconstruction**, of flows, as :mod:`training.evaluation` has them: samples of held-out
+  captions without guidance, and inversion under the empty prompt.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
 from diffgeo.data.captions import caption, prompted_values
 from diffgeo.data.factor_faces import render, sample_factors
+from diffgeo.diffusion.models import load_model
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
+from training.evaluation import factor_distances, reconstruction_psnr
+from training.flow import load_pipeline
 
-__all__ = ["autoencoder_psnr", "claims_found", "evaluate_text_to_image"]
+__all__ = ["autoencoder_psnr", "claims_found", "evaluate_flow", "evaluate_text_to_image"]
 
 HELD_OUT = 1_000_003
 """Seed of renders and captions that no training saw."""
@@ -43,11 +48,11 @@ def evaluate_text_to_image(
     """Measure a pipeline folder.
 
     Args:
-        pipeline: a StableDiffusionPipeline folder.
+        pipeline: a folder of a StableDiffusionPipeline, or of one that ``train_flow`` wrote.
         predictor: a predictor folder, trained at the size of its pictures.
         n: samples, each with a caption of its own.
         guidance: scale of classifier-free guidance.
-        steps: DDIM steps.
+        steps: DDIM or Euler steps.
         batch_size: samples drawn at once.
         renders: held-out renders for the autoencoder.
         device: where to run; a GPU when there is one.
@@ -57,27 +62,17 @@ def evaluate_text_to_image(
         ``coarse`` and ``fine`` (lowest share among the factors that the card has a bar for), and the settings.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    pipe = StableDiffusionPipeline.from_pretrained(pipeline, safety_checker=None).to(device)
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipeline(Path(pipeline)).to(device)
+    if "beta_start" in pipe.scheduler.config and not pipe.scheduler.config.get("use_flow_sigmas", False):
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     reader = load_predictor(predictor, device=device)
-    size = pipe.unet.config.sample_size * pipe.vae_scale_factor
-
+    size = _picture_size(pipe)
     generator = torch.Generator().manual_seed(HELD_OUT)
     factors = sample_factors(n, generator=generator)
     prompts = caption(factors, generator)
-    drawn, rendered = [], []
-    for start in range(0, n, batch_size):
-        pictures = pipe(
-            prompts[start : start + batch_size],
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=generator,
-            output_type="pt",
-        ).images
-        drawn.append(reader(pictures.float() * 2 - 1))
-        rendered.append(reader(render(factors[start : start + batch_size].to(device), size)))
-    found, claims = claims_found(prompts, torch.cat(drawn), reader)
+    drawn = _drawn(pipe, reader, prompts, generator, guidance=guidance, steps=steps, batch_size=batch_size)
+    rendered = [reader(render(z.to(device), size)) for z in factors.split(batch_size)]
+    found, claims = claims_found(prompts, drawn, reader)
     possible, _ = claims_found(prompts, torch.cat(rendered), reader)
     psnr = autoencoder_psnr(pipe.vae, size, n=renders)
     return {
@@ -92,6 +87,79 @@ def evaluate_text_to_image(
         "steps": steps,
         "megabytes": round(sum(f.stat().st_size for f in Path(pipeline).rglob("*") if f.is_file()) / 1e6, 2),
     }
+
+
+def evaluate_flow(
+    pipeline: Path | str,
+    predictor: Path | str,
+    *,
+    n: int = 1024,
+    reconstructed: int = 64,
+    steps: int = 50,
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+) -> dict[str, Any]:
+    """Measure a folder that ``train_flow`` wrote.
+
+    Args:
+        pipeline: the folder.
+        predictor: a predictor folder, trained at the size of its pictures.
+        n: samples, each with a caption of its own, for every figure.
+        reconstructed: held-out renders that are inverted, in 100 steps.
+        steps: Euler steps.
+        batch_size: samples drawn at once.
+        device: where to run; a GPU when there is one.
+
+    Returns:
+        What :func:`evaluate_text_to_image` finds, ``ks_distance`` (factor → distance), ``ks_distance_max`` and
+        ``reconstruction_psnr_db`` (mean, min).
+    """
+    how: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    found = evaluate_text_to_image(pipeline, predictor, n=n, renders=n, device=device, **how)
+    pipe, reader = load_pipeline(Path(pipeline)).to(device), load_predictor(predictor, device=device)
+    generator = torch.Generator().manual_seed(HELD_OUT + 1)
+    prompts = caption(sample_factors(n, generator=generator), generator)
+    drawn = _drawn(pipe, reader, prompts, generator, guidance=1.0, **how)
+    distances = factor_distances(drawn, reader, size=_picture_size(pipe))
+    model = load_model(pipeline, prompt="", device=device)
+    held_out = sample_factors(reconstructed, generator=torch.Generator().manual_seed(HELD_OUT))
+    psnr = reconstruction_psnr(model, render(held_out, _picture_size(pipe)))
+    return found | {
+        "ks_distance": {name: round(value, 4) for name, value in distances.items()},
+        "ks_distance_max": round(max(distances.values()), 4),
+        "reconstruction_psnr_db": {"mean": round(psnr.mean().item(), 2), "min": round(psnr.min().item(), 2)},
+    }
+
+
+def _picture_size(pipe: Any) -> int:
+    network = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
+    return int(network.config.sample_size * pipe.vae_scale_factor)
+
+
+def _drawn(
+    pipe: Any,
+    reader: AttributePredictor,
+    prompts: Sequence[str],
+    generator: torch.Generator,
+    *,
+    guidance: float,
+    steps: int,
+    batch_size: int,
+) -> Tensor:
+    """Predicted factors of a sample for every prompt, shape (n, k)."""
+    pipe.set_progress_bar_config(disable=True)
+    found = []
+    for start in range(0, len(prompts), batch_size):
+        pictures = pipe(
+            list(prompts[start : start + batch_size]),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=generator,
+            output_type="pt",
+        ).images
+        found.append(reader(pictures.float() * 2 - 1))
+    return torch.cat(found)
 
 
 def claims_found(

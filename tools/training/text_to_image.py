@@ -41,13 +41,23 @@ from torch import Tensor, nn
 
 from diffgeo.data.captions import VOCABULARY, caption
 from diffgeo.data.factor_faces import render, sample_factors
-from training.diffusion import device_name, loss_weights
+from training.diffusion import device_name, loss_weights, replace_state
 from training.tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-__all__ = ["PROMPTS", "TextToImageTraining", "rate_factor", "standardise", "train_text_to_image"]
+__all__ = [
+    "PROMPTS",
+    "TextToImageTraining",
+    "batch_generator",
+    "caption_tokens",
+    "conditional_unet",
+    "draw_grid",
+    "rate_factor",
+    "standardise",
+    "train_text_to_image",
+]
 
 TIMESTEPS = 1000
 """Of the noise process."""
@@ -161,7 +171,7 @@ def train_text_to_image(cfg: TextToImageTraining, folder: Path) -> Path:
     latents = _encode(run.vae, pictures)
     del pictures
     run.vae.register_to_config(scaling_factor=1 / float(latents.float().std()))
-    texts, empty = _texts(cfg, factors, run.tokenizer)
+    texts, empty = caption_tokens(factors, run.tokenizer, cfg.wordings, cfg.seed)
     _train_unet(run, latents, texts, empty)
     pipeline = run.sample()
     _loss_curves(folder / "log.csv", folder / "loss.png")
@@ -188,7 +198,13 @@ class _Run:
         torch.manual_seed(cfg.seed)
         self.tokenizer = write_tokenizer(VOCABULARY, folder / "tokenizer")
         self.vae = _build_vae(cfg).to(self.device)
-        self.unet = _build_unet(cfg).to(self.device)
+        self.unet = conditional_unet(
+            cfg.size // 2 ** (len(cfg.vae_channels) - 1),
+            cfg.channels,
+            layers_per_block=cfg.layers_per_block,
+            heads=cfg.attention_heads,
+            text_width=cfg.text_width,
+        ).to(self.device)
         self.text = _build_text_model(cfg, self.tokenizer).to(self.device)
         self.denoiser = [*self.unet.parameters(), *self.text.parameters()]
         self.ema = EMAModel(self.denoiser, decay=cfg.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True)
@@ -220,15 +236,10 @@ class _Run:
         self.sittings = state["sittings"]
 
     def save_state(self) -> None:
-        """The checkpoint, renamed into place: a kill while saving does not cost the last one."""
-        fresh, state = self.folder / "state.new", self.folder / "state"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
+        """The checkpoint, and what ``training.json`` says of it."""
         content: dict[str, Any] = {name: holder.state_dict() for name, holder in self._holders.items()}
         content |= {"stages": {k: asdict(v) for k, v in self.stages.items()}, "sittings": self.sittings}
-        torch.save(content, fresh / "state.pt")
-        shutil.rmtree(state, ignore_errors=True)
-        fresh.rename(state)
+        replace_state(self.folder, lambda fresh: torch.save(content, fresh / "state.pt"))
         facts = {
             "config": asdict(self.cfg),
             "stages": {name: asdict(stage) for name, stage in self.stages.items()},
@@ -315,7 +326,7 @@ class _Run:
             recent.append(loss.detach())  # a number only when it is logged: reading it waits for the GPU
 
         while progress() < 1:
-            yield _generator(self.device, cfg.seed, 1 if name == "vae" else 2, stage.step), step
+            yield batch_generator(self.device, cfg.seed, 1 if name == "vae" else 2, stage.step), step
             stage.step += 1
             stage.seen += batch
             stage.seconds = time.monotonic() - started
@@ -347,7 +358,7 @@ class _Run:
             )
 
 
-def _generator(device: torch.device, seed: int, stream: int, step: int) -> torch.Generator:
+def batch_generator(device: torch.device, seed: int, stream: int, step: int) -> torch.Generator:
     """Randomness of one batch; stream 0 is the pool's, 1 and 2 the stages'."""
     return torch.Generator(device).manual_seed((seed << 34) + (stream << 32) + step)
 
@@ -365,18 +376,21 @@ def _build_vae(cfg: TextToImageTraining) -> AutoencoderKL:
     )
 
 
-def _build_unet(cfg: TextToImageTraining) -> UNet2DConditionModel:
-    texted = len(cfg.channels) - 1
+def conditional_unet(
+    size: int, channels: Sequence[int], *, layers_per_block: int, heads: int, text_width: int
+) -> UNet2DConditionModel:
+    """A freshly initialised U-Net on latents (4, size, size), with attention to the text everywhere but at the last."""
+    texted = len(channels) - 1
     return UNet2DConditionModel(
-        sample_size=cfg.size // 2 ** (len(cfg.vae_channels) - 1),
+        sample_size=size,
         in_channels=4,
         out_channels=4,
-        layers_per_block=cfg.layers_per_block,
-        block_out_channels=tuple(cfg.channels),
+        layers_per_block=layers_per_block,
+        block_out_channels=tuple(channels),
         down_block_types=("CrossAttnDownBlock2D",) * texted + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * texted,
-        cross_attention_dim=cfg.text_width,
-        attention_head_dim=cfg.attention_heads,  # diffusers' name for the number of heads
+        cross_attention_dim=text_width,
+        attention_head_dim=heads,  # diffusers' name for the number of heads
         norm_num_groups=8,
     )
 
@@ -402,7 +416,7 @@ def _build_text_model(cfg: TextToImageTraining, tokenizer: CLIPTokenizer) -> CLI
 
 def _pool(cfg: TextToImageTraining, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pictures as bytes (pool, 3, size, size), and their factors."""
-    factors = sample_factors(cfg.pool, generator=_generator(device, cfg.seed, 0, 0))
+    factors = sample_factors(cfg.pool, generator=batch_generator(device, cfg.seed, 0, 0))
     chunks = [((render(z, cfg.size) + 1) * 127.5).round().byte() for z in factors.split(CHUNK)]
     return torch.cat(chunks), factors
 
@@ -411,13 +425,13 @@ def _floats(pictures: Tensor) -> Tensor:
     return pictures.float() / 127.5 - 1
 
 
-def _texts(cfg: TextToImageTraining, factors: Tensor, tokenizer: CLIPTokenizer) -> tuple[Tensor, Tensor]:
+def caption_tokens(factors: Tensor, tokenizer: CLIPTokenizer, wordings: int, seed: int) -> tuple[Tensor, Tensor]:
     """Token ids of the captions (pool, wordings, length), and of the empty text (length,)."""
-    generator = torch.Generator().manual_seed(cfg.seed)
-    chunks = []
-    for z in factors.cpu().split(CHUNK):
-        wordings = [_token_ids(caption(z, generator), tokenizer) for _ in range(cfg.wordings)]
-        chunks.append(torch.stack(wordings, dim=1))
+    generator = torch.Generator().manual_seed(seed)
+    chunks = [
+        torch.stack([_token_ids(caption(z, generator), tokenizer) for _ in range(wordings)], dim=1)
+        for z in factors.cpu().split(CHUNK)
+    ]
     return torch.cat(chunks).to(factors.device), _token_ids([""], tokenizer)[0].to(factors.device)
 
 
@@ -529,11 +543,17 @@ def _scheduler(cfg: TextToImageTraining) -> DDIMScheduler:
     )
 
 
-def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int, *, steps: int = 50) -> None:
-    """Two samples of each of :data:`PROMPTS` at guidance 3, one column a prompt, which a text file lists."""
+def draw_grid(pipe: Any, path: Path, seed: int, *, steps: int) -> None:
+    """Two samples of each of :data:`PROMPTS` at guidance 3, one column a prompt, which a text file lists.
+
+    Args:
+        pipe: a text-to-image pipeline of diffusers.
+        path: of the picture.
+        seed: of the noise.
+        steps: of its sampler.
+    """
     from torchvision.utils import save_image
 
-    pipe = StableDiffusionPipeline.from_pretrained(pipeline, safety_checker=None).to(device)
     pipe.set_progress_bar_config(disable=True)
     pictures = pipe(
         list(PROMPTS) * 2,
@@ -545,6 +565,10 @@ def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int, *,
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(pictures.float(), path, nrow=len(PROMPTS))
     path.with_suffix(".txt").write_text("\n".join(PROMPTS) + "\n", encoding="utf-8")
+
+
+def _sample_grid(pipeline: Path, path: Path, device: torch.device, seed: int) -> None:
+    draw_grid(StableDiffusionPipeline.from_pretrained(pipeline, safety_checker=None).to(device), path, seed, steps=50)
 
 
 def _loss_curves(log: Path, path: Path) -> None:

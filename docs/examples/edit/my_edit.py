@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from diffgeo.config import EditConfig
-from diffgeo.errors import ConfigError
-from diffgeo.session.editor import Straight
+from diffgeo.ranges import Rule
+from diffgeo.session.editor import Edit
 from diffgeo.session.samples import Sample
 
 
-class Colour(Straight[EditConfig]):
+@dataclass(frozen=True, eq=False)
+class Colour(Edit):
     """A straight step of the same length without its grey part, which is the mean over channels.
 
-    Args:
-        share: of the grey part that is taken out, in [0, 1].
-
-    Raises:
-        ConfigError: ``share`` is out of range.
+    Attributes:
+        share: of the grey part that is taken out.
     """
 
-    def __init__(self, model: Any, cfg: EditConfig, latents: Any, bases: Any, share: float = 1.0) -> None:
-        if not 0 <= share <= 1:
-            raise ConfigError(f"edit.options.share={share} is not possible", "allowed: 0 to 1")
-        super().__init__(model, cfg, latents, bases)
-        self.share = share
+    share: Annotated[float, Rule(ge=0, le=1)] = 1.0
 
     def displace(self, x: Tensor, offsets: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:
         """x (C, H, W) moved by each offset (B, C, H, W) after its grey part was taken out."""

@@ -6,13 +6,14 @@ It works on one column at a time, in numpy on the CPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd import LocalBasis, Solver, finish
+from diffgeo.ranges import Rule
+from diffgeo.svd import LocalBasis, Solver, as_basis
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Arpack(Solver):
     """Leading singular triplets by ARPACK.
 
     Attributes:
-        max_restarts: restarts at most; scipy's own bound if None.
+        max_restarts: restarts at most; null is scipy's own bound.
     """
 
     name: ClassVar[str] = "arpack"
-    more: ClassVar[str] = "svd.options.max_restarts"
-    max_restarts: int | None = None
+    more: ClassVar[str] = "svd.max_restarts"
+    max_restarts: Annotated[int | None, Rule(ge=1)] = None
 
     def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
         """See :meth:`Solver.solve`, for a rank below min(m, d); measuring the residuals costs 2 n passes."""
@@ -40,7 +41,7 @@ class Arpack(Solver):
         u, s, vh = (torch.from_numpy(part.copy()).to(x.device) for part in found)
         order = s.argsort(descending=True)
         u, s, v = u[:, order], s[order], vh[order].T
-        return finish(
+        return as_basis(
             x.dtype,
             u,
             s,

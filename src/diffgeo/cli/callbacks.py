@@ -83,15 +83,15 @@ class SweepSummary(Callback):
 
     @classmethod
     def show(cls) -> None:
-        """Print it, on stderr; nothing where no job began."""
+        """Print it, on stderr; nothing if no job began."""
         folder, cls.folder = cls.folder, None
         if folder is None:
             return
         from diffgeo.runner.sweeping import outcomes
 
         jobs = outcomes(folder)
-        said = {job: folder / job / ".hydra" / "overrides.yaml" for job, *_ in jobs}
-        words = {job: OmegaConf.load(file) for job, file in said.items() if file.is_file()}
+        files = {job: folder / job / ".hydra" / "overrides.yaml" for job, *_ in jobs}
+        words = {job: OmegaConf.load(file) for job, file in files.items() if file.is_file()}
         common = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
         for job, status, error in jobs:
             if status != "completed":

@@ -25,8 +25,8 @@ from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.errors import EXPECTED, heed_environment, traceback_wanted, worded_errors
 from diffgeo.cli.help import help_text, topic_text, version_text
 from diffgeo.cli.line import ordered, quoted_prompts
-from diffgeo.composition import at_home, check, register, typed
-from diffgeo.config import Config, config_folder, heed_wandb
+from diffgeo.composition import at_home, check, check_words, register, typed
+from diffgeo.config import Config, config_folder, heed_wandb, raw
 from diffgeo.encoding import tolerate_logs
 from diffgeo.ending import signals_end
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError
@@ -50,6 +50,8 @@ _dry = False
 """Whether ``--dry-run`` has jobs planned instead of run."""
 _planner: Planner | None = None
 """What plans them, from the first one on."""
+_earlier = Path()
+"""Where earlier runs are looked for, whose studies say how long they took."""
 
 
 def _job(cfg: DictConfig) -> float | list[float] | None:
@@ -113,9 +115,9 @@ def _check(settings: Config, folder: Path) -> None:
 
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:
     """Whether the command line itself has a value for every key that the chosen sweep varies."""
-    said = {word.partition("=")[0].lstrip("+") for word in hydra_cfg.overrides.task}
+    given = {word.partition("=")[0].lstrip("+") for word in hydra_cfg.overrides.task}
     swept = hydra_cfg.sweeper.get("params") or {}
-    return bool(swept) and said.issuperset(swept)
+    return bool(swept) and given.issuperset(swept)
 
 
 def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) -> dict[str, dict[str, float]]:
@@ -136,10 +138,13 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
 @contextmanager
 def _dry_run(words: list[str]) -> Iterator[None]:
     """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
-    global _dry, _planner
+    global _dry, _planner, _earlier
     if "--dry-run" not in words:
         yield
         return
+    places = ("hydra.run.dir=", "hydra.sweep.dir=")
+    given = [Path(word.partition("=")[2]).parent for word in words if word.startswith(places)]
+    _earlier = given[-1] if given else Path(Path(raw(config_folder() / "config.yaml")["hydra"]["run"]["dir"]).parts[0])
     if any(word.startswith(("hydra/sweeper=", "search=")) for word in words):
         raise ConfigError("--dry-run lists the jobs of a grid, and a search chooses its own", "leave it out")
     engine = ("--dry-run", "hydra/launcher=", "hydra.")
@@ -161,7 +166,7 @@ def _plan(title: str, settings: Config) -> None:
     if _planner is None:
         from diffgeo.runner.dry_run import Planner
 
-        _planner = Planner(Path("outputs"))
+        _planner = Planner(_earlier)
     _planner.add(title, settings)
 
 
@@ -188,6 +193,7 @@ def _main() -> None:
     with worded_errors(interrupted=KEPT):
         try:
             words = ordered(sys.argv[1:])
+            check_words(words)
             with _dry_run(words):
                 sys.argv[1:] = words
                 hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()

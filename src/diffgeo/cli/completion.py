@@ -65,7 +65,7 @@ def script(name: str, shell: str) -> str:
 
 
 def candidates(typed: str) -> list[str]:
-    """Flags, and choices of a group, that begin with what is typed; none where Hydra knows more.
+    """Flags, and choices of a group, that begin with what is typed; none if Hydra knows more.
 
     Args:
         typed: the last word of the line: ``svd=de``, ``study=[discovery,sp``, ``--d``.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgeo.composition import group_schemas
-from diffgeo.config import Config, nearest, raw
+from diffgeo.config import Config, Plain, nearest, own_settings, raw
 from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
@@ -104,7 +104,7 @@ def page(name: str, headline: str, usage: Iterable[str], sections: Mapping[str, 
     Args:
         name: of the command.
         headline: a sentence.
-        usage: lines of arguments, one a form.
+        usage: lines of arguments, one per form.
         sections: title → lines; empty ones are left out.
     """
     lines = [f"{name}: {headline}", "", "Usage", *(f"  {name} {line}".rstrip() for line in usage)]
@@ -167,7 +167,7 @@ def topic_text(conf: Path, topic: str) -> str:
     known = choices(conf, group) if group in _groups(conf) else []
     if topic in _groups(conf):
         lines = [f"{topic}: {_blurb(topic)}", "", "Choices (* is the default)", *rows(_choice_lines(conf, topic), 34)]
-        own = [key for key in _settings(conf) if key.startswith(f"{topic}.")]
+        own = [key for key in _settings(conf, whole=True) if key.startswith(f"{topic}.")]
         if topic in ("study", "experiment"):
             lines += ["", f"More on one of them: diffgeo --help {topic}=NAME"]
         elif own:
@@ -177,15 +177,16 @@ def topic_text(conf: Path, topic: str) -> str:
         if group == "experiment":
             lines = _comments(conf / group / f"{choice}.yaml")
             return f"{topic}\n" + "".join(f"  {line}\n" for line in lines)
-        keys = _choice_keys(conf, group, choice)
+        keys = list(_schemas(conf, group, choice, whole=True))
         lines = [
             f"{topic}: {_comment(conf, group, choice)}",
             *(["", "Keys", *_key_lines(conf, keys, choice)] if keys else []),
         ]
         return "\n".join(lines) + "\n"
-    settings = _settings(conf)
-    if keys := [key for key in settings if key == topic or key.startswith(f"{topic}.")]:
-        return "\n".join(_key_lines(conf, keys)) + "\n"
+    for whole in (False, True):
+        settings = _settings(conf, whole=whole)
+        if keys := [key for key in settings if key == topic or key.startswith(f"{topic}.")]:
+            return "\n".join(_key_lines(conf, keys)) + "\n"
     everything = [*settings, *_groups(conf), *(f"{g}={c}" for g in _groups(conf) for c in choices(conf, g))]
     guess = nearest(topic, everything)
     hint = f"did you mean {guess}? Say diffgeo --help {guess}" if guess else "say diffgeo --help for groups and choices"
@@ -236,7 +237,7 @@ def _comment(conf: Path, group: str, choice: str) -> str:
 
 
 @cache
-def _yaml(path: Path) -> dict[str, Any]:
+def _yaml(path: Path) -> Plain:
     return raw(path) if path.is_file() else {}
 
 
@@ -251,32 +252,45 @@ def _schema(conf: Path, group: str, choice: str) -> type | None:
     return None
 
 
-def _choice_keys(conf: Path, group: str, choice: str) -> list[str]:
-    schema = _schema(conf, group, choice)
+@cache
+def _own(conf: Path, group: str, choice: str) -> type | None:
+    """The settings that a choice alone has, by the code that it names, which is imported; None if it names none."""
+    schema, target = _schema(conf, group, choice), _yaml(conf / group / f"{choice}.yaml").get("_target_")
+    return None if schema is None or target is None else own_settings(group, target, schema)
+
+
+def _schemas(conf: Path, group: str, choice: str, *, whole: bool) -> dict[str, type]:
+    """The keys of a choice, each with the dataclass that has it; ``whole`` adds those of the code that it names."""
     prefix = f"study.{choice}" if group == "study" else group
-    return [] if schema is None else [f"{prefix}.{field.name}" for field in fields(schema)]
+    found = [_schema(conf, group, choice), _own(conf, group, choice) if whole else None]
+    return {f"{prefix}.{field.name}": schema for schema in found if schema is not None for field in fields(schema)}
 
 
 @cache
-def _settings(conf: Path) -> dict[str, dict[str, type]]:
-    """Every key that some choice has → the choices that have it, the default one first, with their schemas."""
+def _settings(conf: Path, *, whole: bool) -> dict[str, dict[str, type]]:
+    """Every key that some choice has → the choices that have it, the default one first, with their schemas.
+
+    Args:
+        conf: the configuration folder.
+        whole: also the keys of the code that choices name, which is imported then.
+    """
     found: dict[str, dict[str, type]] = {}
     for field in fields(Config):
-        if field.name == "study":
-            for choice in choices(conf, "study"):
-                for key in _choice_keys(conf, "study", choice):
-                    found[key] = {choice: group_schemas()["study"][choice]}
-        elif (conf / field.name).is_dir():
+        if field.name == "study" or (conf / field.name).is_dir():
             standard = _standard(conf, field.name)
             for choice in sorted(choices(conf, field.name), key=lambda name: name != standard):
-                schema = _schema(conf, field.name, choice)
-                for key in _choice_keys(conf, field.name, choice) if schema else ():
-                    found.setdefault(key, {})[choice] = schema or Config
+                for key, schema in _schemas(conf, field.name, choice, whole=whole).items():
+                    found.setdefault(key, {})[choice] = schema
         else:  # a part without choices, such as store, or a single key
             part: Any = field.default_factory
             names = [f.name for f in fields(part)] if is_dataclass(part) else []
             found |= {f"{field.name}.{name}": {"": part} for name in names} or {field.name: {"": Config}}
     return found
+
+
+def _owners(conf: Path, key: str) -> dict[str, type]:
+    """The choices that have a key, with the dataclass that has it; code is imported if no schema has it."""
+    return _settings(conf, whole=False).get(key) or _settings(conf, whole=True)[key]
 
 
 def _standard(conf: Path, group: str) -> Any:
@@ -285,7 +299,7 @@ def _standard(conf: Path, group: str) -> Any:
 
 
 def _description(conf: Path, key: str, choice: str | None = None) -> str:
-    owners = _settings(conf)[key]
+    owners = _owners(conf, key)
     schema = owners[choice] if choice in owners else next(iter(owners.values()))
     return documented(schema)[key.rpartition(".")[2]].replace("``", "")
 
@@ -297,7 +311,7 @@ def _key_lines(conf: Path, keys: Iterable[str], choice: str | None = None) -> li
         (group, _, _), name = key.partition("."), key.rpartition(".")[2]
         if _description(conf, key, choice).startswith("set by the choice"):
             continue
-        owners = _settings(conf)[key]
+        owners = _owners(conf, key)
         own = choice if choice in owners else next(iter(owners))
         with_choice = "" if choice or group == "study" or own in ("", _standard(conf, group)) else f"{group}={own}"
         default = textwrap.shorten(_default(conf, key, owners[own], own), 80, placeholder=" …")

@@ -114,8 +114,8 @@ def quoted_word(word: str) -> str:
     key, _, value = word.partition("=")
     inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else ""
     items = [item if item[:1] in ("'", '"') else _as_text(item) for item in inner.split(",")] if "," in inner else []
-    said = f"{key}=[{','.join(items)}]" if items else f"{key}={_as_text(value)}"
-    return shlex.quote(said) if set(said) & set('"$`\\!') else f'"{said}"'
+    word = f"{key}=[{','.join(items)}]" if items else f"{key}={_as_text(value)}"
+    return shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'
 
 
 def valid_keys() -> list[str]:

@@ -19,12 +19,13 @@ from omegaconf import OmegaConf
 
 from diffgeo.cli.help import rows
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import at_home, check, register, results_depend_on, typed
+from diffgeo.composition import check, composed, others, register, results_depend_on, words_of
 from diffgeo.config import Config, config_folder, heed_wandb, nearest
+from diffgeo.config.experiments import order_of
 from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from diffgeo.results import Row
 
 __all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
@@ -51,15 +52,10 @@ class Plan:
 
 
 def experiments(conf: Path) -> list[str]:
-    """Names of the papers' experiments, those of P23a first, tables before figures, figures by number."""
-
-    def order(name: str) -> tuple[str, bool, int, str]:
-        paper, _, item = name.partition("/")
-        digits = "".join(c for c in item if c.isdigit())
-        return paper, not item.startswith("table"), int(digits or 0), item
-
+    """Names of the papers' experiments, tables before figures, by number, then those of other packages."""
     root = conf / "experiment"
-    return sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order)
+    found = sorted((p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/*.yaml")), key=order_of)
+    return [*found, *others()]
 
 
 def plan(words: Words, conf: Path) -> Plan:
@@ -102,6 +98,8 @@ def _experiment_lines() -> tuple[str, list[str]]:
 
 
 def _headline(conf: Path, name: str) -> str:
+    if name in others():
+        return others()[name]
     lines = (conf / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return lines[1].lstrip("# ")
 
@@ -165,10 +163,10 @@ def _execute(work: Plan) -> None:
                 failed = error
                 print(f"{folder} failed: {error}", file=sys.stderr, flush=True)
     finally:
-        table = _judge(folders, known)
-        if len(table):
-            _write(table, work.out)
-            _show(table)
+        rows = _judge(folders, known)
+        if rows:
+            _write(rows, work.out)
+            _show(rows)
     if failed is not None:
         raise failed
 
@@ -193,12 +191,7 @@ def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config], 
 
 
 def _compose(work: Plan, name: str) -> Config:
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = typed(
-            compose("config", overrides=[f"experiment={name}", f"scale={work.scale}", *at_home(work.overrides)])
-        )
+    cfg = composed([words_of(name), f"scale={work.scale}", *work.overrides])
     heed_wandb(cfg, work.overrides, os.environ)
     check(cfg)
     cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
@@ -209,7 +202,7 @@ def _leave_words(folder: Path, name: str, work: Plan) -> None:
     """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
     path = folder / ".hydra" / "overrides.yaml"
     path.parent.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create([f"experiment={name}", f"scale={work.scale}", *work.overrides]), path)
+    OmegaConf.save(OmegaConf.create([words_of(name), f"scale={work.scale}", *work.overrides]), path)
 
 
 def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], dict[Path, Config]]:
@@ -239,13 +232,13 @@ def _complete(folder: Path, settings: str) -> bool:
     return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
 
 
-def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame:
-    """Verdicts of every experiment whose run is complete with these settings, asked for in this call or not."""
+def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> list[Row]:
+    """Rows of every experiment whose run is complete with these settings, asked for in this call or not."""
     import pandas as pd
 
-    from diffgeo.claims import judge
+    from diffgeo.claims import decide, judge
     from diffgeo.convergence import Convergence, summary
-    from diffgeo.results import belongs
+    from diffgeo.run_files import belongs
     from diffgeo.studies import all_claims
 
     rows = []
@@ -257,47 +250,59 @@ def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> pd.DataFrame
             tables = {path.stem: pd.read_parquet(path) for path in paths}
             found = summary(Convergence.read(facts))
             rows.append(judge(claim, tables, facts["model"]["source"]) | {"not_converged": found, "run": str(folder)})
-    return pd.DataFrame(rows)
+    return decide(rows)
 
 
-def _write(table: pd.DataFrame, folder: Path) -> None:
+def _write(rows: list[Row], folder: Path) -> None:
+    import pandas as pd
+
+    from diffgeo.report.charts import save
+    from diffgeo.report.verdicts import values_of_claims
     from diffgeo.results import atomic, write_csv
 
+    table = pd.DataFrame(rows).drop(columns=["expected", "comparable"])
     with atomic(folder / "claims.csv") as path:
-        write_csv(table, path)
+        write_csv(table.drop(columns="values"), path)
     with atomic(folder / "claims.parquet") as path:
         table.to_parquet(path, index=False)
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in table.to_dict("records")]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     with atomic(folder / "claims.md") as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chart = values_of_claims(rows)
+    if chart is not None:
+        save([chart], folder / "claims")
 
 
-_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "verdict", "run")
+_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "q", "verdict", "run")
 
 
-def _cells(row: dict[Any, Any]) -> list[str]:
+def _cells(row: Row) -> list[str]:
+    from diffgeo.claims import reading_of
+
     ours = "–" if math.isnan(row["ours"]) else f"{row['ours']:.3g}"
     if not math.isnan(row["low"]):
         ours += f" [{row['low']:.3g}, {row['high']:.3g}]"
     elif not math.isnan(row["ours"]):
         ours += " (too few)"
-    verdict = f"{row['verdict']}{' (not converged)' if row['not_converged'] else ''}"
-    shown = [row["source"], row["quantity"], row["published"], ours, row["n"], verdict, Path(row["run"]).name]
+    verdict = f"{reading_of(row)}{' (not converged)' if row['not_converged'] else ''}"
+    quantity = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
+    q = "–" if math.isnan(row["q"]) else f"{row['q']:.2g}"
+    shown = [row["source"], quantity, row["published"], ours, row["n"], q, verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
-def _show(table: pd.DataFrame) -> None:
+def _show(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     shown = Table(*_HEAD)
-    colours = {"holds": "green", "fails": "red", "not comparable": "dim"}
-    for row in table.to_dict("records"):
-        shown.add_row(*_cells(row), style=colours[row["verdict"]])
+    colours = {"holds": "green", "contradicted": "red", "undecided": "yellow"}
+    for row in rows:
+        shown.add_row(*_cells(row), style=colours.get(row["verdict"], "dim"))
     # into a pipe as wide as the table needs
     Console(width=None if sys.stdout.isatty() else 200).print(shown)
-    for run, missed in dict(zip(table["run"], table["not_converged"], strict=True)).items():
+    for run, missed in {row["run"]: row["not_converged"] for row in rows}.items():
         if missed:
             print(f"Warning: {run}: {missed}.", file=sys.stderr)
 

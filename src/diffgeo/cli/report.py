@@ -35,9 +35,9 @@ COMMAND = Command(
         "out=FOLDER": "where to write; outputs/report if left out",
     },
     about=(
-        "Writes runs.csv (a row a run), groups.csv (mean and 95 % interval over the runs of a group), TABLE.csv, each "
-        "as Parquet too, and a figure per scalar, and prints the groups. Runs that did not complete, and those that "
-        "repeat another one's settings and seed, are in runs.csv, with the reason in left_out, and in no mean.",
+        "Writes runs.csv (a row per run), groups.csv (mean and 95 % interval over the runs of a group), TABLE.csv, "
+        "each as Parquet too, and a figure per scalar, and prints the groups. Runs that did not complete, and those "
+        "that repeat another one's settings and seed, are in runs.csv, with the reason in left_out, and in no mean.",
     ),
     examples={
         "diffgeo-report outputs by=[svd.rank,feature.pool]": "a grid of runs, averaged over seeds",

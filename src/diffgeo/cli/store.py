@@ -21,7 +21,7 @@ COMMAND = Command(
     ("ls | verify | prune [path=FOLDER] [max_gb=NUMBER]",),
     {
         "ls": "what it holds, by kind",
-        "verify": "read every entry and remove the damaged ones; exit code 8 where there were any",
+        "verify": "read every entry and remove the damaged ones; exit code 8 if there were any",
         "prune": "remove the entries used least recently until it is no larger than max_gb, and what killed processes "
         "left",
         "path=FOLDER": "the store; if left out, that of the environment variable DIFFGEO_STORE, or diffgeo/store in "
@@ -37,7 +37,7 @@ COMMAND = Command(
     codes=(0, 1, 2, 6, 8, 130),
 )
 DAMAGED = 8
-"""Exit code of ``verify`` where entries were damaged."""
+"""Exit code of ``verify`` if entries were damaged."""
 
 
 def main() -> None:

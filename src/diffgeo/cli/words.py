@@ -159,7 +159,7 @@ class Command:
 
         Args:
             execute: does the work; returns an exit code, None for 0.
-            words: of the command line; the process's own where None.
+            words: of the command line; the process's own if None.
 
         Raises:
             SystemExit: with an exit code that is not 0.

@@ -2,15 +2,19 @@
 
 from diffgeo.composition.checks import check
 from diffgeo.composition.effects import results_depend_on, session_depends_on
-from diffgeo.composition.hydra import at_home, composed, group_schemas, register, typed
+from diffgeo.composition.experiments import others, words_of
+from diffgeo.composition.hydra import at_home, check_words, composed, group_schemas, register, typed
 
 __all__ = [
     "at_home",
     "check",
+    "check_words",
     "composed",
     "group_schemas",
+    "others",
     "register",
     "results_depend_on",
     "session_depends_on",
     "typed",
+    "words_of",
 ]

@@ -7,35 +7,16 @@ its method ``check()``; here is what spans several.
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from types import MethodType
 from typing import Any
 
 from diffgeo.config.fields import check_fields, refusal
-from diffgeo.config.schemas import (
-    EDIT_SCHEMAS,
-    PREDICTOR_SCHEMAS,
-    SVD_SCHEMAS,
-    Config,
-    EditConfig,
-    PredictorConfig,
-    SvdConfig,
-    TextToImageConfig,
-)
-from diffgeo.errors import UnsuitableModelError
-from diffgeo.studies import studies
+from diffgeo.config.instances import GIVEN, check_own
+from diffgeo.config.lookup import config_folder, raw
+from diffgeo.config.schemas import Config, TextToImageConfig
+from diffgeo.studies import COLUMNS, studies
 
-__all__ = ["TAKEN", "check"]
-
-_COLUMNS = """
-    sample name t t_frac direction frame gamma x_change change change_wanted matched perceptual_measure clipped_change
-    chroma_change label model block pool solver svd_tol steps edit_method edit_normalise edit_rescale seed rank
-    singular_value residual_left residual_right passes converged gap change_low_share path_length largest_step
-    pixel_change variant attribute on_target off_target off_target_max off_target_distance precision
-    method local_success ssim psnr identity s_dir target target_held_out dependency_mean dependency_max precision_own
-    precision_gain precision_gain_matched transfer_success dci_d dci_c dci_i mig sap factor_vae effect_vote
-    effect_gap effect_disentanglement effect_completeness
-"""
-TAKEN = frozenset(_COLUMNS.split())
-"""Columns of the tables of edits and lines of the scorecard, which a metric of the user's own cannot be called."""
+__all__ = ["check", "taken"]
 
 
 def check(cfg: Config) -> None:
@@ -44,17 +25,15 @@ def check(cfg: Config) -> None:
     Raises:
         ConfigError: a setting contradicts another or leaves its range; the message names the key, the value and
             what is allowed.
-        UnsuitableModelError: a study of prompts with a model that takes none.
+        DiffgeoError: what the method ``check_run(cfg)`` of a study's settings raises, if it has one.
     """
-    if "prompts" in cfg.study and not isinstance(cfg.model, TextToImageConfig):
-        raise UnsuitableModelError(
-            f"study prompts compares prompts, and {cfg.model.path} takes none",
-            "choose a text-to-image model, such as model=factor_faces_t2i",
-        )
+    for study in cfg.study.values():
+        if isinstance(suits := getattr(study, "check_run", None), MethodType):
+            suits(cfg)
     _check_prompt(cfg)
-    _check_choice("edit.method", cfg.edit, EditConfig, EDIT_SCHEMAS)
-    _check_choice("predictor.kind", cfg.predictor, PredictorConfig, PREDICTOR_SCHEMAS)
-    _check_choice("svd.solver", cfg.svd, SvdConfig, SVD_SCHEMAS)
+    _check_name("edit.method", cfg.edit)
+    _check_name("predictor.kind", cfg.predictor)
+    _check_name("svd.solver", cfg.svd)
     check_fields(cfg, "")
     for part in fields(cfg):
         if is_dataclass(settings := getattr(cfg, part.name)):
@@ -71,6 +50,9 @@ def check(cfg: Config) -> None:
             raise refusal(f"study.{name}", study, "settings, not a value")
         check_fields(study, f"study.{name}.")
     _check_fractions(cfg)
+    for group in GIVEN:
+        if (settings := getattr(cfg, group)).options:  # the code that takes them is imported, after all that is quick
+            check_own(group, settings)
 
 
 def _check_fractions(cfg: Config) -> None:
@@ -95,16 +77,14 @@ def _check_prompt(cfg: Config) -> None:
         raise refusal("prompt", cfg.prompt, "null, as this model takes no prompt")
 
 
-def _check_choice(key: str, settings: Any, base: type, schemas: dict[str, type]) -> None:
-    """What a group's choice sets by itself was not set to another choice's; code of the user's own has any name."""
+def _check_name(key: str, settings: Any) -> None:
+    """What a choice calls itself in tables was not set to another choice's name; code of the user's own has any."""
     group, _, field = key.partition(".")
-    name = getattr(settings, field)
-    if type(settings) is base:
+    name, target = getattr(settings, field), settings._target_
+    ours = {path.stem: raw(path).get("_target_") for path in sorted((config_folder() / group).glob("*.yaml"))}
+    if target not in ours.values() or ours.get(name) == target:
         return
-    if name not in schemas:
-        raise refusal(key, name, ", ".join(schemas))
-    if type(settings) is not schemas[name]:
-        raise refusal(key, name, f"what {group}=… sets; choose {group}={name} instead")
+    raise refusal(key, name, f"what {group}=… sets; choose {group}={name} instead" if name in ours else ", ".join(ours))
 
 
 def _check_objective(cfg: Config) -> None:
@@ -119,10 +99,15 @@ def _check_objective(cfg: Config) -> None:
             raise refusal("objective", one, f"scalars of the studies that are run ({', '.join(cfg.study)})")
 
 
+def taken() -> frozenset[str]:
+    """Columns of the tables of edits and lines of the scorecard, which a metric of the user's own cannot be called."""
+    return frozenset(COLUMNS).union(*(study.columns for study in studies().values()))
+
+
 def _check_metric(name: str, node: object) -> None:
     """One of the user's own metrics."""
     key = f"metric.extra.{name}"
-    if not name.isidentifier() or name in TAKEN or name.startswith("delta_"):
+    if not name.isidentifier() or name in taken() or name.startswith("delta_"):
         raise refusal(key, "…", "a name of letters, digits and _ that the tables of edits do not use yet")
     target = node.get("_target_") if isinstance(node, dict) else None
     if not (isinstance(target, str) and "." in target and all(part.isidentifier() for part in target.split("."))):

@@ -12,6 +12,7 @@ from typing import Any
 
 from diffgeo.composition.hydra import group_schemas
 from diffgeo.config.fields import Affects, rule_of
+from diffgeo.config.lookup import Plain
 from diffgeo.config.schemas import Config, StoreConfig
 
 __all__ = ["results_depend_on", "session_depends_on"]
@@ -20,7 +21,7 @@ _PARTS: Mapping[str, Mapping[str, type]] = {"store": {"store": StoreConfig}}
 """Parts of the settings that are no group of ``conf/``."""
 
 
-def results_depend_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+def results_depend_on(settings: Mapping[str, Any]) -> Plain:
     """The settings that a number of a run depends on.
 
     Args:
@@ -32,7 +33,7 @@ def results_depend_on(settings: Mapping[str, Any]) -> dict[str, Any]:
     return _of_kind(settings, ("results", "model"))
 
 
-def session_depends_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+def session_depends_on(settings: Mapping[str, Any]) -> Plain:
     """The settings that model, latents, bases and store depend on: runs that agree in them may share those.
 
     Args:
@@ -41,8 +42,8 @@ def session_depends_on(settings: Mapping[str, Any]) -> dict[str, Any]:
     return _of_kind(settings, ("model", "session"))
 
 
-def _of_kind(settings: Mapping[str, Any], kinds: tuple[Affects, ...]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
+def _of_kind(settings: Mapping[str, Any], kinds: tuple[Affects, ...]) -> Plain:
+    chosen: Plain = {}
     for name, value in settings.items():
         affects = _affects([Config], name) or "results"
         schemas = _PARTS.get(name) or group_schemas().get(name, {})
@@ -62,7 +63,7 @@ def _of_kind(settings: Mapping[str, Any], kinds: tuple[Affects, ...]) -> dict[st
 
 def _fields(
     settings: Mapping[str, Any], schemas: Iterable[type], inherited: Affects, kinds: tuple[Affects, ...]
-) -> dict[str, Any]:
+) -> Plain:
     """The settings of one group or study whose own effect, or else the group's, is one of ``kinds``."""
     known = list(schemas)
     return {name: value for name, value in settings.items() if (_affects(known, name) or inherited) in kinds}
@@ -70,5 +71,5 @@ def _fields(
 
 def _affects(schemas: Iterable[type], name: str) -> Affects | None:
     """What the field of this name affects in the first schema that says so."""
-    said = (rule_of(one).affects for schema in schemas for one in fields(schema) if one.name == name)
-    return next(filter(None, said), None)
+    stated = (rule_of(one).affects for schema in schemas for one in fields(schema) if one.name == name)
+    return next(filter(None, stated), None)

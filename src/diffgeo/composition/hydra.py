@@ -13,11 +13,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.config import config_folder
+from diffgeo.config.instances import GIVEN, check_names, own_settings
 from diffgeo.config.schemas import (
-    EDIT_SCHEMAS,
     MODEL_SCHEMAS,
-    PREDICTOR_SCHEMAS,
-    SVD_SCHEMAS,
     Config,
     DataConfig,
     EditConfig,
@@ -32,23 +30,20 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["at_home", "composed", "group_schemas", "register", "typed"]
+__all__ = ["at_home", "check_words", "composed", "group_schemas", "register", "typed"]
 
 
 @cache
 def group_schemas() -> dict[str, Mapping[str, type]]:
-    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives.
-
-    A choice that names code of the user's own by its ``_target_`` takes ``/schema/GROUP/GROUP``.
-    """
+    """Schemas by group and by the name that a choice's ``/schema/GROUP/NAME`` gives."""
     return {
         "model": MODEL_SCHEMAS,
         "data": {"data": DataConfig},
         "schedule": {"schedule": ScheduleConfig},
         "feature": {"feature": FeatureConfig},
-        "svd": {"svd": SvdConfig, **SVD_SCHEMAS},
-        "edit": {"edit": EditConfig, **EDIT_SCHEMAS},
-        "predictor": {"predictor": PredictorConfig, **PREDICTOR_SCHEMAS},
+        "svd": {"svd": SvdConfig},
+        "edit": {"edit": EditConfig},
+        "predictor": {"predictor": PredictorConfig},
         "metric": {"metric": MetricConfig},
         "study": {study.name: study.settings for study in studies().values()},
         "scale": {"scale": ScaleConfig},
@@ -56,6 +51,7 @@ def group_schemas() -> dict[str, Mapping[str, type]]:
     }
 
 
+@cache
 def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
@@ -69,9 +65,14 @@ def register() -> None:
 
 
 def _open(schema: type) -> DictConfig:
-    """A schema whose ``extra`` and ``options`` take any key without a +: their names are the user's own."""
+    """A schema with keys that the code named by ``_target_`` decides: ``extra`` and ``options`` take any, without a +.
+
+    A group with ``options`` takes any, too: :func:`typed` moves those that the schema does not know there.
+    """
     node: DictConfig = OmegaConf.structured(schema)
-    for name in {"extra", "options"} & {field.name for field in fields(schema)}:
+    names = {field.name for field in fields(schema)}
+    OmegaConf.set_struct(node, False if "options" in names else None)
+    for name in {"extra", "options"} & names:
         if isinstance(mapping := node._get_node(name), DictConfig):
             OmegaConf.set_struct(mapping, False)
     return node
@@ -89,7 +90,10 @@ def typed(cfg: DictConfig) -> Config:
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)  # the primary config derives from the schema
     for part, where in [(config, ""), *((v, f"{k}.") for k, v in vars(config).items() if is_dataclass(v))]:
-        for name in set(vars(part)) - {f.name for f in fields(part)}:
+        for name in [name for name in vars(part) if name not in {f.name for f in fields(part)}]:
+            if hasattr(part, "options"):
+                part.options[name] = vars(part).pop(name)
+                continue
             raise ConfigError(
                 f"there is no setting {where}{name}", f"remove +{where}{name}, diffgeo takes no extra keys"
             )
@@ -111,19 +115,59 @@ def composed(overrides: Sequence[str]) -> Config:
         return typed(compose("config", overrides=at_home(overrides)))
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a misspelt setting of the code that a choice names, which Hydra cannot know, before a run has a folder.
+
+    Settings that the schemas know are left to Hydra, and so is a sweep over choices. The code is imported.
+
+    Args:
+        words: of a command line, after :func:`register`.
+
+    Raises:
+        ConfigError: the code has no such setting.
+    """
+    given = [re.match(rf"\+*({'|'.join(GIVEN)})\.(\w+)=", word) for word in words]
+    known = {group: {f.name for one in group_schemas()[group].values() for f in fields(one)} for group in GIVEN}
+    asked = [(found[1], found[2]) for found in given if found and found[2] not in known[found[1]]]
+    chosen = [word for word in words if re.match(r"\w+=[^,]+\Z|hydra\.searchpath=", word)]
+    if not asked or any(word.startswith(tuple(f"{group}=" for group, _ in asked)) for word in words if "," in word):
+        return
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=chosen)
+    for group, name in asked:
+        schema = OmegaConf.get_type(cfg[group]) or object
+        check_names(group, own_settings(group, cfg[group]._target_, schema), schema, [name])
+
+
 def at_home(words: Sequence[str]) -> list[str]:
     """``key=~/folder`` with the user's home for ``~``: shells leave it there, and Hydra knows no such sign.
 
-    A home whose name Hydra would not read as plain text is put in quotes.
+    So has every item of a list, a mapping or a sweep: ``[~/a,~/b]``. A home whose name Hydra would not read as plain
+    text is put in quotes.
     """
-    return [re.sub(r"\A([^=]+=)(['\"]?)(~[^/'\"]*)(.*)", _expanded, word, flags=re.DOTALL) for word in words]
+    return [
+        key + equals + (_TILDE.sub(_expanded, value) if not key.startswith("~") else value)
+        for key, equals, value in (word.partition("=") for word in words)
+    ]
+
+
+_TILDE = re.compile(
+    r"""(?P<before>(?:\A|[\[{,]|:\s)\s*)                     # begins a value or an item
+    (?:(?P<quote>['"])(?P<quoted>~[^/'"]*)(?P<more>.*?)(?P=quote)
+    |(?P<home>~[^/'",\]}]*)(?P<rest>(?:\$\{[^}]*\}|[^,\]}])*))""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def _expanded(found: re.Match[str]) -> str:
-    key, quote, home, rest = found.groups()
+    home = found["quoted"] or found["home"]
     folder = os.path.expanduser(home)
-    path = folder + rest  # a Path would drop what follows the name
-    if quote or folder == home or re.fullmatch(r"[\w./~-]*", folder):
-        return f"{key}{quote}{path}"
+    path = folder + (found["more"] or found["rest"] or "")  # a Path would drop what follows the name
+    if folder == home:
+        return found[0]
+    if quote := found["quote"]:
+        return f"{found['before']}{quote}{path}{quote}"
+    if re.fullmatch(r"[\w./~-]*", folder):
+        return f"{found['before']}{path}"
     escaped = path.replace("'", "\\'")
-    return f"{key}'{escaped}'"
+    return f"{found['before']}'{escaped}'"

@@ -25,7 +25,7 @@ def headline(schema: type) -> str:
 
 @cache
 def documented(schema: type) -> dict[str, str]:
-    """The description of every field of a schema, each one line, from the sections ``Attributes:``.
+    """The description of every field of a schema, each one line, from the sections ``Attributes:`` and ``Args:``.
 
     Args:
         schema: a dataclass; its bases that are dataclasses are read, too, and its own words come before theirs.
@@ -42,12 +42,12 @@ def documented(schema: type) -> dict[str, str]:
 
 
 def _entries(doc: str) -> dict[str, str]:
-    """Entries of the section ``Attributes:`` of a docstring; a line that is indented further goes on with an entry."""
+    """Entries of ``Attributes:`` and ``Args:`` in a docstring; a line that is indented further continues its entry."""
     entries: dict[str, list[str]] = {}
     inside, current = False, None
     for line in doc.splitlines():
         if _SECTION.match(line):
-            inside = line == "Attributes:"
+            inside = line in ("Attributes:", "Args:")
         elif inside and line.strip():
             entry = _ENTRY.match(line.strip()) if line.startswith("    ") and line[4] != " " else None
             if entry:

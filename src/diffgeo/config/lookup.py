@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["config_folder", "leaf_keys", "nearest", "raw"]
+__all__ = ["Plain", "config_folder", "flat", "leaf_keys", "nearest", "raw"]
+
+Plain = dict[str, Any]
+"""Settings as plain values, by name: as YAML and ``run.json`` have them."""
 
 
 def config_folder() -> Path:
@@ -26,7 +30,7 @@ def config_folder() -> Path:
     raise ConfigError("diffgeo's conf/ folder is missing", "reinstall the package")
 
 
-def raw(path: Path) -> dict[str, Any]:
+def raw(path: Path) -> Plain:
     """A file of ``conf/`` as it is written, references unresolved."""
     found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
@@ -41,6 +45,15 @@ def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(value, DictConfig) and not value._is_none():
             keys += leaf_keys(value, f"{prefix}{key}.")
     return keys
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Plain:
+    """Settings by dotted key, as a command line has them: ``options`` are in their group; empty parts are left out."""
+    found: Plain = {}
+    for key, value in settings.items():
+        inside = prefix if prefix and key == "options" else f"{prefix}{key}."
+        found |= flat(value, inside) if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def nearest(word: str, known: list[str]) -> str | None:

@@ -1,5 +1,7 @@
-"""Settings of a run, except those of its studies: one dataclass per group of ``conf/``, and per choice that has keys
-of its own.
+"""Settings of a run, except those of its studies: one dataclass per group of ``conf/``.
+
+Choices that name code by their ``_target_`` may have settings of their own: what that code has parameters for, which
+:func:`diffgeo.config.own_settings` reads there. They stand in ``options``.
 """
 
 from __future__ import annotations
@@ -9,38 +11,27 @@ from typing import Any
 
 from omegaconf import II, MISSING
 
-from diffgeo.config.fields import refusal, setting
+from diffgeo.config.fields import setting
 
 __all__ = [
-    "EDIT_SCHEMAS",
     "MODEL_SCHEMAS",
-    "PREDICTOR_SCHEMAS",
-    "SVD_SCHEMAS",
-    "ClassifierConfig",
-    "ClipConfig",
     "Config",
     "DataConfig",
-    "DenseConfig",
     "EditConfig",
     "FeatureConfig",
-    "GolubKahanConfig",
-    "GuidanceConfig",
     "MetricConfig",
     "ModelConfig",
-    "ModelPredictorConfig",
-    "NoPredictorConfig",
     "PredictorConfig",
-    "RandomizedConfig",
     "ScaleConfig",
     "ScheduleConfig",
-    "ShootingConfig",
-    "SingleConfig",
     "StoreConfig",
-    "SubspaceConfig",
     "SvdConfig",
     "TextToImageConfig",
     "TrackingConfig",
 ]
+
+Options = dict[str, Any]
+"""Settings by name that only the code knows which a ``_target_`` names."""
 
 
 def _pictures(value: Any) -> bool:
@@ -49,16 +40,16 @@ def _pictures(value: Any) -> bool:
     return value is None or isinstance(value, str) or listed
 
 
+MEASURES = ("auto", "lpips", "factor_features", "rmse")
+"""Perceptual measures that have a name; others are chosen by ``_target_``."""
+
+
+def _measure(value: Any) -> bool:
+    return value in MEASURES or (isinstance(value, dict) and isinstance(value.get("_target_"), str))
+
+
 def _odd(value: int) -> bool:
     return value % 2 == 1
-
-
-def _pairs(value: dict[str, list[str]]) -> bool:
-    return bool(value) and all(len(pair) == 2 for pair in value.values())
-
-
-def _three(value: list[float]) -> bool:
-    return len(value) == 3
 
 
 @dataclass
@@ -74,10 +65,12 @@ class ModelConfig:
         cache_dir: folder for hub downloads; diffusers' default when null.
         local_files_only: never ask the hub.
         variant: of the weight files, such as ``fp16``; they are computed with in ``dtype`` all the same.
+        strict: refuse weight files with tensors that the network of their config has not; false leaves them out, and
+            the log names them.
         dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
         predictor: attribute predictor for the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
         chunk_size: columns per vectorised Jacobian product (``feature.chunk_size``) that fit 24 GB of GPU memory.
-        options: further arguments of a ``_target_`` of your own, name → value.
+        options: settings that the chosen ``_target_`` alone has, name → value; GROUP.NAME=VALUE sets one.
     """
 
     _target_: str = "diffgeo.diffusion.models.load_model"
@@ -86,10 +79,11 @@ class ModelConfig:
     cache_dir: str | None = setting(None, affects="session")
     local_files_only: bool = setting(False, affects="session")
     variant: str | None = None
+    strict: bool = setting(True, affects="session")
     dtype: str = setting("float32", choices=("float32", "float64"))
     predictor: str | None = None
     chunk_size: int = setting(32, ge=1)
-    options: dict[str, Any] = setting({})
+    options: Options = setting({})
 
 
 @dataclass
@@ -156,7 +150,7 @@ class FeatureConfig:
     """The feature map f: x → h.
 
     Attributes:
-        block: ``mid``, ``down.i`` or ``up.i`` of the U-Net.
+        block: ``mid``, ``down.i`` or ``up.i`` of a U-Net, ``transformer_blocks.i`` of a transformer.
         pool: ``sum`` over space (P23a) or null for the whole map (P23b).
         chunk_size: columns per vectorised Jacobian product; bounds memory.
     """
@@ -179,7 +173,7 @@ class SvdConfig:
             1e-3 rad of the dense SVD.
         points: samples, or points of a path, whose bases are computed together; more fill a GPU (``golub_kahan``, with
             the whole h).
-        options: further arguments of a ``_target_`` of your own, name → value.
+        options: settings that the chosen ``_target_`` alone has, name → value; GROUP.NAME=VALUE sets one.
     """
 
     _target_: str = MISSING
@@ -188,73 +182,7 @@ class SvdConfig:
     share: float | None = setting(None, gt=0, lt=1, allowed="between 0 and 1")
     tol: float = setting(1e-4, gt=0)
     points: int = setting(1, ge=1)
-    options: dict[str, Any] = setting({})
-
-
-@dataclass
-class GolubKahanConfig(SvdConfig):
-    """Block Golub–Kahan.
-
-    Attributes:
-        block_size: columns per product; larger blocks need more passes, which a GPU may well take in less time. null is
-            4 on a CPU and 16 elsewhere.
-        probe: measure which block size is quickest for this network on this device instead, once; the store remembers
-            it, so that repeated runs agree.
-        max_passes: budget; null is 40 a direction, at least 400.
-    """
-
-    _target_: str = "diffgeo.svd.GolubKahan"
-    solver: str = "golub_kahan"
-    block_size: int | None = setting(None, ge=1)
-    probe: bool = False
-    max_passes: int | None = setting(None, ge=1)
-
-    def check(self) -> None:
-        """The block size is given, or measured.
-
-        Raises:
-            ConfigError: both.
-        """
-        if self.probe and self.block_size is not None:
-            raise refusal("svd.block_size", self.block_size, "null if svd.probe=true measures it")
-
-
-@dataclass
-class SubspaceConfig(SvdConfig):
-    """Subspace iteration, the papers' algorithm.
-
-    Attributes:
-        oversample: extra columns.
-        max_passes: budget; null is 100 a direction.
-    """
-
-    _target_: str = "diffgeo.svd.Subspace"
-    solver: str = "subspace"
-    oversample: int = setting(10, ge=0)
-    max_passes: int | None = setting(None, ge=1)
-
-
-@dataclass
-class RandomizedConfig(SvdConfig):
-    """Randomised SVD (Halko et al.), of fixed cost.
-
-    Attributes:
-        oversample: extra columns.
-        power_steps: each costs two passes a column.
-    """
-
-    _target_: str = "diffgeo.svd.Randomized"
-    solver: str = "randomized"
-    oversample: int = setting(10, ge=0)
-    power_steps: int = setting(3, ge=0)
-
-
-@dataclass
-class DenseConfig(SvdConfig):
-    """The whole Jacobian, min(m, d) passes."""
-
-    _target_: str = "diffgeo.svd.Dense"
-    solver: str = "dense"
+    options: Options = setting({})
 
 
 @dataclass
@@ -262,7 +190,7 @@ class EditConfig:
     """How a latent is moved.
 
     Attributes:
-        _target_: set by the choice ``edit=…``: a :class:`diffgeo.session.editor.Straight`, yours or ours.
+        _target_: set by the choice ``edit=…``: a :class:`diffgeo.session.editor.Edit`, yours or ours.
         method: set by the choice ``edit=…``: its name.
         strength: largest |γ| as a share of √d, the norm of pure noise in d dimensions.
         frames: odd number of γ from −strength to +strength.
@@ -270,7 +198,7 @@ class EditConfig:
             pictures, on which its premise fails.
         rescale: give a normalised step the length that it has without, |γ|; false is P23a's formula alone.
         kappa: the formula's κ in [0, 1); without effect if rescaled.
-        options: further arguments of a ``_target_`` of your own, name → value.
+        options: settings that the chosen ``_target_`` alone has, name → value; GROUP.NAME=VALUE sets one.
     """
 
     _target_: str = MISSING
@@ -280,55 +208,7 @@ class EditConfig:
     normalise: bool | None = None
     rescale: bool = True
     kappa: float = setting(0.99, ge=0, lt=1, allowed="0 <= kappa < 1")
-    options: dict[str, Any] = setting({})
-
-
-@dataclass
-class SingleConfig(EditConfig):
-    """One straight step, x + γv."""
-
-    _target_: str = "diffgeo.session.editor.Straight"
-    method: str = "single"
-
-
-@dataclass
-class ShootingConfig(EditConfig):
-    """Geodesic shooting.
-
-    Attributes:
-        steps: pieces of the curve, a side; a multiple of half of ``edit.frames``.
-        transport: ``isometric`` (as released) or ``pullback``.
-    """
-
-    _target_: str = "diffgeo.session.editor.Shooting"
-    method: str = "shooting"
-    steps: int = setting(6, ge=1)
-    transport: str = setting("isometric", choices=("isometric", "pullback"))
-
-    def check(self) -> None:
-        """The frames of a traversal are points of the curve.
-
-        Raises:
-            ConfigError: some lie between two of its points.
-        """
-        if self.steps % (side := self.frames // 2):
-            raise refusal("edit.steps", self.steps, f"a multiple of {side}, so that edit.frames lie on the curve")
-
-
-@dataclass
-class GuidanceConfig(EditConfig):
-    """x-space guidance (P23b): step by step, x moves by a multiple of the change of ε that γv makes.
-
-    Attributes:
-        steps: how often x moves.
-        guidance_scale: multiple of the change of ε.
-    """
-
-    _target_: str = "diffgeo.session.editor.Guidance"
-    method: str = "guidance"
-    normalise: bool | None = False
-    steps: int = setting(16, ge=1)
-    guidance_scale: float = 0.5
+    options: Options = setting({})
 
 
 @dataclass
@@ -339,72 +219,12 @@ class PredictorConfig:
         _target_: set by the choice ``predictor=…``: what gives an
             :class:`diffgeo.metrics.attributes.AttributePredictor` or None, yours or ours.
         kind: set by the choice ``predictor=…``: its name.
-        options: further arguments of a ``_target_`` of your own, name → value.
+        options: settings that the chosen ``_target_`` alone has, name → value; GROUP.NAME=VALUE sets one.
     """
 
     _target_: str = MISSING
     kind: str = MISSING
-    options: dict[str, Any] = setting({})
-
-
-@dataclass
-class ModelPredictorConfig(PredictorConfig):
-    """The model's own, ``model.predictor``."""
-
-    _target_: str = "diffgeo.metrics.attributes.own_predictor"
-    kind: str = "model"
-
-
-@dataclass
-class NoPredictorConfig(PredictorConfig):
-    """None."""
-
-    _target_: str = "diffgeo.metrics.attributes.no_predictor"
-    kind: str = "none"
-
-
-@dataclass
-class ClipConfig(PredictorConfig):
-    """CLIP, zero-shot.
-
-    Attributes:
-        path: a folder or a hub id of a CLIP model.
-        prompts: attribute → [prompt where it is there, prompt where it is not].
-        local_files_only: never ask the hub.
-    """
-
-    _target_: str = "diffgeo.metrics.clip.load_clip"
-    kind: str = "clip"
-    path: str = MISSING
-    prompts: dict[str, list[str]] = setting(
-        fits=_pairs, allowed="two prompts an attribute: where it is there, where it is not"
-    )
-    local_files_only: bool = setting(False, affects="session")
-
-
-@dataclass
-class ClassifierConfig(PredictorConfig):
-    """A network by path; file types in ``diffgeo.metrics.classifiers``.
-
-    Attributes:
-        path: the file.
-        names: attributes, in the order of the network's outputs.
-        arch: torchvision's name of the architecture, for a file that holds weights alone.
-        size: side of its pictures in pixels.
-        mean: subtracted from pictures in [0, 1], by channel.
-        std: divided by.
-        activation: ``sigmoid`` or ``softmax`` (of logits), ``probability``, or ``none``; all but the last give 2 p − 1.
-    """
-
-    _target_: str = "diffgeo.metrics.classifiers.load_classifier"
-    kind: str = "classifier"
-    path: str = MISSING
-    names: list[str] = setting(items=1, distinct=True, allowed="each name once")
-    arch: str | None = None
-    size: int = setting(224, ge=8)
-    mean: list[float] = setting([0.485, 0.456, 0.406], fits=_three, allowed="three numbers")
-    std: list[float] = setting([0.229, 0.224, 0.225], gt=0, fits=_three, allowed="three positive numbers")
-    activation: str = setting("sigmoid", choices=("sigmoid", "softmax", "probability", "none"))
+    options: Options = setting({})
 
 
 @dataclass
@@ -413,8 +233,9 @@ class MetricConfig:
 
     Attributes:
         perceptual: ``auto``, ``lpips``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels).
-            auto takes LPIPS where its weights are found and pictures have 64 pixels a side, else the features where the
-            model has that predictor. Every table names the measure it used.
+            auto takes LPIPS if its weights are found and pictures have 64 pixels a side, else the features if the
+            model has that predictor. ``{_target_: package.module.Name, argument: value}`` is one of your own: an object
+            with a ``name``, called as ``metric.extra`` are. Every table names the measure it used.
         lpips_weights: torchvision's AlexNet weights, ``alexnet-owt-7be5be79.pth``; torch hub's cache when null.
         identity: a network (TorchScript, ONNX, exported) whose embedding tells people apart; null leaves it out.
         identity_size: side of its pictures in pixels.
@@ -423,11 +244,13 @@ class MetricConfig:
             column of the tables of edits and a line of the scorecard.
     """
 
-    perceptual: str = setting("auto", choices=("auto", "lpips", "factor_features", "rmse"))
+    perceptual: Any = setting(
+        "auto", fits=_measure, allowed=f"{', '.join(MEASURES)}, or {{_target_: package.module.Name}}"
+    )
     lpips_weights: str | None = None
     identity: str | None = None
     identity_size: int = setting(112, ge=8)
-    extra: dict[str, Any] = setting({})
+    extra: Options = setting({})
 
 
 @dataclass
@@ -436,20 +259,23 @@ class ScaleConfig:
 
     Attributes:
         samples: pictures (``data.samples``).
+        held_out: pictures of the experiment whose global directions are tested on three fifths of them.
         steps: DDIM steps (``schedule.steps``).
-        rank: directions a basis (``svd.rank``).
+        rank: directions per basis (``svd.rank``).
         path_rank: directions of a tangent space along paths and between timesteps (``study.….rank``).
         pairs: paths of every kind.
         segments: of a path.
         directions: leading directions that are edited.
-        frames: pictures a traversal (``edit.frames``).
+        frames: pictures per traversal (``edit.frames``).
         codes: pictures whose codes are scored against their attributes (``study.disentanglement.codes``).
         controls: samples of the controls in ``tangent_distance``.
         levels: strengths of Pareto curves below the matched one.
         grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
+        trend: the same of experiments that ask for a trend over t, which takes ten.
     """
 
     samples: int = MISSING
+    held_out: int = MISSING
     steps: int = MISSING
     rank: int = MISSING
     path_rank: int = MISSING
@@ -461,6 +287,7 @@ class ScaleConfig:
     controls: int = MISSING
     levels: list[float] = MISSING
     grid: list[float] = MISSING
+    trend: list[float] = MISSING
 
 
 @dataclass
@@ -558,16 +385,3 @@ class Config:
 
 
 MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig}
-SVD_SCHEMAS = {
-    "golub_kahan": GolubKahanConfig,
-    "subspace": SubspaceConfig,
-    "randomized": RandomizedConfig,
-    "dense": DenseConfig,
-}
-EDIT_SCHEMAS = {"single": SingleConfig, "shooting": ShootingConfig, "guidance": GuidanceConfig}
-PREDICTOR_SCHEMAS = {
-    "model": ModelPredictorConfig,
-    "clip": ClipConfig,
-    "classifier": ClassifierConfig,
-    "none": NoPredictorConfig,
-}

@@ -5,7 +5,7 @@ A caption names some of the factors z of a portrait in words. Every word claims 
     low < z < high,
 
 and the cells of words that exclude each other meet at a common boundary (``long hair`` claims hair_length > 0,
-``short hair`` < 0). A word is said only where it is clearly true, in the cell less a margin, so that nobody is taught
+``short hair`` < 0). A word is used only if it is clearly true, in the cell less a margin, so that no model is taught
 from doubtful pictures; a picture on which the word is to be found counts when it lies in the cell.
 
 Colours are the ones that a viewer would give to the renderer's hues. The background runs once around the circle from 0
@@ -37,7 +37,7 @@ class Claim:
         factor: its name.
         low: the value lies above this (−∞ at the end of the range: a predictor may overshoot it) …
         high: … and below this.
-        clear: the word is said of renders whose factor lies in this closed interval.
+        clear: the word is used of renders whose factor lies in this closed interval.
     """
 
     factor: str
@@ -196,12 +196,12 @@ for _noun, _meanings in WORDS.items():
 
 
 def _compose(z: list[float], keep: list[bool], chances: list[float]) -> str:
-    said = {name: value for name, value, kept in zip(FACTOR_NAMES, z, keep, strict=True) if kept}
+    kept_values = {name: value for name, value, kept in zip(FACTOR_NAMES, z, keep, strict=True) if kept}
     chance = iter(chances)
 
     def word(noun: str, factor: str) -> str | None:
         """A word before ``noun`` that is clearly true and mentions ``factor``, unless the factor is left out."""
-        if factor not in said:
+        if factor not in kept_values:
             return None
         fit = [
             modifier
@@ -220,17 +220,17 @@ def _compose(z: list[float], keep: list[bool], chances: list[float]) -> str:
         parts.append("shaven chin" if shaven else f"{modifier} beard".strip())
 
     mood = ""
-    if "smile" in said and abs(z[FACTOR_NAMES.index("smile")]) >= 0.3:
-        options = ("smiling", "happy", "smile") if said["smile"] > 0 else ("frowning", "sad", "frown")
+    if "smile" in kept_values and abs(z[FACTOR_NAMES.index("smile")]) >= 0.3:
+        options = ("smiling", "happy", "smile") if kept_values["smile"] > 0 else ("frowning", "sad", "frown")
         mood = options[int(next(chance) * 3)]
     if mood in ("smile", "frown"):
         parts.append(mood)
         mood = ""
     width = word("face", "face_width") or ""
     side = ""
-    if "yaw" in said and abs(said["yaw"]) >= 0.3:
+    if "yaw" in kept_values and abs(kept_values["yaw"]) >= 0.3:
         verb = "looking" if next(chance) < 0.5 else "turned"
-        side = f"{verb} {'right' if said['yaw'] > 0 else 'left'}"
+        side = f"{verb} {'right' if kept_values['yaw'] > 0 else 'left'}"
     colour = word("background", "background_hue")
     parts = [part for _, part in sorted((next(chance), part) for part in parts)]
 

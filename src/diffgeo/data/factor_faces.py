@@ -143,18 +143,24 @@ class _Canvas:
         self.rgb = torch.lerp(self.rgb, colour.expand_as(self.rgb), coverage[:, None].expand_as(self.rgb))
 
 
+def _root(x: Tensor) -> Tensor:
+    """√x, whose derivative is taken to be 0 at x = 0; autograd's is infinite there, and times 0 no number."""
+    positive = x > 0
+    return torch.where(positive, x, 1.0).sqrt() * positive
+
+
 def _ellipse(x: Tensor, y: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     """First-order signed distance to the ellipse with half axes a, b: (ρ − 1) ρ / |∇(ρ²)/2|."""
     u, v = x / a, y / b
-    rho = (u * u + v * v).sqrt()
-    slope = ((u / a) ** 2 + (v / b) ** 2).sqrt()
+    rho = _root(u * u + v * v)
+    slope = _root((u / a) ** 2 + (v / b) ** 2)
     return (rho - 1) * rho / slope.clamp_min(1e-6)
 
 
 def _rounded_box(x: Tensor, y: Tensor, a: Tensor | float, b: Tensor | float, r: float) -> Tensor:
     """Signed distance to a box of half sides a, b with corners of radius r."""
     dx, dy = x.abs() - (a - r), y.abs() - (b - r)
-    outside = (dx.clamp_min(0) ** 2 + dy.clamp_min(0) ** 2).sqrt()
+    outside = _root(dx.clamp_min(0) ** 2 + dy.clamp_min(0) ** 2)
     return outside + torch.maximum(dx, dy).clamp_max(0) - r
 
 
@@ -163,7 +169,7 @@ def _capsule(x: Tensor, y: Tensor, angle: Tensor | float, half_length: float, r:
     angle = torch.as_tensor(angle, dtype=x.dtype, device=x.device)
     c, s = angle.cos(), angle.sin()
     along, across = c * x + s * y, c * y - s * x
-    return ((along.abs() - half_length).clamp_min(0) ** 2 + across**2).sqrt() - r
+    return _root((along.abs() - half_length).clamp_min(0) ** 2 + across**2) - r
 
 
 def _hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:
@@ -265,7 +271,7 @@ class _Portrait:
         u = (self.x - self.shift) / half_width
         bend = 0.5 - u.square()
         axis = self.y - 0.40 - 0.115 * self.z["smile"] * bend
-        taper = (1 - u.square()).clamp_min(0).sqrt()
+        taper = _root((1 - u.square()).clamp_min(0))
         ends = (u.abs() - 1) * half_width
         opening = 0.115 * self.unit["mouth_opening"]
 

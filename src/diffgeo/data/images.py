@@ -5,37 +5,62 @@ One rule for each of Pillow's modes says which numbers are black and white:
     1, L, P, RGB, CMYK, YCbCr, HSV and the like    8 bits a channel, 0 to 255
     I;16 (16-bit greyscale)                        0 to 65535
     F (floating-point TIFF)                        0 to 1; other values are refused
-    I (32-bit TIFF), LAB                           refused: nothing in the file says what is white
+    I (32-bit TIFF), LAB, greys of 12 bits         refused: nothing in the file says what is white
 
-What is transparent, by an alpha channel or as one colour that the file names, is laid on white.
+Greys of fewer bits are spread over 0 to 255; of colours with 16 bits a channel, Pillow reads the higher 8. Colour
+profiles are not applied. What is transparent, by an alpha channel or as one colour that the file names, is laid on
+white. Of an animation the first frame is read.
+
+Memory: the decoder holds a picture once (JPEG at an eighth of its sides, if that is enough), which :data:`MAX_PIXELS`
+bounds before it begins (32 million for WebP); all else works on strips of rows and on what the model's size needs.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from diffgeo.errors import DataError
 
-__all__ = ["FORMATS", "SUFFIXES", "as_tensor", "list_images", "load_image", "picture_names"]
+__all__ = ["FORMATS", "MAX_PIXELS", "SUFFIXES", "as_tensor", "list_images", "load_image", "picture_names"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """Pillow's decoders that are ever asked; others start programs (EPS: Ghostscript) or follow references to files."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """Files of a folder that count as pictures, by suffix, in lower case."""
+MAX_PIXELS = 89_000_000
+"""Pixels that a file may claim, about 9400 × 9400; Pillow warns of a few more. They take 4 to 8 bytes each."""
+_MAX_PIXELS_WEBP = 32_000_000
+"""The same for WebP, whose decoder takes 16 bytes each."""
+
+_STRIP = 2**20
+"""Pixels that are converted at once."""
+_KEPT = 3
+"""A picture is averaged in whole blocks of pixels down to this many times the wanted size, and resampled from there."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture is turned upright, by the EXIF tag of its orientation."""
 
 
 def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -115,8 +140,10 @@ def load_image(path: Path, height: int, width: int) -> Tensor:
             the message names it.
     """
     try:
-        with Image.open(path, formats=FORMATS) as opened:
-            return as_tensor(opened, height, width)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is our bound
+            with Image.open(path, formats=FORMATS) as opened:
+                return as_tensor(opened, height, width)
     except UnidentifiedImageError as error:
         raise DataError(
             f"{readable(str(path))} cannot be read as a picture (it is none of {', '.join(FORMATS)})",
@@ -133,20 +160,74 @@ def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:
 
     Raises:
         OSError, SyntaxError: its data are broken, as Pillow finds on decoding them.
-        ValueError: the same, or a mode or values that no rule covers.
+        ValueError: the same, more than :data:`MAX_PIXELS`, or a mode or values that no rule covers.
     """
-    clear = opened.info.get("transparency")
-    if isinstance(clear, tuple) and max(clear) > 255:
-        raise ValueError("a transparent colour of 16 bits cannot be told apart in 8, save it with an alpha channel")
-    if opened.mode.startswith("I;16") and getattr(opened, "tag_v2", {}).get(262) == 0:
-        raise ValueError("0 is white in it, save it with 0 as black")
-    rgb = _as_rgb(ImageOps.exif_transpose(opened))
-    # cropped first: a strip one pixel wide would be enlarged to gigabytes
-    scale = max(height / rgb.height, width / rgb.width)
-    shape = [min(rgb.height, max(1, round(height / scale))), min(rgb.width, max(1, round(width / scale)))]
-    tensor = F.to_dtype(F.center_crop(F.pil_to_tensor(rgb), shape), torch.float32, scale=True)
+    from torchvision.transforms.v2 import functional as F  # takes a second; most runs read no picture
+
+    most = _MAX_PIXELS_WEBP if opened.format == "WEBP" else MAX_PIXELS
+    if min(opened.size) < 1 or opened.width * opened.height > most:
+        raise ValueError(f"it has {opened.width} × {opened.height} pixels, where 1 to {most // 10**6} million are read")
+    _check_scale_of_greys(opened)
+    rgb = _upright_rgb(opened, height, width)
+    tensor = F.to_dtype(F.pil_to_tensor(rgb), torch.float32, scale=True)
     pixels: Tensor = F.resize(tensor, [height, width], antialias=True).clamp(0, 1) * 2 - 1
     return pixels
+
+
+def _check_scale_of_greys(opened: Image.Image) -> None:
+    """Whether the file's numbers mean what the rule of their mode says.
+
+    Raises:
+        ValueError: they do not.
+    """
+    clear, tags = opened.info.get("transparency"), getattr(opened, "tag_v2", {})
+    if isinstance(clear, tuple) and max(clear) > 255:
+        raise ValueError("a transparent colour of 16 bits cannot be told apart in 8, save it with an alpha channel")
+    if opened.mode.startswith("I;16") or opened.mode == "F":
+        if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
+            raise ValueError("0 is white in it, save it with 0 as black")
+        if tags.get(ExifTags.Base.BitsPerSample) == (12,):
+            raise ValueError("its greys have 12 bits, save it with 8 or 16")
+
+
+def _upright_rgb(opened: Image.Image, height: int, width: int) -> Image.Image:
+    """The centre of a picture, with the proportions of height × width and 8 bits a channel, turned as its EXIF says.
+
+    It is averaged in blocks if it is much larger than what is wanted, strip by strip.
+    """
+    shrink = int(min(opened.size) / max(height, width) / _KEPT)
+    wanted = (-(-opened.width // shrink), -(-opened.height // shrink)) if shrink > 1 else opened.size
+    drafted = opened.draft(None, wanted)  # JPEG alone can decode a smaller picture
+    _decoded(opened.load)
+    full = opened.size if drafted is None else tuple(map(int, drafted[1][2:]))  # less a block that is not whole
+    orientation = _decoded(lambda: opened.getexif().get(ExifTags.Base.Orientation, 1))  # TIFF is upright by now
+    across, down = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    # cropped first: a strip one pixel wide would be enlarged to gigabytes
+    scale = max(across / full[0], down / full[1])
+    inner = [min(whole, max(1, round(part / scale))) for whole, part in zip(full, (across, down), strict=True)]
+    block = max(1, int(1 / scale / _KEPT))
+    inner = [side // block * block for side in inner]
+    left, top = (round((whole - part) / 2) for whole, part in zip(full, inner, strict=True))
+    rgb = Image.new("RGB", (inner[0] // block, inner[1] // block))
+    rows = max(1, _STRIP // inner[0] // block) * block
+    for row in range(0, inner[1], rows):
+        strip = opened.crop((left, top + row, left + inner[0], top + min(row + rows, inner[1])))
+        rgb.paste(_as_rgb(strip).reduce(block), (0, row // block))
+    return rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
+
+
+def _decoded(read: Callable[[], T]) -> T:
+    """What Pillow reads of a file's data; whatever a decoder raises on broken ones comes as one of three errors.
+
+    Raises:
+        OSError, SyntaxError, ValueError: the data are broken.
+    """
+    try:
+        return read()
+    except (OSError, SyntaxError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -158,7 +239,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         grey = np.asarray(image)
         if not (grey.min() >= 0 and grey.max() <= 1):  # nor is it with NaN
-            raise ValueError(f"its numbers are {grey.min():g} to {grey.max():g}, where 0 is black and 1 is white")
+            raise ValueError(f"it has numbers of {grey.min():g} to {grey.max():g}, where 0 is black and 1 is white")
         return _grey(grey)
     if image.mode in ("I", "LAB"):
         raise ValueError(f"mode {image.mode} has no rule for black and white, save it with 8 or 16 bits a channel")

@@ -3,7 +3,7 @@ r"""Directions in and out: one documented file, so that a published direction ca
 A direction set is a safetensors file. Tensors:
 
     ``U``       (m, k)  unit columns, directions in H
-    ``score``   (k,)    how well each fits its makers (:class:`diffgeo.geometry.GlobalDirections`), NaN where unknown
+    ``score``   (k,)    how well each fits its makers (:class:`diffgeo.geometry.GlobalDirections`), NaN if unknown
 
 Metadata, one JSON object under the key ``diffgeo.diffusion.direction_files``:
 
@@ -12,7 +12,7 @@ Metadata, one JSON object under the key ``diffgeo.diffusion.direction_files``:
     ``block``, ``pool``   of the feature map
     ``model``, ``digest``   source with revision, and the model's ``digest``, over weights, configs and versions
     ``method``      how they were found
-    ``labels``      what each does, where that was measured (a list, or null)
+    ``labels``      what each does, if that was measured (a list, or null)
     ``provenance``  anything else: samples, rank, schedule, versions
 
 Only safetensors are read; nothing in the file is executed.

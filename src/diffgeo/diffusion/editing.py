@@ -2,12 +2,13 @@ r"""Moving a latent along a direction, and keeping it a picture on the way.
 
 - Single step: x' = x + γ v.
 - Distortion normalisation (P23a, section 3.3): with x0(·) the predicted clean picture, x0' is x0(x + γv) given the
-  mean and standard deviation (over its pixels) of x0(x), and
+  mean and standard deviation (over its pixels) of x0(x), and, for x_t = a_t x_0 + b_t ε,
 
-      x' = x + √α_t / (1 − κ √(1−α_t)) · (x0' − x0(x)).
+      x' = x + a_t / (1 − κ b_t) · (x0' − x0(x)).
 
   The factor undoes the one by which x0 moves if the change of ε is κ times that of x; x' is then about |γ| from x. If ε
-  changes otherwise, it can be many times as far, so the result can be rescaled to |γ|, which keeps its direction.
+  changes otherwise, it can be many times as far, so the result can be rescaled to |γ|, which keeps its direction. In a
+  rectified flow κ is 1, and so is the factor.
 - x-space guidance (P23b): x ← x + s · [ε(x + γv, t) − ε(x, t)], repeated.
 
 Functions take the ε-predictor, not a model, so that each is tested against its equation on an analytic one.
@@ -21,7 +22,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseProcess
 from diffgeo.errors import ShapeError, ValueRangeError
 
 __all__ = ["KAPPA", "match_strength", "normalise_distortion", "single_step", "x_space_guidance"]
@@ -56,7 +57,7 @@ def single_step(x: Tensor, v: Tensor, gammas: Tensor) -> Tensor:
 @torch.no_grad()
 def normalise_distortion(
     predict_noise: NoisePredictor,
-    schedule: NoiseSchedule,
+    schedule: NoiseProcess,
     x: Tensor,
     moved: Tensor,
     t: int,
@@ -68,31 +69,30 @@ def normalise_distortion(
 
     Args:
         predict_noise: (x (B, C, H, W), t) → ε.
-        schedule: α.
+        schedule: a and b.
         x: originals, shape (B, C, H, W) or (1, C, H, W).
         moved: x + γv, shape (B, C, H, W).
         t: their timestep.
-        kappa: κ in [0, 1); nearer 1 moves further at large t; without effect if rescaled.
+        kappa: κ in [0, 1); nearer 1 moves further at large t; without effect if rescaled, and in a rectified flow.
         rescale: give x' − x the length of γv, each of the batch its own; one that the normalisation takes back to x,
             to within :data:`ANNULLED` of γv, stays there.
 
     Returns:
-        x', shape of ``moved``; ``moved`` itself if α_t = 0, where x holds no picture whose mean could be kept.
+        x', shape of ``moved``; ``moved`` itself if a_t = 0, where x holds no picture whose mean could be kept.
 
     Raises:
         ValueRangeError: κ outside [0, 1).
     """
     if not 0 <= kappa < 1:
         raise ValueRangeError(f"edit.kappa is {kappa}", "allowed is 0 <= kappa < 1")
-    if schedule.alpha(t) == 0:
+    if schedule.a(t) == 0:
         return moved
     before = schedule.predict_x0(x, predict_noise(x, t), t)
     after = schedule.predict_x0(moved, predict_noise(moved, t), t)
     pixels = (1, 2, 3)
     scale = before.std(dim=pixels, keepdim=True) / after.std(dim=pixels, keepdim=True).clamp_min(1e-12)
     matched = (after - after.mean(dim=pixels, keepdim=True)) * scale + before.mean(dim=pixels, keepdim=True)
-    alpha = schedule.alpha(t)
-    offset = math.sqrt(alpha) / (1 - kappa * math.sqrt(1 - alpha)) * (matched - before)
+    offset = schedule.distortion_factor(t, kappa) * (matched - before)
     if rescale:
         wanted, found = ((y.flatten(1).norm(dim=1)).reshape(-1, 1, 1, 1) for y in (moved - x, offset))
         offset = torch.where(found > ANNULLED * wanted, offset * (wanted / found), offset)
@@ -145,7 +145,7 @@ def match_strength(
             yet are evaluated together.
         target: the wanted change, positive.
         upper: largest γ of each edit, shape (k,), positive.
-        start: first γ of each edit, shape (k,); ``upper`` where None or larger.
+        start: first γ of each edit, shape (k,); ``upper`` if None or larger.
         tol: relative error of the change at which an edit is matched.
         max_steps: evaluations after the first.
 

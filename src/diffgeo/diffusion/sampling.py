@@ -1,10 +1,11 @@
-r"""DDIM in both directions (Song, Meng & Ermon 2021).
+r"""DDIM in both directions (Song, Meng & Ermon 2021), for x_t = a_t x_0 + b_t ε of any noise process.
 
-One step from t to s, with x̂0 = (x_t − √(1−α_t) ε) / √α_t (their eq. 12):
+One step from t to s, with x̂0 = (x_t − b_t ε) / a_t (their eq. 12 for a = √α, b = √(1−α)):
 
-    x_s = √α_s x̂0 + √(1 − α_s − σ²) ε + σ z,      σ = η √((1−α_s)/(1−α_t)) √(1 − α_t/α_s).
+    x_s = a_s x̂0 + √(b_s² − ς²) ε + ς z,      ς² = η² (b_s²/b_t²) (b_t² − (a_t/a_s)² b_s²).
 
-With η = 0 and s > t the same formula runs backwards: inversion.
+With η = 0 it is the Euler step on the straight path of a rectified flow. With η = 0 and s > t the same formula runs
+backwards: inversion.
 """
 
 from __future__ import annotations
@@ -16,19 +17,16 @@ import torch
 from torch import Tensor
 
 from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseSchedule
+from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseProcess
 from diffgeo.errors import ValueRangeError
 
 __all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise"]
 
 OnStep = Callable[[], None]
 
-_NO_SIGNAL = 1e-6
-"""α_t below which √α_t is too small to divide by in single precision: the last few of zero terminal SNR."""
-
 
 def ddim_step(
-    schedule: NoiseSchedule,
+    schedule: NoiseProcess,
     x: Tensor,
     noise: Tensor,
     t: int,
@@ -43,7 +41,7 @@ def ddim_step(
     """One DDIM step from timestep t to timestep s.
 
     Args:
-        schedule: α.
+        schedule: a and b.
         x: x_t, shape (B, C, H, W).
         noise: ε(x_t, t), same shape.
         t: where x is.
@@ -58,21 +56,21 @@ def ddim_step(
         x_s, same shape.
 
     Raises:
-        ValueRangeError: η outside [0, 1], or positive going up; no ``x0`` at a timestep without signal (α_t = 0).
+        ValueRangeError: η outside [0, 1], or positive going up; no ``x0`` at a timestep without signal (a_t = 0).
     """
     if not 0 <= eta <= 1 or (eta > 0 and s > t):
         raise ValueRangeError(f"eta is {eta} from t={t} to {s}", "allowed is 0 <= eta <= 1, and 0 when inverting")
-    alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
     if x0 is None:
         x0 = schedule.predict_x0(x, noise, t)
     if clip:
         x0 = (schedule.clipping or Clipping())(x0)
     if eta == 0:
-        return math.sqrt(alpha_s) * x0 + math.sqrt(1 - alpha_s) * noise
-    variance = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
+        return schedule.a(s) * x0 + schedule.b(s) * noise
+    variance = schedule.added_variance(t, s, eta)
     shape = (1, *x.shape[1:]) if shared_noise else x.shape
     z = torch.randn(shape, generator=generator, dtype=x.dtype).to(x.device)
-    return math.sqrt(alpha_s) * x0 + math.sqrt(max(1 - alpha_s - variance, 0)) * noise + math.sqrt(variance) * z
+    left = math.sqrt(max(schedule.noise_variance(s) - variance, 0))
+    return schedule.a(s) * x0 + left * noise + math.sqrt(variance) * z
 
 
 @torch.no_grad()
@@ -103,7 +101,7 @@ def ddim_sample(
         clip: clip x̂0 at every step, as ``model.schedule.clipping`` says, to [−1, 1] if it says nothing. Generation from
             noise wants it on pixel models (an error of ε is magnified 1/√α_T ≈ 158 times at T); reconstruction of
             inverted pictures must not. ``model.bounded`` is whether the model's own scheduler clips.
-        generator: source of randomness where η > 0.
+        generator: source of randomness if η > 0.
         shared_noise: that randomness is the same for the whole batch.
         on_step: called after every network evaluation.
 
@@ -115,8 +113,7 @@ def ddim_sample(
     """
     for t, s in _walk(model.schedule, steps, start, stop):
         step_eta = 1.0 if t < boost_below * model.schedule.T else eta
-        # near zero signal x̂0 cannot be had from ε: the network's own is taken
-        x0, noise = model.predict(x, t) if model.schedule.alpha(t) < _NO_SIGNAL else (None, model.predict_noise(x, t))
+        x0, noise = _predict(model, x, t)
         x = ddim_step(
             model.schedule,
             x,
@@ -147,7 +144,8 @@ def ddim_invert(
     """DDIM inversion: the noise from which deterministic DDIM gives back x0.
 
     Each step solves the sampling step for its start with ε taken at the known end, the first-order inverse that
-    the papers use; the clean latent's ε is taken at the schedule's lowest timestep. At zero terminal SNR x_T is ε.
+    the papers use. The clean latent's ε is taken at the schedule's lowest timestep, or, if the network knows σ = 0 as
+    that of a flow does, there. If x_T is noise alone, it is ε.
 
     Args:
         model: gives ε.
@@ -165,11 +163,21 @@ def ddim_invert(
     """
     x = x0
     for t, s in reversed(_walk(model.schedule, steps, stop, start)):
-        noise = model.predict_noise(x, t if s == CLEAN else s)
-        x = ddim_step(model.schedule, x, noise, s, t)
+        if s == CLEAN and not model.schedule.network_knows_clean:
+            clean, noise = None, model.predict_noise(x, t)
+        else:
+            clean, noise = _predict(model, x, s)
+        x = ddim_step(model.schedule, x, noise, s, t, x0=clean)
         if on_step is not None:
             on_step()
     return x
+
+
+def _predict(model: DiffusionModel, x: Tensor, t: int) -> tuple[Tensor | None, Tensor]:
+    """x̂0 and ε; no x̂0 if it is as exact from x and ε, else (near zero signal) the network's own."""
+    if model.schedule.noise_tells_x0(t):
+        return None, model.predict_noise(x, t)
+    return model.predict(x, t)
 
 
 def initial_noise(model: DiffusionModel, seeds: list[int]) -> Tensor:
@@ -186,7 +194,7 @@ def initial_noise(model: DiffusionModel, seeds: list[int]) -> Tensor:
     return torch.stack(draws).to(model.device, model.dtype)
 
 
-def _walk(schedule: NoiseSchedule, steps: int, start: int | None, stop: int) -> list[tuple[int, int]]:
+def _walk(schedule: NoiseProcess, steps: int, start: int | None, stop: int) -> list[tuple[int, int]]:
     """Pairs (t, next) from start down to stop."""
     grid = [*schedule.timesteps(steps), CLEAN]
     begin = grid[0] if start is None else start

@@ -1,5 +1,8 @@
 """What every field of a diffusers scheduler means for deterministic DDIM: one table that checks and documents.
 
+A scheduler belongs to a variance preserving process, or to a rectified flow: the classes of :data:`FLOW_SCHEDULERS`
+do, and any with ``use_flow_sigmas``.
+
 A pipeline's scheduler is two things: the noise process that the network was trained on, and a sampler with settings of
 its own. diffgeo takes the first and samples by DDIM, as after ``DDIMScheduler.from_config(pipeline.scheduler.config)``.
 :data:`FIELDS` states for each field whether it is honoured, chosen by diffgeo, irrelevant or refused.
@@ -15,7 +18,19 @@ from typing import Any, Literal
 
 from diffgeo.errors import ModelError
 
-__all__ = ["FIELDS", "OLD_FIELDS", "REFUSED_SCHEDULERS", "SCHEDULERS", "FieldRule", "read_scheduler"]
+__all__ = [
+    "FIELDS",
+    "FLOW_SCHEDULERS",
+    "OLD_FIELDS",
+    "REFUSED_SCHEDULERS",
+    "SCHEDULERS",
+    "FieldRule",
+    "check_length",
+    "read_scheduler",
+]
+
+Config = dict[str, Any]
+"""Fields of a scheduler by name."""
 
 Treatment = Literal["honoured", "chosen", "irrelevant", "refused"]
 
@@ -55,13 +70,17 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
+_MOST_TIMESTEPS = 100_000
+"""Diffusion models have 1000 or a few thousand; α_t is computed for each when a scheduler is built."""
 _STEPS = "which timesteps are visited, not the trained process; diffgeo takes trailing ones, so that the first is T"
 _SOLVER = "belongs to another solver of the same process"
-_FLOW = "rectified flow, another noise process"
+_FLOW = "of a rectified flow"
 
 FIELDS: dict[str, FieldRule] = {
     "num_train_timesteps": FieldRule(
-        "honoured", "T + 1", valid=lambda n: isinstance(n, int) and not isinstance(n, bool) and n > 0
+        "honoured",
+        f"T + 1, 1 to {_MOST_TIMESTEPS}",
+        valid=lambda n: isinstance(n, int) and not isinstance(n, bool) and 0 < n <= _MOST_TIMESTEPS,
     ),
     "beta_start": FieldRule("honoured", "shapes α_t", valid=_is_beta),
     "beta_end": FieldRule("honoured", "shapes α_t", valid=_is_beta),
@@ -69,8 +88,8 @@ FIELDS: dict[str, FieldRule] = {
     "trained_betas": FieldRule("honoured", "shapes α_t; as many as num_train_timesteps"),
     "prediction_type": FieldRule(
         "honoured",
-        "`epsilon`, `v_prediction` or `sample`; any other is refused",
-        valid=lambda value: value in ("epsilon", "v_prediction", "sample"),
+        "`epsilon`, `v_prediction` or `sample`; `flow_prediction` of a rectified flow; any other is refused",
+        valid=lambda value: value in ("epsilon", "v_prediction", "sample", "flow_prediction"),
     ),
     "rescale_betas_zero_snr": FieldRule(
         "honoured", "with `v_prediction` and `sample`; refused with `epsilon`, which tells no x̂0 at T", valid=_is_flag
@@ -121,14 +140,29 @@ FIELDS: dict[str, FieldRule] = {
     "solver_p": FieldRule("irrelevant", _SOLVER),
     "lambda_min_clipped": FieldRule("irrelevant", _SOLVER),
     "noise_sampler_seed": FieldRule("irrelevant", "noise that deterministic DDIM does not add"),
-    "flow_shift": FieldRule("irrelevant", "acts with `use_flow_sigmas` alone, which is refused"),
-    "time_shift_type": FieldRule("irrelevant", "acts with `use_dynamic_shifting` alone, which is refused"),
+    "use_flow_sigmas": FieldRule("honoured", "whether the process is a rectified flow", valid=_is_flag),
+    "shift": FieldRule("honoured", f"static shift s {_FLOW}", valid=_is_positive),
+    "flow_shift": FieldRule("honoured", "the same, with `use_flow_sigmas`; nothing without", valid=_is_positive),
+    "use_dynamic_shifting": FieldRule(
+        "honoured", f"shift {_FLOW} by the number of image tokens; else refused", valid=_is_flag
+    ),
+    "time_shift_type": FieldRule(
+        "honoured", "s = e^μ (`exponential`) or μ (`linear`)", valid=lambda value: value in ("exponential", "linear")
+    ),
+    "base_shift": FieldRule("honoured", "μ at `base_image_seq_len`", valid=_is_number),
+    "max_shift": FieldRule("honoured", "μ at `max_image_seq_len`", valid=_is_number),
+    "base_image_seq_len": FieldRule("honoured", "image tokens, from which μ is linear", valid=_is_positive),
+    "max_image_seq_len": FieldRule("honoured", "image tokens, to which μ is linear", valid=_is_positive),
+    "shift_terminal": FieldRule(
+        "honoured",
+        f"σ of the last step {_FLOW}, as the scheduler's own steps have it; else refused",
+        valid=lambda value: value is None or value is False or (_is_number(value) and 0 < value < 1),
+    ),
+    "invert_sigmas": FieldRule("refused", "time runs from 0 to 1 (Mochi)", neutral=(False, None)),
+    "stochastic_sampling": FieldRule("irrelevant", "noise that deterministic DDIM does not add"),
     "timestep_type": FieldRule(
         "refused", "`continuous` gives the network ¼ ln σ in place of a timestep", neutral=("discrete",)
     ),
-    "use_flow_sigmas": FieldRule("refused", _FLOW, neutral=(False, None)),
-    "use_dynamic_shifting": FieldRule("refused", _FLOW, neutral=(False, None)),
-    "shift_terminal": FieldRule("refused", _FLOW, neutral=(None, False)),
 }
 """Fields of the schedulers that are known, by name; a name means the same in every class."""
 
@@ -151,6 +185,9 @@ _ZERO = "rescale_betas_zero_snr"
 _DDIM = (*_BETAS, *_GRID, *_CLIP, *_THRESHOLD, _ZERO, "set_alpha_to_one")
 _DDPM = (*_BETAS, *_GRID, *_CLIP, *_THRESHOLD, _ZERO, "variance_type")
 _SOLVERS = ("algorithm_type", "lambda_min_clipped", "variance_type", "final_sigmas_type")
+
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+"""Schedulers of rectified flows alone."""
 
 SCHEDULERS: dict[str, tuple[str, ...]] = {
     "DDIMScheduler": _DDIM,
@@ -178,6 +215,10 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {
         *(*_MULTISTEP, *_SHIFT, *_GRID, _ZERO, "final_sigmas_type"),
         *("predict_x0", "disable_corrector", "solver_p", "sigma_min", "sigma_max", "shift_terminal"),
     ),
+    "FlowMatchEulerDiscreteScheduler": (
+        *("num_train_timesteps", "shift", "use_dynamic_shifting", "base_shift", "max_shift", "base_image_seq_len"),
+        *("max_image_seq_len", "invert_sigmas", "shift_terminal", *_SIGMAS, "time_shift_type", "stochastic_sampling"),
+    ),
 }
 """Fields that each scheduler reads; those of others that a config keeps are ignored, as diffusers ignores them."""
 
@@ -194,10 +235,24 @@ REFUSED_SCHEDULERS: dict[str, str] = {
 }
 """Schedulers that are refused by name, and why; any other that :data:`SCHEDULERS` lacks is refused, too."""
 
-_REPLACE = "give the folder a DDIMScheduler or DDPMScheduler of its noise process"
+_REPLACE = "give the folder a DDIMScheduler, DDPMScheduler or FlowMatchEulerDiscreteScheduler of its noise process"
 
 
-def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def check_length(config: Mapping[str, Any]) -> None:
+    """Whether a scheduler has a number of timesteps that can be built.
+
+    Args:
+        config: as its file has it.
+
+    Raises:
+        ModelError: it has too many, or that is no number.
+    """
+    field = "num_train_timesteps"
+    if field in config:
+        _check_value(str(config.get("_class_name", "scheduler")), field, config[field], FIELDS[field])
+
+
+def read_scheduler(name: str, config: Mapping[str, Any]) -> Config:
     """The honoured fields of a scheduler's config, and those that spacing has, checked.
 
     Args:
@@ -214,7 +269,7 @@ def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         reason = REFUSED_SCHEDULERS.get(name, f"diffgeo understands {', '.join(sorted(SCHEDULERS))}")
         raise ModelError(f"the scheduler {name} is refused: {reason}", _REPLACE)
     known = FIELDS | OLD_FIELDS
-    found: dict[str, Any] = {}
+    found: Config = {}
     for field, value in config.items():
         if field.startswith("_"):
             continue
@@ -234,6 +289,7 @@ def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
                 "take predict_epsilon out of scheduler_config.json",
             )
         found["prediction_type"] = "sample"
+    _check_process(name, found)
     if found.get("rescale_betas_zero_snr") and found.get("prediction_type", "epsilon") == "epsilon":
         raise ModelError(
             "the scheduler has rescale_betas_zero_snr=True and prediction_type='epsilon': at T there is no signal, and "
@@ -241,6 +297,28 @@ def read_scheduler(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "a network trained so predicts v or the sample, set prediction_type",
         )
     return {field: value for field, value in found.items() if known[field].treatment in ("honoured", "chosen")}
+
+
+def _check_process(name: str, found: Mapping[str, Any]) -> None:
+    """Whether fields of a rectified flow are those of one, and what its network predicts can be one's."""
+    flow, predicted = name in FLOW_SCHEDULERS or found.get("use_flow_sigmas"), found.get("prediction_type", "epsilon")
+    if flow and predicted == "v_prediction":
+        raise ModelError(
+            f"the {name} has prediction_type='v_prediction', which is no velocity {_FLOW}",
+            "set prediction_type to 'flow_prediction', if that is what its network was trained on",
+        )
+    if flow and found.get("final_sigmas_type") == "sigma_min":
+        raise ModelError(f"the {name} has final_sigmas_type='sigma_min', but a rectified flow ends at 0", _REPLACE)
+    if flow:
+        return
+    for field in ("use_dynamic_shifting", "shift_terminal"):
+        if found.get(field):
+            raise ModelError(f"the {name} has {field}={found[field]!r} {_FLOW}, but not use_flow_sigmas", _REPLACE)
+    if predicted == "flow_prediction":
+        raise ModelError(
+            f"the {name} has prediction_type='flow_prediction' {_FLOW}, but not use_flow_sigmas",
+            "set use_flow_sigmas, if its class has it, or give the folder a FlowMatchEulerDiscreteScheduler",
+        )
 
 
 def _check_value(name: str, field: str, value: object, rule: FieldRule) -> None:

@@ -1,4 +1,5 @@
-"""Exploring a model by hand: a picture, its directions, what they do. The page is :mod:`.app`, on :mod:`.serving`.
+"""Exploring a model by hand: a picture, its directions, what they do. The page is :mod:`.app`, on
+:mod:`.serving`.
 
 The names below are imported on first use, so that a command line is refused before torch is imported.
 """
@@ -6,13 +7,17 @@ The names below are imported on first use, so that a command line is refused bef
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffgeo.explore.session import Card, Choice, EditedPicture, Explorer, Picture, Place
+    from diffgeo.explore.session import Card, Choice, EditedPicture, Explorer, LatentDirections, Picture
     from diffgeo.explore.uploads import picture_of
 
-__all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "picture_of"]
+__all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "LatentDirections", "picture_of"]
+
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which Gradio reads when it is imported
 
 
 def __getattr__(name: str) -> Any:

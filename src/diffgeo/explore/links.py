@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from diffgeo.errors import DataError
@@ -18,7 +17,7 @@ _WEIGHTS = "weights"
 
 def link_of(choice: Choice, weights: Sequence[float]) -> str:
     """``?sample=0&t_frac=0.5&…&weights=1.5,-1``: a choice and the weights of its directions."""
-    words: dict[str, Any] = {f.name: getattr(choice, f.name) for f in fields(Choice)}
+    words: dict[str, object] = {f.name: getattr(choice, f.name) for f in fields(Choice)}
     words["pool"] = choice.pool or "none"
     used = list(weights)
     while used and not used[-1]:
@@ -38,20 +37,20 @@ def linked(query: str, explorer: Explorer) -> tuple[Choice, tuple[float, ...]]:
     Raises:
         DataError: a value is out of range or no number.
     """
-    said = {key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()}
+    given = {key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()}
     start = explorer.start
     try:
         choice = replace(
             start,
-            sample=int(said.get("sample", start.sample)),
-            t_frac=round(float(said.get("t_frac", start.t_frac)), 6),
-            block=said.get("block", start.block),
-            pool={"none": None}.get(said["pool"], said["pool"]) if "pool" in said else start.pool,
-            rank=int(said.get("rank", start.rank)),
-            source=said.get("source", start.source),  # type: ignore[arg-type]
-            strength=float(said.get("strength", start.strength)),
+            sample=int(given.get("sample", start.sample)),
+            t_frac=round(float(given.get("t_frac", start.t_frac)), 6),
+            block=given.get("block", start.block),
+            pool={"none": None}.get(given["pool"], given["pool"]) if "pool" in given else start.pool,
+            rank=int(given.get("rank", start.rank)),
+            source=given.get("source", start.source),  # type: ignore[arg-type]
+            strength=float(given.get("strength", start.strength)),
         )
-        weights = tuple(float(w) for w in said.get(_WEIGHTS, "0").split(","))
+        weights = tuple(float(w) for w in given.get(_WEIGHTS, "0").split(","))
     except ValueError:
         raise DataError(
             "the link holds a value that is no number", "leave out what follows the question mark"

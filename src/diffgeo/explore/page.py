@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from diffgeo.explore.session import Card, EditedPicture, Place
+from diffgeo.explore.session import Card, EditedPicture, LatentDirections
 
 __all__ = ["as_image", "bars", "card", "figures", "head", "heat_map", "png", "readable"]
 
@@ -51,16 +51,17 @@ def readable(label: str) -> str:
 
 def head(source: str, size: int, prompt: str | None) -> str:
     """The title, and which model this is."""
-    said = "" if prompt is None else f" · “{escape(prompt)}”"
+    shown_prompt = "" if prompt is None else f" · “{escape(prompt)}”"
     return (
         '<header class="dg-head"><h1>diffgeo explorer</h1>'
         "<p>Directions in the latent space of a diffusion model, found without labels. "
-        f"Move one and see what it means.</p><p class='dg-quiet'>{escape(source)} · {size} × {size} pixels{said}</p>"
+        "Move one and see what it means.</p>"
+        f"<p class='dg-quiet'>{escape(source)} · {size} × {size} pixels{shown_prompt}</p>"
         "</header>"
     )
 
 
-def figures(edited: EditedPicture, place: Place, full_steps: int) -> str:
+def figures(edited: EditedPicture, place: LatentDirections, full_steps: int) -> str:
     """Before, after and difference, and how they were made."""
     most = f"up to {100 * edited.difference.max().item():.0f} % of the range"
     before = place.sample.name if place.sample.x0 is None else f"{place.sample.name}, reconstructed"
@@ -102,18 +103,18 @@ def card(found: Card, shared: bool) -> str:
 
 
 def _spoken(edited: EditedPicture) -> str:
-    """The changes that are worth a word, the largest first; nothing where there is no predictor."""
+    """The changes that are worth a word, the largest first; nothing if there is no predictor."""
     if not edited.attributes:
         return ""
     pairs = sorted(zip(edited.attributes, edited.changes.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
-    said = [f"{readable(name)} {value:+.2f}".replace("-", "−") for name, value in pairs if abs(value) >= 0.05]
-    return ", ".join(said[:4]) or "nothing that the predictor sees changes"
+    changes = [f"{readable(name)} {value:+.2f}".replace("-", "−") for name, value in pairs if abs(value) >= 0.05]
+    return ", ".join(changes[:4]) or "nothing that the predictor sees changes"
 
 
 def _figure(image: Image.Image, name: str, about: str, spoken: str = "") -> str:
-    said = "; ".join(part for part in (about, spoken) if part)
+    label = "; ".join(part for part in (about, spoken) if part)
     return (
-        f"<figure>{_image(image, f'{name}: {said}')}<figcaption><b>{name}</b>"
+        f"<figure>{_image(image, f'{name}: {label}')}<figcaption><b>{name}</b>"
         f'<span class="dg-quiet">{escape(about)}</span></figcaption></figure>'
     )
 

@@ -42,10 +42,10 @@ class Bounded:
             await self._app(scope, receive, send)
             return
         limit = MAX_BODY + (MAX_BYTES if scope["path"].endswith("/upload") else 0)
-        said = f"a request may have {limit / 2**20:.0f} MB at most"
+        refusal = f"a request may have {limit / 2**20:.0f} MB at most"
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
-            await PlainTextResponse(said, 413)(scope, receive, send)
+            await PlainTextResponse(refusal, 413)(scope, receive, send)
             return
         got = 0
 
@@ -54,7 +54,7 @@ class Bounded:
             message = await receive()
             got += len(message.get("body", b""))
             if got > limit:
-                raise HTTPException(413, said)
+                raise HTTPException(413, refusal)
             return message
 
         await self._app(scope, counted, send)

@@ -1,8 +1,8 @@
 """What the explorer does, without the page: find directions at a picture's x_t, mix them, say how to do it again.
 
-An :class:`Explorer` is shared by all visitors and keeps nothing of them: what a visitor has is a :class:`Place` (and a
-:class:`Picture`, where it was uploaded), which the page holds for as long as the visitor stays. Latents and bases of
-seeds go through the run's store; nothing of an uploaded picture does.
+An :class:`Explorer` is shared by all visitors and keeps nothing of them: what a visitor has is a
+:class:`LatentDirections` (and a :class:`Picture`, if one was uploaded), which the page holds for as long as the visitor
+stays. Latents and bases of seeds go through the run's store; nothing of an uploaded picture does.
 
 Previews walk the DDIM schedule in ``preview`` steps, a divisor of ``schedule.steps``, so that both schedules share the
 timesteps at which edits are made: the x_t of a preview is exactly that of the saved picture.
@@ -12,34 +12,50 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from diffgeo.config import Config, DataConfig, ShootingConfig
+from diffgeo.config import Config, DataConfig
+from diffgeo.convergence import Tally
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.direction_files import Directions
-from diffgeo.errors import ConfigError, DiffgeoError, ValueRangeError
+from diffgeo.errors import ConfigError, ValueRangeError
 from diffgeo.explore.commands import again, key_of, settings_of
+from diffgeo.explore.parts import (
+    Card,
+    Choice,
+    EditedPicture,
+    LatentDirections,
+    Picture,
+    Report,
+    Reporting,
+    Source,
+    preview_steps,
+)
 from diffgeo.explore.uploads import picture_of
 from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.session import Context, Sample
-from diffgeo.session.progress import Display, Interruption
+from diffgeo.session.progress import Display
 from diffgeo.svd import LocalBasis
 
-__all__ = ["Card", "Choice", "EditedPicture", "Explorer", "Picture", "Place", "Report", "Source", "preview_steps"]
+__all__ = [
+    "Card",
+    "Choice",
+    "EditedPicture",
+    "Explorer",
+    "Picture",
+    "LatentDirections",
+    "Report",
+    "Source",
+    "preview_steps",
+]
 
-Report = Callable[[str, int, int | None], None]
-"""Told of progress: what is being done, steps done, steps in all (None where unknown)."""
-
-Source = Literal["local", "global", "file"]
-"""Whose directions: the picture's own, those that several samples share, or those of a file."""
 
 REMEMBERED = 16
 """Places at seeds, and sets of global directions, that are kept for the next visitor."""
@@ -49,118 +65,6 @@ SEEN = 0.06
 """Share of the range by which a suggested step may change an upload, on average."""
 LIMIT = 2.0
 """Largest weight of a direction, in units of ``edit.strength``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which directions are wanted.
-
-    Attributes:
-        sample: the seed; where ``data.images`` is set, the place in that list.
-        t_frac: timestep of x, as a fraction of T.
-        block: of the feature map.
-        pool: of the feature map, ``"sum"`` or None.
-        rank: directions to find.
-        source: whose they are.
-        strength: the length that weight 1 stands for, as a share of √d (``edit.strength``).
-    """
-
-    sample: int
-    t_frac: float
-    block: str
-    pool: str | None
-    rank: int
-    source: Source = "local"
-    strength: float = 0.06
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """An uploaded picture.
-
-    Attributes:
-        name: of the file, for the visitor's eyes and command line only.
-        x0: its clean latent, shape (C, H, W).
-    """
-
-    name: str
-    x0: Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """A latent with its directions.
-
-    Attributes:
-        choice: what was asked for.
-        picture: the uploaded one, or None.
-        context: model and settings, from which the same is computed again.
-        sample: whose latent it is.
-        t: its timestep.
-        x: x_t, shape (C, H, W).
-        basis: the local basis at x.
-        V: unit directions of X, shape (d, k).
-        fit: share of each direction's length within the picture's tangent space, (k,); None for its own.
-        original: the unedited picture in preview steps, shape (3, H, W) in [−1, 1].
-        names: labels that came with a file of directions, or None.
-    """
-
-    choice: Choice
-    picture: Picture | None
-    context: Context
-    sample: Sample
-    t: int
-    x: Tensor
-    basis: LocalBasis
-    V: Tensor
-    fit: Tensor | None
-    original: Tensor
-    names: tuple[str, ...] | None = None
-
-    @property
-    def rank(self) -> int:
-        """How many directions there are."""
-        return self.V.shape[1]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Card:
-    """One direction as the page shows it.
-
-    Attributes:
-        index: from 0.
-        minus: the picture at weight −1, shape (3, H, W).
-        plus: at weight 1.
-        label: what changes from one to the other.
-        value: its singular value, or its fit where it is not the picture's own.
-    """
-
-    index: int
-    minus: Tensor
-    plus: Tensor
-    label: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EditedPicture:
-    """Before and after.
-
-    Attributes:
-        before: shape (3, H, W), in [−1, 1].
-        after: likewise.
-        difference: mean absolute difference over colours as a share of the whole range, shape (H, W), in [0, 1].
-        attributes: predicted ones, k names.
-        changes: of them, after less before, shape (k,).
-        steps: of the DDIM schedule that both were decoded with.
-    """
-
-    before: Tensor
-    after: Tensor
-    difference: Tensor
-    attributes: tuple[str, ...]
-    changes: Tensor
-    steps: int
 
 
 class Explorer:
@@ -174,8 +78,8 @@ class Explorer:
         file: that file's path, for :meth:`command`.
 
     Raises:
-        ConfigError: ``edit=shooting``, whose curve belongs to one direction; or a timestep, block or pooling is asked
-            for that is not the file's.
+        ConfigError: an edit that follows one direction alone, such as ``edit=shooting``; or a timestep, block or
+            pooling is asked for that is not the file's.
         DirectionsError: the directions belong to another model.
     """
 
@@ -188,15 +92,16 @@ class Explorer:
         directions: Directions | None = None,
         file: str | None = None,
     ) -> None:
-        if isinstance(context.cfg.edit, ShootingConfig):
+        if not context.editor.mixes:
+            method = context.cfg.edit.method
             raise ConfigError(
-                "edit=shooting follows one direction and cannot mix several", "take edit=single or guidance"
+                f"edit={method} follows one direction and cannot mix several", "take edit=single or guidance"
             )
         self.context, self.overrides, self.directions, self.file = context, tuple(overrides), directions, file
         self.preview = preview_steps(context.cfg.schedule.steps, preview)
         images = context.cfg.data.images
         self._files = None if images is None else list_images(images)
-        self._places: OrderedDict[Choice, Place] = OrderedDict()
+        self._places: OrderedDict[Choice, LatentDirections] = OrderedDict()
         self._shared: OrderedDict[Choice, GlobalDirections] = OrderedDict()
         self._cards: OrderedDict[tuple[Choice, int, int], list[Card]] = OrderedDict()
         if directions is not None:
@@ -273,9 +178,9 @@ class Explorer:
         choice: Choice,
         picture: Picture | None = None,
         *,
-        earlier: Place | None = None,
+        earlier: LatentDirections | None = None,
         report: Report | None = None,
-    ) -> Place:
+    ) -> LatentDirections:
         """Go to a picture's x_t and find directions there.
 
         Args:
@@ -303,12 +208,12 @@ class Explorer:
         silent = replace(context, display=self._display(None))
         original = self._view(silent).decoder(x[None], t, sample)[0]
         names = self.directions.labels if choice.source == "file" and self.directions is not None else None
-        place = Place(choice, picture, silent, sample, t, x, basis, V, fit, original, names)
+        place = LatentDirections(choice, picture, silent, sample, t, x, basis, V, fit, original, names)
         if picture is None:
             _remember(self._places, choice, place)
         return place
 
-    def suggested(self, place: Place) -> tuple[Place, str]:
+    def suggested(self, place: LatentDirections) -> tuple[LatentDirections, str]:
         """The same place with a strength at which weight 1 of the first direction is seen and does not saturate.
 
         It is the largest of :data:`STRENGTHS` that changes the picture by at most :data:`SEEN` of the range on average
@@ -336,7 +241,9 @@ class Explorer:
             why = f"The smallest, for this upload: direction 1 changes it by {100 * change[0]:.1f} % even so."
         return self.place(choices[best], place.picture, earlier=place), why
 
-    def cards(self, place: Place, first: int = 0, count: int = 8, report: Report | None = None) -> list[Card]:
+    def cards(
+        self, place: LatentDirections, first: int = 0, count: int = 8, report: Report | None = None
+    ) -> list[Card]:
         """Directions ``first`` … with their pictures at weights ∓1 and what changes in between, in one batch."""
         key = (place.choice, first, count)
         if place.picture is None and key in self._cards:
@@ -358,10 +265,10 @@ class Explorer:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """What the predictor reads off pictures; none where there is no predictor."""
+        """What the predictor reads off pictures; none if there is no predictor."""
         return () if self.context.predictor is None else self.context.predictor.names
 
-    def moved(self, place: Place, weights: Tensor) -> Tensor:
+    def moved(self, place: LatentDirections, weights: Tensor) -> Tensor:
         """Latents x + Σ wᵢ γ vᵢ, γ = ``edit.strength`` · √d, then as ``edit`` says.
 
         Args:
@@ -375,7 +282,7 @@ class Explorer:
         offsets = gamma * weights.to(place.V) @ place.V.T
         return place.context.editor.displace(place.x, offsets.reshape(-1, *place.x.shape), place.t, place.sample)
 
-    def edit(self, place: Place, weights: Sequence[float], *, full: bool = False) -> EditedPicture:
+    def edit(self, place: LatentDirections, weights: Sequence[float], *, full: bool = False) -> EditedPicture:
         """Move x along several directions at once, and compare the pictures.
 
         Args:
@@ -400,7 +307,7 @@ class Explorer:
         steps = context.cfg.schedule.steps
         return EditedPicture(before.cpu(), after.cpu(), difference.cpu(), self.attributes, changes, steps)
 
-    def direction(self, place: Place, weights: Sequence[float], label: str | None = None) -> Directions:
+    def direction(self, place: LatentDirections, weights: Sequence[float], label: str | None = None) -> Directions:
         """The mixed direction, carried to H to be saved; pulled back at the same place it is the same mixture.
 
         Args:
@@ -418,7 +325,7 @@ class Explorer:
         u = place.basis.U @ (place.basis.V.T @ v)
         found = GlobalDirections((u / u.norm())[:, None], torch.full((1,), float("nan")), "explored")
         choice, cfg = place.choice, place.context.cfg
-        provenance: dict[str, Any] = {
+        provenance: dict[str, object] = {
             "sample": place.sample.name,
             "source": choice.source,
             "weights": [float(w) for w in weights],
@@ -436,33 +343,37 @@ class Explorer:
             provenance=provenance,
         )
 
-    def words(self, place: Place) -> list[str]:
+    def words(self, place: LatentDirections) -> list[str]:
         """The settings of a place as words of the command line: composed, they give ``place.context.cfg``."""
         return settings_of(place.context.cfg, self.overrides, None if place.picture is None else place.picture.name)
 
-    def command(self, place: Place, weights: Sequence[float]) -> str:
+    def command(self, place: LatentDirections, weights: Sequence[float]) -> str:
         """Command lines that do the same: the edit, and a run that finds and shows these directions."""
         source = self.file if place.choice.source == "file" and self.file else place.choice.source
         return again(self.words(place), source, weights, uploaded=place.picture is not None)
 
     def _at(
-        self, choice: Choice, picture: Picture | None, earlier: Place | None, display: Display
+        self, choice: Choice, picture: Picture | None, earlier: LatentDirections | None, display: Display
     ) -> tuple[Context, Sample]:
         """The context and sample of a choice, with the latents that an earlier place of the same sample has."""
         cfg = self._settings(choice, picture)
         if earlier is not None and earlier.picture is picture and (picture or earlier.choice.sample == choice.sample):
             return replace(earlier.context, cfg=cfg, display=display), earlier.sample
-        own = self.context
-        store = own.store if picture is None else None
-        context = Context(
-            own.model, cfg, own.predictor, own_predictor=own.own_predictor, display=display, store=store, team=own.team
-        )
+        context = self._fresh(cfg, display)
         if picture is not None:
+            context.store = None
             return context, Sample(0, picture.name, picture.x0, None)
         return context, context.samples.first(1)[0]
 
+    def _fresh(self, cfg: Config, display: Display) -> Context:
+        """The explorer's model under other settings, with nothing computed yet."""
+        own = self.context
+        fresh = replace(own.with_model(own.model, cfg), display=display, tally=Tally())
+        fresh.predictor, fresh.own_predictor = own.predictor, own.own_predictor
+        return fresh
+
     def _display(self, report: Report | None) -> Display:
-        return _Reporting(report, self.context.interruption)
+        return Reporting(report, self.context.interruption)
 
     def _settings(self, choice: Choice, picture: Picture | None) -> Config:
         cfg, files = self.context.cfg, self._files
@@ -497,7 +408,7 @@ class Explorer:
         if key not in self._shared:
             own = self.context
             cfg = replace(self._settings(key, None), seed=own.cfg.seed, data=own.cfg.data)
-            context = Context(own.model, cfg, display=display, store=own.store, team=own.team)
+            context = self._fresh(cfg, display)
             samples = context.samples.first(max(2, cfg.data.samples))
             if len(samples) < 2:
                 raise ConfigError("global directions need 2 pictures or more, data.images has 1", "take local ones")
@@ -512,7 +423,7 @@ class Explorer:
         return replace(context, cfg=replace(cfg, schedule=replace(cfg.schedule, steps=self.preview)), store=None)
 
     @staticmethod
-    def _padded(place: Place, weights: Sequence[float]) -> Tensor:
+    def _padded(place: LatentDirections, weights: Sequence[float]) -> Tensor:
         if len(weights) > place.rank:
             raise ValueRangeError(f"{len(weights)} weights for {place.rank} directions", "give at most one each")
         return torch.tensor([*weights, *[0.0] * (place.rank - len(weights))])
@@ -520,35 +431,6 @@ class Explorer:
     def _scores(self, pictures: Tensor) -> Tensor:
         predictor = self.context.predictor
         return torch.zeros(len(pictures), 0) if predictor is None else predictor(pictures)
-
-
-class _Reporting(Display):
-    """Tells a function of progress instead of drawing bars, and leaves when the page ends."""
-
-    def __init__(self, report: Report | None, interruption: Interruption) -> None:
-        super().__init__()
-        self._report, self._interruption = report, interruption
-
-    @contextmanager
-    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
-        """See the base class."""
-        done = 0
-
-        def advance(steps: int = 1) -> None:
-            nonlocal done
-            done += steps
-            if self._interruption.requested:
-                raise DiffgeoError("the explorer is being ended", "start it again")
-            if self._report is not None:
-                self._report(description, done, total)
-
-        yield advance
-
-
-def preview_steps(steps: int, most: int) -> int:
-    """The largest divisor of ``steps`` that is at most ``most``; ``steps`` itself where that would be under 4."""
-    found = max((n for n in range(1, min(steps, most) + 1) if steps % n == 0), default=steps)
-    return found if found >= min(4, steps) else steps
 
 
 def _remember(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:

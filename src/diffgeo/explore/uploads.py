@@ -52,8 +52,6 @@ def picture_of(content: bytes, height: int, width: int) -> Tensor:
                 _check_size(*image.size)
                 image.verify()  # checksums; the file must be opened again afterwards
             with _opened(content) as image:
-                image.seek(0)
-                image.load()
                 return as_tensor(image, height, width)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise DataError(

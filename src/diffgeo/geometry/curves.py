@@ -10,6 +10,8 @@ r"""Curves in the latent space, and how far they bend.
       Δx = δ V Λ⁻¹ Uᵀ u,                    each of first-order length δ in H,
 
   u transported (``fixed``) or aimed anew at f(b) (``pursuit``) at every point. It need not land on b.
+- Flatness ratio of a path, R = L Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖² / ‖f(x⁽ᴸ⁾) − f(x⁽⁰⁾)‖²: its energy over that of the
+  straight line between its ends' images. R ≥ 1 by Cauchy–Schwarz, and R = 1 if its image is straight and evenly paced.
 - Curvedness of a segment, D_geo of the tangent spaces at its ends; its sum is the semantic path length (P23a, eq. 8).
 """
 
@@ -33,7 +35,9 @@ __all__ = [
     "GeodesicPath",
     "ShotPath",
     "boundary_value_geodesic",
+    "chord_deviation",
     "curvedness",
+    "flatness_ratio",
     "geodesic_shooting",
     "lerp",
     "semantic_path_length",
@@ -307,3 +311,51 @@ def semantic_path_length(bases: Sequence[LocalBasis], *, soft: bool = False) -> 
         ShapeError: as :func:`curvedness`.
     """
     return curvedness(bases, soft=soft).sum().item()
+
+
+def flatness_ratio(images: Tensor) -> float:
+    """R = L Σ_l ‖f(x⁽ˡ⁺¹⁾) − f(x⁽ˡ⁾)‖² / ‖f(x⁽ᴸ⁾) − f(x⁽⁰⁾)‖² of one path under a map f.
+
+    A metric that is pulled back by f is trivial along a path with R = 1: its energy is that of a straight line. A map
+    that is onto an open set (invertible and square, say) has a path with R = 1 between any two near points, so all its
+    geodesics are straight lines of its image (arXiv 2505.17517).
+
+    Args:
+        images: f at the path's L + 1 points, in order, shape (L + 1, …), L ≥ 1.
+
+    Returns:
+        R, at least 1; infinity if the images of the ends are the same.
+
+    Raises:
+        ShapeError: fewer than two points.
+    """
+    if len(images) < 2:
+        raise ShapeError(f"a path of {len(images)} points has no segment", "give at least 2 points")
+    values = images.double().flatten(1)
+    steps, chord = values.diff(dim=0).square().sum(), (values[-1] - values[0]).square().sum()
+    return math.inf if chord == 0 else ((len(values) - 1) * steps / chord).item()
+
+
+def chord_deviation(values: Tensor) -> float:
+    """How far a path strays from the straight line between its ends.
+
+    Args:
+        values: at the path's points, in order, such as the factors of its pictures, shape (L + 1, k), L ≥ 2.
+
+    Returns:
+        The root mean square, over the inner points, of the distance to the line segment between the ends, relative to
+        its length: 0 for a straight path, whatever its pace. Infinity if the ends are the same.
+
+    Raises:
+        ShapeError: fewer than three points.
+    """
+    if len(values) < 3:
+        raise ShapeError(f"a path of {len(values)} points has no inner point", "give at least 3 points")
+    points = values.double()
+    start, chord = points[0], points[-1] - points[0]
+    squared = chord.square().sum()
+    if squared == 0:
+        return math.inf
+    inner = points[1:-1] - start
+    nearest = (inner @ chord / squared).clamp(0, 1)[:, None] * chord
+    return ((inner - nearest).square().sum(dim=1).mean() / squared).sqrt().item()

@@ -163,7 +163,7 @@ def pca_directions(h: Tensor, k: int) -> GlobalDirections:
     """Principal components of h over samples (GANSpace; P23a, Fig. 11).
 
     Args:
-        h: features, one sample a row, shape (N, m).
+        h: features, one sample per row, shape (N, m).
         k: how many, 1 … min(N − 1, m).
 
     Raises:

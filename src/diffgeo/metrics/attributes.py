@@ -128,7 +128,7 @@ class FactorPredictor(AttributePredictor):
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Pictures (B, C, H, W) at size × size pixels, bilinear and anti-aliased; untouched where they are."""
+    """Pictures (B, C, H, W) at size × size pixels, bilinear and anti-aliased; untouched if they have that size."""
     if images.shape[-2:] == (size, size):
         return images
     return nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
 from diffgeo.metrics.attributes import AttributePredictor, resized
+from diffgeo.ranges import Rule
 
 __all__ = ["Activation", "ClassifierPredictor", "Identity", "load_classifier", "load_network"]
 
@@ -111,14 +112,18 @@ class Identity:
         return cosine.clamp(-1, 1).cpu()
 
 
+def _three(values: Sequence[float]) -> bool:
+    return len(values) == 3
+
+
 def load_classifier(
     path: str,
-    names: Sequence[str],
+    names: Annotated[list[str], Rule(items=1, distinct=True, allowed="each name once")],
     *,
     arch: str | None = None,
-    size: int = 224,
-    mean: Sequence[float] = (0.485, 0.456, 0.406),
-    std: Sequence[float] = (0.229, 0.224, 0.225),
+    size: Annotated[int, Rule(ge=8)] = 224,
+    mean: Annotated[Sequence[float], Rule(fits=_three, allowed="three numbers")] = (0.485, 0.456, 0.406),
+    std: Annotated[Sequence[float], Rule(gt=0, fits=_three, allowed="three positive numbers")] = (0.229, 0.224, 0.225),
     activation: Activation = "sigmoid",
     device: str | torch.device = "cpu",
 ) -> ClassifierPredictor:
@@ -126,12 +131,12 @@ def load_classifier(
 
     Args:
         path: the file, as for :func:`load_network`.
-        names: as for :class:`ClassifierPredictor`, as are ``size``, ``mean``, ``std`` and ``activation``.
-        arch: as for :func:`load_network`.
-        size: side in pixels.
-        mean: by channel.
-        std: by channel.
-        activation: of the outputs.
+        names: attributes, in the order of the network's outputs.
+        arch: torchvision's name of the architecture, for a file that holds weights alone.
+        size: side of its pictures in pixels.
+        mean: subtracted from pictures in [0, 1], by channel.
+        std: divided by.
+        activation: ``sigmoid`` or ``softmax`` (of logits), ``probability``, or ``none``; all but the last give 2 p − 1.
         device: where to run it.
 
     Raises:

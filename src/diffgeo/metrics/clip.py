@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from diffgeo.errors import ConfigError, ModelError
 from diffgeo.metrics.attributes import AttributePredictor
+from diffgeo.ranges import Rule
 
 __all__ = ["ClipPredictor", "load_clip"]
 
@@ -26,7 +27,7 @@ class ClipPredictor(AttributePredictor):
     Args:
         model: transformers' ``CLIPModel``.
         tokenizer: its tokenizer.
-        prompts: attribute → (prompt where it is there, prompt where it is not).
+        prompts: attribute → (prompt if it is there, prompt if it is not).
         mean: of the pictures that CLIP was trained on, by channel, in [0, 1].
         std: likewise.
 
@@ -83,9 +84,16 @@ class ClipPredictor(AttributePredictor):
         return scores
 
 
+def _pairs(prompts: Mapping[str, Sequence[str]]) -> bool:
+    return bool(prompts) and all(len(pair) == 2 for pair in prompts.values())
+
+
+_ALLOWED = "two prompts per attribute: if it is there, if it is not"
+
+
 def load_clip(
     path: str,
-    prompts: Mapping[str, Sequence[str]],
+    prompts: Annotated[dict[str, list[str]], Rule(fits=_pairs, allowed=_ALLOWED)],
     *,
     device: str | torch.device = "cpu",
     local_files_only: bool = False,
@@ -94,7 +102,7 @@ def load_clip(
 
     Args:
         path: folder or hub id, ``openai/clip-vit-base-patch32`` for instance.
-        prompts: see :class:`ClipPredictor`.
+        prompts: attribute → [prompt if it is there, prompt if it is not].
         device: where to run it.
         local_files_only: never ask the hub.
 
@@ -110,7 +118,7 @@ def load_clip(
     if path.startswith((".", "/", "~")) and not folder.is_dir():
         raise ModelError(f"predictor.path={path} is no folder", "give one that holds a CLIP model, or a hub id")
     where = str(folder) if folder.is_dir() else path
-    options: dict[str, Any] = {"local_files_only": local_files_only or folder.is_dir()}
+    options: dict[str, bool] = {"local_files_only": local_files_only or folder.is_dir()}
     try:
         model = CLIPModel.from_pretrained(where, use_safetensors=True, **options)
         tokenizer = CLIPTokenizer.from_pretrained(where, **options)
@@ -124,7 +132,7 @@ def load_clip(
     return ClipPredictor(model.to(device), tokenizer, prompts, mean=mean, std=std)
 
 
-def _statistics(where: str, options: dict[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+def _statistics(where: str, options: dict[str, bool]) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation that the model's pictures are normalised by; OpenAI's where it does not say."""
     from transformers import CLIPImageProcessor
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD

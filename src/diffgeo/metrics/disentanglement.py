@@ -17,7 +17,7 @@ Two kinds of evidence go into the same scores.
 in place of P; the gap and the vote are the analogues of MIG and the FactorVAE score, see :func:`effect_gap` and
 :func:`effect_vote`.
 
-Constant codes are legal (they tell nothing); constant factors are left out, and where all are constant a score is
+Constant codes are legal (they tell nothing); constant factors are left out, and if all are constant a score is
 refused, since nothing was asked.
 """
 
@@ -122,7 +122,7 @@ def dci(
     Args:
         codes: shape (N, K).
         factors: shape (N, A).
-        binary: which factors take two values; those that do where None.
+        binary: which factors take two values; those that do if None.
         regressor: the paper's two: ``lasso`` sees linear relations only, ``forest`` any.
         held_out: share of samples for informativeness, in (0, 1).
         seed: of the split and of the forest.
@@ -227,7 +227,7 @@ def sap(codes: Tensor, factors: Tensor, *, binary: Sequence[bool] | None = None)
     Args:
         codes: shape (N, K); a single code has 0 for its rival.
         factors: shape (N, A).
-        binary: which factors take two values; those that do where None.
+        binary: which factors take two values; those that do if None.
 
     Returns:
         in [0, 1].
@@ -275,7 +275,7 @@ def factor_vae_score(
         seed: of the draws.
 
     Returns:
-        Accuracy, in [0, 1]; 1 for a single factor, 0 where all codes are constant.
+        Accuracy, in [0, 1]; 1 for a single factor, 0 if all codes are constant.
 
     Raises:
         ShapeError: codes and factors are no matrices of one length.
@@ -308,7 +308,7 @@ def effect_gap(effects: Tensor) -> float:
         effects: M, shape (K, A), non-negative; attributes that nothing moves are left out.
 
     Returns:
-        in [0, 1]; 1 for a single direction, 0 where nothing moves.
+        in [0, 1]; 1 for a single direction, 0 if nothing moves.
 
     Raises:
         ShapeError: not a non-empty matrix.
@@ -369,7 +369,7 @@ def _checked(
 
 
 def _cells(values: Array, bins: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Cell of each value: of ``bins`` equal ones over the range, or its own where there are no more values."""
+    """Cell of each value: of ``bins`` equal ones over the range, or its own if there are no more values."""
     unique, inverse = np.unique(values, return_inverse=True)
     if len(unique) <= bins:
         return inverse.astype(np.int64)

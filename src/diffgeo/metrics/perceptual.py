@@ -163,8 +163,8 @@ def perceptual_distance(
     """The measure called ``name``.
 
     Args:
-        name: ``lpips``, ``factor_features``, ``rmse``, or ``auto``: LPIPS where its weights are found and pictures have
-            64 pixels a side, else ``factor_features`` where there is a factor predictor, else ``rmse``.
+        name: ``lpips``, ``factor_features``, ``rmse``, or ``auto``: LPIPS if its weights are found and pictures have
+            64 pixels a side, else ``factor_features`` if there is a factor predictor, else ``rmse``.
         predictor: the model's own.
         weights: of LPIPS, see :func:`lpips_weights`.
         side: of the pictures, in pixels.

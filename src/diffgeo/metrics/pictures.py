@@ -54,15 +54,19 @@ def measured(metrics: Mapping[str, PictureMetric], edited: Tensor, original: Ten
         values = _called(name, metric, edited, original)
         shape = tuple(values.shape) if isinstance(values, Tensor) else f"no tensor but a {type(values).__name__}"
         if shape != (len(edited),):
-            raise ShapeError(f"metric.extra.{name} returned {shape}", f"return one number a picture, ({len(edited)},)")
+            raise ShapeError(f"{_key(name)} returned {shape}", f"return one number per picture, ({len(edited)},)")
         if not bool(values.isfinite().all()):
             bad = int((~values.isfinite()).sum())
             raise ValueRangeError(
-                f"metric.extra.{name} returned NaN or infinity for {bad} of {len(edited)} pictures",
+                f"{_key(name)} returned NaN or infinity for {bad} of {len(edited)} pictures",
                 "return a finite number for every picture",
             )
         found[name] = values.detach().cpu()
     return found
+
+
+def _key(name: str) -> str:
+    return name if "." in name else f"metric.extra.{name}"
 
 
 def _called(name: str, metric: PictureMetric, edited: Tensor, original: Tensor) -> Tensor:
@@ -76,9 +80,9 @@ def _called(name: str, metric: PictureMetric, edited: Tensor, original: Tensor) 
         reason = " ".join(str(error).split())[:200]
         low, high = edited.min().item(), edited.max().item()
         raise ConfigError(
-            f"metric.extra.{name} failed on edited {tuple(edited.shape)}, values {low:.2f} to {high:.2f}, and original "
+            f"{_key(name)} failed on edited {tuple(edited.shape)}, values {low:.2f} to {high:.2f}, and original "
             f"{tuple(original.shape)} ({type(error).__name__}: {reason})",
-            f"mend it so that it returns one number a picture, ({len(edited)},)",
+            f"mend it so that it returns one number per picture, ({len(edited)},)",
         ) from error
 
 
@@ -86,7 +90,7 @@ def try_out(metrics: Mapping[str, PictureMetric], size: int, device: torch.devic
     """Call every metric on noise, so that one which cannot work fails before the run has computed anything.
 
     Args:
-        metrics: by name.
+        metrics: by name, or by the key of the setting that names them.
         size: side of the model's pictures in pixels.
         device: where they will be.
 

@@ -1,7 +1,7 @@
 """The main findings as sentences, each computed from the run's tables: a number, its 95 % interval, n.
 
-What a sentence claims follows from its numbers: where a claim of the papers is tested, its verdict
-(:func:`diffgeo.claims.judge`) chooses the words, and a sample too small for any test is called that.
+What a sentence claims follows from its numbers: if a claim of the papers is tested, its verdict
+(:func:`diffgeo.claims.decide`) chooses the words, and a sample too small for any test is called that.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
-from diffgeo.report.formatting import interval, intervals, name, p_value
+from diffgeo.report.formatting import counted, interval, intervals, name, p_value, timestep
 from diffgeo.report.reading import Run
+from diffgeo.results import Row
 
-__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "reading_of"]
+__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean"]
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
     """How far a difference is established.
 
     Returns:
-        ``yes`` (interval above 0, and p ≤ 0.05 where there is one), ``opposite`` (interval below 0), ``few`` (interval
-        above 0, but fewer than five values), or ``open``.
+        ``yes`` (interval above 0, and p ≤ 0.05 if there is one), ``opposite`` (interval below 0), ``few`` (interval
+        above 0, but fewer values than a test needs), or ``open``.
     """
     if high < 0:
         return "opposite"
@@ -53,19 +54,22 @@ def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
     return "few" if low > 0 and n < FEWEST else "open"
 
 
-def reading_of(row: dict[str, Any]) -> str:
-    """A claim's verdict with what limits it: ``holds``, ``fails``, ``fails (too few: 4)``, ``not comparable``."""
-    few = row["verdict"] == "fails" and row["n"] < FEWEST and not math.isnan(row["p"])
-    return f"fails (too few: {row['n']})" if few else str(row["verdict"])
+def _outcome(row: Row) -> str:
+    """As :func:`lean`, by the verdict of a claim's row if it has decided."""
+    found = lean(row["low"], row["high"], row["n"], row["p"])
+    decided = {"holds": "yes", "contradicted": "opposite"}.get(row["verdict"])
+    if decided or row["verdict"] == "":
+        return decided or found
+    return found if row["n"] < FEWEST else "open"
 
 
-def claim_of(run: Run, experiment: str, containing: str = "") -> dict[str, Any] | None:
-    """The verdict on the first claim of an experiment whose quantity contains these words, None where untested."""
+def claim_of(run: Run, experiment: str, containing: str = "") -> Row | None:
+    """The verdict on the first claim of an experiment whose quantity contains these words, None if untested."""
     rows = (r for r in run.verdicts if r["experiment"] == experiment and containing in r["quantity"])
     return next(rows, None)
 
 
-def tested(row: dict[str, Any], unit: str = "", *, shown: str | None = None) -> str:  # noqa: PT028 (no test)
+def tested(row: Row, unit: str = "", *, shown: str | None = None) -> str:  # noqa: PT028 (no test)
     """``0.47 [0.44, 0.50] (n = 4, p = 0.062)``; ``shown`` stands for the numbers in brackets and before them."""
     p = "" if math.isnan(row["p"]) else f", {p_value(row['p'])}"
     return f"{shown or interval(row['ours'], row['low'], row['high'])}{unit} (n = {row['n']}{p})"
@@ -81,25 +85,63 @@ def means_of(groups: Iterable[Any], *others: tuple[float, float, float]) -> list
     return intervals([*(mean_interval(np.asarray(values, dtype=float)) for values in groups), *others])
 
 
-def estimate_of(row: dict[str, Any]) -> tuple[float, float, float]:
+def estimate_of(row: Row) -> tuple[float, float, float]:
     """What a claim's row has measured."""
     return row["ours"], row["low"], row["high"]
 
 
-def headline(row: dict[str, Any], yes: str, opposite: str, whether: str) -> str:
+def headline(row: Row, yes: str, opposite: str, whether: str) -> str:
     """The words that a test's outcome allows.
 
     Args:
         row: of the claim.
-        yes: said where it holds; with a proviso where it points that way but the values are too few for a test.
-        opposite: said where the interval lies below 0.
-        whether: what stays open elsewhere, as a clause.
+        yes: words if it holds; with a proviso if it points that way but the values are too few for a test.
+        opposite: words if the interval lies below 0.
+        whether: what stays open otherwise, as a clause.
     """
-    outcome, few = lean(row["low"], row["high"], row["n"], row["p"]), row["n"] < FEWEST
+    outcome, few = _outcome(row), row["n"] < FEWEST
     if outcome == "open":
         return f"Whether {whether} stays open."
-    said = opposite if outcome == "opposite" else yes
-    return f"{said} in these {row['n']} samples, too few for a test." if few else f"{said}."
+    words = opposite if outcome == "opposite" else yes
+    return f"{words} in these {row['n']} samples, too few for a test." if few else f"{words}."
+
+
+def trend(
+    study: str,
+    table: pd.DataFrame,
+    column: str,
+    row: Row | None,
+    *,
+    level: str,
+    yes: str,
+    opposite: str,
+    whether: str,
+    moved: str,
+    by: str,
+) -> Finding:
+    """How a quantity goes from the first timestep to the last, or what it is at the first if no claim tests that.
+
+    Args:
+        study: whose table it is.
+        table: columns ``sample``, ``t_frac`` and the quantity.
+        column: of the quantity.
+        row: of the claim, None if it is untested.
+        level: what a number is of: ``The share is``.
+        yes: as for :func:`headline`, and so are the next two; ``{span}`` stands for the timesteps.
+        opposite: likewise.
+        whether: likewise.
+        moved: what goes from one number to the other: ``Their share goes``.
+        by: what the change is called: ``a fall of``.
+    """
+    first, last = ends(table)
+    at = {t: part[column] for t, part in table.groupby("t_frac")}
+    if row is None or first == last:
+        count = counted(table["sample"].nunique(), "sample")
+        return Finding(study, f"{level} {mean_of(at[first])}", f"at {timestep(first)} (mean over {count}).")
+    start, end, change = means_of([at[first], at[last]], estimate_of(row))
+    span = f"from {timestep(first)} to {timestep(last)}"
+    told = headline(row, *(words.format(span=span) for words in (yes, opposite, whether)))
+    return Finding(study, told, f"{moved} from {start} to {end}, {by} {tested(row, shown=change)}.")
 
 
 def ends(table: pd.DataFrame, column: str = "t_frac") -> tuple[float, float]:

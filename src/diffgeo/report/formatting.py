@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["counted", "in_words", "interval", "intervals", "name", "number", "p_value", "timestep"]
+__all__ = ["counted", "in_words", "interval", "intervals", "label", "name", "number", "p_value", "timestep"]
 
 MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -36,7 +36,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """``value [low, high]``, all to the digit that the interval's width allows; without brackets where it is NaN."""
+    """``value [low, high]``, all to the digit that the interval's width allows; without brackets if it is NaN."""
     return intervals([(value, low, high)])[0]
 
 
@@ -48,7 +48,7 @@ def intervals(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
 
 
 def _decimals(value: float, low: float, high: float) -> int | None:
-    """Decimals that show two digits of an interval's width; None where it has none."""
+    """Decimals that show two digits of an interval's width; None if it has none."""
     width = high - low
     if not math.isfinite(width) or not math.isfinite(value):
         return None
@@ -94,6 +94,11 @@ def name(identifier: Any) -> str:
     return str(identifier).replace("_", " ")
 
 
+def label(text: Any) -> str:
+    """An automatic label as a text; empty if there is none."""
+    return name(text) if isinstance(text, str) else ""
+
+
 def in_words(seconds: float) -> str:
     """A duration as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 10:
@@ -101,3 +106,13 @@ def in_words(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
     return f"{rest} s" if not minutes else f"{minutes} min {rest} s" if not hours else f"{hours} h {minutes_left} min"
+
+
+def time_left(seconds: float | None) -> str:
+    """An estimate, no finer than it can be: ``a few seconds left``, ``about 50 s left``; empty without one."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return "a few seconds left"
+    coarse = 5 * round(seconds / 5) if seconds < 100 else 60 * round(seconds / 60)
+    return f"about {in_words(coarse).removesuffix(' 0 s').removesuffix(' 0 min')} left"

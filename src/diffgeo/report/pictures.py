@@ -8,10 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from diffgeo.report.formatting import name
+from diffgeo.report.formatting import label, name
 from diffgeo.report.traversals import picture_uri
 
-__all__ = ["Pictures", "Viewer", "picture_grid"]
+__all__ = ["Data", "Picture", "Pictures", "Row", "Viewer", "picture_grid"]
+
+Data = dict[str, Any]
+"""What a script of the page reads, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,33 @@ class Viewer:
 
     id: str
     type: str
-    data: dict[str, Any]
+    data: Data
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An embedded picture.
+
+    Attributes:
+        uri: a data URL; empty if there is no such picture.
+        alt: what it shows, for readers who do not see it.
+        caption: below it.
+        pixelated: whether its pixels are shown sharp.
+    """
+
+    uri: str
+    alt: str
+    caption: str
+    pixelated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Pictures of one direction, column by column."""
+
+    name: str
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +59,7 @@ class Pictures:
     id: str
     caption: str
     columns: Sequence[str]
-    rows: list[dict[str, Any]]
+    rows: Sequence[Row]
     pixelated: bool
 
 
@@ -41,22 +69,22 @@ def picture_grid(identifier: str, caption: str, edits: pd.DataFrame, frames: Any
     Args:
         identifier: unique in the page.
         caption: what is shown.
-        edits: columns ``method``, ``direction``, ``frame`` and ``said`` (an attribute, or missing).
+        edits: columns ``method``, ``direction``, ``frame`` and ``moves`` (an attribute, or missing).
         frames: (N, H, W, 3), uint8.
         original: number of the unedited picture.
     """
     methods = list(edits["method"].unique())
-    at = edits.set_index(["direction", "method"])[["frame", "said"]].to_dict("index")
+    at = edits.set_index(["direction", "method"])[["frame", "moves"]].to_dict("index")
     rows = []
     for k in sorted(edits["direction"].unique()):
-        pictures = [{"uri": picture_uri(frames[original]), "alt": "unedited", "caption": ""}]
+        pictures = [Picture(picture_uri(frames[original]), "unedited", "")]
         for method in methods:
             found = at.get((k, method))
             if found is None:
-                pictures.append({"uri": "", "alt": "", "caption": "–"})
+                pictures.append(Picture("", "", "–"))
                 continue
-            said = "" if found["said"] is None or pd.isna(found["said"]) else name(found["said"])
-            alt = f"{name(method)}, direction {k + 1}{f', moves {said} most' if said else ''}"
-            pictures.append({"uri": picture_uri(frames[int(found["frame"])]), "alt": alt, "caption": said})
-        rows.append({"name": f"direction {k + 1}", "pictures": pictures})
+            moved = label(found["moves"])
+            alt = f"{name(method)}, direction {k + 1}{f', moves {moved} most' if moved else ''}"
+            pictures.append(Picture(picture_uri(frames[int(found["frame"])]), alt, moved))
+        rows.append(Row(f"direction {k + 1}", pictures))
     return Pictures(identifier, caption, ["unedited", *map(name, methods)], rows, frames.shape[2] <= 64)

@@ -16,10 +16,12 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError, safe_open
 
-from diffgeo.claims import Claim, judge
+from diffgeo.claims import Claim, decide, judge
+from diffgeo.config import Plain
 from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
-from diffgeo.results import belongs
+from diffgeo.results import Row
+from diffgeo.run_files import belongs
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
 
@@ -39,7 +41,7 @@ PROVENANCE = (
 )
 """Columns that say how a table was made; they are the same in all its rows."""
 
-Pictures = np.ndarray[Any, Any]
+Frames = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Run:
     """
 
     folder: Path
-    facts: dict[str, Any]
+    facts: Plain
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     overrides: list[str] | None = None
     claims: Sequence[Claim] = ()
@@ -66,7 +68,7 @@ class Run:
         return str(self.facts.get("status", "unknown"))
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Plain:
         """The resolved settings."""
         return dict(self.facts.get("settings", {}))
 
@@ -76,8 +78,8 @@ class Run:
         return list(self.settings.get("study") or {})
 
     @property
-    def model(self) -> dict[str, Any]:
-        """Name, source and conditioning; empty where the run failed before it was loaded."""
+    def model(self) -> Plain:
+        """Name, source and conditioning; empty if the run failed before it was loaded."""
         return dict(self.facts.get("model") or {})
 
     @property
@@ -90,18 +92,18 @@ class Run:
         found = self.tables.get(stem)
         return None if found is None or found.empty else found
 
-    def pictures(self, study: str) -> Pictures | None:
-        """The frames of a study, shape (N, H, W, 3), uint8; None where it left none."""
+    def pictures(self, study: str) -> Frames | None:
+        """The frames of a study, shape (N, H, W, 3), uint8; None if it left none."""
         frames = self._tensor(study, "frames")
         return None if frames is None else _as_rgb(frames.transpose(0, 2, 3, 1))
 
-    def directions(self, sample: int, t: int, count: int) -> Pictures | None:
+    def directions(self, study: str, sample: int, t: int, count: int) -> Frames | None:
         """The leading v_i of a local basis as pictures (count, H, W, 3), uint8: each over its largest value, grey is 0.
 
         Latents with more than three channels show the first three.
         """
-        shape = self._tensor("discovery", "latent_shape")
-        v = self._tensor("discovery", f"V/{sample}/{t}", columns=count)
+        shape = self._tensor(study, "latent_shape")
+        v = self._tensor(study, f"V/{sample}/{t}", columns=count)
         if shape is None or v is None:
             return None
         grids = v.T.reshape(-1, *shape.tolist())[:, :3].transpose(0, 2, 3, 1)
@@ -110,19 +112,19 @@ class Run:
         return _as_rgb((scaled * 255).round().astype(np.uint8))
 
     @cached_property
-    def verdicts(self) -> list[dict[str, Any]]:
-        """The claims that this run can speak to, as rows of :func:`diffgeo.claims.judge`, with their experiment."""
+    def verdicts(self) -> list[Row]:
+        """The claims that this run can speak to, as rows of :func:`diffgeo.claims.decide`."""
         source, rows = str(self.model.get("source", "")), []
         for claim in self.claims if self.tables else ():
             try:
-                rows.append(judge(claim, self.tables, source) | {"experiment": claim.experiment})
+                rows.append(judge(claim, self.tables, source))
             except (IndexError, TypeError, ValueError) as error:  # tables cut short, or of another version
                 log.debug("%s: %s cannot be judged (%s)", self.folder, claim.quantity, error)
-        return [row for row in rows if row["n"] > 0]
+        return decide([row for row in rows if row["n"] > 0])
 
     @property
     def command(self) -> str | None:
-        """A shell command that gives the same run, seed and all; None where the command line is not known."""
+        """A shell command that gives the same run, seed and all; None if the command line is not known."""
         if self.overrides is None:
             return None
         words = list(self.overrides)
@@ -130,7 +132,7 @@ class Run:
             words.append(f"seed={self.facts.get('seed', 0)}")
         return shlex.join(["diffgeo", *words])
 
-    def _tensor(self, study: str, key: str, columns: int | None = None) -> Pictures | None:
+    def _tensor(self, study: str, key: str, columns: int | None = None) -> Frames | None:
         path = self.folder / "tensors" / f"{study}.safetensors"
         if "files" in self.facts and not belongs(self.facts, f"tensors/{path.name}"):
             return None
@@ -142,7 +144,7 @@ class Run:
             return None
 
 
-def _as_rgb(pictures: Pictures) -> Pictures:
+def _as_rgb(pictures: Frames) -> Frames:
     """Grey, or any other number of channels, as three."""
     channels = pictures.shape[-1]
     if channels == 3:
@@ -178,7 +180,7 @@ def read_run(folder: Path, claims: Sequence[Claim] = ()) -> Run:
 
 
 def _overrides(folder: Path) -> list[str] | None:
-    """Words of the command line, and where it said that settings lie elsewhere, too."""
+    """Words of the command line, those that name further folders of settings included."""
     try:
         words = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):

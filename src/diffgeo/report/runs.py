@@ -1,4 +1,4 @@
-"""Many runs as one table: their settings and scalars, and the rows of any study with the settings beside them.
+"""Many runs as one table: their settings and scalars, and the rows of any study with the settings varied them.
 
 A run is any folder with a ``run.json``. Means are over completed runs that differ in their seeds alone: interrupted and
 failed ones are left out, as are those that repeat another one's settings and seed. Settings are flattened to dotted
@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.composition import results_depend_on
+from diffgeo.config import flat
 from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.results import belongs
+from diffgeo.results import Row
+from diffgeo.run_files import belongs
 
 __all__ = [
     "compared",
@@ -69,13 +71,15 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 
     A ``run.json`` that cannot be read is left out with a warning.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     started: list[str] = []
     for folder in folders:
         try:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             row = {"run": str(folder), "status": facts["status"], "left_out": ""}
-            row |= {"not_converged": summary(Convergence.read(facts)), **_flat(results_depend_on(facts["settings"]))}
+            settings = flat(results_depend_on(facts["settings"]))
+            row |= {"not_converged": summary(Convergence.read(facts))}
+            row |= {key: json.dumps(one) if isinstance(one, list) else one for key, one in settings.items()}
             row |= {"model.source": facts.get("model", {}).get("source"), "device": facts.get("device")}
             scalars = facts.get("scalars", {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -110,16 +114,6 @@ def _left_out(runs: pd.DataFrame, started: list[str]) -> list[str]:
 
 def _settings(runs: pd.DataFrame) -> list[str]:
     return [c for c in runs.columns if "/" not in c and c not in FACTS]
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return flat
 
 
 def differing(runs: pd.DataFrame) -> list[str]:
@@ -202,7 +196,7 @@ def compared(runs: pd.DataFrame, show: Sequence[str]) -> list[str]:
 
 
 def grouped(runs: pd.DataFrame, by: Sequence[str], scalars: Sequence[str]) -> pd.DataFrame:
-    """One row per scalar and group: mean over the group's runs with its 95 % bootstrap interval, and n.
+    """One row per scalar and group: mean over the group's runs with its 95 % interval, and n.
 
     Raises:
         ConfigError: a key of ``by`` that is no setting of the runs.
@@ -244,8 +238,8 @@ def study_rows(runs: pd.DataFrame, table: str) -> pd.DataFrame:
         DataError: no run has that table.
     """
     found = query(runs, f'select * from "{table}"', tables=[table])
-    beside = [c for c in differing(runs) if c not in found.columns]
-    return found.merge(runs[["run", *beside]], on="run", how="left")
+    varied = [c for c in differing(runs) if c not in found.columns]
+    return found.merge(runs[["run", *varied]], on="run", how="left")
 
 
 def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) -> pd.DataFrame:
@@ -254,7 +248,7 @@ def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) 
     Args:
         runs: see :func:`read_runs`.
         sql: as DuckDB has it; identifiers with dots or slashes are quoted: ``select "svd.rank" from runs``.
-        tables: which tables are offered; all where None.
+        tables: which tables are offered; all if None.
 
     Raises:
         ConfigError: DuckDB is missing, or does not understand the question.

@@ -43,5 +43,5 @@ N_COLUMN = Column("n", "n")
 
 
 INTERVALS = (
-    f"Brackets hold 95 % bootstrap intervals of the mean; fewer than {INTERVAL_FROM} values are too few for one."
+    f"Brackets hold Student's 95 % intervals of the mean; fewer than {INTERVAL_FROM} values are too few for one."
 )

@@ -1,12 +1,14 @@
 """What a run tells while it goes on: a line per study, then what it found in sentences, and a summary at the end.
 
+On a terminal a line below says all the while which study is in hand and how much time is left.
+
 Numbers are in ``run.json``, the tables and W&B; here are only the findings that the page has, too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.report.findings import Finding
-from diffgeo.report.formatting import in_words
+from diffgeo.report.formatting import in_words, time_left
 from diffgeo.report.reading import Run
+from diffgeo.runner.durations import Remaining
 from diffgeo.runner.finish import Finished
 from diffgeo.studies import Study, all_claims
 
@@ -33,21 +36,31 @@ class Story:
     Args:
         folder: the run folder.
         facts: of its manifest, as far as they are known.
-        studies: that the run is asked for, by name.
+        expected: seconds of the studies that the run is asked for, as :class:`Remaining` has them.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], studies: Sequence[str]) -> None:
-        self._folder, self._facts, self._studies = folder, facts, studies
+    def __init__(self, folder: Path, facts: Mapping[str, Any], expected: Mapping[str, float | None]) -> None:
+        self._folder, self._facts, self._studies = folder, facts, list(expected)
+        self._remaining = Remaining(expected)
         self._tables: dict[str, pd.DataFrame] = {}
         self._lines: list[str] = []
         self._start = perf_counter()
 
     def begin(self, study: Study) -> None:
         """Name the study in hand."""
-        log.info("[%d/%d] %s. %s", len(self._lines) + 1, len(self._studies), study.title, study.question)
+        self._remaining.begin()
+        left = time_left(self._remaining.seconds())
+        number, question = len(self._lines) + 1, study.question + f" ({left})" * bool(left)
+        log.info("[%d/%d] %s. %s", number, len(self._studies), study.title, question)
+
+    def progress(self) -> str:
+        """Which study is in hand, and how much time is left at this moment."""
+        left = time_left(self._remaining.seconds())
+        return f"study {len(self._lines) + 1} of {len(self._studies)}" + f", {left}" * bool(left)
 
     def tell(self, study: Study, done: Finished) -> None:
         """What a study found, at most :data:`MOST` findings, and how long it took."""
+        self._remaining.end(study.name)
         self._tables |= done.result.tables()
         found = self._findings(study)
         for finding in found[:MOST]:

@@ -5,21 +5,18 @@ Durations are those that earlier runs wrote into their ``run.json``; none is pre
 
 from __future__ import annotations
 
-import json
-import platform
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from diffgeo.composition import check, results_depend_on
+from diffgeo.composition import check
 from diffgeo.config import Config
+from diffgeo.config.documentation import default_of
+from diffgeo.report.formatting import in_words
+from diffgeo.runner.durations import EarlierRuns, Took
 from diffgeo.runner.finish import finished
 from diffgeo.runner.run import prepare, quiet
 from diffgeo.session import Context
@@ -27,17 +24,12 @@ from diffgeo.studies import study_named
 
 __all__ = ["Planner"]
 
-SIZES = ("samples", "pairs", "codes", "directions", "rank", "t_frac", "t_fracs")
-"""A study's own settings that say how much it computes."""
-PLACE = ("device", "host", "threads", "processes")
-"""What else a duration depends on."""
-
 
 class Planner:
     """Plans runs and prints what they would compute; durations are those of the runs in ``folder``, at any depth."""
 
     def __init__(self, folder: Path) -> None:
-        self._runs = sorted(_read(folder), key=lambda run: str(run["started"]), reverse=True)
+        self._earlier = EarlierRuns(folder)
         self._context: Context | None = None
         self._plans: list[tuple[str, Table]] = []
         self._seconds: list[float | None] = []
@@ -51,18 +43,16 @@ class Planner:
         check(cfg)
         with quiet():
             self._context = context = prepare(cfg, earlier=self._context)
-        place = context.model.device.type, platform.node(), torch.get_num_threads(), context.team.size
-        now = _flat(asdict(cfg)) | dict(zip(PLACE, place, strict=True))
         table = Table("study", "what it asks", "the last similar run took")
         for name, study in cfg.study.items():
-            own = [f"{key} {vars(study)[key]}" for key in SIZES if vars(study).get(key) is not None]
+            own = [f"{one.name} {getattr(study, one.name)}" for one in fields(study) if _is_size(type(study), one.name)]
             what = study_named(name).question + f" ({', '.join(own)})" * bool(own)
             if finished(study_named(name), context, study):
                 table.add_row(name, what, "nothing to compute, the store has it", style="dim")
             else:
-                seconds, words = _last(self._runs, name, now)
-                self._seconds.append(seconds)
-                table.add_row(name, what, words)
+                took = self._earlier.last(name, context)
+                self._seconds.append(None if took is None else took.seconds)
+                table.add_row(name, what, "no similar run yet" if took is None else _words(took))
         self._plans.append((f"{title}\n{_sizes(context)}".strip(), table))
 
     def show(self) -> None:
@@ -72,7 +62,7 @@ class Planner:
             console.print(title, table, sep="\n", highlight=False, markup=False)
         if known := [seconds for seconds in self._seconds if seconds is not None]:
             number = f"{len(known)} of {len(self._seconds)} studies to compute"
-            console.print(f"{number} took {_in_words(sum(known))} in similar runs.", highlight=False)
+            console.print(f"{number} took {in_words(sum(known))} in similar runs.", highlight=False)
 
 
 def _sizes(context: Context) -> str:
@@ -83,35 +73,13 @@ def _sizes(context: Context) -> str:
     return f"{where}, {cfg.svd.rank} directions per basis ({cfg.svd.solver}), h of block {cfg.feature.block}, {pool}"
 
 
-def _read(folder: Path) -> Iterator[dict[str, Any]]:
-    """Settings and place of every run that wrote how long its studies took, by dotted key; others are passed over."""
-    for path in folder.rglob("run.json"):
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            place = {key: facts[key] for key in PLACE} | {"device": facts["device"].partition(":")[0]}
-            yield _flat(facts["settings"]) | place | {"started": facts["started"], "seconds": dict(facts["seconds"])}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+def _is_size(settings: type, name: str) -> bool:
+    """Whether a study's setting says how much it computes: unless it is set, it follows ``scale``."""
+    return str(default_of(settings, name)).startswith("${scale.")
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted key, as JSON gives them back, less those that change no number."""
-    return dict(pd.json_normalize(json.loads(json.dumps(results_depend_on(settings)))).to_dict("records")[0])  # type: ignore[arg-type]
-
-
-def _last(runs: list[dict[str, Any]], name: str, now: dict[str, Any]) -> tuple[float | None, str]:
-    """(seconds, in words) that a study took in the run, of this model and device, that differs least; the latest."""
-    own, alike = f"study.{name}.", [run for run in runs if name in run["seconds"]]
-    alike = [run for run in alike if all(run.get(key) == now[key] for key in ("model.path", "device"))]
-    if not alike:
-        return None, "no similar run yet"
-    keys = [key for key in now if not key.startswith("study.") or key.startswith(own)]
-    run = min(alike, key=lambda run: sum(run.get(key) != now[key] for key in keys))
-    other = [f"{key}={run.get(key)}" for key in keys if run.get(key) != now[key]]
+def _words(took: Took) -> str:
+    other = took.different
     words = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
-    when = f"{run['started'][:16].replace('T', ' ')}{', with ' if other else ''}{words}"
-    return run["seconds"][name], f"{_in_words(run['seconds'][name])} ({when})"
-
-
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    when = f"{took.started[:16].replace('T', ' ')}{', with ' if other else ''}{words}"
+    return f"{in_words(took.seconds)} ({when})"

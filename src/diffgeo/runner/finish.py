@@ -126,10 +126,10 @@ def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) 
     there = (lambda: False) if path.exists() else path.is_file
     with store.claimed(path) as mine:
         if not mine:
-            with suppress(StudyDone), context.team.unless(there), context.team.ahead():
+            with suppress(StudyDone), context.processes.unless(there), context.processes.ahead():
                 study.run(context, settings)
-        with suppress(StudyDone), context.team.unless(there):
-            context.team.check()
+        with suppress(StudyDone), context.processes.unless(there):
+            context.processes.check()
             return make()
     record = store.read(path)
     return make() if record is None else (record, None)
@@ -156,7 +156,7 @@ def _stored(name: str, record: Record) -> Result:
     return Result(name, tables[name], dict(record.facts["scalars"]), more_tables=more, convergence=convergence)
 
 
-def _determinants(study: Study, context: Context, settings: Any) -> dict[str, Any]:
+def _determinants(study: Study, context: Context, settings: Any) -> dict[str, object]:
     cfg, model = context.cfg, context.model
     return {
         "study": study.name,
@@ -166,9 +166,10 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, An
         "source": model.source,
         "images": context.pictures,
         "perceptual": context.perceptual.name,
+        "known factors": list(context.known_factors),
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
-        "probed_on": device_name(model.device) if getattr(cfg.svd, "probe", False) else None,
+        "probed_on": device_name(model.device) if context.bases.spec.solver.measures else None,
         "own code": [own_code_digest(*one) for one in own_code(asdict(cfg))],
         "own study": None if study.folder is None else code_version(study.folder),
     }
@@ -177,11 +178,13 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, An
 def _files(context: Context, settings: Any) -> Iterator[Path]:
     """Files and folders, beside the model and the pictures, whose contents a study depends on."""
     cfg = context.cfg
-    named = [getattr(cfg.predictor, "path", None), cfg.model.predictor, cfg.metric.identity]
+    own = cfg.metric.perceptual if isinstance(cfg.metric.perceptual, dict) else {}
+    named = [cfg.model.predictor, cfg.metric.identity, *own.values()]
+    named += [value for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor) for value in part.options.values()]
     named += [*getattr(settings, "files", ()), *getattr(settings, "models", ())]
     if context.perceptual.name == "lpips":
         named.append(str(lpips_weights(cfg.metric.lpips_weights)))
-    for one in filter(None, named):
+    for one in (one for one in named if one and isinstance(one, str)):
         for path in (Path(one).expanduser(), shipped_folder(one)):
             if path.exists():
                 yield path

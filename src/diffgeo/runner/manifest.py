@@ -25,14 +25,15 @@ from typing import Any
 import torch
 
 from diffgeo.config import Config
-from diffgeo.errors import DiffgeoError, OutputError, error_facts
-from diffgeo.report.page import PAGE, write_page
-from diffgeo.results import atomic, is_manifest, listed, remove
+from diffgeo.errors import DiffgeoError, error_facts
+from diffgeo.report.page import write_page
+from diffgeo.results import atomic
+from diffgeo.run_files import PAGE, earlier_files, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 from diffgeo.session.digests import LIBRARIES
 
-__all__ = ["Manifest", "commit", "earlier_files", "manifest_of", "peak_memory", "versions"]
+__all__ = ["Manifest", "commit", "manifest_of", "peak_memory", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -113,25 +114,6 @@ class Manifest:
             temporary.write_text(json.dumps(self.facts | {"scalars": self._scalars}, indent=2) + "\n", encoding="utf-8")
 
 
-def earlier_files(folder: Path) -> list[str]:
-    """Files of studies that an earlier run left in a run folder.
-
-    Raises:
-        OutputError: files are in the way that another program wrote.
-    """
-    path = folder / "run.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        facts = None
-    except (OSError, ValueError):
-        facts = {}
-    if not is_manifest(facts) and (facts is not None or (folder / PAGE).exists()):
-        other = path if facts is not None else folder / PAGE
-        raise OutputError(f"{other} is not of a run of diffgeo", "choose another folder with hydra.run.dir=")
-    return [] if facts is None else listed(folder, facts)
-
-
 def _draw_page(folder: Path, tracker: Tracker | None) -> None:
     """Write ``report.html`` and mirror it; whatever is wrong with it, the run is done, and the log says so."""
     try:
@@ -156,7 +138,7 @@ def commit() -> str | None:
     """The commit of the sources, with ``+`` where they were changed since; None unless they are a git checkout."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists() or not (root / "src" / "diffgeo").is_dir():
-        return None  # installed, perhaps into an environment inside somebody's repository
+        return None  # installed, perhaps into an environment inside another repository
     try:
         head, changes = (
             subprocess.run(

@@ -16,7 +16,7 @@ from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.perceptual import lpips_weights
 from diffgeo.metrics.pictures import PictureMetric, try_out
 from diffgeo.session import Context
-from diffgeo.session.processes import team
+from diffgeo.session.processes import started_processes
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.store import Store, store_folder
 
@@ -44,14 +44,14 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     if earlier is not None and session_depends_on(asdict(earlier.cfg)) == session_depends_on(asdict(cfg)):
         return _checked(replace(earlier, cfg=cfg, interruption=interruption, display=Display(), extra_metrics=extra))
     store = _store(cfg.store)
-    own_team = team(None if store is None else store.folder, cpu=cfg.device == "cpu")
-    device = resolve_device(own_team.device if own_team.device and cfg.device in ("auto", "cuda") else cfg.device)
+    processes = started_processes(None if store is None else store.folder, cpu=cfg.device == "cpu")
+    device = resolve_device(processes.device if processes.device and cfg.device in ("auto", "cuda") else cfg.device)
     model = build("model", cfg.model, device=device, name_or_path=cfg.model.path, dtype=_DTYPES[cfg.model.dtype])
     own = None if cfg.model.predictor is None else load_predictor(cfg.model.predictor, device=device)
     reader = build("predictor", cfg.predictor, device=device, own=own)
-    context = Context(model, cfg, reader, interruption, own, store=store, team=own_team, extra_metrics=extra)
+    context = Context(model, cfg, reader, interruption, own, store=store, processes=processes, extra_metrics=extra)
     # what can be wrong with the settings on this model shows now, not after minutes
-    model.feature_map(model.schedule.T, cfg.feature.block)
+    context.bases.check()
     _checked(context)
     measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
     if measure != "lpips" and not file.is_file():
@@ -79,11 +79,15 @@ def _checked(context: Context) -> Context:
     if taken:
         name = sorted(taken)[0]
         raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor", "choose another name")
-    try_out(context.extra_metrics, context.model.picture_size, context.model.device)
+    _ = context.editor, context.bases  # made now: they refuse settings that contradict each other
+    tried = dict(context.extra_metrics)
+    if isinstance(context.cfg.metric.perceptual, dict):
+        tried["metric.perceptual"] = lambda edited, original: context.perceptual(edited, original)
+    try_out(tried, context.model.picture_size, context.model.device)
     return context
 
 
 def _store(cfg: StoreConfig) -> Store | None:
-    """Where results are kept; None where that is switched off."""
+    """Where results are kept; None if that is switched off."""
     folder = store_folder() if cfg.path is None else Path(cfg.path)
     return Store(folder, max_bytes=int(cfg.max_gb * 1e9)) if cfg.enabled and folder is not None else None

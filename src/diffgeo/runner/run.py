@@ -18,6 +18,7 @@ from diffgeo.composition import check
 from diffgeo.config import Config
 from diffgeo.results import clear_temporary
 from diffgeo.runner.console import Story
+from diffgeo.runner.durations import expected
 from diffgeo.runner.finish import assist, finish
 from diffgeo.runner.manifest import manifest_of
 from diffgeo.runner.prepare import prepare
@@ -62,16 +63,22 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             **context.model.conditioning,
         }
         facts["device"] = str(context.model.device)
-        facts["processes"] = context.team.size
+        facts["processes"] = context.processes.size
         facts["samples"] = [sample.name for sample in context.samples]
         mirror = replace(cfg.tracking, name=cfg.tracking.name or run_name(context.model.name, list(cfg.study)))
-        with tracking(mirror, folder, asdict(cfg)) as tracker, manifest.ending(tracker), interruption.listening():
+        with (
+            tracking(mirror, folder, asdict(cfg)) as tracker,
+            manifest.ending(tracker),
+            interruption.listening(),
+            context.model.held(),
+        ):
             manifest.clear_earlier()
-            story = Story(folder, facts, list(cfg.study))
+            story = Story(folder, facts, expected(context))
             for name, settings in cfg.study.items():
                 study = study_named(name)
                 story.begin(study)
-                done = finish(study, context, settings, folder)
+                with context.display.headed(story.progress):
+                    done = finish(study, context, settings, folder)
                 scalars[name] = done.result.scalars
                 manifest.add(name, done)
                 tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
@@ -87,7 +94,7 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
         check(cfg)
         context = prepare(cfg, interruption, earlier)
         with interruption.listening():
-            for name in context.team.from_both_ends(list(cfg.study)):
+            for name in context.processes.from_both_ends(list(cfg.study)):
                 assist(study_named(name), context, cfg.study[name])
                 interruption.stop_if_requested()
     return context

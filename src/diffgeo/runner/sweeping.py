@@ -1,8 +1,8 @@
 """Jobs of a sweep: each in a process of its own where workers share the machine, its objective, and what became of all.
 
 Engines that run jobs (joblib, submitit, Ray) are Hydra's launchers; none of them brings back a job whose process the
-system killed. So the worker keeps to Hydra, and the job computes in a child: a child that dies takes nobody with it, is
-started once more, and finds in the store what it had finished.
+system killed. So the worker keeps to Hydra, and the job computes in a child: a child that dies takes no other with it,
+is started once more, and finds in the store what it had finished.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from diffgeo.config import Config, nearest
+from diffgeo.config import Config, Plain, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
+from diffgeo.run_files import PAGE, earlier_files
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
 
@@ -113,12 +114,13 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 
 def _end_with_worker() -> None:
-    """In the child: stop as after Ctrl-C when the worker is gone, killed perhaps; its end of our stdin closes then."""
+    """In the child: stop as after SIGTERM when the worker is gone, killed perhaps; its end of our stdin closes then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the worker's word, even if it ignores SIGTERM itself
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):  # not through a buffer, whose lock Python needs when it ends
             pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from waiting, too
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # wakes it from waiting, too
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -126,10 +128,9 @@ def _end_with_worker() -> None:
 def _answer(folder: Path) -> None:
     """What the child does."""
     tolerate()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     try:
+        _end_with_worker()
         with signals_end():
-            _end_with_worker()
             work, arguments = pickle.loads((folder / QUESTION).read_bytes())
             answer = work(*arguments)
     except BaseException as error:
@@ -142,7 +143,7 @@ def _answer(folder: Path) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, or what can be told of it where it does not survive pickling."""
+    """The error, or what can be told of it if it does not survive pickling."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # whatever the error's own class does there
@@ -189,8 +190,6 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     """
     facts = _facts(cfg)
     if (folder / "run.json").is_file():
-        from diffgeo.runner.manifest import earlier_files  # torch
-
         try:
             facts |= {"files": [], "earlier": earlier_files(folder)}
         except OutputError:
@@ -198,12 +197,12 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     _write_failed(folder, facts, error)
 
 
-def _facts(cfg: Config) -> dict[str, Any]:
+def _facts(cfg: Config) -> Plain:
     return {"seed": cfg.seed, "settings": asdict(cfg)}
 
 
 def _write_failed(folder: Path, facts: Mapping[str, Any], error: DiffgeoError) -> None:
-    (folder / "report.html").unlink(missing_ok=True)  # of an earlier run in this folder
+    (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
     path = folder / "run.json"
     temporary = path.with_name(".tmp-run.json")
     failed = {**facts, "status": "failed", **error_facts(error)}
@@ -259,8 +258,8 @@ def outcomes(sweep: Path) -> list[tuple[str, str, str]]:
             facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
             facts = {}
-        said = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
-        found.append((job, str(facts.get("status", "failed")), said))
+        reason = "; ".join(facts[key] for key in ("error", "advice") if facts.get(key))
+        found.append((job, str(facts.get("status", "failed")), reason))
     return found
 
 

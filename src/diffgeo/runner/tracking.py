@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from diffgeo.config import TrackingConfig
+from diffgeo.config import Plain, TrackingConfig
 from diffgeo.errors import ConfigError
 from diffgeo.report import formatting
 from diffgeo.results import Result
@@ -77,7 +77,7 @@ class _WandbTracker:
     def _log_result(self, result: Result, pictures: dict[str, Path]) -> None:
         import wandb
 
-        entries: dict[str, Any] = {f"{result.study}/{key}": value for key, value in result.scalars.items()}
+        entries: dict[str, object] = {f"{result.study}/{key}": value for key, value in result.scalars.items()}
         for stem, table in result.tables().items():
             # from a data frame itself it takes four times as long
             rows: list[Iterable[Any]] = [*table.astype(object).to_numpy().tolist()]
@@ -128,7 +128,7 @@ def _folders_inside(folder: Path, mode: str) -> Iterator[None]:
 
 
 @contextmanager
-def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Iterator[Tracker]:
+def tracking(cfg: TrackingConfig, folder: Path, config: Plain) -> Iterator[Tracker]:
     """A tracker for the duration of a run.
 
     Args:
@@ -137,7 +137,7 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
         config: the resolved settings, plain.
 
     Raises:
-        ConfigError: W&B refuses a setting, or is to be online and the server is out of reach or nobody is logged in.
+        ConfigError: W&B refuses a setting, or is to be online and the server is out of reach or no user is logged in.
     """
     if cfg.backend == "none":
         yield _NoTracker()
@@ -155,8 +155,8 @@ def tracking(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Itera
             tracker.finish(exit_code)
 
 
-def _started(cfg: TrackingConfig, folder: Path, config: dict[str, Any]) -> Any:
-    """W&B's run; None where it cannot be had offline, which costs the mirror only. Raises as :func:`tracking`."""
+def _started(cfg: TrackingConfig, folder: Path, config: Plain) -> Any:
+    """W&B's run; None if it cannot be had offline, which costs the mirror only. Raises as :func:`tracking`."""
     import wandb
 
     try:

@@ -24,7 +24,7 @@ from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
-from diffgeo.svd import GolubKahan, LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis, probe_block_size
+from diffgeo.svd import LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis
 
 __all__ = ["Bases", "MapName", "solve_spec"]
 
@@ -96,6 +96,17 @@ class Bases:
         self._fitting: dict[tuple[Any, ...], int] = {}
         self._max_bytes = None if cfg.max_memory is None else cfg.max_memory * 1e9
 
+    def check(self) -> None:
+        """Whether ``svd`` asks for what the Jacobian of the run's feature map has: one evaluation shows its shape.
+
+        Raises:
+            ValueRangeError: rank or columns are more than J has.
+        """
+        x = torch.zeros(self._model.latent_shape, device=self._model.device, dtype=self._model.dtype)
+        with torch.no_grad():
+            h = self.feature_map(self._model.schedule.T)(x)
+        self.spec.rank_of((h.numel(), x.numel()))
+
     def of(self, sample: Sample, t: int) -> LocalBasis:
         """The local basis at a sample's x_t, by the run's feature map and solver.
 
@@ -158,6 +169,16 @@ class Bases:
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
 
+    def operator(self, f: Map, x: Tensor, *, name: MapName) -> JacobianOperator:
+        """Any map's Jacobian itself, whose products take no more memory than ``max_memory`` says.
+
+        Args:
+            f: as for :meth:`of_map`.
+            x: the point, shape (C, H, W).
+            name: tells f from the model's other maps.
+        """
+        return JacobianOperator(f, x, chunk_size=self._columns(f, name, x))
+
     def energy(self, sample: Sample, t: int) -> float:
         """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""
         basis = self.of(sample, t)
@@ -193,10 +214,10 @@ class Bases:
         """Bases of one map at points that are computed together; from the store if it has them."""
         joined = len(xs) > 1 and spec.share is None and spec.solver.joins
         spec = replace(spec, chunk_size=self._columns(f, name, torch.stack(list(xs)) if joined else xs[0]))
-        if getattr(self._cfg.svd, "probe", False):
-            spec = replace(spec, solver=self._probed(f, name, xs[0], spec))
+        if spec.solver.measures:
+            spec = replace(spec, solver=self._measured(f, name, xs[0], spec))
 
-        key: dict[str, Any] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
+        key: dict[str, object] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
         if len(xs) > 1:
             key["together"] = list(xs)
         with self._cache.bases([key | {"x": x} for x in xs]) as kept:
@@ -232,21 +253,20 @@ class Bases:
             log.info("max_memory=%g: %d columns of J at once", self._cfg.max_memory, self._fitting[key])
         return self._fitting[key]
 
-    def _probed(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> GolubKahan:
-        """The solver with the quickest block size for this map on this device, measured once and remembered."""
-        assert isinstance(spec.solver, GolubKahan)
+    def _measured(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> Solver:
+        """The solver with what it wants measured for this map on this device, once; the store remembers it."""
         device, rank = self._model.device, spec.rank or min(x.numel(), 50)
 
         def measure() -> int:
             jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size, max_bytes=self._max_bytes)
-            found = probe_block_size(jacobian, rank, tol=spec.tol)
-            log.info("svd.probe: blocks of %d columns", found)
+            found = spec.solver.measure(jacobian, rank, tol=spec.tol)
+            log.info("%s measured on this device: %d", spec.solver.name, found)
             return found
 
-        memo = ("block", rank, spec.tol, name.timeless)
+        memo = ("measured", rank, spec.tol, name.timeless)
         if memo not in self._fitting:
             place = {"device": device_name(device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
-            asked = {"rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
+            asked = {"solver": spec.solver, "rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
             key = {"model": self._model.editor.fingerprint, "f": name.timeless, **place, **asked}
             self._fitting[memo] = int(self._cache.number("probes", key, measure))
-        return replace(spec.solver, block_size=self._fitting[memo])
+        return spec.solver.with_measured(self._fitting[memo])

@@ -10,22 +10,25 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, build, own_code
+from diffgeo.config import Config, build, instance, own_code
 from diffgeo.convergence import Tally
+from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.models import DiffusionModel
+from diffgeo.diffusion.models.training_record import trained_factors
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
+from diffgeo.metrics.data_distance import DistanceFromData
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.metrics.pictures import PictureMetric, measured
 from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
 from diffgeo.session.digests import file_digest, own_code_digest
-from diffgeo.session.editor import Straight
+from diffgeo.session.editor import Edit
 from diffgeo.session.latents import Latents
-from diffgeo.session.processes import Team
+from diffgeo.session.processes import Processes
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.samples import Samples
 from diffgeo.session.store import Store
@@ -52,7 +55,7 @@ class Context:
         own_predictor: the model's own, whose features measure perceptual distance; ``predictor`` if not given.
         display: progress bars.
         store: keeps latents, bases and pictures from run to run, or None.
-        team: the processes that work at this run.
+        processes: the processes that work at this run.
         extra_metrics: the user's own, by name; every table of edits has a column of each.
         tally: counts the bases that a study uses; contexts that are made for a study share its own.
         memory: samples, latents and bases so far, under the settings that determine them.
@@ -65,11 +68,22 @@ class Context:
     own_predictor: AttributePredictor | None = None
     display: Display = field(default_factory=Display)
     store: Store | None = None
-    team: Team = field(default_factory=Team)
+    processes: Processes = field(default_factory=Processes)
     extra_metrics: dict[str, PictureMetric] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally, repr=False)
     memory: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict, repr=False)
-    _said: set[str] = field(default_factory=set, init=False, repr=False)
+    _warned: set[str] = field(default_factory=set, init=False, repr=False)
+    _digest: str = field(default="", init=False, repr=False)
+
+    def with_model(self, model: DiffusionModel, cfg: Config | None = None) -> Context:
+        """Another model at work in the same run: its progress, store, processes and count of bases; no predictor.
+
+        Args:
+            model: the other model, or this one without what was computed so far.
+            cfg: settings; this run's if None.
+        """
+        shared = {name: getattr(self, name) for name in ("interruption", "display", "store", "processes", "tally")}
+        return Context(model, cfg or self.cfg, **shared)
 
     @cached_property
     def cache(self) -> Cache:
@@ -79,11 +93,22 @@ class Context:
 
     def _remembered(self, part: str, *determinants: Any) -> dict[Any, Any]:
         """What a part has computed under these settings, in this context or another one of the same model."""
-        return self.memory.setdefault((part, str(determinants)), {})
+        self.notice_changes()
+        self._digest = self.model.digest
+        return self.memory.setdefault((part, self._digest, str(determinants)), {})
+
+    def notice_changes(self) -> None:
+        """Leave aside what was computed with other weights, if the model's were changed (an adapter fused, say).
+
+        Every study begins with it.
+        """
+        if self._digest not in ("", self.model.digest):
+            for part in ("samples", "latents", "bases", "editor", "decoder"):
+                self.__dict__.pop(part, None)
 
     @cached_property
     def pictures(self) -> list[tuple[str, str]]:
-        """Names and digests of the files of ``data.images``; none where samples are generated."""
+        """Names and digests of the files of ``data.images``; none if samples are generated."""
         files = [] if self.cfg.data.images is None else list_images(self.cfg.data.images)
         return [(path.name, file_digest(path)) for path in files]
 
@@ -109,10 +134,10 @@ class Context:
         return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, self.tally, found)
 
     @cached_property
-    def editor(self) -> Straight[Any]:
+    def editor(self) -> Edit:
         """Moves latents as ``edit`` says."""
         parts = {"model": self.model, "cfg": self.cfg.edit, "latents": self.latents, "bases": self.bases}
-        editor: Straight[Any] = build("edit", self.cfg.edit, **parts)
+        editor: Edit = build("edit", self.cfg.edit, **parts)
         return editor
 
     @cached_property
@@ -122,8 +147,20 @@ class Context:
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:
-        """The run's measure of how different two pictures look."""
+        """The run's measure of how different two pictures look.
+
+        Raises:
+            ConfigError: one of the user's own that cannot be made, has no name or cannot be called.
+        """
         metric = self.cfg.metric
+        if isinstance(metric.perceptual, dict):
+            own: PerceptualDistance = instance("metric.perceptual", metric.perceptual)
+            if not callable(own) or not isinstance(getattr(own, "name", None), str):
+                target = metric.perceptual["_target_"]
+                raise ConfigError(
+                    f"metric.perceptual._target_={target} is no measure", "give it a name and __call__(a, b)"
+                )
+            return own
         return perceptual_distance(
             metric.perceptual,
             self.own_predictor or self.predictor,
@@ -139,6 +176,18 @@ class Context:
         if metric.identity is None:
             return None
         return Identity(load_network(metric.identity, device=self.model.device), size=metric.identity_size)
+
+    @cached_property
+    def known_factors(self) -> tuple[str, ...]:
+        """Factors of FactorFaces that vary in the model's data; none if the data are not known in closed form."""
+        own = self.own_predictor or self.predictor
+        return trained_factors(self.model.source) if own is not None and own.names == FACTOR_NAMES else ()
+
+    @cached_property
+    def data_distance(self) -> DistanceFromData | None:
+        """How far pictures lie from the model's data; None if those are not known in closed form."""
+        own = self.own_predictor or self.predictor
+        return DistanceFromData(own, self.known_factors) if own is not None and self.known_factors else None
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
@@ -168,8 +217,8 @@ class Context:
             )
         for asked, t in zip(fractions, found, strict=True):
             used, key = schedule.fraction(t), f"{setting} {asked}"
-            if abs(used - asked) * (schedule.T + 1) > 1.5 and key not in self._said:
-                self._said.add(key)
+            if abs(used - asked) * (schedule.T + 1) > 1.5 and key not in self._warned:
+                self._warned.add(key)
                 log.warning(
                     "%s=%g is not on the schedule of %d timesteps: the nearest, t = %d, is %.4g T; tables and figures "
                     "say that, names of scalars what was asked for",
@@ -182,7 +231,7 @@ class Context:
         return [(schedule.fraction(t), t) for t in found]
 
     def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
-        """Values of the user's own metrics, by name.
+        """Values of the user's own metrics, by name, and ``off_data`` if the model's data are known in closed form.
 
         Args:
             edited: pictures, shape (B, 3, H, W).
@@ -192,13 +241,16 @@ class Context:
             ShapeError: a metric returned anything but (B,).
             ValueRangeError: it returned NaN or infinity.
         """
-        return {name: values.tolist() for name, values in measured(self.extra_metrics, edited, original).items()}
+        metrics: dict[str, PictureMetric] = dict(self.extra_metrics)
+        if self.data_distance is not None:
+            metrics[self.data_distance.name] = self.data_distance
+        return {name: values.tolist() for name, values in measured(metrics, edited, original).items()}
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:
         """Iterate with progress; ends early, after the item in hand, when the run is interrupted.
 
         If several processes work at the run, each begins at another item.
         """
-        for item in self.display.track(self.team.in_turn(items), description, self.interruption):
-            self.team.check()
+        for item in self.display.track(self.processes.in_turn(items), description, self.interruption):
+            self.processes.check()
             yield item

@@ -44,13 +44,14 @@ class Decoder:
         self._model, self._cfg, self._latents, self._cache, self._display = model, cfg, latents, cache, display
         self._at_once: int | None = None
 
-    def __call__(self, x: Tensor, t: int, sample: Sample) -> Tensor:
+    def __call__(self, x: Tensor, t: int, sample: Sample, *, clip: bool | None = None) -> Tensor:
         """Pictures of latents at t.
 
         Args:
             x: latents of one sample, shape (B, C, H, W).
             t: their timestep.
             sample: whose they are; all get the same noise.
+            clip: whether x̂0 is clipped on the way; as the sample's own is if None.
 
         Returns:
             Shape (B, 3, H', W'), in [−1, 1].
@@ -61,7 +62,7 @@ class Decoder:
             "start": t,
             "eta": schedule.eta,
             "boost_below": schedule.boost_below,
-            "clip": self._latents.clips(sample),
+            "clip": self._latents.clips(sample) if clip is None else clip,
         }
         seed = _NOISE + self._cfg.seed + sample.index
         size = min(len(x), self._batch_size(x[:1], t))

@@ -35,8 +35,11 @@ __all__ = [
 ]
 
 NO_RESULTS = (
-    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run"),
-    *(f"report/{name}" for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals")),
+    *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run", "runner/durations"),
+    *(
+        f"report/{name}"
+        for name in ("page", "findings", "pictures", "reading", "summaries", "tables", "traversals", "verdicts")
+    ),
     *("report/comparison", "report/runs", "studies/*/findings", "studies/*/page"),
 )
 """Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
@@ -106,7 +109,7 @@ def code_version(package: Path | None = None) -> str:
     That is the whole package less :data:`NO_RESULTS`, and the versions of the libraries that compute.
 
     Args:
-        package: its folder; this one's where None.
+        package: its folder; this one's if None.
     """
     root = Path(__file__).resolve().parents[1] if package is None else package
     total = hashlib.sha256()

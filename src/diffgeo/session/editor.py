@@ -1,41 +1,47 @@
 """How latents are moved along directions: what ``edit=…`` chooses, by its ``_target_``.
 
-:class:`Straight` is the base; an edit of another kind overrides what it does differently.
+:class:`Edit` is one straight step, and the base of the others: a dataclass, whose further fields are settings of its
+own. An edit of another kind overrides what it does differently.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from diffgeo.config import EditConfig, GuidanceConfig, ShootingConfig
+from diffgeo.config import EditConfig, refusal
 from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.geometry import Convention, geodesic_shooting
+from diffgeo.ranges import Rule
 from diffgeo.session.bases import Bases
 from diffgeo.session.latents import Latents
 from diffgeo.session.samples import Sample
 
-__all__ = ["Guidance", "Shooting", "Straight"]
-
-C = TypeVar("C", bound=EditConfig)
+__all__ = ["Edit", "Guidance", "Shooting"]
 
 
-class Straight(Generic[C]):
+@dataclass(frozen=True, eq=False)
+class Edit:
     """One straight step, x + γ v, normalised against the original if ``edit.normalise`` asks for it.
 
-    Args:
+    Attributes:
         model: the diffusion model.
         cfg: the run's ``edit``.
         latents: x_t of the samples.
         bases: local bases of the samples.
+        mixes: whether it can move a latent along a mixture of directions.
     """
 
-    def __init__(self, model: DiffusionModel, cfg: C, latents: Latents, bases: Bases) -> None:
-        self.model, self.cfg, self.latents, self.bases = model, cfg, latents, bases
+    mixes: ClassVar[bool] = True
+    model: DiffusionModel
+    cfg: EditConfig
+    latents: Latents
+    bases: Bases
 
     @property
     def gammas(self) -> Tensor:
@@ -81,20 +87,46 @@ class Straight(Generic[C]):
         return normalise_distortion(noise, schedule, x, moved, t, kappa=edit.kappa, rescale=edit.rescale)
 
 
-class Guidance(Straight[GuidanceConfig]):
-    """x-space guidance (P23b): step by step, x moves by a multiple of the change of ε that γv makes."""
+@dataclass(frozen=True, eq=False)
+class Guidance(Edit):
+    """x-space guidance (P23b): step by step, x moves by a multiple of the change of ε that γv makes.
+
+    Attributes:
+        steps: how often x moves.
+        guidance_scale: multiple of the change of ε.
+    """
+
+    steps: Annotated[int, Rule(ge=1)] = 16
+    guidance_scale: Annotated[float, Rule()] = 0.5
 
     def displace(self, x: Tensor, offsets: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:  # noqa: ARG002
-        """See :meth:`Straight.displace`; never normalised."""
-        noise, scale = self.model.editor.predict_noise, self.cfg.guidance_scale
-        return x_space_guidance(noise, x.expand_as(offsets), offsets, t, scale=scale, steps=self.cfg.steps)
+        """See :meth:`Edit.displace`; never normalised."""
+        noise, scale = self.model.editor.predict_noise, self.guidance_scale
+        return x_space_guidance(noise, x.expand_as(offsets), offsets, t, scale=scale, steps=self.steps)
 
 
-class Shooting(Straight[ShootingConfig]):
-    """Geodesic shooting (P23a): the direction is transported from piece to piece; traversals alone are curved."""
+@dataclass(frozen=True, eq=False)
+class Shooting(Edit):
+    """Geodesic shooting (P23a): the direction is transported from piece to piece; traversals alone are curved.
+
+    Attributes:
+        steps: pieces of the curve, a side; a multiple of half of ``edit.frames``.
+        transport: ``isometric`` (as released) or ``pullback``.
+
+    Raises:
+        ConfigError: some frames of a traversal lie between two points of the curve.
+    """
+
+    mixes: ClassVar[bool] = False
+    steps: Annotated[int, Rule(ge=1)] = 6
+    transport: Convention = "isometric"
+
+    def __post_init__(self) -> None:
+        if self.steps % (side := self.cfg.frames // 2):
+            raise refusal("edit.steps", self.steps, f"a multiple of {side}, so that edit.frames lie on the curve")
 
     def traverse(self, sample: Sample, t: int, direction: int) -> Tensor:
-        """See :meth:`Straight.traverse`."""
+        """See :meth:`Edit.traverse`."""
         x = self.latents.of(sample, t)
         halves = [self._shoot(x, t, sample, direction, gamma.item()) for gamma in self.gammas[[0, -1]]]
         return torch.stack([*reversed(halves[0][1:]), x, *halves[1][1:]])
@@ -102,15 +134,14 @@ class Shooting(Straight[ShootingConfig]):
     def _shoot(self, x: Tensor, t: int, sample: Sample, direction: int, length: float) -> list[Tensor]:
         """Points of one side of the curve, as many as there are frames on it, x first."""
         basis = self.bases.of(sample, t)
-        convention: Convention = "pullback" if self.cfg.transport == "pullback" else "isometric"
         points = geodesic_shooting(
             lambda y: self.bases.at(y, t),
             x,
             basis.U[:, direction],
             basis.V[:, direction],
             length=length,
-            steps=self.cfg.steps,
-            convention=convention,
+            steps=self.steps,
+            convention=self.transport,
             retract=lambda a, b: self.retract(a[None], b[None], t, sample)[0],
         )
-        return list(points[:: self.cfg.steps // (self.cfg.frames // 2)])
+        return list(points[:: self.steps // (self.cfg.frames // 2)])

@@ -2,11 +2,11 @@
 
 ``accelerate launch`` and ``torchrun`` start the processes; here they only learn their numbers. Nothing is sent between
 them: all work through the same studies and share finished studies, latents, bases and pictures through the store, each
-beginning elsewhere, with the studies as with the samples of one, so that whoever comes first to an item computes it and
-the others find it. One process at a time holds a study, goes through it in order and stores it; the others go through
-it from elsewhere, keep of it only what the store takes by the item, and leave it when it is there. So tables are those
-of a single process, whatever the number. The first process alone writes the run folder. A process that is slow or lost
-costs time, never results.
+beginning elsewhere, with the studies as with the samples of one, so that the process that comes first to an item
+computes it and the others find it. One process at a time holds a study, goes through it in order and stores it; the
+others go through it from elsewhere, keep of it only what the store takes by the item, and leave it when it is there. So
+tables are those of a single process, whatever the number. The first process alone writes the run folder. A process that
+is slow or lost costs time, never results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["StudyDone", "Team", "is_first", "team"]
+__all__ = ["Processes", "StudyDone", "is_first", "started_processes"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class StudyDone(Exception):  # noqa: N818  # no error: it takes a helping proces
 
 
 @dataclass
-class Team:
+class Processes:
     """The processes of one run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Team:
             self._ahead = False
 
     def from_both_ends(self, items: Sequence[T]) -> list[T]:
-        """Items from the front where this process's number is even, from the back where it is odd."""
+        """Items from the front if this process's number is even, from the back if it is odd."""
         return [*items] if self.rank % 2 == 0 else [*reversed(items)]
 
     @contextmanager
@@ -92,8 +92,8 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def team(store: Path | None, *, cpu: bool) -> Team:
-    """The processes that a launcher started for this run; a team of one without a launcher.
+def started_processes(store: Path | None, *, cpu: bool) -> Processes:
+    """The processes that a launcher started for this run; just this one without a launcher.
 
     Args:
         store: the folder through which they share results.
@@ -103,14 +103,14 @@ def team(store: Path | None, *, cpu: bool) -> Team:
         ConfigError: there are several, but no store, or one that they do not share.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return Team()
+        return Processes()
     if store is None:
         raise ConfigError("several processes share their results through the store", "leave store.enabled=true")
     return _launched(store, cpu)
 
 
 @cache  # the processes meet once, at the first job of a sweep
-def _launched(store: Path, cpu: bool) -> Team:
+def _launched(store: Path, cpu: bool) -> Processes:
     import torch
     from accelerate import PartialState
 
@@ -132,4 +132,4 @@ def _launched(store: Path, cpu: bool) -> Team:
     # each process computes for itself, and shares through the store alone
     state.destroy_process_group()
     device = None if state.device.type == "cpu" else str(state.device)
-    return Team(state.process_index, state.num_processes, device)
+    return Processes(state.process_index, state.num_processes, device)

@@ -2,15 +2,15 @@
 
 An entry is one safetensors file, ``STAGE/ab/DIGEST.safetensors``, with its determinants, readable, and a checksum in
 its header. It is written to a temporary name and renamed, so it is there whole or not at all. Several processes may
-share a store: whoever computes an entry holds its lock, and the others wait for it. An entry that fails its checksum is
-reported, removed and computed again. Nothing in an entry is executed.
+share a store: the one that computes an entry holds its lock, and the others wait for it. An entry that fails its
+checksum is reported, removed and computed again. Nothing in an entry is executed.
 
 A store holds nothing but its own, and removes nothing else. A folder with other files is refused, unless it has the
 store's marker or an entry (earlier versions left no marker). Only ``DIGEST.safetensors`` in the folder of the digest's
 first two digits is an entry, and it is removed only if its header is the store's. Links within a store are not
 followed; the store's folder itself may be one.
 
-The store only saves time: where it cannot be written, a warning says so once and the run goes on without it.
+The store only saves time: if it cannot be written, a warning says so once and the run goes on without it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,35 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors import SafetensorError
 
 from diffgeo.errors import ConfigError
 from diffgeo.files import create, save_tensors
 from diffgeo.session.digests import code_version, digest, readable
+from diffgeo.session.entries import (
+    ENTRY,
+    HALF,
+    KEY,
+    LOCK,
+    MARKER,
+    PREFIX,
+    STAGE,
+    TEMPORARY,
+    Entry,
+    Record,
+    Slot,
+    checksum_of,
+    foreign,
+    has_header,
+    inside,
+    load,
+    remove,
+)
 
 __all__ = [
     "ENVIRONMENT",
@@ -47,63 +64,14 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-KEY = "diffgeo.store"
 ENVIRONMENT = "DIFFGEO_STORE"
 """Environment variable: another folder for the store, or empty for none."""
-TEMPORARY = ".tmp-"
-MARKER = ".diffgeo-store"
-"""File at the top of a store that says that the folder is one."""
-_STAGE, _PREFIX = re.compile(r"[a-z]\w*"), re.compile(r"[0-9a-f]{2}")
-_ENTRY = re.compile(r"([0-9a-f]{64})\.safetensors")
-_LOCK = re.compile(r"([0-9a-f]{64})\.(?:lock|claim)")
-_HALF = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]{64})-\d+\.safetensors")
 _CHECK_EVERY = 256 * 2**20
 """Bytes written between two looks at the size of the whole store."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """What an entry holds.
-
-    Attributes:
-        tensors: name → tensor.
-        facts: plain JSON.
-    """
-
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Slot:
-    """A place for an entry while its lock is held.
-
-    Attributes:
-        record: the stored one; None if there is none, and then to be set by whoever computes it.
-    """
-
-    record: Record | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of a store.
-
-    Attributes:
-        path: of the file.
-        stage: what kind of result it is.
-        size: in bytes.
-        used: when it was last written or read, in seconds since 1970.
-    """
-
-    path: Path
-    stage: str
-    size: int
-    used: float
-
-
 def store_folder() -> Path | None:
-    """Where the store is if nobody says: :data:`ENVIRONMENT`, else the user's cache folder; None where it is off."""
+    """Where the store is by default: in :data:`ENVIRONMENT`, else the user's cache folder; None if it is off."""
     given = os.environ.get(ENVIRONMENT)
     if given is not None:
         return Path(given).expanduser() if given else None
@@ -129,7 +97,7 @@ class Store:
         self.folder, self.max_bytes = Path(os.path.expanduser(folder)), max_bytes
         self.hits = self.misses = 0
         self._written, self._usable = _CHECK_EVERY, True
-        if (other := _foreign(self.folder)) is not None:
+        if (other := foreign(self.folder)) is not None:
             raise ConfigError(
                 f"{self.folder} is no store of diffgeo, as it holds {other}",
                 "name an empty or a new folder (store.path= of diffgeo, path= of diffgeo-store, or DIFFGEO_STORE)",
@@ -148,7 +116,7 @@ class Store:
         Args:
             stage: kind of result, a plain word; the first folder of its path.
             determinants: all that the result depends on, less the code, as :func:`digest` takes it.
-            compute: makes the record; not called where it is stored.
+            compute: makes the record; not called if it is stored.
             keep: whether a computed record is worth storing.
         """
         with self.slot(stage, determinants, keep=keep) as slot:
@@ -181,7 +149,7 @@ class Store:
                 self.write(path, stage, determinants, slot.record)
 
     def keep(self, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
-        """Store a record that was computed outside :meth:`fetch`, unless somebody was quicker."""
+        """Store a record that was computed outside :meth:`fetch`, unless another process was quicker."""
         path = self.path(stage, determinants)
         with self._locked(path):
             if not path.is_file():
@@ -189,7 +157,7 @@ class Store:
 
     @contextmanager
     def claimed(self, path: Path) -> Iterator[bool]:
-        """Whether this process alone is at an entry while the block runs; True, too, where the folder is read-only."""
+        """Whether this process alone is at an entry while the block runs; True, too, if the folder is read-only."""
         lock = FileLock(path.with_suffix(".claim"))
         try:
             self._make_room(path)
@@ -203,7 +171,7 @@ class Store:
         try:
             yield True
         finally:
-            _remove(path.with_suffix(".claim"))
+            remove(path.with_suffix(".claim"))
             lock.release()
 
     def path(self, stage: str, determinants: Mapping[str, Any]) -> Path:
@@ -212,7 +180,7 @@ class Store:
         return self.folder / stage / name[:2] / f"{name}.safetensors"
 
     def read(self, path: Path) -> Record | None:
-        """An entry's record; None where there is none, or where it is damaged: then it is removed."""
+        """An entry's record; None if there is none, or if it is damaged: then it is removed."""
         try:
             record = self._sound(path)
         except _DamagedError:
@@ -224,19 +192,19 @@ class Store:
         return record
 
     def _sound(self, path: Path) -> Record | None:
-        """An entry's record; None where there is none, or where the system does not let us read it."""
+        """An entry's record; None if there is none, or if the system does not let us read it."""
         if not self._is_ours(path):
             return None
         try:
-            return _load(path)
-        except FileNotFoundError:  # somebody pruned it meanwhile
+            return load(path)
+        except FileNotFoundError:  # another process pruned it meanwhile
             return None
         except OSError as error:
             log.warning("store: %s cannot be read (%s); it is computed again", path, error.strerror or error)
             return None
         except (SafetensorError, ValueError, KeyError) as error:
             log.warning("store: %s is damaged (%s); it is computed again", path, " ".join(str(error).split())[:120])
-            _remove(path)  # `_is_ours` was asked
+            remove(path)  # `_is_ours` was asked
             raise _DamagedError from error
 
     def write(self, path: Path, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
@@ -246,18 +214,18 @@ class Store:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in record.tensors.items()}
         determinants = {"code": code_version(), **determinants}
         header = {"stage": stage, "determinants": readable(determinants), "facts": record.facts}
-        header["checksum"] = _checksum(tensors, record.facts)
+        header["checksum"] = checksum_of(tensors, record.facts)
         temporary = path.with_name(f"{TEMPORARY}{path.stem}-{os.getpid()}.safetensors")
         try:
             self._make_room(path)
             for left in path.parent.glob(f"{TEMPORARY}{path.stem}-*"):  # of a process that was killed: we hold the lock
-                if _HALF.fullmatch(left.name):
+                if HALF.fullmatch(left.name):
                     left.unlink(missing_ok=True)
             create(temporary)
             save_tensors(temporary, tensors, {KEY: json.dumps(header)})
             os.replace(temporary, path)
         except (OSError, SafetensorError) as error:
-            _remove(temporary)
+            remove(temporary)
             self._usable = False
             log.warning("store: %s cannot be written (%s); this run goes on without it", self.folder, error)
             return
@@ -268,7 +236,7 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in no order."""
-        for path in self._files(_ENTRY):
+        for path in self._files(ENTRY):
             try:
                 facts = path.stat()
             except OSError:  # another process removed it meanwhile
@@ -281,9 +249,9 @@ class Store:
         Args:
             kind: of the whole name; its first group is the digest.
         """
-        for stage in _inside(self.folder, _STAGE):
-            for prefix in _inside(stage, _PREFIX):
-                for path in _inside(prefix, kind, files=True):
+        for stage in inside(self.folder, STAGE):
+            for prefix in inside(stage, PREFIX):
+                for path in inside(prefix, kind, files=True):
                     name = kind.fullmatch(path.name)
                     if name is not None and name[1][:2] == prefix.name:
                         yield path
@@ -295,7 +263,7 @@ class Store:
         """
         if any(part.is_symlink() for part in (path, path.parent, path.parent.parent)) or not path.is_file():
             return False
-        own = _has_header(path)
+        own = has_header(path)
         return (self.folder / MARKER).is_file() if own is None else own
 
     def _make_room(self, path: Path) -> None:
@@ -304,11 +272,11 @@ class Store:
         Raises:
             OSError: it cannot be made, or something else is there: a link, or a file that is not the store's.
         """
-        beside = [path.with_suffix(suffix) for suffix in (".lock", ".claim")]
-        for part in (path.parent.parent, path.parent, path, *beside):
+        locks = [path.with_suffix(suffix) for suffix in (".lock", ".claim")]
+        for part in (path.parent.parent, path.parent, path, *locks):
             if part.is_symlink():
                 raise OSError(errno.ELOOP, "links are not followed", str(part))
-        others = [one for one in beside if one.is_file() and one.stat().st_size]  # locks are empty
+        others = [one for one in locks if one.is_file() and one.stat().st_size]  # locks are empty
         if others or (path.exists() and not self._is_ours(path)):
             raise OSError(errno.EEXIST, "another program's file is there", str(*others or [path]))
         if not (self.folder / MARKER).is_file():
@@ -331,7 +299,7 @@ class Store:
         for entry in entries:
             if total <= most:
                 break
-            if self._is_ours(entry.path) and _remove(entry.path):
+            if self._is_ours(entry.path) and remove(entry.path):
                 total -= entry.size
                 removed.append(entry)
         self._clear()
@@ -353,21 +321,21 @@ class Store:
 
     def _clear(self) -> None:
         """Remove locks and half-written files that no process holds."""
-        for left in [*self._files(_LOCK), *self._files(_HALF)]:
-            name = _HALF.fullmatch(left.name)
+        for left in [*self._files(LOCK), *self._files(HALF)]:
+            name = HALF.fullmatch(left.name)
             lock = left if name is None else left.with_name(f"{name[1]}.lock")
             try:
                 if lock.is_symlink() or (lock.exists() and lock.stat().st_size):  # no lock of the store's
                     continue
                 with FileLock(lock, timeout=0):
-                    _remove(left)
-                    _remove(lock)
+                    remove(left)
+                    remove(lock)
             except (Timeout, OSError):  # another process holds it
                 continue
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        """Hold an entry's lock; without one where the folder cannot be written."""
+        """Hold an entry's lock; without one if the folder cannot be written."""
         lock = FileLock(path.with_suffix(".lock"))
         try:
             self._make_room(path)
@@ -382,89 +350,5 @@ class Store:
             yield
         finally:
             # a process that waits on the removed file at worst computes the same entry once more
-            _remove(path.with_suffix(".lock"))
+            remove(path.with_suffix(".lock"))
             lock.release()
-
-
-def _checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    return digest({"tensors": tensors, "facts": facts})
-
-
-def _load(path: Path) -> Record:
-    with safe_open(path, "pt") as opened:
-        header = json.loads((opened.metadata() or {})[KEY])
-        tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118  # not a mapping
-    if _checksum(tensors, header["facts"]) != header["checksum"]:
-        raise ValueError("its checksum differs")
-    return Record(tensors, header["facts"])
-
-
-def _remove(path: Path) -> bool:
-    """Whether a file is gone; it is not from a store that is read-only."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
-
-
-def _inside(folder: Path, names: re.Pattern[str], *, files: bool = False) -> Iterator[Path]:
-    """Folders (or files) in a folder whose whole name fits, links left out; none where it cannot be read."""
-    try:
-        with os.scandir(folder) as found:
-            inside = sorted(found, key=lambda one: one.name)
-    except OSError:
-        return
-    for one in inside:
-        right = one.is_file(follow_symlinks=False) if files else one.is_dir(follow_symlinks=False)
-        if right and names.fullmatch(one.name):
-            yield Path(one.path)
-
-
-def _has_header(path: Path) -> bool | None:
-    """Whether a safetensors file's header has the store's part; None where the file has no header that can be read."""
-    try:
-        with path.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(size)) if size <= path.stat().st_size else None
-    except (OSError, ValueError):
-        return None
-    if not isinstance(header, dict):
-        return None
-    about = header.get("__metadata__")
-    return isinstance(about, dict) and KEY in about
-
-
-def _foreign(folder: Path) -> str | None:
-    """What in a folder is not of a store; None of a folder that is one, could become one, or is none at all.
-
-    With the marker, or with an entry, whatever else lies there: it is left alone.
-    """
-    if not folder.is_dir() or (folder / MARKER).is_file():
-        return None
-    other = None
-    for stage in _listed(folder):
-        if stage.name.startswith(".team-"):  # of processes that meet there
-            continue
-        if stage.is_symlink() or not stage.is_dir() or not _STAGE.fullmatch(stage.name):
-            other = other or stage
-            continue
-        for prefix in _listed(stage):
-            if prefix.is_symlink() or not prefix.is_dir() or not _PREFIX.fullmatch(prefix.name):
-                other = other or prefix
-                continue
-            for path in _listed(prefix):
-                name = _ENTRY.fullmatch(path.name)
-                if name and name[1][:2] == prefix.name and not path.is_symlink() and _has_header(path):
-                    return None
-                if not (_LOCK.fullmatch(path.name) or path.name.startswith(".tmp")):
-                    other = other or path
-    return None if other is None else other.relative_to(folder).as_posix()
-
-
-def _listed(folder: Path) -> list[Path]:
-    """What lies in a folder; nothing where it cannot be read."""
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []

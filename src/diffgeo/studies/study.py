@@ -3,10 +3,12 @@
 The folder's modules are imported when they are needed, so that naming a study costs nothing:
 
     __init__.py   ``STUDY``, a :class:`Study`
-    settings.py   a dataclass, what ``study.NAME.…`` sets; imports nothing heavy
+    settings.py   a dataclass, what ``study.NAME.…`` sets, with ``check()`` across its fields and ``check_run(cfg)``
+                  against the rest of the run; imports nothing heavy
     measure.py    ``run(context, settings) -> Result``
     plots.py      ``charts(result)``, drawn from the result alone; optional, as are all that follow
-    page.py       ``tables(run)``, for a paper; ``pictures(run)`` and ``viewer(run)``
+    page.py       ``tables(run)``, for a paper; ``pictures(run)`` and ``viewer(run)``; ``hero(run)`` and ``HEADLINE``
+                  for the top of the page
     findings.py   ``findings(run)``, sentences with numbers
     claims.py     ``CLAIMS``, what the papers say and how it is measured
 
@@ -24,6 +26,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffgeo.config.experiments import order_of
 from diffgeo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,10 +34,31 @@ if TYPE_CHECKING:
     from diffgeo.results import Result
     from diffgeo.session import Context
 
-__all__ = ["GROUP", "Study", "all_claims", "run_study", "studies", "study_named"]
+__all__ = ["COLUMNS", "GROUP", "Study", "all_claims", "studies", "study_named"]
 
 GROUP = "diffgeo.studies"
 """Entry points of this group name the :class:`Study` objects of other packages."""
+COLUMNS = (
+    *(
+        "sample",
+        "name",
+        "t",
+        "t_frac",
+        "direction",
+        "frame",
+        "gamma",
+        "variant",
+        "method",
+        "attribute",
+        "label",
+        "rank",
+    ),
+    *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
+    *("residual_change", "off_data"),
+    *("model", "block", "pool", "solver", "svd_tol", "steps", "edit_method", "edit_normalise", "edit_rescale", "seed"),
+    *("on_target", "off_target", "off_target_max", "off_target_distance", "precision"),
+)
+"""Columns that tables of edits share, how they were made included."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,7 @@ class Study:
         settings: dataclass of its settings.
         package: dotted name of its folder, ``__name__`` of the module that makes this object; empty if it is not there.
         place: orders studies on the page, smallest first.
+        columns: of its tables of edits, beyond :data:`COLUMNS`; a metric of the user's own cannot be called like them.
     """
 
     name: str
@@ -56,6 +81,7 @@ class Study:
     settings: type
     package: str
     place: int = 1000
+    columns: tuple[str, ...] = ()
 
     def part(self, module: str, name: str, default: Any = None) -> Any:
         """What one of the folder's modules defines, or the default if the study has no such module or name."""
@@ -154,23 +180,7 @@ def study_named(name: str) -> Study:
     return studies()[name]
 
 
-def run_study(name: str, context: Context, settings: Any) -> Result:
-    """Run one study, as a run does, without writing anything.
-
-    Args:
-        name: of the study.
-        context: model, samples, and what the run shares.
-        settings: of the study, such as ``context.cfg.study[name]``.
-
-    Raises:
-        ConfigError: there is no such study.
-        DiffgeoError: as :meth:`Study.run`.
-    """
-    return study_named(name).run(context, settings)
-
-
 def all_claims() -> tuple[Claim, ...]:
     """The claims of all studies, in the order of the papers: tables before figures, figures by number."""
-    from diffgeo.claims import place
-
-    return tuple(sorted((claim for study in studies().values() for claim in study.claims), key=place))
+    claims = (claim for study in studies().values() for claim in study.claims)
+    return tuple(sorted(claims, key=lambda claim: order_of(claim.experiment)))

@@ -3,7 +3,7 @@ r"""The singular value decomposition of J without forming it.
 ``solve`` has the entries, ``solver`` says what a solver is, ``spec`` what is asked of one; every algorithm is one file.
 """
 
-from diffgeo.svd._linalg import finish, signs
+from diffgeo.svd._linalg import as_basis, signs
 from diffgeo.svd.basis import Certificate, LocalBasis
 from diffgeo.svd.dense import Dense
 from diffgeo.svd.golub_kahan import GolubKahan, default_block_size, probe_block_size
@@ -25,7 +25,7 @@ __all__ = [
     "decompose",
     "default_block_size",
     "energy",
-    "finish",
+    "as_basis",
     "local_bases",
     "local_basis",
     "probe_block_size",

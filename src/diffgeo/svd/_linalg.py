@@ -10,7 +10,7 @@ from diffgeo.svd.basis import Certificate, LocalBasis
 
 
 def refuse_overflow(h: Tensor) -> None:
-    """Raise where h is no number.
+    """Raise if h is no number.
 
     Raises:
         ValueRangeError: h holds NaN or infinity.
@@ -96,7 +96,7 @@ def thin_svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q @ u.to(a), s.to(a), vh.to(a)
 
 
-def finish(
+def as_basis(
     dtype: torch.dtype,
     u: Tensor,
     s: Tensor,
@@ -146,7 +146,7 @@ def signs(values: Tensor) -> Tensor:
 
 
 def relative_gap(s: Tensor, rank: int) -> float:
-    """(s_n − s_{n+1}) / s_n, or NaN where s_{n+1} is not known."""
+    """(s_n − s_{n+1}) / s_n, or NaN if s_{n+1} is not known."""
     if len(s) <= rank or s[rank - 1] <= 0:
         return float("nan")
     return ((s[rank - 1] - s[rank]) / s[rank - 1]).item()

@@ -23,7 +23,7 @@ class Certificate:
         solver: which solver ran.
         gap: (s_n − s_{n+1}) / s_n as far as the solver saw s_{n+1}, else NaN. A small gap means that the n-th
             direction is barely defined: a change of J by that much swaps it for the next one.
-        share: Σ_{i≤n} s_i² / ‖J‖²_F, NaN where nobody asked for ‖J‖_F.
+        share: Σ_{i≤n} s_i² / ‖J‖²_F, NaN if ‖J‖_F was not asked for.
     """
 
     left: Tensor
@@ -35,10 +35,9 @@ class Certificate:
     share: float = float("nan")
 
     def __repr__(self) -> str:
-        said = "converged" if self.converged else "not converged"
-        return (
-            f"Certificate({said}, residual={self.residual:.2g}, tol={self.tol:g}, passes={self.passes}, {self.solver})"
-        )
+        state = "converged" if self.converged else "not converged"
+        spent = f"passes={self.passes}, {self.solver}"
+        return f"Certificate({state}, residual={self.residual:.2g}, tol={self.tol:g}, {spent})"
 
     @property
     def residual(self) -> float:
@@ -85,7 +84,7 @@ class LocalBasis:
             n: how many, 1 … rank.
 
         Returns:
-            U of shape (m, n), s of shape (n,), V of shape (d, n); the same object where n is the rank.
+            U of shape (m, n), s of shape (n,), V of shape (d, n); the same object if n is the rank.
 
         Raises:
             ValueRangeError: n is not 1 … rank.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, relative_gap, thin_svd
+from diffgeo.svd._linalg import as_basis, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.solver import Solver
 
@@ -30,7 +30,7 @@ class Dense(Solver):
         j = jacobian.dense().double()
         u, s, vh = thin_svd(j)
         u, v, kept = u[:, :rank], vh[:rank].T, s[:rank]
-        return finish(
+        return as_basis(
             jacobian.x.dtype,
             u,
             kept,

@@ -14,7 +14,7 @@ A Krylov space sees a slowly decaying spectrum much better than powers of J do: 
 1e-3 rad in some 400 passes. After 50 subspace iterations (5,000 passes) 46 to 49 of the 50 are within 0.1 rad, and the
 largest angle is 0.4 to 1.5 rad, by the random start.
 
-A block of b columns sees at most b copies of one singular value (as any block Krylov method does): where more than
+A block of b columns sees at most b copies of one singular value (as any block Krylov method does): if more than
 ``block_size`` of the leading ones are exactly equal, raise it.
 """
 
@@ -22,15 +22,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from diffgeo.errors import ConfigError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import Columns, combine, finish, orthonormalise, random_block, relative_gap
+from diffgeo.ranges import Rule
+from diffgeo.svd._linalg import Columns, as_basis, combine, orthonormalise, random_block, relative_gap
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.conversation import Routine, alone
 from diffgeo.svd.dense import Dense
@@ -49,19 +51,45 @@ class GolubKahan(Solver):
     Where the bases would fill the whole space, J is decomposed exactly instead.
 
     Attributes:
-        block_size: columns per product; smaller needs fewer passes, larger less time per pass. None takes
-            :func:`default_block_size`; :func:`probe_block_size` measures the quickest.
-        max_passes: budget; 40 passes per direction, at least 400, if None.
+        block_size: columns per product; larger blocks need more passes, which a GPU may well take in less time. null is
+            4 on a CPU and 16 elsewhere.
+        probe: measure which block size is quickest for this network on this device instead, once; the store
+            remembers it, so that repeated runs agree.
+        max_passes: budget; null is 40 a direction, at least 400.
+
+    Raises:
+        ConfigError: a block size that is given and measured.
     """
 
     name: ClassVar[str] = "golub_kahan"
-    block_size: int | None = None
-    max_passes: int | None = None
+    columns: ClassVar[tuple[str, ...]] = ("block_size",)
+    block_size: Annotated[int | None, Rule(ge=1)] = None
+    max_passes: Annotated[int | None, Rule(ge=1)] = None
+    probe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.probe and self.block_size is not None:
+            raise ConfigError(
+                f"svd.block_size={self.block_size} is not possible", "allowed: null if svd.probe=true measures it"
+            )
 
     def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
         """See :meth:`Solver.solve`; ``certificate.converged`` is False if the budget ended first."""
         routine = self.routine(jacobian.shape, jacobian.x, rank, tol=tol, seed=seed)
         return alone(routine, jacobian) or Dense().solve(jacobian, rank, tol=tol, seed=seed)
+
+    @property
+    def measures(self) -> bool:
+        """See :attr:`Solver.measures`."""
+        return self.probe
+
+    def measure(self, jacobian: JacobianOperator, rank: int, *, tol: float) -> int:
+        """See :meth:`Solver.measure`; a block size."""
+        return probe_block_size(jacobian, rank, tol=tol)
+
+    def with_measured(self, found: int) -> Self:
+        """See :meth:`Solver.with_measured`."""
+        return replace(self, block_size=found, probe=False)
 
     def forms_whole(self, shape: tuple[int, int], rank: int) -> bool:
         """Whether the whole J costs no more than looking for ``rank`` directions."""
@@ -155,7 +183,7 @@ def _bidiagonalise(
         e[-len(s_block) :, -s_block.shape[1] :] = s_block
         p.append(following)
         block = following
-    return finish(
+    return as_basis(
         like.dtype,
         combine(q.matrix, y[:, :rank].to(block)),
         s[:rank].to(block),

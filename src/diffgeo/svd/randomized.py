@@ -9,12 +9,13 @@ matrices that fit in memory and serves here as a baseline.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
+from diffgeo.ranges import Rule
+from diffgeo.svd._linalg import as_basis, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.solver import Solver
 
@@ -32,8 +33,8 @@ class Randomized(Solver):
 
     name: ClassVar[str] = "randomized"
     more: ClassVar[str] = "svd.power_steps"
-    oversample: int = 10
-    power_steps: int = 3
+    oversample: Annotated[int, Rule(ge=0)] = 10
+    power_steps: Annotated[int, Rule(ge=0)] = 3
 
     def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
         """See :meth:`Solver.solve`; at a slowly decaying spectrum the sketch mostly misses ``tol``."""
@@ -47,7 +48,7 @@ class Randomized(Solver):
         v, s, yh = thin_svd(jacobian.rmv(q).double())
         u = (q @ yh.T)[:, :rank]
         left = (jacobian.mv(v[:, :rank]).double() - u * s[:rank]).norm(dim=0)
-        return finish(
+        return as_basis(
             jacobian.x.dtype,
             u,
             s[:rank],

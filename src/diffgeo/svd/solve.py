@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffgeo.errors import ConvergenceWarning, ShapeError, ValueRangeError
+from diffgeo.errors import BasisWarning, ShapeError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd._linalg import refuse_overflow
 from diffgeo.svd.basis import LocalBasis
@@ -56,7 +56,7 @@ def local_basis(
         ValueRangeError: rank, share or tol out of range, or h is not finite.
 
     Warns:
-        ConvergenceWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
+        BasisWarning: ``tol`` was not reached; the message names the residual and the setting to raise.
 
     Example:
         >>> import torch
@@ -95,7 +95,7 @@ def local_bases(
         ValueRangeError: as :func:`local_basis`.
 
     Warns:
-        ConvergenceWarning: ``tol`` was not reached at a point.
+        BasisWarning: ``tol`` was not reached at a point.
     """
     if xs.ndim != 4:
         raise ShapeError(f"xs has shape {tuple(xs.shape)}, not (B, C, H, W)", "give a batch of latents")
@@ -132,7 +132,7 @@ def decompose(jacobian: JacobianOperator, spec: SolveSpec) -> LocalBasis:
         ValueRangeError: more directions than J has.
 
     Warns:
-        ConvergenceWarning: it missed ``tol``, or the share of the spectrum.
+        BasisWarning: it missed ``tol``, or the share of the spectrum.
     """
     return _warned(_solved(jacobian, spec), spec.solver)
 
@@ -174,16 +174,7 @@ def _solver(jacobian: JacobianOperator, rank: int, spec: SolveSpec) -> Solver:
 
 def _checked(jacobian: JacobianOperator, spec: SolveSpec) -> int:
     """The rank to look for, after the checks that :func:`local_basis` promises."""
-    (m, d), rank = jacobian.shape, min(jacobian.shape) if spec.rank is None else spec.rank
-    if spec.share is not None and not 0 < spec.share < 1:
-        raise ValueRangeError(f"svd.share is {spec.share}", "allowed is 0 < share < 1")
-    if not 1 <= rank <= min(m, d):
-        raise ValueRangeError(
-            f"{rank} directions (svd.rank) are too many: the Jacobian is {m} x {d}, so there are at most {min(m, d)}",
-            "ask for fewer, or choose a wider feature.block or feature.pool=null",
-        )
-    if not spec.tol > 0:
-        raise ValueRangeError(f"svd.tol is {spec.tol}", "it must be positive")
+    rank = spec.rank_of(jacobian.shape)
     refuse_overflow(jacobian.h)
     return rank
 
@@ -202,7 +193,7 @@ def _share(jacobian: JacobianOperator, most: int, share: float, spec: SolveSpec)
         warnings.warn(
             f"svd.rank={most} directions hold {shares[-1]:.0%} of the spectrum, below "
             f"svd.share={share:g}; raise svd.rank",
-            ConvergenceWarning,
+            BasisWarning,
             stacklevel=4,
         )
     cut = basis.truncated(n)
@@ -217,7 +208,7 @@ def _warned(basis: LocalBasis, solver: Solver) -> LocalBasis:
         warnings.warn(
             f"{certificate.solver}: residual {certificate.residual:.1e} after {certificate.passes} passes, above "
             f"svd.tol={certificate.tol:g}; raise {more}, or svd.tol if that accuracy is enough",
-            ConvergenceWarning,
+            BasisWarning,
             stacklevel=3,
         )
     return basis

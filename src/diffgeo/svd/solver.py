@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -29,9 +29,11 @@ class Solver(ABC):
     Attributes:
         name: in certificates and tables.
         more: the setting to raise when the tolerance was missed.
+        columns: settings that count columns, of which J has no more than d.
     """
 
     name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]] = ()
     more: ClassVar[str] = "svd.max_passes"
 
     @abstractmethod
@@ -57,9 +59,22 @@ class Solver(ABC):
             rank: n, as asked.
 
         Returns:
-            True where ``solve`` should take the dense J.
+            True if ``solve`` should take the dense J.
         """
         return False
+
+    @property
+    def measures(self) -> bool:
+        """Whether it wants to :meth:`measure` this machine before it solves."""
+        return False
+
+    def measure(self, jacobian: JacobianOperator, rank: int, *, tol: float) -> int:
+        """The value of a setting that is quickest for this map on this device; arguments as for :meth:`solve`."""
+        raise NotImplementedError(f"{self.name} measures nothing")
+
+    def with_measured(self, found: int) -> Self:  # noqa: ARG002
+        """The same solver with the value that :meth:`measure` gave, now or in an earlier run."""
+        return self
 
     @property
     def joins(self) -> bool:
@@ -86,6 +101,6 @@ class Solver(ABC):
 
         Returns:
             A generator that yields the next block of vectors and is sent J's products with them
-            (:mod:`diffgeo.svd.conversation`); it returns the basis, or None where only the dense J is left to take.
+            (:mod:`diffgeo.svd.conversation`); it returns the basis, or None if only the dense J is left to take.
         """
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from diffgeo.errors import ValueRangeError
 from diffgeo.svd.golub_kahan import GolubKahan
 from diffgeo.svd.solver import Solver
 
@@ -47,3 +48,34 @@ class SolveSpec:
         """
         fixed = self if rank is None else replace(self, rank=rank, share=None)
         return fixed if tol is None else replace(fixed, tol=tol)
+
+    def rank_of(self, shape: tuple[int, int]) -> int:
+        """The number of directions to look for in a Jacobian of this shape.
+
+        Args:
+            shape: of J, (m, d).
+
+        Returns:
+            ``rank``, or min(m, d) if that is None.
+
+        Raises:
+            ValueRangeError: rank, share, tolerance or a setting of the solver is out of its range for this J.
+        """
+        m, d = shape
+        rank = min(m, d) if self.rank is None else self.rank
+        if self.share is not None and not 0 < self.share < 1:
+            raise ValueRangeError(f"svd.share is {self.share}", "allowed is 0 < share < 1")
+        if not 1 <= rank <= min(m, d):
+            raise ValueRangeError(
+                f"{rank} directions (svd.rank) are too many: the Jacobian is {m} x {d}, so there are at most "
+                f"{min(m, d)}",
+                "ask for fewer, or choose a wider feature.block or feature.pool=null",
+            )
+        if not self.tol > 0:
+            raise ValueRangeError(f"svd.tol is {self.tol}", "it must be positive")
+        for setting in self.solver.columns:
+            if (width := getattr(self.solver, setting)) is not None and width > d:
+                raise ValueRangeError(
+                    f"svd.{setting} is {width}, and the Jacobian is {m} x {d}", f"allowed are at most {d} columns"
+                )
+        return rank

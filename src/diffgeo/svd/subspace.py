@@ -11,12 +11,13 @@ slowly if the spectrum decays slowly. How it compares, and the released code its
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.svd._linalg import finish, random_block, relative_gap, thin_svd
+from diffgeo.ranges import Rule
+from diffgeo.svd._linalg import as_basis, random_block, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.solver import Solver
 
@@ -29,12 +30,12 @@ class Subspace(Solver):
 
     Attributes:
         oversample: columns beyond n that are iterated along (the papers: 0).
-        max_passes: budget; 100 passes per direction (the papers' 50 iterations) if None.
+        max_passes: budget; null is 100 passes per direction (the papers' 50 iterations).
     """
 
     name: ClassVar[str] = "subspace"
-    oversample: int = 10
-    max_passes: int | None = None
+    oversample: Annotated[int, Rule(ge=0)] = 10
+    max_passes: Annotated[int | None, Rule(ge=1)] = None
 
     def solve(self, jacobian: JacobianOperator, rank: int, *, tol: float, seed: int) -> LocalBasis:
         """See :meth:`Solver.solve`; ``certificate.converged`` is False if the budget ended first."""
@@ -51,7 +52,7 @@ class Subspace(Solver):
             if bool((right <= tol * s[0]).all()) or spent + 2 * columns > budget:
                 break
             v = torch.linalg.qr(g).Q
-        return finish(
+        return as_basis(
             jacobian.x.dtype,
             u[:, :rank],
             s[:rank],

@@ -1,4 +1,4 @@
-"""What is claimed of ``greyness``, and how it is measured: one value per sample, which a sign test can judge."""
+"""What is claimed of ``greyness``, and how it is measured: one value per sample, positive if it is true."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ CLAIMS = (
         source="Greyness",
         experiment="greyness",
         quantity="directions are greyer than random ones by",
-        published="claim",
         measure=_above_random,
+        asserts="Local directions hold less colour than random ones.",
+        because="Greyness of the v_i less that of random directions of the same sample.",
+        refuted="Local directions are more colourful.",
     ),
 )

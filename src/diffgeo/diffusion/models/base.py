@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from diffgeo.diffusion.feature_map import FeatureMap, Pool, block_names
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseProcess
 
-__all__ = ["DiffusionModel", "part_digest", "weights_digest"]
+__all__ = ["DiffusionModel", "network_state", "part_digest", "weights_digest"]
 
 
 class DiffusionModel(ABC):
     """A pretrained diffusion model with its conditioning bound.
 
-    A prompt, where there is one, is part of the object: a prompted model is another object with this interface, so
+    A prompt, if there is one, is part of the object: a prompted model is another object with this interface, so
     that sampling, Jacobians and studies need not know of prompts.
 
     Attributes:
@@ -32,14 +35,31 @@ class DiffusionModel(ABC):
     """
 
     def __init__(
-        self, unet: nn.Module, schedule: NoiseSchedule, latent_shape: tuple[int, int, int], *, name: str, source: str
+        self, unet: nn.Module, schedule: NoiseProcess, latent_shape: tuple[int, int, int], *, name: str, source: str
     ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
         self.schedule, self.latent_shape, self.name, self.source = schedule, latent_shape, name, source
-        self._digests: dict[str, str] = {}  # shared with copies that share the weights
+        self._take(unet)
+
+    def _take(self, unet: nn.Module) -> None:
+        self.unet = unet.eval().requires_grad_(False)
+        self._digests: dict[str, tuple[str, str]] = {}  # shared with copies that share the weights
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
+
+    def untrained(self, seed: int = 0) -> Self:
+        """The same model with random weights in its network: the null of what training has to do with its geometry.
+
+        Args:
+            seed: of the weights, drawn as diffusers initialises them.
+        """
+        config, kind = self.unet.config, type(self.unet)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: nn.Module = kind.from_config(config)  # type: ignore[attr-defined]
+        other = copy.copy(self)
+        other._take(nn.Module.to(network, self.device, self.dtype))  # without a warning of diffusers
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +77,7 @@ class DiffusionModel(ABC):
         return self.schedule.clipping is not None
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Everything that has weights or a config of its own, by name: what :attr:`digest` covers."""
         return {"unet": self.unet}
 
@@ -66,9 +86,15 @@ class DiffusionModel(ABC):
         """Which model this is, whatever it is called: SHA-256 over all that shapes its numbers.
 
         That is weights and config of every part, the noise process as the scheduler says, and the versions of diffusers
-        and transformers, whose code the networks are. Store, saved directions and ``run.json`` use it.
+        and transformers, whose code the networks are. Store, saved directions and ``run.json`` use it. It follows
+        weights that are changed in place, adapters that are loaded, switched or fused, and modules that are set
+        otherwise: :func:`network_state` tells whether it has to be computed again.
         """
-        if "all" not in self._digests:
+        known = self._digests.get("all")
+        if known is not None and "held" in self._digests:
+            return known[1]
+        state = "".join(network_state(part) for part in self.parts.values() if isinstance(part, nn.Module))
+        if known is None or known[0] != state:
             facts = {
                 "parts": {name: part_digest(part) for name, part in self.parts.items()},
                 "schedule": {
@@ -77,11 +103,26 @@ class DiffusionModel(ABC):
                 },
                 "versions": {name: version(name) for name in ("diffusers", "transformers")},
             }
-            self._digests["all"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return self._digests["all"]
+            self._digests["all"] = (state, _digest_of(facts))
+        return self._digests["all"][1]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block the digest is that of its begin: a study asks for it at every latent and basis.
+
+        Weights must not be changed within the block.
+        """
+        if outermost := "held" not in self._digests:
+            _ = self.digest
+            self._digests["held"] = self._digests["all"]
+        try:
+            yield
+        finally:
+            if outermost:
+                del self._digests["held"]
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """What ``predict_noise``, ``encode`` and ``decode`` depend on: the digest, arithmetic, prompts.
 
         What inversion and features depend on is the fingerprint of ``inverter`` and ``editor``.
@@ -100,17 +141,17 @@ class DiffusionModel(ABC):
 
     @property
     def inverter(self) -> DiffusionModel:
-        """The model as DDIM inversion runs it; another one where guidance differs."""
+        """The model as DDIM inversion runs it; another one if guidance differs."""
         return self
 
     @property
     def editor(self) -> DiffusionModel:
-        """The model whose features and noise edits are made with; another one where prompts differ."""
+        """The model whose features and noise edits are made with; another one if prompts differ."""
         return self
 
     @property
     def conditioning(self) -> dict[str, str | float]:
-        """What is bound to the model beside its weights, for the record; empty where nothing is."""
+        """What is bound to the model beside its weights, for the record; empty if nothing is."""
         return {}
 
     @abstractmethod
@@ -188,11 +229,11 @@ class DiffusionModel(ABC):
         Raises:
             ValueRangeError: t is outside the schedule.
         """
-        self.schedule.alpha(t)
+        self.schedule.b(t)
         return self.schedule.to_noise(self.output(x, t), x, t)
 
     def predict(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """x̂0(x, t) and ε(x, t) from one evaluation; at zero SNR (α_t = 0) x̂0 is −v or the sample, and ε is x.
+        """x̂0(x, t) and ε(x, t) from one evaluation; at zero SNR x̂0 is the network's own.
 
         Args:
             x: latents, shape (B, C, H, W).
@@ -204,16 +245,33 @@ class DiffusionModel(ABC):
         Raises:
             ValueRangeError: t is outside the schedule.
         """
-        self.schedule.alpha(t)
+        self.schedule.b(t)
         output = self.output(x, t)
         return self.schedule.to_clean(output, x, t), self.schedule.to_noise(output, x, t)
+
+    def predict_x0(self, x: Tensor, t: int) -> Tensor:
+        """x̂0(x, t), from ε or, if that tells none (noise alone, and flows), the network's own.
+
+        Args:
+            x: latents, shape (B, C, H, W).
+            t: timestep, 0 … T.
+
+        Returns:
+            shape (B, C, H, W).
+
+        Raises:
+            ValueRangeError: t is outside the schedule.
+        """
+        if self.schedule.noise_tells_x0(t):
+            return self.schedule.predict_x0(x, self.predict_noise(x, t), t)
+        return self.predict(x, t)[0]
 
     def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 
         Args:
             t: timestep, 0 … T.
-            block: ``mid``, ``down.i`` or ``up.i``.
+            block: one of :attr:`blocks`.
             pool: ``"sum"`` over space (P23a) or None (P23b).
 
         Returns:
@@ -223,7 +281,7 @@ class DiffusionModel(ABC):
             ValueRangeError: t is outside the schedule.
             ConfigError: no such block or pooling.
         """
-        self.schedule.alpha(t)
+        self.schedule.b(t)
         model = self.editor
         return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool)
 
@@ -237,24 +295,89 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+@torch.no_grad()
+def network_state(network: nn.Module) -> str:
+    """A checksum of a network as it is now, much quicker than its digest: it differs if anything was changed.
+
+    ``Tensor._version`` would not do: PEFT fuses adapters by ``weight.data += …``, which it does not count. Here every
+    tensor's bytes are summed as integers, weighted by their places, on their device.
+
+    Args:
+        network: with its weights.
+    """
+    sums: dict[torch.device, list[Tensor]] = {}
+    facts = []
+    for name, tensor in _tensors(network):
+        sums.setdefault(tensor.device, []).append(_checksum(tensor))
+        facts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}")
+    facts += [str(torch.stack(found).tolist()) for found in sums.values()]
+    return _digest_of([*facts, _settings(network)])
+
+
+def _checksum(tensor: Tensor, width: int = 1024) -> Tensor:
+    """A sum over a tensor's bytes, as integers modulo 2⁶⁴, that tells permutations apart."""
+    data = tensor.detach().contiguous().flatten().view(torch.uint8)
+    words, rest = data[: len(data) // 8 * 8].view(torch.int64), data[len(data) // 8 * 8 :]
+    rows = words[: len(words) // width * width].view(-1, width)
+    tail = words[rows.numel() :]
+    place = torch.arange(1, max(width, len(rows)) + 1, device=data.device)
+    parts = [tail * place[: len(tail)], rest.long() * place[: len(rest)]]
+    parts += [rows.sum(1) * place[: len(rows)], rows.sum(0) * place[:width]]
+    return torch.stack([part.sum() * factor for part, factor in zip(parts, (1, 3, 5, 7), strict=True)]).sum()
+
+
+def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers by name, those that no file holds included."""
+    return [*network.named_parameters(), *network.named_buffers()]
+
+
+def _settings(network: nn.Module) -> dict[str, object]:
+    """Plain attributes of modules, by name: adapters' scales, FreeU's factors, ``training``, attention processors."""
+    found: dict[str, object] = {}
+    for name, module in network.named_modules():
+        held = {key: value for key, value in vars(module).items() if key not in _NOTES and _is_setting(key)}
+        found[name] = {"class": type(module).__name__} | {key: _plain(value) for key, value in held.items()}
+    return found
+
+
+def _is_setting(key: str) -> bool:
+    return not key.startswith("_") or key in ("_active_adapter", "_disable_adapters")  # by which PEFT switches
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON; of what is no number, text or collection only the name of its class."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return type(value).__name__
+
+
+def _digest_of(facts: Any) -> str:
+    """SHA-256 of plain JSON; other things count by their text."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def part_digest(part: Any) -> str:
-    """SHA-256 of a part of a pipeline: its class, its config, and its weights (a network) or words (a tokenizer).
+    """SHA-256 of a part of a pipeline: class, config, and weights and modules (a network) or words (a tokenizer).
 
     Left out of a config are notes of paths and versions: two copies of a model in two folders are one.
     """
     config = getattr(part, "config", None) or getattr(part, "init_kwargs", {})
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "class": type(part).__name__,
         "config": {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOTES},
     }
     if isinstance(part, nn.Module):
-        facts["weights"] = weights_digest(part)
+        facts |= {"weights": weights_digest(part), "modules": _settings(part)}
     elif hasattr(part, "backend_tokenizer"):
         facts["words"] = part.backend_tokenizer.to_str()
     elif hasattr(part, "get_vocab"):
         facts["words"] = part.get_vocab()
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return _digest_of(facts)
 
 
 _NOTES = {

@@ -14,7 +14,7 @@ from torch import nn
 
 from diffgeo.errors import ModelError
 
-__all__ = ["REFUSED_INPUTS", "check_autoencoder", "check_finite", "check_network"]
+__all__ = ["REFUSED_INPUTS", "check_autoencoder", "check_finite", "check_network", "check_size"]
 
 _ELSEWHERE = "sample it with its own pipeline in diffusers, or wrap it as docs/extending.md shows"
 
@@ -52,7 +52,8 @@ def check_network(config: Mapping[str, Any], where: str, *, text: bool) -> None:
                 f"{where}: the U-Net {takes} ({field}={config[field]!r}), which diffgeo does not pass", f"{_ELSEWHERE}"
             )
     _check_channels(config, where, text=text)
-    _check_size(config, where, text=text)
+    check_size(config, where)
+    _check_divisible(config, where, text=text)
     if not text and config.get("time_embedding_type") == "fourier":
         raise ModelError(
             f"{where}: the U-Net divides by t (time_embedding_type='fourier'), it is of a VE process", f"{_ELSEWHERE}"
@@ -74,15 +75,29 @@ def _check_channels(config: Mapping[str, Any], where: str, *, text: bool) -> Non
         )
 
 
-def _check_size(config: Mapping[str, Any], where: str, *, text: bool) -> None:
-    size = config["sample_size"]
-    sides = [size, size] if isinstance(size, int) else size
+def check_size(config: Mapping[str, Any], where: str) -> None:
+    """Whether a U-Net's ``sample_size``, if there is one, is a number of pixels or a pair of them.
+
+    Args:
+        config: as its ``config.json`` has it.
+        where: how messages name it.
+
+    Raises:
+        ModelError: it is not.
+    """
+    size = config.get("sample_size")
+    sides: Any = [size, size] if type(size) is int else size
     fine = isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int for n in sides)
-    if not fine or not all(0 < n <= _LARGEST_SIDE for n in sides):
+    if size is not None and (not fine or not all(0 < n <= _LARGEST_SIDE for n in sides)):
         raise ModelError(
             f"{where}: the U-Net's sample_size is {size!r}",
             f"it is 1 to {_LARGEST_SIDE}, or a pair of such numbers: correct unet/config.json",
         )
+
+
+def _check_divisible(config: Mapping[str, Any], where: str, *, text: bool) -> None:
+    size = config["sample_size"]
+    sides = [size, size] if isinstance(size, int) else size
     factor = 2 ** (len(config.get("down_block_types", ("",))) - 1)
     if not text and any(n % factor for n in sides):  # UNet2DConditionModel passes sizes on to its upsamplers
         raise ModelError(

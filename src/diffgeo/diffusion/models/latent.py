@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.text import PromptEncoder
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseProcess
 from diffgeo.errors import ModelError, ShapeError
 
 __all__ = ["LatentDiffusion"]
@@ -32,7 +33,7 @@ class LatentDiffusion(DiffusionModel):
         encode_prompt: text → embedding (1, L, e); a :class:`PromptEncoder`.
         prompt: what it shows.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt where None.
+        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt if None.
         guidance: s in sampling, at least 1.
         inversion_guidance: s in DDIM inversion, at least 1.
         name: what the user asked for.
@@ -45,7 +46,7 @@ class LatentDiffusion(DiffusionModel):
     def __init__(
         self,
         unet: nn.Module,
-        schedule: NoiseSchedule,
+        schedule: NoiseProcess,
         vae: nn.Module,
         encode_prompt: PromptEncoder,
         prompt: str,
@@ -58,7 +59,8 @@ class LatentDiffusion(DiffusionModel):
         source: str,
     ) -> None:
         config: Any = getattr(unet, "config", {})
-        size, channels, width = (config.get(key) for key in ("sample_size", "in_channels", "cross_attention_dim"))
+        size, channels = (config.get(key) for key in ("sample_size", "in_channels"))
+        width = self._text_width(config)
         if size is None or channels is None:
             raise ModelError(
                 f"{source}: the U-Net's config.json lacks sample_size or in_channels", "add what its authors state"
@@ -66,7 +68,7 @@ class LatentDiffusion(DiffusionModel):
         conditional, unconditional = encode_prompt(prompt), encode_prompt(negative_prompt)
         if conditional.shape[-1] != width:
             raise ModelError(
-                f"{source}: the text encoder gives {conditional.shape[-1]} numbers a token, the U-Net takes {width}",
+                f"{source}: the text encoder gives {conditional.shape[-1]} numbers a token, the network takes {width}",
                 "its parts are of different models",
             )
         height, across = (size, size) if isinstance(size, int) else size
@@ -85,7 +87,7 @@ class LatentDiffusion(DiffusionModel):
         return self.latent_shape[1] * reduction, self.latent_shape[2] * reduction
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """See the base class."""
         return super().parts | {"vae": self.vae} | getattr(self.encode_prompt, "parts", {})
 
@@ -108,7 +110,7 @@ class LatentDiffusion(DiffusionModel):
         return bound | {"guidance": self.guidance, "inversion_guidance": self.inversion_guidance}
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """See the base class; with guidance, and what cross-attention sees of the prompts."""
         guided = [] if self.guidance == 1 else [self.guidance, self._unconditional]
         return super().fingerprint | {"prompt": self._conditional, "guidance": guided}
@@ -129,19 +131,28 @@ class LatentDiffusion(DiffusionModel):
 
     def forward(self, x: Tensor, t: int) -> Tensor:
         """See the base class; the network under the prompt, without guidance."""
-        prompt = self._conditional.to(x.dtype).expand(len(x), -1, -1)
-        output: Tensor = self.unet(x, t, encoder_hidden_states=prompt, return_dict=False)[0]
-        return output
+        return self._run(x, t, self._conditional.to(x.dtype).expand(len(x), -1, -1))
 
     def output(self, x: Tensor, t: int) -> Tensor:
         """See the base class; with guidance."""
         if self.guidance == 1:
             return super().output(x, t)
         both = torch.cat([part.expand(len(x), -1, -1) for part in (self._unconditional, self._conditional)])
-        output = self.unet(torch.cat([x, x]), t, encoder_hidden_states=both, return_dict=False)[0][:, : x.shape[1]]
+        output = self._run(torch.cat([x, x]), t, both)[:, : x.shape[1]]
         without, prompted = output.chunk(2)
         guided: Tensor = without + self.guidance * (prompted - without)
         return guided
+
+    def _run(self, x: Tensor, t: int, prompts: Tensor) -> Tensor:
+        """The network at x (B, C, H, W) under embedded prompts (B, L, e)."""
+        time = self.schedule.network_time(t)
+        output: Tensor = self.unet(x, time, encoder_hidden_states=prompts, return_dict=False)[0]
+        return output
+
+    @staticmethod
+    def _text_width(config: Mapping[str, Any]) -> int | None:
+        """e, the numbers per token that a network of this config takes."""
+        return config.get("cross_attention_dim")
 
     def decode(self, x0: Tensor) -> Tensor:
         """Pictures (B, 3, H', W') clipped to [−1, 1]."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +20,27 @@ from typing import Any
 import torch
 
 from diffgeo.diffusion.models.base import DiffusionModel
-from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, check_network
+from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, check_network, check_size
+from diffgeo.diffusion.models.json_files import without_marks
 from diffgeo.diffusion.models.latent import LatentDiffusion
 from diffgeo.diffusion.models.pixel import PixelDiffusion
+from diffgeo.diffusion.models.sd3 import T5_TOKENS, StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
+from diffgeo.diffusion.models.sizes import (
+    check_activations,
+    check_depth,
+    check_memory,
+    check_weight_files,
+    without_memory,
+)
 from diffgeo.diffusion.models.text import PromptEncoder
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.rectified_flow import noise_process
+from diffgeo.diffusion.scheduler_fields import check_length
 from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
+
+Index = dict[str, Any]
+"""A pipeline's ``model_index.json``."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +51,7 @@ DIGESTS = "SHA256SUMS"
 """File beside shipped weights, in the format of ``sha256sum``."""
 
 _PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
-_TEXT_PIPELINES = {"StableDiffusionPipeline"}
+_TEXT_PIPELINES = {"StableDiffusionPipeline", "StableDiffusion3Pipeline"}
 _PIXEL_PARTS: dict[str, tuple[str, ...]] = {"scheduler": (), "unet": ("UNet2DModel",)}
 _TEXT_PARTS: dict[str, tuple[str, ...]] = {
     "scheduler": (),
@@ -46,6 +59,19 @@ _TEXT_PARTS: dict[str, tuple[str, ...]] = {
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
+}
+_SD3_PARTS: dict[str, tuple[str, ...]] = {
+    "scheduler": (),
+    "text_encoder": ("CLIPTextModelWithProjection",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "transformer": ("SD3Transformer2DModel",),
+    "vae": ("AutoencoderKL",),
+}
+_T5_PARTS: dict[str, tuple[str, ...]] = {
+    "text_encoder_3": ("T5EncoderModel",),
+    "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast"),
 }
 """Parts of a pipeline that are used, with the classes that they may have (any scheduler); others are never read."""
 
@@ -117,6 +143,7 @@ def load_model(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     variant: str | None = None,
+    strict: bool = True,
     prompt: str | None = None,
     negative_prompt: str = "",
     edit_prompt: str | None = None,
@@ -134,9 +161,10 @@ def load_model(
         cache_dir: where hub downloads are kept; diffusers' own default when None.
         local_files_only: never ask the hub, take what its cache holds.
         variant: of the weight files, such as ``fp16``.
+        strict: refuse weight files with tensors that the network of their config has not; otherwise the log names them.
         prompt: of a text-to-image model, which needs one; empty is the unconditional model.
         negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for, where it is not the prompt.
+        edit_prompt: under which directions are looked for, if it is not the prompt.
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
@@ -154,10 +182,12 @@ def load_model(
     target = resolve_device(str(device))
     name = str(name_or_path)
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
-    pipeline = _load_pipeline(folder, _read_index(folder), variant)
-    schedule = NoiseSchedule.of(pipeline.scheduler, spacing=spacing)
-    # diffusers' own .to() warns of dtypes even where there is nothing to keep in float32
-    unet = torch.nn.Module.to(pipeline.unet, device=target, dtype=dtype)
+    with without_marks(folder) as plain:
+        pipeline = _load_pipeline(plain, _read_index(plain), variant, strict=strict, dtype=dtype)
+    schedule = noise_process(pipeline.scheduler, spacing=spacing, tokens=_image_tokens(pipeline))
+    joint = hasattr(pipeline, "transformer")
+    # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
+    unet = torch.nn.Module.to(pipeline.transformer if joint else pipeline.unet, device=target, dtype=dtype)
     if not hasattr(pipeline, "tokenizer"):
         if prompt is not None:
             raise ConfigError(f"prompt={prompt!r} was given, but {name} takes no prompt", "leave it out")
@@ -166,11 +196,13 @@ def load_model(
         raise ConfigError(f"{name} is a text-to-image model", "say what it shall show: prompt='…'")
     if not prompt.strip():
         log.warning("the prompt is empty: this is the model without a prompt, and guidance does nothing")
-    return LatentDiffusion(
+    if joint and pipeline.text_encoder_3 is None:
+        ZeroTokens.put_into(unet, T5_TOKENS)
+    return (StableDiffusion3 if joint else LatentDiffusion)(
         unet,
         schedule,
         torch.nn.Module.to(pipeline.vae, device=target, dtype=dtype),
-        PromptEncoder(pipeline, target, dtype),
+        (StableDiffusion3Prompts if joint else PromptEncoder)(pipeline, target, dtype),
         prompt,
         negative_prompt=negative_prompt,
         edit_prompt=edit_prompt,
@@ -179,6 +211,12 @@ def load_model(
         name=name,
         source=origin,
     )
+
+
+def _image_tokens(pipeline: Any) -> int | None:
+    """Tokens that a transformer makes of a latent of its size, on which a scheduler's shift may depend."""
+    config = getattr(getattr(pipeline, "transformer", None), "config", None)
+    return None if config is None else (config.sample_size // config.patch_size) ** 2
 
 
 def _located(
@@ -207,7 +245,7 @@ def _looks_like_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")) and ".." not in parts
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _read_index(folder: Path) -> Index:
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -223,17 +261,22 @@ def _read_index(folder: Path) -> dict[str, Any]:
     _check_parts(index, str(folder))
     _check_shards(folder)
     if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
-        missing = [part for part in _TEXT_PARTS if not (folder / part).is_dir()]
+        missing = [part for part in _used_parts(index) if not (folder / part).is_dir()]
         if missing:
             raise ModelError(f"{folder} lacks {', '.join(missing)}", "copy the whole pipeline folder")
     return index
 
 
-def _used_parts(index: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    return _TEXT_PARTS if index["_class_name"] in _TEXT_PIPELINES else _PIXEL_PARTS
+def _used_parts(index: Index) -> dict[str, tuple[str, ...]]:
+    name = index["_class_name"]
+    if name == "StableDiffusion3Pipeline":
+        return _SD3_PARTS | {
+            part: kinds for part, kinds in _T5_PARTS.items() if index.get(part) not in (None, [None, None])
+        }
+    return _TEXT_PARTS if name in _TEXT_PIPELINES else _PIXEL_PARTS
 
 
-def _check_parts(index: dict[str, Any], where: str) -> None:
+def _check_parts(index: Index, where: str) -> None:
     """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own."""
     known = _PIXEL_PIPELINES | _TEXT_PIPELINES
     name = str(index.get("_class_name"))
@@ -299,7 +342,7 @@ def _cached_snapshot(name: str, revision: str | None, cache_dir: str | Path | No
     return Path(file).parent
 
 
-def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> Any:
+def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: bool, dtype: torch.dtype) -> Any:
     """The parts of a pipeline that are used, each of its own class: attributes as those of diffusers' pipeline."""
     import diffusers
     import transformers
@@ -310,19 +353,36 @@ def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> 
     transformers_logging.disable_progress_bar()
     text = index["_class_name"] in _TEXT_PIPELINES
     variants = _variants(folder, index, variant)
+    places = {part: folder / part if (folder / part).is_dir() else folder for part in sorted(_used_parts(index))}
+    kinds: dict[str, Any] = {}
+    for part in places:
+        library, name = index[part]
+        kinds[part] = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
+        if kinds[part] is None:
+            raise ModelError(f"{folder}: {library} has no {name}, which is its {part}", f"update {library}")
+    check_length(_config_of(places["scheduler"] / "scheduler_config.json"))
+    empty: dict[str, torch.nn.Module] = {}
+    with _silent_warnings():
+        for part in variants:
+            config = _config_of(places[part] / "config.json")
+            if part == "unet":
+                check_size(config, str(folder))
+            check_depth(part, config, str(folder))
+            empty[part] = without_memory(part, kinds[part], config, str(folder))
+    described: Any = empty["transformer" if "transformer" in empty else "unet"].config
+    check_network(described, str(folder), text=text)
+    if "unet" in empty:
+        check_activations(described, str(folder))
+    check_memory(empty, str(folder), dtype)
+    for part, network in empty.items():
+        check_weight_files(part, network, _files_of(places[part], variants[part]), str(folder))
     parts: dict[str, Any] = {}
-    for part in sorted(_used_parts(index)):
-        library, kind = index[part]
-        where = folder / part if (folder / part).is_dir() else folder
-        found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), kind, None)
-        if found is None:
-            raise ModelError(f"{folder}: {library} has no {kind}, which is its {part}", f"update {library}")
+    for part, where in places.items():
         if part in variants:
-            parts[part] = _load_network(part, found, where, variants[part])
+            parts[part] = _load_network(part, kinds[part], where, variants[part], strict=strict)
         else:
             with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
-                parts[part] = found.from_pretrained(where, local_files_only=True)
-    check_network(parts["unet"].config, str(folder), text=text)
+                parts[part] = kinds[part].from_pretrained(where, local_files_only=True)
     if not text:
         # these pipelines put the scheduler's config into a class of their own
         own = {"DDIMPipeline": diffusers.DDIMScheduler, "PNDMPipeline": diffusers.PNDMScheduler}
@@ -331,19 +391,22 @@ def _load_pipeline(folder: Path, index: dict[str, Any], variant: str | None) -> 
             with _silent_warnings():
                 parts["scheduler"] = kind.from_config(parts["scheduler"].config)
         return SimpleNamespace(**parts)
-    check_autoencoder(parts["vae"].config, parts["unet"].config.in_channels, str(folder))
+    check_autoencoder(parts["vae"].config, described.in_channels, str(folder))
+    if index["_class_name"] == "StableDiffusion3Pipeline":
+        with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
+            return diffusers.StableDiffusion3Pipeline(**dict.fromkeys(_T5_PARTS) | parts)
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
         return diffusers.StableDiffusionPipeline(**parts, **unused)
 
 
-def _variants(folder: Path, index: dict[str, Any], wanted: str | None) -> dict[str, str | None]:
+def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str | None]:
     """The variant of weight files to read for every network: the wanted one, or that without a name if it lacks it.
 
     Raises:
         ModelError: no network has the wanted variant, or one has only variants and none is wanted; those are listed.
     """
-    networks = [part for part in _used_parts(index) if part not in ("scheduler", "tokenizer")]
+    networks = [part for part in _used_parts(index) if not part.startswith(("scheduler", "tokenizer"))]
     there = {part: _variants_in(folder / part if (folder / part).is_dir() else folder) for part in networks}
     named = sorted({one for found in there.values() for one in found if one is not None})
     if wanted is not None and wanted not in named:
@@ -368,11 +431,35 @@ def _variants_in(folder: Path) -> set[str | None]:
     return found
 
 
-def _load_network(part: str, kind: Any, folder: Path, variant: str | None) -> Any:
+def _files_of(folder: Path, variant: str | None) -> list[Path]:
+    """A network's weight files of a variant, shards apart; safetensors alone if there are such."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        match = _WEIGHTS.fullmatch(re.sub(r"-\d+-of-\d+", "", path.name))
+        if match and match["variant"] == variant:
+            found.append(path)
+    return found
+
+
+def _config_of(path: Path) -> Mapping[str, Any]:
+    """A part's config as it stands in its file, before a library reads it."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing", _FOLDER_ADVICE) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} holds no settings by name", "restore the file")
+    return config
+
+
+def _load_network(part: str, kind: Any, folder: Path, variant: str | None, *, strict: bool) -> Any:
     """A network with every tensor of its file in its place.
 
     Raises:
-        ModelError: tensors are missing, surplus, of other shapes, or not finite; the message names them.
+        ModelError: tensors are missing, surplus (if ``strict``), of other shapes, or not finite; the message names
+            them.
     """
     with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
         # diffusers names tensors of another shape in its error, transformers only in its log
@@ -385,18 +472,23 @@ def _load_network(part: str, kind: Any, folder: Path, variant: str | None) -> An
             output_loading_info=True,
             **shapes,
         )
+    surplus = sorted(info["unexpected_keys"])
     faults = (
-        (info["missing_keys"], "lacks"),
-        (info["unexpected_keys"], "holds beside its own"),
-        ([key for key, *_ in info["mismatched_keys"]], "has in another shape"),
+        (info["missing_keys"], "lacks", ""),
+        (surplus if strict else [], "holds beside its own", ", or leave them out by model.strict=false"),
+        ([key for key, *_ in info["mismatched_keys"]], "has in another shape", ""),
     )
-    for names, fault in faults:
+    for names, fault, otherwise in faults:
         if names:
             raise ModelError(
                 f"{folder}: the weights of the {part} are not those of its config.json: the file {fault} "
                 f"{_listed(sorted(names))}",
-                "copy weights and config of one model",
+                f"copy weights and config of one model{otherwise}",
             )
+    if surplus:
+        log.warning(
+            "%s: the %s has no place for %s, which are left out (model.strict=false)", folder, part, _listed(surplus)
+        )
     check_finite(part, network, str(folder))
     return network
 

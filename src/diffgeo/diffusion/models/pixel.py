@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from diffgeo.diffusion.models.base import DiffusionModel
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+from diffgeo.diffusion.noise_schedule import NoiseProcess
 from diffgeo.errors import ModelError, ShapeError
 
 __all__ = ["PixelDiffusion"]
@@ -24,7 +24,7 @@ class PixelDiffusion(DiffusionModel):
         ModelError: the U-Net's config lacks a sample size.
     """
 
-    def __init__(self, unet: nn.Module, schedule: NoiseSchedule, *, name: str, source: str) -> None:
+    def __init__(self, unet: nn.Module, schedule: NoiseProcess, *, name: str, source: str) -> None:
         config = getattr(unet, "config", {})
         size, channels = config.get("sample_size"), config.get("in_channels")
         if size is None or channels is None:
@@ -36,7 +36,7 @@ class PixelDiffusion(DiffusionModel):
 
     def forward(self, x: Tensor, t: int) -> Tensor:
         """See the base class."""
-        output: Tensor = self.unet(x, t, return_dict=False)[0]
+        output: Tensor = self.unet(x, self.schedule.network_time(t), return_dict=False)[0]
         return output
 
     def decode(self, x0: Tensor) -> Tensor:

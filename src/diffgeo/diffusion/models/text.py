@@ -41,7 +41,7 @@ class PromptEncoder:
         nn.Module.to(pipeline.text_encoder, device=device, dtype=torch.float32)
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Text encoder and tokenizer."""
         return {"text_encoder": self._pipeline.text_encoder, "tokenizer": self._pipeline.tokenizer}
 
@@ -64,8 +64,12 @@ class PromptEncoder:
             cut = tokenizer.decode(ids[self.length - 1 : -1])
             log.warning("the prompt has %d tokens of %d that fit; cut off: %r", len(ids), self.length, cut)
         with _quiet_diffusers():
-            found, _ = self._pipeline.encode_prompt(text, self._device, 1, do_classifier_free_guidance=False)
-        return found.to(self._device, self._dtype)  # type: ignore[no-any-return]
+            found = self._encode(text)
+        return found.to(self._device, self._dtype)
+
+    def _encode(self, text: str) -> Tensor:
+        found: Tensor = self._pipeline.encode_prompt(text, self._device, 1, do_classifier_free_guidance=False)[0]
+        return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ The page is made from the run folder alone, without the model, so that the page 
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,23 +18,26 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from diffgeo.config import flat
 from diffgeo.convergence import summary
 from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
-from diffgeo.report.findings import FEWEST, Finding, reading_of
-from diffgeo.report.formatting import counted, in_words, name, timestep
-from diffgeo.report.lengths import length_note
-from diffgeo.report.page.sections import Section, all_findings, asked_for, claims_table, sections
+from diffgeo.report.findings import Finding
+from diffgeo.report.formatting import counted, in_words, timestep
+from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
+from diffgeo.report.pictures import Picture
 from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
-from diffgeo.report.traversals import SMALL, small_strip
+from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
+from diffgeo.run_files import PAGE
 from diffgeo.studies import all_claims
 
 __all__ = ["PAGE", "render", "write_page"]
 
-PAGE = "report.html"
+log = logging.getLogger(__name__)
+
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -63,12 +66,17 @@ def render(run: Run) -> str:
     """The page of a run as HTML."""
     found = all_findings(run)
     shown = sections(run, found)
-    template = _environment().get_template("page.html.j2")
-    return template.render(
-        page=_page(run, found, shown),
-        css=_asset("page.css"),
-        js=_asset("page.js"),
-        charts={"theme": page_theme(), "library": Markup(javascript())} if any(s.charts for s in shown) else None,
+    page = _page(run, found, shown)
+    drawn = page["claims_chart"] or any(section.charts for section in shown)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            css=_asset("page.css"),
+            js=_asset("page.js"),
+            charts={"theme": page_theme(), "library": Markup(javascript())} if drawn else None,
+        )
     )
 
 
@@ -89,7 +97,7 @@ def _asset(file: str) -> Markup:
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
     """What the template prints outside the sections."""
-    claims = claims_table(run)
+    values = values_of_claims(run.verdicts)
     return {
         "title": _title(run),
         "what": _what(run),
@@ -99,11 +107,12 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "hero": _hero(run),
         "findings": found,
         "titles": {section.id: section.title for section in shown},
-        "footnote": "Brackets hold 95 % bootstrap intervals of the mean over samples; fewer than "
-        f"{INTERVAL_FROM} values are too few for one. p is of the one-sided sign test unless said otherwise.",
+        "footnote": "Brackets hold Student's 95 % intervals of the mean over samples; fewer than "
+        f"{INTERVAL_FROM} values are too few for one. p is of the two-sided sign-flip test unless said otherwise.",
         "sections": shown,
-        "claims": claims,
-        "claims_said": _claims_said(run) if claims else "",
+        "claims": table_of_claims(run.verdicts),
+        "claims_chart": None if values is None else in_tabs([values])[0],
+        "claims_count": count_of_verdicts(run.verdicts),
         "command": run.command,
         "settings": _settings(run),
         "version": _version(),
@@ -113,8 +122,8 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
 
 def _title(run: Run) -> str:
     model = run.model.get("name") or (run.settings.get("model") or {}).get("path") or "a model"
-    what = "Directions in the latent space of" if "discovery" in run.studies else "The geometry of the latent space of"
-    return f"{what} {model}"
+    headlines = (study.part("page", "HEADLINE") for study in asked_for(run))
+    return f"{next(filter(None, headlines), 'The geometry of the latent space of')} {model}"
 
 
 def _what(run: Run) -> str:
@@ -122,20 +131,20 @@ def _what(run: Run) -> str:
     settings, model = run.settings, run.model
     samples, schedule, svd = (settings.get(key) or {} for key in ("data", "schedule", "svd"))
     feature = settings.get("feature") or {}
-    said = []
+    sentences = []
     if model.get("prompt"):
-        said.append(f"Prompt “{model['prompt']}”.")
+        sentences.append(f"Prompt “{model['prompt']}”.")
     names = run.facts.get("samples")
     count = len(names) if names else samples.get("samples", 0)
     kind = "own picture" if samples.get("images") else "sample"
     times = ", ".join(timestep(float(f)) for f in schedule.get("edit") or [])
     pool = f"pooled h ({feature['pool']})" if feature.get("pool") else "whole h"
-    said.append(
+    sentences.append(
         f"{counted(count, kind)}, edited at t = {times}; the leading {counted(svd.get('rank', 0), 'direction')} of "
         f"∂h/∂x at block {feature.get('block', '?')}, {pool}. {counted(schedule.get('steps', 0), 'sampling step')}, "
         f"seed {run.facts.get('seed', '?')}."
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _banner(run: Run) -> str:
@@ -153,38 +162,15 @@ def _banner(run: Run) -> str:
     return ""
 
 
-def _hero(run: Run) -> list[dict[str, Any]]:
-    """The first sample's leading traversals, as strips."""
-    table, directions, pictures = run.table("discovery_traversals"), run.table("discovery"), run.pictures("discovery")
-    if table is None or directions is None or pictures is None or len(pictures) < len(table):
-        return []
-    labels = directions.set_index(["sample", "t", "direction"])["label"]
-    shown = []
-    for _, part in list(table.groupby(["sample", "t", "direction"], sort=False))[:2]:
-        sample, t, direction = part[["sample", "t", "direction"]].iloc[0]
-        label = labels.get((sample, t, direction))
-        words = "" if label is None or pd.isna(label) else f": {name(label)}"
-        low, high = (f"{abs(g):.1f}" for g in (part["gamma"].iloc[0], part["gamma"].iloc[-1]))
-        caption = (
-            f"{part['name'].iloc[0]} at {timestep(float(part['t_frac'].iloc[0]))} along direction {direction + 1}, "
-            f"γ from −{low} to +{high}{length_note(part)}{words}"
-        )
-        encoded = small_strip(pictures[part["frame"]])
-        shown.append({"uri": encoded.uri, "alt": caption, "caption": caption, "pixelated": encoded.width <= SMALL})
-    return shown
-
-
-def _claims_said(run: Run) -> str:
-    """How many claims hold, in a sentence."""
-    count = Counter(reading_of(row).split(":")[0] for row in run.verdicts)
-    parts = {
-        "holds": f"{count['holds']} hold",
-        "fails": f"{count['fails']} fail",
-        "fails (too few": f"{count['fails (too few']} had fewer than {FEWEST} values, with which none can hold",
-        "not comparable": f"{count['not comparable']} are about another model",
-    }
-    said = [text for key, text in parts.items() if count[key]]
-    return f"Of {counted(len(run.verdicts), 'claim')} that this run can speak to, {', '.join(said)}."
+def _hero(run: Run) -> list[Picture]:
+    """Pictures under the title, of the first study that has some; none if they cannot be drawn."""
+    for study in asked_for(run):
+        try:
+            if found := study.part("page", "hero", lambda _: [])(run):
+                return list(found)
+        except Exception:  # one study's tables must not cost the run its page
+            log.warning("%s: the first pictures of %s could not be drawn", run.folder, study.name, exc_info=True)
+    return []
 
 
 def _settings(run: Run) -> list[Table]:
@@ -208,22 +194,13 @@ def _settings(run: Run) -> list[Table]:
     }
     rows = pd.DataFrame([{"key": k, "value": str(v)} for k, v in plain.items() if v is not None])
     columns = [Column("what", "key"), Column("value", "value")]
-    flat = pd.DataFrame([{"key": k, "value": v} for k, v in _flat(run.settings)])
+    values = [(key, "null" if value is None else str(value)) for key, value in flat(run.settings).items()]
+    settings = pd.DataFrame(values, columns=["key", "value"])
     tables = [as_table("table-versions", "Versions and seed", rows, columns)]
-    if len(flat):
+    if len(settings):
         given = [Column("setting", "key"), Column("value", "value")]
-        tables.append(as_table("table-settings", "All settings", flat, given, folded=True))
+        tables.append(as_table("table-settings", "All settings", settings, given, folded=True))
     return tables
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", "null" if value is None else str(value)))
-    return rows
 
 
 def _version() -> str:

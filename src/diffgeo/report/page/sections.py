@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from diffgeo.report.charts import Chart, embed
+from diffgeo.report.charts import Chart, Spec, embed
 from diffgeo.report.figures import charts_of
-from diffgeo.report.findings import Finding, reading_of
+from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, name
-from diffgeo.report.pictures import Pictures, Viewer
+from diffgeo.report.pictures import Data, Pictures, Viewer
 from diffgeo.report.reading import PROVENANCE, Run
-from diffgeo.report.summaries import p_column
-from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.tables import Table
 from diffgeo.studies import Study, studies
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Section", "all_findings", "asked_for", "claims_table", "sections"]
+__all__ = ["Section", "Tabs", "all_findings", "asked_for", "in_tabs", "sections"]
 
 
 _RAW_CELLS = 6_000
@@ -39,7 +38,7 @@ class Drawn:
     """
 
     chart: Chart
-    spec: dict[str, Any]
+    spec: Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Raw:
 
     id: str
     file: str
-    data: dict[str, Any]
+    data: Data
 
 
 @dataclass(slots=True)
@@ -99,7 +98,7 @@ def _unknown(study: str) -> Study:
 
 
 def all_findings(run: Run) -> list[Finding]:
-    """All findings of a run, study by study; none where nothing was measured."""
+    """All findings of a run, study by study; none if nothing was measured."""
     found: list[Finding] = []
     for study in asked_for(run):
         try:
@@ -141,8 +140,13 @@ def _section(run: Run, study: Study, found: list[Finding]) -> Section:
 
 def _charts(run: Run, study: Study) -> list[Tabs]:
     """A study's charts, in their order; those among which a reader picks, together."""
+    return in_tabs(charts_of(study, run.tables))
+
+
+def in_tabs(charts: Iterable[Chart]) -> list[Tabs]:
+    """Charts as the page holds them; those among which a reader picks, together."""
     groups: dict[str, Tabs] = {}
-    for chart in charts_of(study, run.tables):
+    for chart in charts:
         label, choice = chart.pick or ("", "")
         together = groups.setdefault(label or chart.id, Tabs(f"tabs-{chart.name}", label, {}))
         together.charts[choice] = Drawn(chart, embed(chart))
@@ -169,24 +173,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)
-
-
-def claims_table(run: Run) -> Table | None:
-    """The claims that this run can speak to, with their verdicts; None where there are none."""
-    if not run.verdicts:
-        return None
-    rows = pd.DataFrame([row | {"said": reading_of(row)} for row in run.verdicts])
-    columns = [
-        Column("source", "source"),
-        Column("claim", "quantity"),
-        Column("published", "published"),
-        Column("this run", ("ours", "low", "high")),
-        Column("n", "n"),
-        p_column("p", "p"),
-        Column("verdict", "said", style=lambda verdict: f"verdict-{str(verdict).split()[0]}"),
-    ]
-    note = (
-        "A claim holds where the 95 % interval lies above 0 and the sign test has p ≤ 0.05, which takes five values at "
-        "least; published values compare on the published model alone."
-    )
-    return as_table("table-claims", "Claims and verdicts", rows, columns, note=note)

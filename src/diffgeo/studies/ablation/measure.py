@@ -6,7 +6,9 @@ Each variant gives directions v_i of X at a sample's x_t:
     global               ū_i of the other samples' bases, projected to the tangent space and pulled back
     random               unit directions drawn uniformly
     no_normalisation     local, without the distortion normalisation; left out where edits have none
-    pca_h                principal components of h over random latents (GANSpace), projected and pulled back
+    pca_h                principal components of h over random latents (GANSpace), projected to the tangent space and
+                         pulled back; so made of local directions
+    pca_h_gradient       the same components pulled back by Jᵀ as they are
     x0, eps              right singular vectors of ∂x̂0/∂x and of ∂ε/∂x
     block                v_i of another block's feature map (``study.ablation.blocks``), one variant a block
     pooling              v_i of the other pooling
@@ -16,7 +18,12 @@ Each variant gives directions v_i of X at a sample's x_t:
 For every one, γ is searched until the decoded picture differs from the unedited one by the same perceptual distance;
 variants are never compared at equal γ. What else changed is the damage: the off-target attributes (all but the one that
 moved most), in the predictor's units, whose whole range is 2; on FactorFaces, how different these alone make the face
-look; the share of colours at their limits; the chroma. One row per (sample, variant, direction).
+look; the denoising residual and, if the data are known, the distance from them; the share of colours at their limits;
+the chroma. One row per (sample, variant, direction).
+
+The papers compare at equal length, ‖x'−x‖. Table ``ablation_equal_length`` does, for the variants whose claim says so,
+at the mean length of the sample's local edits above. Its pictures are decoded without clipping x̂0, which would hide
+saturation.
 """
 
 from __future__ import annotations
@@ -34,6 +41,7 @@ from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
+from diffgeo.metrics.residual import denoising_residual
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
@@ -42,8 +50,10 @@ from diffgeo.studies.shared.matching import (
     TOL,
     Edit,
     Matched,
+    at_length,
     features,
     from_h,
+    gradients_in_h,
     match_edits,
     output_map,
     random_in_x,
@@ -52,6 +62,8 @@ from diffgeo.studies.shared.matching import (
 
 __all__ = ["run"]
 
+EQUAL_LENGTH = ("local", "random", "no_normalisation")
+"""Variants that are compared at equal length, too."""
 PIECES, REACH = 4, 1.5
 """Straight pieces of a shooting curve, and its length as a multiple of ``edit.strength``."""
 
@@ -60,6 +72,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
     """Edit ``cfg.samples`` samples by every variant, at one strength."""
     [(t_frac, t)] = context.times_of([cfg.t_frac], "study.ablation.t_frac")
     rows: list[dict[str, Any]] = []
+    equally_long: list[dict[str, Any]] = []
     frames: list[Tensor] = []
     target = cfg.change
     for sample in context.track(context.samples.first(cfg.samples), "ablation"):
@@ -67,11 +80,13 @@ def run(context: Context, cfg: AblationConfig) -> Result:
         found = match_edits(context, sample, t, edits, target)
         target = found.target
         rows += _rows(context, sample, t, t_frac, edits, found)
+        equally_long += _rows_of_length(context, sample, t, t_frac, edits, found)
         pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
         frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
-    return Result("ablation", table, {} if table.empty else _scalars(table, list(context.extra_metrics)), tensors)
+    more = {"equal_length": pd.DataFrame(equally_long)} if equally_long else {}
+    return Result("ablation", table, {} if table.empty else _scalars(table, list(context.extra_metrics)), tensors, more)
 
 
 def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[Edit]:
@@ -97,6 +112,9 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
                 yield from along(variant, random_in_x(context, k, sample))
             case "pca_h":
                 yield from along(variant, from_h(pca_directions(features(context, cfg.pca_samples, t), k).U, basis))
+            case "pca_h_gradient":
+                components = pca_directions(features(context, cfg.pca_samples, t), k).U
+                yield from along(variant, gradients_in_h(context, components, x, t))
             case "x0" | "eps":
                 f, which = output_map(context, t, variant), MapName(t, output=variant)
                 yield from along(variant, context.bases.of_map(f, x, name=which, rank=k).V)
@@ -136,11 +154,40 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
     return Edit(f"shooting, {convention}", i, offset, reach, curved=True)
 
 
+def _damage(context: Context, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+    """What edits cost, by column; edited less unedited."""
+    found: dict[str, Tensor] = {}
+    for name, measure in (("clipped_change", clipped_share), ("chroma_change", chroma)):
+        found[name] = measure(after) - measure(before)
+    residuals = denoising_residual(context.model, torch.cat([before, after]).clamp(-1, 1))
+    return found | {"residual_change": residuals[1:] - residuals[0]}
+
+
+def _rows_of_length(
+    context: Context, sample: Sample, t: int, t_frac: float, edits: list[Edit], found: Matched
+) -> Iterator[dict[str, Any]]:
+    """Straight edits by the mean length of the local ones; nothing without those."""
+    local = [i for i, edit in enumerate(edits) if edit.variant == "local"]
+    compared = [edit for edit in edits if edit.variant in EQUAL_LENGTH]
+    if not local or len(compared) == len(local):
+        return
+    length, x = found.x_changes[local].mean().item(), context.latents.of(sample, t)
+    moved = torch.cat([x[None], at_length(context, sample, t, compared, length)])
+    pictures = context.decoder(moved, t, sample, clip=False)
+    before, after = pictures[:1], pictures[1:]
+    changes, damage = context.perceptual(after, before), _damage(context, before, after)
+    for i, edit in enumerate(compared):
+        where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
+        cost = {name: values[i].item() for name, values in damage.items()}
+        change = {"x_change": length, "change": changes[i].item(), "perceptual_measure": context.perceptual.name}
+        yield where | {"variant": edit.variant, "direction": edit.direction} | change | cost
+
+
 def _rows(
     context: Context, sample: Sample, t: int, t_frac: float, edits: list[Edit], found: Matched
 ) -> Iterator[dict[str, Any]]:
     before, after, predictor = found.original, found.edited, context.predictor
-    clipped, colour = clipped_share(after) - clipped_share(before), chroma(after) - chroma(before)
+    damage = _damage(context, before, after)
     change = None if predictor is None else predictor(after) - predictor(before)
     unseen = None
     if change is not None and predictor is not None and predictor.names == FACTOR_NAMES:
@@ -162,8 +209,7 @@ def _rows(
             "change_wanted": found.target,
             "matched": abs(found.changes[i].item() / found.target - 1) <= TOL,
             "perceptual_measure": context.perceptual.name,
-            "clipped_change": clipped[i].item(),
-            "chroma_change": colour[i].item(),
+            **{name: values[i].item() for name, values in damage.items()},
             **{name: values[i] for name, values in own.items()},
         }
         if change is not None and predictor is not None:

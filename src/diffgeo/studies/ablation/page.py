@@ -40,5 +40,5 @@ def pictures(run: Run) -> list[Pictures]:
         return []
     mine = table[table["sample"] == table["sample"].iloc[0]]
     caption = f"{mine['name'].iloc[0]}: edits of equal change, at {timestep(float(mine['t_frac'].iloc[0]))}"
-    edits = mine.assign(method=mine["variant"], frame=mine["frame"] + 1, said=mine.get("attribute"))
+    edits = mine.assign(method=mine["variant"], frame=mine["frame"] + 1, moves=mine.get("attribute"))
     return [picture_grid("pictures-ablation", caption, edits, frames, original=0)]

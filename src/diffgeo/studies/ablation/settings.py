@@ -14,6 +14,7 @@ VARIANTS = (
     "random",
     "no_normalisation",
     "pca_h",
+    "pca_h_gradient",
     "x0",
     "eps",
     "block",
@@ -29,7 +30,8 @@ class AblationConfig:
     """Study ``ablation``: other directions and other edits, at matched strength (P23a, Figs. 9 to 12).
 
     Attributes:
-        variants: what to compare; its module ``measure`` says what each is.
+        variants: what to compare; its module ``measure`` says what each is. By default all but ``pca_h``, whose
+            directions are made of local ones.
         samples: edited samples.
         directions: leading directions of each variant; fewer where ``svd.rank`` is lower.
         t_frac: edit timestep, as a fraction of T.
@@ -40,7 +42,7 @@ class AblationConfig:
         pca_samples: random latents for PCA of h.
     """
 
-    variants: list[str] = setting(list(VARIANTS), choices=VARIANTS, items=1, distinct=True)
+    variants: list[str] = setting([v for v in VARIANTS if v != "pca_h"], choices=VARIANTS, items=1, distinct=True)
     samples: int = setting(1, ge=1)
     directions: int = setting(2, ge=1)
     t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")

@@ -15,8 +15,15 @@ between them are not known before n is.
 Main table, one row per (pair, pooling, path): the semantic path length Σ_l D_geo and its form with a soft cut; the
 perceptual path length (mean distance of neighbouring decoded points); the lengths in X and in H; where the path ends,
 relative to ‖h⁽²⁾ − h⁽¹⁾‖ and ‖x⁽²⁾ − x⁽¹⁾‖ (0 for paths with fixed ends); the range of ‖x‖/√d, which is 1 where the
-network has seen latents; and the smallest spectral gap behind n on the way. Second table ``curvedness_segments``: the
-same by segment (Fig. 7c).
+network has seen latents; and the smallest spectral gap behind n on the way. How far the decoded
+points stray from the straight line between the ends (:func:`diffgeo.geometry.chord_deviation`) is told by two columns:
+``attribute_deviation`` in a predictor's attributes, and, if the data are known in closed form, ``z_deviation`` in the
+factors of the nearest portraits (glasses are left out, as they are there or not) with ``off_data``, the mean distance
+from these. Second table ``curvedness_segments``: the same by segment (Fig. 7c).
+
+Third table ``curvedness_flatness``, one row per (pair, pooling, path, metric): the flatness ratio R of the path under
+the pullback by whole h, by pooled h, by x̂0, and by the score −ε/b (:func:`diffgeo.geometry.flatness_ratio`): 1 if the
+metric is flat along the path. The column ``pool`` says in which metric the path was made, ``metric`` in which R is.
 """
 
 from __future__ import annotations
@@ -25,15 +32,25 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from diffgeo.config import FeatureConfig
+from diffgeo.data.factor_faces import FACTOR_NAMES
+from diffgeo.data.tangent import continuous_factors
 from diffgeo.diffusion.feature_map import FeatureMap
-from diffgeo.geometry import boundary_value_geodesic, curvedness, lerp, shoot_between, slerp
-from diffgeo.results import Result
+from diffgeo.geometry import (
+    boundary_value_geodesic,
+    chord_deviation,
+    curvedness,
+    flatness_ratio,
+    lerp,
+    shoot_between,
+    slerp,
+)
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.curvedness.settings import CurvednessConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank
@@ -43,7 +60,8 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
+METRIC_OF_POOL = {"none": "h", "sum": "pooled_h"}
+"""Pooling of h → the metric that it pulls back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +96,23 @@ def run(context: Context, cfg: CurvednessConfig) -> Result:
         paths += _walk(context, cfg, t, i, (first, second), pool, ranks[pool])
     rows: list[Row] = []
     segments: list[Row] = []
+    flatness: list[Row] = []
     for path in context.track(paths, "path lengths"):
         row, parts = _measure(context, cfg, t, path)
         rows.append(row)
         segments += parts
+        flatness += _flatness(context, t, path)
     table = pd.DataFrame(rows)
-    more = {"segments": pd.DataFrame(segments)} if segments else {}
-    return Result("curvedness", table, {} if table.empty else _scalars(table), {}, more)
+    if not rows:
+        return Result("curvedness", table)
+    more = {"segments": pd.DataFrame(segments), "flatness": pd.DataFrame(flatness)}
+    return Result("curvedness", table, _scalars(table, more["flatness"]), {}, more)
 
 
 def _ranks(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sample], pool: str) -> tuple[int, int]:
     """N of one pooling, as given or by the rule from the spectra at the ends; and how many directions are computed."""
     xs = [context.latents.of(sample, t) for sample in samples]
-    feature = replace(context.cfg.feature, pool=None if pool == "none" else pool)
+    feature = _feature(context, pool)
     m = context.bases.feature_map(t, feature)(xs[0]).numel()
     # the gap rule looks beyond n; one more direction tells the gap behind a fixed n
     rank = math.ceil(1.3 * cfg.rank) + 1 if cfg.rule == "gap" else cfg.rank + 1
@@ -100,6 +122,11 @@ def _ranks(context: Context, cfg: CurvednessConfig, t: int, samples: Sequence[Sa
     # one at a time, keeping the spectra alone: the V of all samples of a paper-sized run would fill a machine
     slim = [_slim(context.bases.at(x, t, feature=feature, rank=rank, tol=cfg.tol)) for x in xs]
     return common_rank(slim, cfg.rank, cfg.rule), rank
+
+
+def _feature(context: Context, pool: str) -> FeatureConfig:
+    """The run's feature map with another pooling."""
+    return replace(context.cfg.feature, pool=None if pool == "none" else pool)
 
 
 def _slim(basis: LocalBasis) -> LocalBasis:
@@ -117,7 +144,7 @@ def _walk(
     ranks: tuple[int, int],
 ) -> list[_Path]:
     """Every path of one pair in one pooling, with tangent spaces of n directions; ``ranks`` as :func:`_ranks`."""
-    feature, (n, rank) = replace(context.cfg.feature, pool=None if pool == "none" else pool), ranks
+    feature, (n, rank) = _feature(context, pool), ranks
     f = context.bases.feature_map(t, feature)
 
     def bases_at(*xs: Tensor) -> list[LocalBasis]:
@@ -130,7 +157,7 @@ def _walk(
     weights = torch.linspace(0, 1, cfg.segments + 1)
     arc = slerp(a, b, weights)
     arc_length = (arc[1:] - arc[:-1]).flatten(1).norm(dim=1).sum().item()
-    shots: dict[str, dict[str, Any]] = {
+    shots: dict[str, Row] = {
         "shooting": {},
         "pursuit": {"aim": "pursuit"},
         "shooting_x": {"x_length": arc_length},
@@ -170,11 +197,12 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tu
     norms = x.norm(dim=1) / math.sqrt(x.shape[1])
     gaps = torch.tensor([basis.certificate.gap for basis in bases])
     measure, perceptual = context.perceptual, torch.full((len(hard),), float("nan"))
+    strays: Row = {}
     if cfg.perceptual:
         pictures = context.decoder(path.points, t, path.samples[0])
         perceptual = measure(pictures[:-1], pictures[1:])
-    t_frac = context.model.schedule.fraction(t)
-    where = {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": t_frac, "t": t, "rank": n}
+        strays = _strays(context, pictures)
+    where = _where(context, t, path) | {"rank": n}
     row = {
         **where,
         "start": path.samples[0].name,
@@ -188,6 +216,7 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tu
         "h_length": h_steps.sum().item(),
         "miss_h": ((h[-1] - goal_h).norm() / (goal_h - h[0]).norm()).item(),
         "miss_x": ((x[-1] - goal_x).norm() / (goal_x - x[0]).norm()).item(),
+        **strays,
         "norm_min": norms.min().item(),
         "norm_max": norms.max().item(),
         "gap_min": gaps.min().item(),
@@ -212,8 +241,44 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tu
     return row, segments
 
 
-def _scalars(table: pd.DataFrame) -> dict[str, float]:
+def _strays(context: Context, pictures: Tensor) -> Row:
+    """How far a path's pictures stray from the straight line between its ends, in attributes and in true factors."""
+    found: Row = {}
+    if context.predictor is not None:
+        found["attribute_deviation"] = chord_deviation(context.predictor(pictures))
+    if context.data_distance is not None:
+        fit = context.data_distance.fit(pictures)
+        columns = [FACTOR_NAMES.index(name) for name in continuous_factors(context.known_factors)]
+        found |= {"z_deviation": chord_deviation(fit.z[:, columns]), "off_data": fit.residual.mean().item()}
+    return found
+
+
+def _where(context: Context, t: int, path: _Path) -> Row:
+    """Columns that tell a path in every table."""
+    t_frac = context.model.schedule.fraction(t)
+    return {"pair": path.pair, "pool": path.pool, "path": path.name, "t_frac": t_frac, "t": t}
+
+
+def _flatness(context: Context, t: int, path: _Path) -> list[Row]:
+    """R of one path in every metric."""
+    where = _where(context, t, path)
+    with torch.no_grad():
+        clean, noise = context.model.editor.predict(path.points, t)
+        images = {
+            metric: path.h
+            if pool == path.pool
+            else _features(context.bases.feature_map(t, _feature(context, pool)), path.points)
+            for pool, metric in METRIC_OF_POOL.items()
+        }
+    images |= {"x0": clean, "score": noise}  # the score is −ε/b, and R does not depend on a factor
+    return [where | {"metric": metric, "flatness_ratio": flatness_ratio(one)} for metric, one in images.items()]
+
+
+def _scalars(table: pd.DataFrame, flatness: pd.DataFrame) -> dict[str, float]:
     scalars: dict[str, float] = {}
     for (pool, path), part in table.groupby(["pool", "path"], sort=False):
         scalars[f"length/{pool}/{path}"] = float(part["length"].mean())
+    own = flatness[flatness["metric"] == flatness["pool"].map(METRIC_OF_POOL)]
+    for (pool, path), part in own.groupby(["pool", "path"], sort=False):
+        scalars[f"flatness_ratio/{pool}/{path}"] = float(part["flatness_ratio"].mean())
     return scalars

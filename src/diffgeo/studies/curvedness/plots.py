@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from diffgeo.report.charts import Chart, Tables, curves, in_figure, strips, timestep
-from diffgeo.studies.curvedness.settings import PATHS
+import pandas as pd
+
+from diffgeo.report.charts import Chart, Tables, curves, in_figure, means_by, number, rows_of_points, strips, timestep
+from diffgeo.studies.curvedness.settings import METRICS, PATHS
 
 __all__ = ["charts"]
 
 
 def charts(tables: Tables) -> list[Chart]:
-    """Path lengths, and profiles along the paths, for each pooling."""
+    """Path lengths, profiles along the paths, and flatness ratios in every metric, for each pooling."""
     table, found = tables["curvedness"], []
     when = timestep(float(table["t_frac"].iloc[0]))
     for pool, rows in table.groupby("pool", sort=False):
@@ -42,7 +44,33 @@ def charts(tables: Tables) -> list[Chart]:
                     along=(0, 1),
                 )
             )
-    return in_figure(found, "paths")
+    flatness = _flatness(tables["curvedness_flatness"]) if "curvedness_flatness" in tables else []
+    return [*in_figure(found, "paths"), *in_figure(flatness, "flatness")]
+
+
+def _flatness(table: pd.DataFrame) -> list[Chart]:
+    """R of every path, a point per metric."""
+    made = []
+    for pool, rows in table.groupby("pool", sort=False):
+        what = "whole h" if pool == "none" else "pooled h"
+        points = []
+        for (path, metric), part in rows.groupby(["path", "metric"], sort=False):
+            [(mean, low, high, _)] = means_by(part["flatness_ratio"], part["metric"]).to_numpy()
+            points.append({"row": _path(path), "series": METRICS[str(metric)], "x": mean, "low": low, "high": high})
+        words = [f"{one['row']} in {one['series']} {number(one['x'])}" for one in points]
+        made.append(
+            rows_of_points(
+                f"curvedness-flatness-{pool}",
+                f"Flatness ratio of paths made in {what}",
+                "Energy of a path over that of the straight line between the images of its ends, in four pullback "
+                "metrics: 1 (dotted) if the metric is flat along the path. Means over pairs.",
+                f"Flatness ratio by path and metric: {'; '.join(words)}.",
+                pd.DataFrame(points),
+                "R",
+                chance=1.0,
+            )
+        )
+    return made
 
 
 def _path(path: object) -> str:

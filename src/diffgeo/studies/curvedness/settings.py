@@ -8,7 +8,7 @@ from omegaconf import II
 
 from diffgeo.config.fields import setting
 
-__all__ = ["CurvednessConfig", "PATHS"]
+__all__ = ["METRICS", "CurvednessConfig", "PATHS"]
 
 PATHS = {
     "lerp": "lerp",
@@ -19,6 +19,8 @@ PATHS = {
     "geodesic": "boundary-value geodesic",
 }
 """Path → its name in words; the module ``measure`` says what each is."""
+METRICS = {"h": "whole h", "pooled_h": "pooled h", "x0": "x̂0", "score": "score"}
+"""Map whose pullback metric a path's flatness ratio is of → its name in words."""
 
 
 @dataclass

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
 from diffgeo.claims import Claim, Tables, Values, pseudo_values
 
 __all__ = ["CLAIMS"]
 
 
-def _simpler_agrees(tables: Tables) -> Values:
-    """Distance between two samples (seeds), most complex data minus simplest, mean over timesteps."""
+def _further(tables: Tables, t_frac: float | None = None) -> pd.DataFrame:
+    """Distance between two samples (seeds), most complex data minus simplest, per pair; mean over t or at one."""
     table = tables["dataset_complexity"]
+    table = table if t_frac is None else table[table["t_frac"] == t_frac]
     wide = table.pivot_table(index=["sample_a", "sample_b"], columns="data_model", values="distance_normalized")
-    order = table["data_model"].unique()
-    further = (wide[order[-1]] - wide[order[0]]).rename("further").reset_index()
-    return pseudo_values(further, "sample_a", "sample_b", "further")
+    order = tables["dataset_complexity"]["data_model"].unique()
+    further: pd.DataFrame = (wide[order[-1]] - wide[order[0]]).rename("further").reset_index()
+    return further
+
+
+def _by_training(tables: Tables) -> Values:
+    """The mean over timesteps and samples: one value, as one network of each kind of data was trained."""
+    return np.array([_further(tables)["further"].mean()])
+
+
+def _by_sample(end: str) -> Callable[[Tables], Values]:
+    def measure(tables: Tables) -> Values:
+        t_frac = getattr(tables["dataset_complexity"]["t_frac"], end)()
+        return pseudo_values(_further(tables, t_frac), "sample_a", "sample_b", "further")
+
+    return measure
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -21,7 +40,21 @@ CLAIMS: tuple[Claim, ...] = (
         "P23b data sets",
         "p23b/datasets",
         "distance between samples, 14 above 4 varying factors, mean over t, by",
-        "claim",
-        _simpler_agrees,
+        _by_training,
+        asserts="Simpler data sets give more consistent tangent spaces at each t.",
+        because="A claim about data is about networks trained on them: one value per pair of trainings. Samples of one "
+        "pair of networks cannot tell data from chance in training.",
+        refuted="Over several trainings, samples of the simpler data lie further apart.",
+        unit="training",
+    ),
+    *(
+        Claim(
+            "P23b data sets",
+            "p23b/datasets",
+            f"the same of the two networks at hand, over samples, at {name}",
+            _by_sample(end),
+            role="second",
+        )
+        for name, end in (("T", "max"), ("the lowest t", "min"))
     ),
 )

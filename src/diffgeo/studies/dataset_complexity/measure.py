@@ -9,12 +9,11 @@ seeds for every model): the Grassmann distance of the tangent spaces, one n for 
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 
 from diffgeo.diffusion.models import load_model
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.dataset_complexity.settings import DatasetComplexityConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
@@ -32,23 +31,14 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
     found: dict[tuple[str, float, int], LocalBasis] = {}
     for path in context.track(cfg.models, "data sets"):
         model = load_model(path, device=context.model.device, dtype=context.model.dtype)
-        other = Context(
-            model,
-            context.cfg,
-            None,
-            context.interruption,
-            display=context.display,
-            store=context.store,
-            team=context.team,
-            tally=context.tally,
-        )
+        other = context.with_model(model)
         for sample in context.track(other.samples.first(cfg.samples), path):
             for t_frac, t in other.edit_times:
                 found[path, t_frac, sample.index] = other.bases.at(other.latents.of(sample, t), t, rank=cfg.rank + 1)
     if not found:
         return Result("dataset_complexity", pd.DataFrame())
     n = common_rank(list(found.values()), cfg.rank, cfg.rule)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for (model_a, frac_a, a), (model_b, frac_b, b) in combinations(found, 2):
         if model_a == model_b and frac_a == frac_b:
             pair = distances(found[model_a, frac_a, a].truncated(n), found[model_b, frac_b, b].truncated(n))

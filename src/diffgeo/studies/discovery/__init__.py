@@ -11,5 +11,9 @@ STUDY = Study(
     question="What changes when a latent moves along its own leading directions?",
     settings=DiscoveryConfig,
     package=__name__,
+    columns=(
+        *("singular_value", "residual_left", "residual_right", "passes", "converged", "gap"),
+        *("change_low_share", "path_length", "largest_step", "pixel_change"),
+    ),
     place=10,
 )

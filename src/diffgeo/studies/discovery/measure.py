@@ -12,7 +12,6 @@ of colours that it drives to their limits. Tensors: the frames and the bases.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pandas as pd
 import torch
@@ -22,17 +21,16 @@ from diffgeo.errors import ValueRangeError
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.discovery.settings import DiscoveryConfig
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run"]
 
-Row = dict[str, Any]
 
 ABRUPT = 0.5
-"""A traversal is called abrupt where one step makes more than this share of its perceptual length."""
+"""A traversal is called abrupt if one step makes more than this share of its perceptual length."""
 
 
 def run(context: Context, cfg: DiscoveryConfig) -> Result:
@@ -114,7 +112,7 @@ def _direction_rows(
             "largest_step": jumps[i] if i < len(jumps) else float("nan"),
             "perceptual_measure": context.perceptual.name,
         }
-        for name in context.extra_metrics:
+        for name in own[0] if own else ():
             row[name] = (own[i][name][0] + own[i][name][-1]) / 2 if i < len(own) else float("nan")
         if predicted is not None and context.predictor is not None and i < len(predicted):
             change = predicted[i, -1] - predicted[i, 0]
@@ -125,14 +123,14 @@ def _direction_rows(
 
 
 def _paths(context: Context, pictures: Tensor) -> tuple[list[float], list[float]]:
-    """Perceptual lengths of traversals (k, frames, 3, H, W), and shares of the largest step; NaN where none moves."""
+    """Perceptual lengths of traversals (k, frames, 3, H, W), and shares of the largest step; NaN if none moves."""
     near = context.perceptual(pictures[:, :-1].flatten(0, 1), pictures[:, 1:].flatten(0, 1))
     steps = near.double().unflatten(0, (len(pictures), -1))
     return steps.sum(dim=1).tolist(), (steps.amax(dim=1) / steps.sum(dim=1)).tolist()
 
 
 def _low_shares(changes: Tensor) -> list[float]:
-    """Share of each picture change (k, 3, H, W) below a quarter of Nyquist; NaN where nothing changed."""
+    """Share of each picture change (k, 3, H, W) below a quarter of Nyquist; NaN if nothing changed."""
     moved = changes.flatten(1).abs().amax(dim=1) > 0
     shares = torch.full((len(changes),), float("nan"))
     if bool(moved.any()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,8 @@ from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
 __all__ = ["charts", "figures"]
+
+BANDS = "bands reach from the least to the most of the samples"
 
 
 def charts(tables: Tables) -> list[Chart]:
@@ -25,30 +29,21 @@ def _spectra(table: pd.DataFrame) -> list[Chart]:
     """Singular values by direction, absolute and relative to the first."""
     first = table.groupby(["t_frac", "sample"])["singular_value"].transform("max")
     rows = table.assign(number=table["direction"] + 1, relative=table["singular_value"] / first)
-    values = curves(
+    along = partial(curves, x=("number", "direction i"), by="t_frac", label=t_name, of="direction")
+    values = along(
         "spectrum-values",
         "Singular values of ∂h/∂x",
-        "A steep curve means that few directions carry most of the effect; bands reach from the least to the most of "
-        "the samples.",
+        f"A steep curve means that few directions carry most of the effect; {BANDS}.",
         rows,
-        x=("number", "direction i"),
         y=("singular_value", "σᵢ"),
-        by="t_frac",
-        label=t_name,
-        of="direction",
         log=True,
     )
-    relative = curves(
+    relative = along(
         "spectrum-relative",
         "Singular values relative to the first",
-        "The lower the curve, the fewer directions matter beside the first; bands reach from the least to the most of "
-        "the samples.",
+        f"The lower the curve, the fewer directions matter beside the first; {BANDS}.",
         rows,
-        x=("number", "direction i"),
         y=("relative", "σᵢ / σ₁"),
-        by="t_frac",
-        label=t_name,
-        of="direction",
         limits=(0, 1),
     )
     return in_figure([values, relative], "spectrum")

@@ -16,7 +16,7 @@ class DiscoveryConfig:
     """Study ``discovery``: local bases, spectra and traversals.
 
     Attributes:
-        directions: leading directions that are traversed; fewer where ``svd.rank`` is lower.
+        directions: leading directions that are traversed; fewer if ``svd.rank`` is lower.
     """
 
     directions: int = setting(II("scale.directions"), ge=1)

@@ -11,5 +11,11 @@ STUDY = Study(
     question="What does each direction change, what else changes, and how does that compare?",
     settings=DisentanglementConfig,
     package=__name__,
+    columns=(
+        *("local_success", "transfer_success", "ssim", "psnr", "identity", "s_dir", "target", "target_held_out"),
+        *("dependency_mean", "dependency_max", "precision_own", "precision_gain", "precision_gain_matched"),
+        *("dci_d", "dci_c", "dci_i", "mig", "sap", "factor_vae"),
+        *("effect_vote", "effect_gap", "effect_disentanglement", "effect_completeness"),
+    ),
     place=100,
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 import torch
@@ -16,11 +15,11 @@ from torch import Tensor
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.attributes import AttributePredictor, label_direction
 from diffgeo.metrics.clip import ClipPredictor
+from diffgeo.results import Row
 from diffgeo.studies.disentanglement.reference import Reference
 
 __all__ = ["DEPENDENCY_EDGES", "Edited"]
 
-Row = dict[str, Any]
 
 DEPENDENCY_EDGES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, math.inf)
 """Bins of |Δa_t| in standard deviations, for the curve of attribute dependency."""
@@ -115,7 +114,7 @@ class Edited:
         }
 
     def rescoring(self, labels: dict[str, list[tuple[str, float]]]) -> Iterator[Row]:
-        """The re-scoring matrix with its 95 % intervals, a row an entry."""
+        """The re-scoring matrix with its 95 % intervals, a row per entry."""
         for method, changes in self.by_method().items():
             value, size = scores.rescoring_matrix(changes), changes.abs().mean(dim=0)
             low, high = scores.rescoring_interval(changes)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from torch import Tensor
 from diffgeo.geometry import independent_axes, varimax
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.disentanglement import importance_scores
+from diffgeo.results import Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.shared.matching import output_map
 
@@ -47,9 +47,7 @@ def _largest_share(n: int, draws: int = 2000) -> float:
     return float((u.abs().amax(dim=1) / u.norm(dim=1)).mean())
 
 
-def entanglement(
-    context: Context, sample: Sample, t: int, predictor: AttributePredictor, latents: Tensor
-) -> list[dict[str, Any]]:
+def entanglement(context: Context, sample: Sample, t: int, predictor: AttributePredictor, latents: Tensor) -> list[Row]:
     """One row per attribute; none for a predictor without gradients.
 
     Args:

@@ -35,7 +35,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 import torch
@@ -49,7 +49,7 @@ from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_di
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.disentanglement.edits import Edited
@@ -75,7 +75,6 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 _TABLES = ("scorecard", "rescoring", "dependency", "pareto", "timing", "subspace")
 _HEADLINE = ("precision", "precision_gain", "precision_gain_matched", "effect_disentanglement", "dci_d")
 GLOBAL = ("nearest", "hungarian", "frechet")

@@ -77,9 +77,9 @@ def tables(run: Run) -> list[Table]:
             Column("n", "n"),
         ]
         note = (
-            f"Brackets hold 95 % bootstrap intervals over samples; fewer than {INTERVAL_FROM} are too few for one. The "
-            "null is what shuffled factors give (codes), or the precision of random directions (beside a gain over "
-            "them)."
+            f"Brackets hold 95 % intervals over samples (Student's of means, else by resampling); fewer than "
+            f"{INTERVAL_FROM} are too few for one. The null is what shuffled factors give (codes), or the precision "
+            "of random directions (beside a gain over them)."
         )
         known = card[card["value"].notna()]
         glossary = {name(metric): METRICS.get(metric, _OWN) for metric in dict.fromkeys(known["metric"])}
@@ -99,5 +99,5 @@ def pictures(run: Run) -> list[Pictures]:
     mine = mine[mine["direction"] < 6]
     when = timestep(float(mine["t_frac"].iloc[0]))
     caption = f"{mine['name'].iloc[0]}: edits of equal change at {when}, each with its target"
-    edits = mine.assign(said=mine["target"])
+    edits = mine.assign(moves=mine["target"])
     return [picture_grid("pictures-scorecard", caption, edits, frames, original=int(mine["frame"].min()) - 1)]

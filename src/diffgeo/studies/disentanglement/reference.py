@@ -71,9 +71,9 @@ def reference_pictures(
     starts = list(range(0, n, _CHUNK))
     found: dict[int, tuple[list[Tensor], Tensor, Tensor | None]] = {}
     with context.display.task("unedited pictures", n) as advance:
-        for start in context.team.in_turn(starts):
+        for start in context.processes.in_turn(starts):
             seeds = [_CODES + i for i in range(start, min(start + _CHUNK, n))]
-            context.team.check()
+            context.processes.check()
             found[start] = _chunk(context, seeds, wanted, known)
             advance(len(seeds))
     kept, pictures, factors = zip(*(found[start] for start in starts), strict=True)

@@ -1,10 +1,11 @@
-"""One line per (method, metric): a number with its 95 % bootstrap interval over samples.
+"""One line per (method, metric): a number with its 95 % interval over samples, Student's of means, else by resampling.
 
 Effects come from edits, codes from unedited pictures; definitions are those of :mod:`diffgeo.metrics`. ``null`` is what
 the same score gives, on average, after the factors were shuffled over pictures (codes; ``p`` is the share of
 shuffles that score as high), or for edits along random directions (``precision_gain``, whose value is the paired
-difference to them; ``p`` is that of the sign test). ``precision_gain_matched`` is that gain over the edits that were
-brought to the common strength alone; the interval of either resamples the random directions as well as the samples.
+difference to them; ``p`` is that of the sign-flip test). ``precision_gain_matched`` is that gain over the edits that
+were brought to the common strength alone; the interval of either resamples the random directions as well as the
+samples.
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ from torch import Tensor
 
 from diffgeo.metrics import disentanglement as codes_metrics
 from diffgeo.metrics.edits import attribute_dependency, edit_precision, local_success, targets, transfer_success
-from diffgeo.metrics.statistics import INTERVAL_FROM, Estimate, monte_carlo_p, resample, resample_all, sign_test
+from diffgeo.metrics.statistics import (
+    INTERVAL_FROM,
+    Estimate,
+    mean_interval,
+    monte_carlo_p,
+    resample,
+    resample_all,
+    sign_flip_test,
+)
+from diffgeo.results import Row
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
 __all__ = ["scorecard"]
 
-Row = dict[str, Any]
 _SHUFFLES = 19
 """Of factors over pictures: the smallest p is 0.05."""
 OF_EDITS = (
@@ -65,7 +74,7 @@ def scorecard(
     baseline = changes.get("random")
     rows: list[Row] = []
     for method, delta in changes.items():
-        found = dict(_effects(delta, cfg)) | dict(_means(table[table["method"] == method], (*OF_EDITS, *own), cfg))
+        found = dict(_effects(delta, cfg)) | dict(_means(table[table["method"] == method], (*OF_EDITS, *own)))
         rows += [_row(method, name, estimate) for name, estimate in found.items()]
         if baseline is not None and method != "random":
             everything = torch.ones(delta.shape[:2], dtype=torch.bool), torch.ones(baseline.shape[:2], dtype=torch.bool)
@@ -100,7 +109,7 @@ def _effects(changes: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str,
         elsewhere = (changes.sum(dim=0) - changes) / (len(changes) - 1)
         means["transfer_success"] = transfer_success(elsewhere, changes, **success)
     for name, values in means.items():
-        yield name, resample(lambda rows: rows.nanmean().item(), values.double(), draws=cfg.draws)
+        yield name, _mean(values.double().nanmean(dim=1))
 
     def scores(rows: Tensor) -> tuple[float, float, float]:
         effects = rows.abs().mean(dim=0)
@@ -112,15 +121,18 @@ def _effects(changes: Tensor, cfg: DisentanglementConfig) -> Iterator[tuple[str,
     yield "effect_vote", resample(vote, changes, draws=cfg.draws, halves=True)
 
 
-def _means(table: pd.DataFrame, columns: tuple[str, ...], cfg: DisentanglementConfig) -> Iterator[tuple[str, Estimate]]:
-    """Plain columns: a mean over directions a sample, then over samples; infinite and missing values are left out."""
+def _means(table: pd.DataFrame, columns: tuple[str, ...]) -> Iterator[tuple[str, Estimate]]:
+    """Plain columns: a mean over directions per sample, then over samples; infinite and missing values are left out."""
     for column in columns:
-        finite = table[column].astype(float)
-        finite = finite.where(finite.abs() < math.inf)
+        finite = table[column].astype(float).where(lambda values: np.isfinite(values))
         values = finite.groupby(table["sample"], sort=False).mean().dropna()
         if len(values):
-            mean = resample(lambda x: x.mean().item(), torch.tensor(values.to_numpy(float)), draws=cfg.draws)
-            yield column, mean
+            yield column, _mean(torch.tensor(values.to_numpy(float)))
+
+
+def _mean(values: Tensor) -> Estimate:
+    """Of one value per sample."""
+    return Estimate(*mean_interval(values.numpy()), len(values))
 
 
 def _matched(table: pd.DataFrame, method: str, changes: Tensor) -> Tensor:
@@ -132,7 +144,7 @@ def _matched(table: pd.DataFrame, method: str, changes: Tensor) -> Tensor:
 def _gain(
     pair: tuple[Tensor, Tensor], kept: tuple[Tensor, Tensor], cfg: DisentanglementConfig
 ) -> tuple[Estimate, float, float]:
-    """Edit precision less that of random directions on the same samples, the latter's mean, and the sign test's p.
+    """Edit precision less that of random directions on the same samples, the latter's mean, and the sign-flip test's p.
 
     Args:
         pair: Δa of the method (N, K, A), and of random directions (N, K', A).
@@ -154,7 +166,7 @@ def _gain(
 
     spread = resample(resampled, per_sample, random, draws=max(cfg.draws, 1000))
     difference = per_sample - random.nanmean(dim=1)
-    _, p = sign_test(difference.numpy())
+    p = sign_flip_test(difference.numpy())
     counted = int((~difference.isnan()).sum())
     if counted < INTERVAL_FROM:  # of the samples, the others have no edit that counts
         spread = spread._replace(low=math.nan, high=math.nan)

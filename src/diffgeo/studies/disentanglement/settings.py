@@ -24,7 +24,7 @@ class DisentanglementConfig:
         files: further directions, saved by :func:`diffgeo.save_directions`; each scored at its own timestep.
         samples: some make the global directions, the others are edited and scored.
         training: how many make them; null takes the first two fifths, at least two.
-        directions: K, leading directions of each method; fewer where ``svd.rank`` is lower.
+        directions: K, leading directions of each method; fewer if ``svd.rank`` is lower.
         t_fracs: edit timesteps as fractions of T; null takes ``schedule.edit``.
         change: perceptual change that every edit is brought to; null takes what the local basis reaches at
             ``edit.strength``, once for every timestep.

@@ -59,7 +59,7 @@ def coarse_to_fine(shares: pd.DataFrame, *, seed: int = 0, draws: int = 200) -> 
 
     Returns:
         (the table with columns ``scale`` and ``best_t_frac`` beside, scalars ``coarse_to_fine_rho``, ``…_low``,
-        ``…_high``, ``…_p``). The correlation uses the method ``local`` where it is there, else all but ``random``; it
+        ``…_high``, ``…_p``). The correlation uses the method ``local`` if it is there, else all but ``random``; it
         is missing for fewer than two timesteps or three attributes of known scale.
     """
     scales = factor_scale()

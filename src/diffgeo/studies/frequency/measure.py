@@ -1,8 +1,8 @@
 r"""How coarse the directions are at each timestep (P23a, Fig. 5b): does the low-frequency share fall from T towards 0?
 
 One row per (sample, timestep, radius): the mean share of the directions' power at that radial frequency, and as
-columns of every row the low (below ``low`` of Nyquist) and high share of that sample and timestep. The claim is a
-sign test over samples.
+columns of every row the low (below ``low`` of Nyquist) and high share of that sample and timestep. The claim is
+tested over samples.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.metrics.statistics import sign_test
+from diffgeo.metrics.statistics import sign_flip_test
 from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.frequency.settings import FrequencyConfig
@@ -40,6 +40,6 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     scalars = {f"low_share/t_{t:g}": float(part["low_share"].mean()) for t, part in once.groupby("t_frac", sort=False)}
     by_time = once.pivot(index="sample", columns="t_frac", values="low_share").dropna()
     if by_time.shape[1] >= 2 and len(by_time):
-        fallen = by_time[by_time.columns.max()] - by_time[by_time.columns.min()]
-        scalars["falls_share"], scalars["falls_p"] = sign_test(fallen.to_numpy())
+        fallen = (by_time[by_time.columns.max()] - by_time[by_time.columns.min()]).to_numpy()
+        scalars["falls_share"], scalars["falls_p"] = float((fallen > 0).mean()), sign_flip_test(fallen)
     return scalars

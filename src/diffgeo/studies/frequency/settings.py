@@ -14,7 +14,7 @@ class FrequencyConfig:
     """Study ``frequency``: radial power spectra of the directions.
 
     Attributes:
-        directions: leading directions that are averaged; fewer where ``svd.rank`` is lower.
+        directions: leading directions that are averaged; fewer if ``svd.rank`` is lower.
         low: what counts as low frequency, as a fraction of Nyquist.
     """
 

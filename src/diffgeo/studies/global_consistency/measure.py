@@ -15,7 +15,8 @@ Then every held-out sample is edited by ±γ along the ū_i of the first method,
 back to X, and the attribute changes of different samples are compared by their cosine.
 
 Tables: ``global_consistency`` (timestep, method, direction, held-out sample), ``…_overlaps`` (best match of each u_i
-between every two samples), ``…_edits`` (attribute changes from −γ to +γ; ‖x'−x‖ and saturation, means of both
+between every two samples; with ``untrained`` the same at T of the network with random weights, whose architecture alone
+gives some overlap), ``…_edits`` (attribute changes from −γ to +γ; ‖x'−x‖ and saturation, means of both
 ends), ``…_agreement`` (cosines between two samples' changes, by the same direction and, to compare with, by different
 ones).
 """
@@ -23,8 +24,7 @@ ones).
 from __future__ import annotations
 
 import logging
-from itertools import combinations, product
-from typing import Any
+from itertools import combinations, permutations, product
 
 import pandas as pd
 import torch
@@ -34,7 +34,7 @@ from diffgeo.geometry import best_match, global_directions, project_to_tangent, 
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.statistics import monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.global_consistency.settings import GlobalConsistencyConfig
 from diffgeo.svd import LocalBasis
@@ -42,8 +42,6 @@ from diffgeo.svd import LocalBasis
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 
 def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
@@ -61,10 +59,12 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     edits: list[Row] = []
     agreement: list[Row] = []
     frames: list[Tensor] = []
+    top = max(t_frac for t_frac, _ in context.edit_times)
     for t_frac, t in context.track(context.edit_times, "global consistency"):
         bases = _common_rank([context.bases.of(sample, t) for sample in samples])
         where = {"t_frac": t_frac, "t": t}
-        overlaps += [{**where, **row} for row in _overlap_rows(samples, bases)]
+        untrained = _untrained(context, samples, t, bases[0].rank) if cfg.untrained and t_frac == top else None
+        overlaps += [{**where, **row} for row in _overlap_rows(samples, bases, untrained)]
         rows += [{**where, **row} for row in _held_out_rows(samples, bases, cfg, context.cfg.seed)]
         if cfg.edit and context.predictor is not None:
             edited, similar, pictures = _edit(context, samples, bases, cfg, t)
@@ -85,15 +85,25 @@ def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:
     return [b.truncated(n) for b in bases]
 
 
-def _overlap_rows(samples: list[Sample], bases: list[LocalBasis]) -> list[Row]:
+def _untrained(context: Context, samples: list[Sample], t: int, rank: int) -> list[LocalBasis]:
+    """Bases at the same latents, of the network with random weights."""
+    other = context.with_model(context.model.untrained())
+    return _common_rank([other.bases.at(context.latents.of(sample, t), t, rank=rank) for sample in samples])
+
+
+def _overlap_rows(
+    samples: list[Sample], bases: list[LocalBasis], untrained: list[LocalBasis] | None = None
+) -> list[Row]:
     rows: list[Row] = []
-    for a, first in zip(samples, bases, strict=True):
-        for b, second in zip(samples, bases, strict=True):
-            if a is b:
-                continue
-            where = {"sample": a.index, "other": b.index, "rank": first.rank}
-            matches = best_match(first, second).tolist()
-            rows += [{**where, "direction": i, "best_match": value} for i, value in enumerate(matches)]
+    for (i, a), (j, b) in permutations(enumerate(samples), 2):
+        where = {"sample": a.index, "other": b.index, "rank": bases[i].rank}
+        found = {"best_match": best_match(bases[i], bases[j]).tolist()}
+        if untrained is not None:
+            found["untrained_best_match"] = best_match(untrained[i], untrained[j]).tolist()
+        rows += [
+            {**where, "direction": k, **dict(zip(found, values, strict=True))}
+            for k, values in enumerate(zip(*found.values(), strict=True))
+        ]
     return rows
 
 
@@ -163,6 +173,8 @@ def _edit(
         pictures = context.decoder(torch.cat(moved), t, sample)
         clipped = clipped_share(pictures).unflatten(0, (u.shape[1], len(gammas)))
         saturated = clipped[:, [0, -1]].mean(dim=1) - clipped[:, len(gammas) // 2]
+        ends = pictures.unflatten(0, (u.shape[1], len(gammas)))[:, [0, -1]].flatten(0, 1)
+        own = context.measured(ends, pictures[len(gammas) // 2][None])
         predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(gammas)))
         change = predicted[:, -1] - predicted[:, 0]
         for k, label in enumerate(label_change(names, c) for c in change):
@@ -170,6 +182,7 @@ def _edit(
             drawn: Row = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
             drawn |= {"gamma": gammas[-1].item(), "x_change": lengths[k].item()}
             drawn |= {"clipped_change": saturated[k].item(), "label": label}
+            drawn |= {name: (values[2 * k] + values[2 * k + 1]) / 2 for name, values in own.items()}
             deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
             rows.append({**where, **drawn, **deltas})
         changes.append(change)

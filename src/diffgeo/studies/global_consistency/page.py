@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from diffgeo.report.formatting import counted
-from diffgeo.report.pictures import Viewer
-from diffgeo.report.reading import Run
+from typing import Any
+
+import numpy as np
+
+from diffgeo.report.formatting import counted, label, timestep
+from diffgeo.report.pictures import Data, Viewer
+from diffgeo.report.reading import Frames, Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of, p_column
 from diffgeo.report.tables import Column, Table, as_table
-from diffgeo.report.traversals import global_edits
+from diffgeo.report.traversals import BUDGET, SMALL, Strip, choose_quality, strip
 
 __all__ = ["tables", "viewer"]
 
@@ -48,3 +52,44 @@ def viewer(run: Run) -> Viewer | None:
     left = data["left_out"]
     note = f"{counted(left, 'further held-out sample')} would not fit into one file; tensors/ has all." if left else ""
     return Viewer("viewer-global", "global", data, note)
+
+
+def global_edits(run: Run, budget: int = BUDGET // 4) -> Data | None:
+    """What the page needs for a slider per global direction, which moves all held-out samples at once."""
+    table, pictures = run.table("global_consistency_edits"), run.pictures("global_consistency")
+    if table is None or pictures is None:
+        return None
+    if "frames" not in table:
+        table = table.assign(frames=3)  # written by versions that kept the ends and the middle
+
+    def film(row: Any) -> Frames:
+        found: Frames = pictures[int(row["frame"]) : int(row["frame"]) + int(row["frames"])]
+        return found
+
+    groups = [part.sort_values("held_out") for _, part in table.groupby(["t", "direction"], sort=False)]
+    frames = [film(row) for part in groups for row in part.to_dict("records")]
+    quality, fit = choose_quality(frames, budget)
+    held_out = table["held_out"].nunique()
+    most = max(1, min(held_out, fit * held_out // len(frames)))
+    cards: dict[str, list[Data]] = {}
+    first: Strip | None = None
+    for part in groups:
+        items = []
+        for row in part.head(most).to_dict("records"):
+            encoded = strip(film(row), quality)
+            first = first or encoded
+            items.append({"name": str(row["name"]), "strip": encoded.uri, "label": label(row["label"])})
+        gamma, count = float(part["gamma"].iloc[0]), int(part["frames"].iloc[0])
+        gammas = [round(x, 4) for x in np.linspace(-gamma, gamma, count).tolist()]
+        card = {"direction": int(part["direction"].iloc[0]) + 1, "gammas": gammas, "items": items}
+        cards.setdefault(str(part["t"].iloc[0]), []).append(card)
+    times = table[["t_frac", "t"]].drop_duplicates()
+    assert first is not None
+    return {
+        "width": first.width,
+        "height": first.height,
+        "pixelated": first.width <= SMALL,
+        "times": [{"t": int(t), "label": timestep(f)} for f, t in times.itertuples(index=False)],
+        "left_out": held_out - most,
+        "cards": cards,
+    }

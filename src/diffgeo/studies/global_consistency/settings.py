@@ -16,9 +16,10 @@ class GlobalConsistencyConfig:
     """Study ``global_consistency``: do directions of different samples agree, and do global ones serve every sample?
 
     Attributes:
-        directions: leading directions that are averaged and edited; fewer where ``svd.rank`` is lower.
+        directions: leading directions that are averaged and edited; fewer if ``svd.rank`` is lower.
         methods: of :func:`diffgeo.geometry.global_directions`: any of ``nearest``, ``hungarian``, ``frechet``.
         draws: random subspaces in the null.
+        untrained: whether the overlaps at T are compared with those of the same network with random weights.
         edit: whether held-out samples are edited by the global directions of the first method.
     """
 
@@ -27,4 +28,5 @@ class GlobalConsistencyConfig:
         ["nearest", "hungarian", "frechet"], choices=("nearest", "hungarian", "frechet"), items=1, distinct=True
     )
     draws: int = setting(999, ge=99, allowed="99 or more, for p-values down to 0.01")
+    untrained: bool = setting(False)
     edit: bool = setting(True)

@@ -13,19 +13,24 @@ from diffgeo.claims import Claim, Tables, Values, first_last
 __all__ = ["CLAIMS"]
 
 
-def _alike_near(tables: Tables) -> Values:
-    """− Spearman's ρ of the prompts' similarity and the distance along their own paths, mean over t, one a sample."""
-    table = tables["prompts"]
-    rows = table[(table["kind"] == "path") & (table["guidance"] == table["guidance"].max())]
-    rho = [
-        (sample, -spearmanr(part["similarity"], part["distance"]).statistic)
-        for (sample, _), part in rows.groupby(["sample", "t_frac"])
-    ]
-    return np.asarray(pd.DataFrame(rho, columns=["sample", "rho"]).groupby("sample")["rho"].mean())
+def _alike_near(column: str) -> Callable[[Tables], Values]:
+    """− Spearman's ρ of the prompts' likeness and the distance along their own paths, mean over t, one per sample."""
+
+    def measure(tables: Tables) -> Values:
+        table = tables["prompts"].dropna(subset=[column])
+        rows = table[(table["kind"] == "path") & (table["guidance"] == table["guidance"].max())]
+        rho = [
+            (sample, -spearmanr(part[column], part["distance"]).statistic)
+            for (sample, _), part in rows.groupby(["sample", "t_frac"])
+            if part[column].nunique() > 1
+        ]
+        return np.asarray(pd.DataFrame(rho, columns=["sample", "rho"]).groupby("sample")["rho"].mean())
+
+    return measure
 
 
 def _prompt_fades(kind: str) -> Callable[[Tables], Values]:
-    """Distance between prompts at T minus at the lowest timestep, mean over pairs, one a sample."""
+    """Distance between prompts at T minus at the lowest timestep, mean over pairs, one per sample."""
 
     def measure(tables: Tables) -> Values:
         table = tables["prompts"]
@@ -40,22 +45,36 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P23b prompts",
         "p23b/prompts",
-        "rank correlation of the prompts' similarity and nearness of tangent spaces, mean over t",
-        "claim",
-        _alike_near,
+        "rank correlation of the captions' common factors and nearness of tangent spaces, mean over t",
+        _alike_near("factor_overlap"),
+        asserts="Similar prompts give similar tangent spaces.",
+        because="What a caption says of the portrait's factors is known, so that likeness is the share of what two "
+        "captions say that both say. The network's own conditioning, taken before, shapes its tangent spaces by "
+        "itself.",
+        refuted="Captions with more in common have tangent spaces that are further apart.",
+    ),
+    Claim(
+        "P23b prompts",
+        "p23b/prompts",
+        "rank correlation of the conditioning's similarity and nearness of tangent spaces, mean over t",
+        _alike_near("similarity"),
+        role="second",
     ),
     Claim(
         "P23b prompts",
         "p23b/prompts",
         "distance between prompts on their own paths falls from T to the lowest t by / rad",
-        "claim",
         _prompt_fades("path"),
+        asserts="The prompt matters less at later steps (small t).",
+        because="Distance of the tangent spaces of two prompts that start from the same noise, at T and at the lowest "
+        "t.",
+        refuted="Prompts lie further apart at the lowest t.",
     ),
     Claim(
         "P23b prompts",
         "p23b/prompts",
         "the same at one x_t / rad",
-        "control",
         _prompt_fades("fixed"),
+        role="control",
     ),
 )

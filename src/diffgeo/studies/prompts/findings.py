@@ -14,7 +14,7 @@ def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""
     if run.table("prompts") is None:
         return
-    near, fades = claim_of(run, "p23b/prompts"), claim_of(run, "p23b/prompts", "falls")
+    near, fades = claim_of(run, "p23b/prompts", "common factors"), claim_of(run, "p23b/prompts", "falls")
     if near is not None:
         yield Finding(
             "prompts",
@@ -24,7 +24,7 @@ def findings(run: Run) -> Iterator[Finding]:
                 "Similar prompts have no nearer tangent spaces: they lie further apart",
                 "similar prompts have near tangent spaces",
             ),
-            f"The rank correlation of similarity and nearness is {tested(near)}.",
+            f"The rank correlation of what two captions have in common and nearness is {tested(near)}.",
         )
     if fades is not None:
         yield Finding(

@@ -11,7 +11,8 @@ Paths are denoised at each scale of guidance; at T they share x_T, so guidance c
 without guidance. Prompts are compared by a cosine, and ``similarity_measure`` says which: ``clip``, of CLIP's text
 embeddings, where ``predictor=clip`` gives them, as in P23b; else ``conditioning``, of what cross-attention sees of the
 two prompts less what it sees of the empty one. (The one-vector summary of an encoder that was not trained to
-compare texts, as the shipped model's, hardly differs between prompts.)
+compare texts, as the shipped model's, hardly differs between prompts.) Where prompts are captions of FactorFaces, what
+they say is known, and ``factor_overlap`` is the share of it that both say (:func:`factor_overlap`).
 
 Main table ``prompts``, one row per (sample, timestep, kind, guidance, pair of prompts). Second table
 ``prompts_similarity``, one row per (timestep, kind, guidance): the mean distance, and Spearman's ρ of similarity with
@@ -31,19 +32,20 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from diffgeo.data.captions import prompted_values
 from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.statistics import mean_interval, monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.prompts.settings import PromptsConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.svd import LocalBasis
 
-__all__ = ["mantel", "run"]
+__all__ = ["factor_overlap", "mantel", "run"]
 
-Place = tuple[int, float, str, float, int]
+Measured = tuple[int, float, str, float, int]
 """(sample, fraction of T, kind, guidance, prompt)."""
 
 
@@ -70,6 +72,7 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
         if a[:-1] == b[:-1]:
             names = ("sample", "t_frac", "kind", "guidance", "prompt_a")
             alike = {"similarity": similarity[a[-1], b[-1]].item(), "similarity_measure": measure}
+            alike["factor_overlap"] = factor_overlap(cfg.prompts[a[-1]], cfg.prompts[b[-1]])
             pair = {"prompt_b": b[-1], "text_a": cfg.prompts[a[-1]], "text_b": cfg.prompts[b[-1]]}
             rows.append(dict(zip(names, a, strict=True)) | pair | {"rank": n} | alike | distances(cut[a], cut[b]))
     table = pd.DataFrame(rows)
@@ -79,12 +82,12 @@ def run(context: Context, cfg: PromptsConfig) -> Result:
 
 def _bases(
     context: Context, model: LatentDiffusion, cfg: PromptsConfig, scales: Sequence[float]
-) -> dict[Place, LocalBasis]:
+) -> dict[Measured, LocalBasis]:
     """Every tangent space that the tables compare; equal latents share one."""
     asked = min(cfg.rank + 1, context.cfg.svd.rank)  # one more than n, so that the gap behind it is known
-    found: dict[Place, LocalBasis] = {}
+    found: dict[Measured, LocalBasis] = {}
     for k, prompt in enumerate(context.track(cfg.prompts, "prompts")):
-        prompted = {scale: _under(context, model.prompted(prompt).guided(scale)) for scale in scales}
+        prompted = {scale: context.with_model(model.prompted(prompt).guided(scale)) for scale in scales}
         for sample in context.samples.first(cfg.samples):
             for t_frac, t in context.edit_times:
                 places: list[tuple[str, float, Tensor]] = [("fixed", model.guidance, context.latents.of(sample, t))]
@@ -99,20 +102,6 @@ def _bases(
     return found
 
 
-def _under(context: Context, model: LatentDiffusion) -> Context:
-    """The run's settings and samples with another prompt bound to the model."""
-    return Context(
-        model,
-        context.cfg,
-        None,
-        context.interruption,
-        display=context.display,
-        store=context.store,
-        team=context.team,
-        tally=context.tally,
-    )
-
-
 def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:
     """Cosines of the prompts' embeddings, shape (P, P), and which embeddings they are."""
     if isinstance(context.predictor, ClipPredictor):
@@ -124,17 +113,29 @@ def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]
     return unit @ unit.T, measure
 
 
+def factor_overlap(first: str, second: str) -> float:
+    """Of what two captions claim of a portrait's factors, the share that both claim, in [0, 1] (Jaccard's index).
+
+    >>> factor_overlap("a smiling face with long hair", "a frowning face with long hair")
+    0.3333333333333333
+
+    NaN if neither claims anything.
+    """
+    a, b = set(prompted_values(first)), set(prompted_values(second))
+    return len(a & b) / len(a | b) if a | b else float("nan")
+
+
 def _summary(table: pd.DataFrame, similarity: Tensor, cfg: PromptsConfig, seed: int) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for (t_frac, kind, guidance), part in table.groupby(["t_frac", "kind", "guidance"], sort=False):
         far = torch.full((part["sample"].nunique(), *similarity.shape), float("nan"), dtype=torch.float64)
         for i, (_, one) in enumerate(part.groupby("sample")):
             a, b = torch.tensor(one["prompt_a"].to_numpy()), torch.tensor(one["prompt_b"].to_numpy())
             far[i, a, b] = far[i, b, a] = torch.tensor(one["distance"].to_numpy())
-        said = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
-        rho, p = mantel(similarity[said][:, said], far[:, said][:, :, said], draws=cfg.draws, seed=seed)
+        reached = sorted({*part["prompt_a"], *part["prompt_b"]})  # an interrupted run has not reached all of them
+        rho, p = mantel(similarity[reached][:, reached], far[:, reached][:, :, reached], draws=cfg.draws, seed=seed)
         mean, low, high = mean_interval(part.groupby("sample")["distance_normalized"].mean().to_numpy())
-        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(said)}
+        where = {"t_frac": t_frac, "kind": kind, "guidance": guidance, "prompts": len(reached)}
         share = {"distance_normalized": mean, "low": low, "high": high}
         rows.append({**where, **share, "rho": rho, "p": p, "similarity_measure": part["similarity_measure"].iloc[0]})
     return pd.DataFrame(rows)
@@ -151,7 +152,7 @@ def mantel(similarity: Tensor, distance: Tensor, *, draws: int, seed: int) -> tu
 
     Returns:
         (ρ of similarity and distance over pairs, mean over samples, in [−1, 1]; p, the share of orders that give a ρ as
-        low). Both NaN for fewer than three things, or where all are equally similar or far.
+        low). Both NaN for fewer than three things, or if all are equally similar or far.
     """
     upper = torch.triu_indices(len(similarity), len(similarity), offset=1)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from omegaconf import II
 
 from diffgeo.config.fields import setting
+from diffgeo.config.schemas import Config, TextToImageConfig
+from diffgeo.errors import UnsuitableModelError
 
 __all__ = ["PromptsConfig"]
 
@@ -19,7 +21,7 @@ class PromptsConfig:
         prompts: compared with one another, all at the same samples; some alike, some not.
         samples: compared.
         guidance: scales under which paths are denoised; null is 1 and ``model.guidance``.
-        rank: n, directions of a tangent space; fewer where ``svd.rank`` is lower.
+        rank: n, directions of a tangent space; fewer if ``svd.rank`` is lower.
         rule: as in ``curvedness``.
         draws: orders of the prompts in the test of similarity against distance.
     """
@@ -30,3 +32,15 @@ class PromptsConfig:
     rank: int = setting(II("scale.path_rank"), ge=1)
     rule: str = setting("fixed", choices=("fixed", "share", "gap"))
     draws: int = setting(999, ge=99, allowed="99 or more, for p-values down to 0.01")
+
+    def check_run(self, cfg: Config) -> None:
+        """The model takes prompts.
+
+        Raises:
+            UnsuitableModelError: it takes none.
+        """
+        if not isinstance(cfg.model, TextToImageConfig):
+            raise UnsuitableModelError(
+                f"study prompts compares prompts, and {cfg.model.path} takes none",
+                "choose a text-to-image model, such as model=factor_faces_t2i",
+            )

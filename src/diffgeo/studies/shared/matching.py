@@ -16,6 +16,7 @@ from torch import Tensor
 from diffgeo.diffusion.editing import match_strength
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.geometry import project_to_tangent, pull_back
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.session import Context, Sample
 from diffgeo.svd import LocalBasis
 
@@ -23,8 +24,10 @@ __all__ = [
     "Edit",
     "Matched",
     "TOL",
+    "at_length",
     "features",
     "from_h",
+    "gradients_in_h",
     "latents",
     "match_edits",
     "output_map",
@@ -103,6 +106,13 @@ def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
     return torch.stack([pull_back(inside[:, i], basis) for i in range(inside.shape[1])], dim=1)
 
 
+def gradients_in_h(context: Context, u: Tensor, x: Tensor, t: int) -> Tensor:
+    """Directions of X, shape (d, k), along which x's feature map moves most towards directions of H (m, k): Jᵀu."""
+    jacobian = JacobianOperator(context.bases.feature_map(t), x)
+    pulled: Tensor = torch.nn.functional.normalize(jacobian.rmv(u), dim=0)
+    return pulled
+
+
 def random_in_x(context: Context, k: int, sample: Sample | None = None) -> Tensor:
     """As many as k orthonormal directions drawn uniformly in X, shape (d, k): a sample's own, or one draw for all."""
     own = -1 if sample is None else sample.index
@@ -120,7 +130,7 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
         return model.predict_noise(x[None], t)[0]
 
     def x0(x: Tensor) -> Tensor:
-        return model.schedule.predict_x0(x, eps(x), t)
+        return model.predict_x0(x[None], t)[0]
 
     return x0 if which == "x0" else eps
 
@@ -155,6 +165,15 @@ def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gam
     return moved
 
 
+def at_length(context: Context, sample: Sample, t: int, edits: Sequence[Edit], length: float) -> Tensor:
+    """Where each straight edit takes the sample's x_t if it moves it by one length, ‖x'−x‖; shape (k, C, H, W)."""
+    x = context.latents.of(sample, t)
+    offsets = latents(context, sample, t, edits, [length] * len(edits)) - x
+    # γ is not the length if the normalisation does not rescale
+    moved: Tensor = x + offsets * (length / offsets.flatten(1).norm(dim=1)).reshape(-1, 1, 1, 1)
+    return moved
+
+
 def match_edits(
     context: Context,
     sample: Sample,
@@ -173,9 +192,9 @@ def match_edits(
         t: edit timestep.
         edits: one or more.
         target: the distance; None takes what the edits called ``reference`` reach at ``edit.strength``, their median
-            (all edits where none is called so).
+            (all edits if none is called so).
         reference: a variant.
-        start: first γ of each edit; ``edit.strength`` where None.
+        start: first γ of each edit; ``edit.strength`` if None.
     """
     measure = context.perceptual
     x = context.latents.of(sample, t)

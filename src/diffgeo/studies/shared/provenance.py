@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from diffgeo.convergence import summary
-from diffgeo.errors import ConvergenceWarning
-from diffgeo.results import Result
+from diffgeo.errors import BasisWarning, ConvergenceWarning
+from diffgeo.results import Result, Row
 from diffgeo.session import Context
 
 __all__ = ["measured", "provenance", "warn_of"]
@@ -38,9 +38,9 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
     Warns:
         ConvergenceWarning: some local bases missed their tolerance (one warning, whatever their number).
     """
-    with context.tally.study(), warnings.catch_warnings():
-        # one warning per basis, which the count sums up
-        warnings.filterwarnings("ignore", r"(?s).*\bsvd\.(tol|share)=", ConvergenceWarning)
+    context.notice_changes()
+    with context.tally.study(), context.model.held(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", BasisWarning)  # the count sums them up
         result = run(context, settings)
         result = replace(result, convergence=context.tally.convergence)
     warn_of(result)
@@ -98,7 +98,7 @@ def _warn_of_saturation(result: Result) -> None:
         )
 
 
-def provenance(context: Context) -> dict[str, Any]:
+def provenance(context: Context) -> Row:
     """The settings that every number of a run depends on; constant columns, so that tables of runs can be stacked."""
     c = context.cfg
     normalised = context.editor.normalises(context.samples.first(1)[0])  # a run's samples agree in this

@@ -3,7 +3,7 @@ r"""Singular spectra by timestep (P23a, Fig. 3b): does the spectrum flatten as t
 One row per (sample, timestep), on the n directions of the run's local bases: the effective dimension
 r = (Σ s²)² / Σ s⁴ (n for a flat spectrum, 1 for a single direction), the flatness s_n / s_1, and the gap behind the
 last. Of the whole J, whose ‖J‖²_F is estimated by random probes (:func:`diffgeo.svd.energy`): the share of ‖J‖²_F that
-the n directions hold, and how many directions hold half of it, NaN if more than n. Claims are sign tests over samples.
+the n directions hold, and how many directions hold half of it, NaN if more than n. Claims are tested over samples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import pandas as pd
 from torch import Tensor
 
-from diffgeo.metrics.statistics import sign_test
+from diffgeo.metrics.statistics import sign_flip_test
 from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.spectrum.settings import SpectrumConfig
@@ -78,6 +78,9 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
         scalars[f"effective_dimension/t_{t_frac:g}"] = float(part["effective_dimension"].mean())
     by_time = table.pivot(index="sample", columns="t_frac", values="effective_dimension").dropna()
     if by_time.shape[1] >= 2 and len(by_time):
-        flattened = by_time[by_time.columns.min()] - by_time[by_time.columns.max()]
-        scalars["flattens_share"], scalars["flattens_p"] = sign_test(flattened.to_numpy())
+        flattened = (by_time[by_time.columns.min()] - by_time[by_time.columns.max()]).to_numpy()
+        scalars["flattens_share"], scalars["flattens_p"] = (
+            float((flattened > 0).mean()),
+            sign_flip_test(flattened),
+        )
     return scalars

@@ -16,7 +16,7 @@ class TangentDistanceConfig:
     """Study ``tangent_distance``: between samples, between timesteps, and the controls that tell x from t (P23b).
 
     Attributes:
-        rank: n, directions of a tangent space; fewer where ``svd.rank`` is lower.
+        rank: n, directions of a tangent space; fewer if ``svd.rank`` is lower.
         rule: as in ``curvedness``.
         controls: samples for the controls "x fixed, t varies" and "t fixed, x varies"; 0 leaves them out.
     """

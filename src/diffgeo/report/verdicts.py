@@ -1,0 +1,101 @@
+"""Claims as a reader sees them: how many hold, every value of each, and the table of verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from string import ascii_lowercase
+
+import numpy as np
+import pandas as pd
+
+from diffgeo.claims import reading_of
+from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
+from diffgeo.report.charts import Chart, strips
+from diffgeo.report.formatting import counted
+from diffgeo.report.summaries import p_column
+from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.results import Row
+
+__all__ = ["count_of_verdicts", "labels", "table_of_claims", "values_of_claims"]
+
+
+def labels(rows: Sequence[Row]) -> list[str]:
+    """The source of each row, with a letter if it has several claims: ``P23a Fig. 9 b``."""
+    several, met = Counter(row["source"] for row in rows), Counter[str]()
+    found = []
+    for row in rows:
+        letter = f" {ascii_lowercase[met[row['source']]]}" if several[row["source"]] > 1 else ""
+        met[row["source"]] += 1
+        found.append(f"{row['source']}{letter}")
+    return found
+
+
+def count_of_verdicts(rows: Sequence[Row]) -> str:
+    """How many claims hold, in a sentence; empty without claims."""
+    claims = [row for row in rows if row["verdict"]]
+    count = Counter(row["verdict"] for row in claims)
+    few = sum(row["verdict"] == "undecided" and row["n"] < FEWEST for row in claims)
+    parts = {
+        "holds": f"{count['holds']} hold",
+        "contradicted": f"{count['contradicted']} are contradicted",
+        "undecided": f"{count['undecided']} are undecided"
+        + (f" ({few} of them for lack of values: a test takes {FEWEST})" if few else ""),
+        "not comparable": f"{count['not comparable']} are about another model",
+    }
+    told = [text for verdict, text in parts.items() if count[verdict]]
+    return f"Of {counted(len(claims), 'claim')} that can be asked here, {', '.join(told)}." if claims else ""
+
+
+def values_of_claims(rows: Sequence[Row]) -> Chart | None:
+    """A dot per sample (pair, training) and row of the table; None without values.
+
+    Claims have different units, so that each is drawn over its root mean square.
+    """
+    drawn: dict[str, pd.Series[float]] = {}
+    for label, row in zip(labels(rows), rows, strict=True):
+        values = np.asarray(row["values"], dtype=float)
+        if row["role"] != "value" and values.any():
+            drawn[label] = pd.Series(values / np.sqrt(np.mean(values**2)))
+    if not drawn:
+        return None
+    caption = (
+        "A dot is one sample (or pair, or training), a diamond their mean, each row over its root mean square; right "
+        "of 0 agrees with the paper. Rows are those of the table."
+    )
+    return strips("claims-values", "Every claim, value by value", caption, drawn, "value / root mean square")
+
+
+def table_of_claims(rows: Sequence[Row]) -> Table | None:
+    """The table of verdicts; None without rows."""
+    if not rows:
+        return None
+    shown = [
+        row | {"label": label, "reading": reading_of(row), "about": _about(row)}
+        for label, row in zip(labels(rows), rows, strict=True)
+    ]
+    columns = [
+        Column("source", "label"),
+        Column("measured", "about"),
+        Column("published", "published"),
+        Column("this run", ("ours", "low", "high")),
+        Column("n", "n"),
+        p_column("p", "p"),
+        p_column("q", "q"),
+        Column("verdict", "reading", style=lambda reading: f"verdict-{str(reading).split()[0]}"),
+    ]
+    note = (
+        "Brackets hold Student's 95 % interval. p is of the two-sided sign-flip test of the mean, q the false "
+        f"discovery rate among the claims of this table (Benjamini–Hochberg). A claim holds if q ≤ {SIGNIFICANT} and "
+        f"the mean is positive, is contradicted if it is negative, and is undecided otherwise, so always with fewer "
+        f"than {FEWEST} values. Controls and second measures have no verdict; published values compare on the "
+        "published model alone. The documentation says what each claim asserts, why this measure stands for it, and "
+        "what would refute it."
+    )
+    return as_table("table-claims", "Claims and verdicts", pd.DataFrame(shown), columns, note=note)
+
+
+def _about(row: Row) -> str:
+    """What a row measures, with its remark and the unit if that is no sample."""
+    more = [text for text in (row["remark"], "" if row["unit"] == "sample" else f"per {row['unit']}") if text]
+    return f"{row['quantity']} ({'; '.join(more)})" if more else str(row["quantity"])

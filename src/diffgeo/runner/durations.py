@@ -1,0 +1,155 @@
+"""How long studies took in earlier runs, and how much of a run is left by that.
+
+Durations are those that runs wrote into their ``run.json``; there is no model of what a study costs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from diffgeo.composition import results_depend_on
+from diffgeo.config import Plain, flat
+from diffgeo.runner.finish import finished
+from diffgeo.session import Context
+from diffgeo.studies import study_named
+
+__all__ = ["EarlierRuns", "Remaining", "Took", "expected"]
+
+_MOST = 50
+"""The latest runs of a model and device that are compared."""
+_PLACE = ("device", "host", "threads", "processes")
+"""What a duration depends on beside the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """How long a study took in an earlier run.
+
+    Attributes:
+        seconds: to compute and draw it.
+        started: when that run began.
+        different: its settings that are not those of the run in hand, ``key=value``.
+    """
+
+    seconds: float
+    started: str
+    different: list[str]
+
+
+class EarlierRuns:
+    """The runs in a folder, at any depth, that wrote how long their studies took; other files are passed over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._runs = sorted(_read(folder), key=lambda run: str(run["started"]), reverse=True)
+        self._flat = cache(lambda i: _flat(self._runs[i]["settings"]) | {key: self._runs[i][key] for key in _PLACE})
+
+    def last(self, study: str, context: Context) -> Took | None:
+        """The duration of a study in the run, of this model and device, that differs least; the latest of several.
+
+        Args:
+            study: its name.
+            context: of the run in hand.
+        """
+        cfg, device = context.cfg, context.model.device.type
+        wanted = cfg.model.path, device
+        runs = enumerate(self._runs)
+        alike = [i for i, run in runs if study in run["seconds"] and (run["path"], run["device"]) == wanted]
+        if not alike:
+            return None
+        place = device, platform.node(), torch.get_num_threads(), context.processes.size
+        now = _flat(asdict(cfg)) | dict(zip(_PLACE, place, strict=True))
+        keys = [key for key in now if not key.startswith("study.") or key.startswith(f"study.{study}.")]
+        least = min(alike[:_MOST], key=lambda i: sum(self._flat(i).get(key) != now[key] for key in keys))
+        run, settings = self._runs[least], self._flat(least)
+        different = [f"{key}={settings.get(key)}" for key in keys if settings.get(key) != now[key]]
+        return Took(run["seconds"][study], run["started"], different)
+
+
+def expected(context: Context) -> dict[str, float | None]:
+    """Seconds that each study of a run will take.
+
+    Args:
+        context: of the run.
+
+    Returns:
+        What it took in the runs in ``outputs``, as :meth:`EarlierRuns.last` finds them; 0 if the store has it, None if
+        there is no such run.
+    """
+    earlier = EarlierRuns(Path("outputs"))
+    found: dict[str, float | None] = {}
+    for name, settings in context.cfg.study.items():
+        if finished(study_named(name), context, settings):
+            found[name] = 0.0
+        else:
+            took = earlier.last(name, context)
+            found[name] = None if took is None else took.seconds
+    return found
+
+
+class Remaining:
+    """How much of a run is left.
+
+    Studies that are still to come count with what earlier runs took, scaled by how the finished ones compare with that;
+    without an earlier run, with the mean of the finished ones.
+
+    Args:
+        expected: seconds by study, in the order of the run; 0 if the store has it, None if unknown.
+    """
+
+    def __init__(self, expected: Mapping[str, float | None]) -> None:
+        self._expected, self._took = dict(expected), dict[str, float]()
+        self._start = perf_counter()
+
+    def begin(self) -> None:
+        """The next study begins."""
+        self._start = perf_counter()
+
+    def end(self, study: str) -> None:
+        """A study is done."""
+        self._took[study] = perf_counter() - self._start
+
+    def seconds(self) -> float | None:
+        """Seconds that are left; None if nothing tells, or if the last study takes longer than expected."""
+        computed = [name for name in self._took if self._expected[name] != 0]
+        known = [(self._took[name], seconds) for name in computed if (seconds := self._expected[name])]
+        pace = sum(took for took, _ in known) / sum(seconds for _, seconds in known) if known else 1.0
+        mean = sum(self._took[name] for name in computed) / len(computed) if computed else None
+        ahead = [name for name in self._expected if name not in self._took]
+        each = [mean if seconds is None else pace * seconds for seconds in map(self._expected.__getitem__, ahead)]
+        if any(seconds is None for seconds in each):
+            return None
+        left = [seconds for seconds in each if seconds is not None]
+        spent = perf_counter() - self._start
+        if len(left) == 1 and spent > left[0] > 0:
+            return None
+        return max(left[0] - spent, 0) + sum(left[1:]) if left else 0.0
+
+
+def _read(folder: Path) -> Iterator[Plain]:
+    for root, folders, files in os.walk(folder):
+        if "run.json" not in files:
+            continue
+        folders.clear()  # what lies inside a run is its own
+        try:
+            facts = json.loads((Path(root) / "run.json").read_text(encoding="utf-8"))
+            run = {key: facts[key] for key in (*_PLACE, "started", "settings")}
+            seconds = {study: float(took) for study, took in facts["seconds"].items()}
+            device, model = facts["device"].partition(":")[0], facts["settings"]["model"]["path"]
+            yield run | {"seconds": seconds, "device": device, "path": model}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+
+
+def _flat(settings: Mapping[str, Any]) -> Plain:
+    """Settings by dotted key, as JSON gives them back, less those that change no number."""
+    return flat(json.loads(json.dumps(results_depend_on(settings))))

@@ -1,0 +1,62 @@
+"""What the exact tangent space says of the papers' claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from diffgeo.claims import Claim, Tables, Values, first_last
+
+__all__ = ["CLAIMS"]
+
+
+def _paths(tables: Tables) -> pd.DataFrame:
+    """Shares at the sampler's own x_t, in as many directions as the data have dimensions there."""
+    table = tables["tangent_truth"]
+    return table[(table["kind"] == "path") & (table["n"] == table["tangent_rank"])]
+
+
+def _coarse_falls(tables: Tables) -> Values:
+    """Share of coarse factors' tangents in the directions of h less that of fine ones, T minus the lowest t."""
+    table = _paths(tables)
+    shares = table[(table["map"] == "h") & (table["factor"] != "span")]
+    wide = shares.pivot_table(index=["sample", "t_frac"], columns="scale", values="share")
+    ahead = (wide["coarse"] - wide["fine"]).rename("ahead").reset_index()
+    return -first_last(ahead, "sample", "t_frac", "ahead")
+
+
+def _above(other: str, end: str) -> Callable[[Tables], Values]:
+    """Share of the data's tangent space in the directions of h, less that in those of another map, at one end."""
+
+    def measure(tables: Tables) -> Values:
+        table = _paths(tables)
+        spans = table[(table["factor"] == "span") & (table["scale"] == "all")]
+        spans = spans[spans["t_frac"] == getattr(spans["t_frac"], end)()]
+        wide = spans.pivot_table(index="sample", columns="map", values="share")
+        return np.asarray(wide["h"] - wide[other])
+
+    return measure
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "P23a Fig. 4",
+        "p23a/fig4",
+        "true tangents of coarse above fine factors, share in the directions of h, T minus the lowest t",
+        _coarse_falls,
+        role="second",
+    ),
+    *(
+        Claim(
+            "P23a Fig. 12",
+            "p23a/fig12",
+            f"share of the data's true tangent space in directions of ∂h/∂x above {name}, at {when}",
+            _above(other, end),
+            role="second",
+        )
+        for other, name in (("x0", "∂x̂0/∂x"), ("eps", "∂ε/∂x"))
+        for end, when in (("max", "T"), ("min", "the lowest t"))
+    ),
+)

@@ -1,0 +1,36 @@
+"""What a model's folder says of its data."""
+
+import json
+
+import pytest
+
+from diffgeo.data.factor_faces import FACTOR_NAMES
+from diffgeo.diffusion.models.training_record import trained_factors
+from diffgeo.errors import ModelError
+
+
+@pytest.mark.parametrize(
+    ("source", "factors"),
+    [
+        ("shipped:factor_faces", FACTOR_NAMES),
+        ("shipped:factor_faces_4", ("background_hue", "hair_length", "smile", "glasses")),
+        ("shipped:factor_faces_t2i", FACTOR_NAMES),
+        ("shipped:fashion_mnist", ()),
+        ("owner/name@0123", FACTOR_NAMES),
+    ],
+)
+def test_records_name_the_factors_that_vary(source, factors):
+    assert trained_factors(source) == factors
+
+
+def test_a_folder_of_ones_own_is_read(tmp_path):
+    record = {"training": {"config": {"data": "factor_faces", "varying": ["smile", "yaw"]}}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(record))
+    assert trained_factors(str(tmp_path)) == ("yaw", "smile")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"training": {}}', '{"training": {"config": []}}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(ModelError, match="is no record of a training"):
+        trained_factors(str(tmp_path))
