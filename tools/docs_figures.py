@@ -11,9 +11,12 @@ from PIL import Image
 PICTURES = {
     "spectrum_summary": "spectrum_summary",
     "frequency_power": "frequency",
+    "tangent_truth_share": "tangent_truth",
     "global_consistency_overlap": "global_overlap",
     "curvedness_paths": "curvedness",
     "tangent_distance_distances": "tangent_distance",
+    "denoiser_components": "denoiser_components",
+    "denoiser_linearity": "denoiser_linearity",
     "ablation_edits": "ablation_edits",
     "ablation_damage": "ablation_damage",
     "disentanglement_scorecard": "scorecard",

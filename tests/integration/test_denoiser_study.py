@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from diffgeo.api import run_study
 from diffgeo.composition import typed
 from diffgeo.errors import ConfigError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.runner.prepare import prepare
-from diffgeo.studies import run_study
 from diffgeo.studies.shared.matching import output_map
 
 D = 3 * 16 * 16

@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from diffgeo.api import settings
+from diffgeo.api import run_study, settings
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.data.tangent import tangents
 from diffgeo.diffusion.models import load_model
 from diffgeo.geometry import random_overlaps
 from diffgeo.metrics.attributes import load_predictor
+from diffgeo.report.reading import Run
 from diffgeo.session import Context
-from diffgeo.studies import run_study
-from diffgeo.studies.tangent_truth.findings import crossings
+from diffgeo.studies.tangent_truth.findings import crossings, findings
 from diffgeo.studies.tangent_truth.measure import _axes, _shares, match_axes, share_of_span
+from diffgeo.studies.tangent_truth.plots import charts
 
 KEYS = ["kind", "sample", "t", "map", "n"]
 
@@ -153,12 +154,13 @@ def test_shares_are_those_of_the_bases(shipped, result):
     assert row["share"].item() == pytest.approx((v.T @ tau).square().sum().item(), abs=1e-3)
 
 
-def test_pictures_far_from_the_data_are_left_out_and_counted(shipped):
+def test_pictures_far_from_the_data_are_left_out_and_counted(shipped, caplog):
     own = "study.tangent_truth"
     words = (f"{own}.maps=[random]", f"{own}.kinds=[render,path]", f"{own}.residual=1e-4", f"{own}.noise=[1.0]")
     found = measured(context_of(shipped, *words, f"{own}.samples=2", f"{own}.rank=13", f"{own}.draws=20"))
     assert set(found.table["kind"]) == {"render"}
     assert found.scalars["pictures_far_from_data"] == 2
+    assert "2 of 2 pictures lie further than study.tangent_truth.residual=0.0001" in caplog.text
 
 
 def test_a_model_whose_data_are_not_known_has_no_such_study(shipped, caplog):
@@ -211,3 +213,49 @@ def test_every_measured_picture_of_a_model_of_known_data_has_its_distance_from_t
     assert max(found["off_data"][:3]) < 1e-3
     assert min(found["off_data"][3:]) > 0.03
     assert context_of(shipped, predictor=False).measured(noisy, faces[:1]) == {}
+
+
+# --- what is shown
+
+
+def test_charts_have_a_line_per_map_and_a_pick_per_kind(result):
+    found = charts(result.tables())
+    assert {chart.figure for chart in found} == {"share", "scales", "axes"}
+    share = [chart for chart in found if chart.figure == "share"]
+    assert [chart.pick[1] for chart in share] == ["known portraits with noise", "the sampler's own paths"]
+    assert "h, at" in share[0].alt
+    assert "x̂0, at" in share[0].alt
+    only_random = {stem: table[table["map"] == "random"] for stem, table in result.tables().items()}
+    assert charts(only_random) == []
+
+
+def told(h, x0):
+    """The findings of shares by sample (rows) and timestep (columns, T first)."""
+    rows = [
+        {"sample": sample, "kind": "path", "t_frac": t, "log_snr": snr, "map": name, "share": float(values[sample][i])}
+        for i, (t, snr) in enumerate(((1.0, -10.0), (0.25, 0.0)))
+        for name, values in (("h", h), ("x0", x0))
+        for sample in range(len(values))
+    ]
+    table = pd.DataFrame(rows).assign(factor="span", scale="all", n=13, tangent_rank=13, null=13 / 3072)
+    return list(findings(Run(None, {}, {"tangent_truth": table}, claims=())))
+
+
+def test_findings_say_which_map_is_better_where_and_when_they_change_places():
+    spread = np.linspace(-0.01, 0.01, 6)[:, None]
+    both, change = told(np.array([[0.2, 0.1]]) + spread, np.array([[0.1, 0.6]]) - spread)
+    assert both.headline == (
+        "Near noise the bottleneck sees more of the data's tangent space, near the picture the denoiser does."
+    )
+    assert "at T 0.200 [" in both.detail
+    assert "6 samples" in both.detail
+    assert "log-SNR −8.3" in change.detail
+    assert "t/T = 0.87" in change.detail
+    assert "in 6 of 6 samples" in change.detail
+    (few,) = told(np.array([[0.2, 0.7]] * 2), np.array([[0.1, 0.6]] * 2))
+    assert few.headline == (
+        "The bottleneck sees more of the data's tangent space in these 2 samples, too few for an interval."
+    )
+    noisy = np.array([[0.1, 0.1], [-0.1, -0.1]] * 3)
+    (still,) = [one for one in told(0.3 + noisy, np.full((6, 2), 0.3)) if "places" not in one.headline]
+    assert "stays open" in still.headline

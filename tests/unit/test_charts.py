@@ -72,12 +72,16 @@ def tables():
     subspace = numbers(
         cross(sample=samples, t_frac=TIMES[:2], attribute=attributes), "subspace", "single", "varimax", "random"
     )
+    truth = numbers(cross(sample=samples, t_frac=TIMES, kind=("render",), map=("h", "x0", "random")), "share")
+    truth = truth.assign(n=13, tangent_rank=13, log_snr=10 * (0.3 - truth["t_frac"]))
     return {
         "discovery": discovery,
         "spectrum": numbers(base, "effective_dimension", "flatness").assign(rank=50),
         "frequency": numbers(cross(sample=samples, t_frac=TIMES, radius=range(5)), "power", "low_share").assign(
             nyquist_fraction=lambda t: t["radius"] / 4
         ),
+        "tangent_truth": truth.merge(cross(scale=("all", "coarse", "fine")), "cross").assign(factor="span", null=0.01),
+        "tangent_truth_axes": truth.assign(factor="mean", cos=0.3, null=0.1),
         "global_consistency": matches.assign(null_best_match=0.1, null_best_match_95=0.15),
         "global_consistency_overlaps": numbers(cross(t_frac=TIMES, direction=range(9), sample=samples), "best_match"),
         "global_consistency_agreement": numbers(
@@ -129,6 +133,7 @@ def test_every_study_has_charts_in_named_figures(drawn):
     rescoring = [f"rescoring_{t:g}T" for t in TIMES]
     assert found == {
         "discovery": ["attributes", "spectrum"], "spectrum": ["summary"], "frequency": ["power"],
+        "tangent_truth": ["share", "scales", "axes"],
         "global_consistency": ["overlap"], "curvedness": ["paths"], "tangent_distance": ["distances"],
         "ablation": ["damage"],
         "disentanglement": [*rescoring, "scorecard", "pareto", "timing", "subspace"],

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from diffgeo.data import images
 from diffgeo.data.images import FORMATS, SUFFIXES, as_tensor, list_images, load_image, picture_names
@@ -377,13 +378,13 @@ def test_a_name_that_is_no_utf_8_is_shown_so_that_it_can_be_written(tmp_path):
 
 def test_a_strip_is_cropped_before_it_is_enlarged(monkeypatch):
     sizes = []
-    resize = images.F.resize
+    resize = functional.resize
 
     def watched(tensor, *arguments, **options):
         sizes.append(tuple(tensor.shape))
         return resize(tensor, *arguments, **options)
 
-    monkeypatch.setattr(images.F, "resize", watched)
+    monkeypatch.setattr(functional, "resize", watched)
     strip = Image.new("RGB", (1, 8000), RED)
     strip.putpixel((0, 4000), GREEN)
     picture = as_tensor(strip, 256, 256)

@@ -1,14 +1,18 @@
 """Results of other code are not taken from the store: which modules its keys hold."""
 
 import ast
+import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
 
 import diffgeo
+from diffgeo.composition import composed
+from diffgeo.runner.finish import _files
 from diffgeo.session.cache import Cache
 from diffgeo.session.digests import code_version, file_digest, makes_no_results, own_code_digest
 from diffgeo.session.store import Record, Store
@@ -186,3 +190,22 @@ def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
     assert own_code_digest(imported, file) == before, "the process still runs the first one"
     again = type("Imported", (), {})
     assert own_code_digest(again, file) == file_digest(file) != before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predictor=classifier predictor.names=[a] predictor.path={}",
+        "predictor=clip predictor.path={}",
+        "svd.options.start={}",
+        "edit.options.mask={}",
+        "model.options.weights={}",
+        "metric.identity={}",
+        "'metric.perceptual={{_target_: my.Measure, weights: {}}}'",
+    ],
+)
+def test_a_file_that_a_setting_names_counts_by_what_is_in_it(tmp_path, words):
+    file = tmp_path / "net.pt"
+    file.write_bytes(b"weights")
+    context = SimpleNamespace(cfg=composed(shlex.split(words.format(file))), perceptual=SimpleNamespace(name="rmse"))
+    assert file in list(_files(context, SimpleNamespace()))

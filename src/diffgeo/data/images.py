@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from diffgeo.errors import DataError
 
@@ -163,6 +162,8 @@ def as_tensor(opened: Image.Image, height: int, width: int) -> Tensor:
         OSError, SyntaxError: its data are broken, as Pillow finds on decoding them.
         ValueError: the same, more than :data:`MAX_PIXELS`, or a mode or values that no rule covers.
     """
+    from torchvision.transforms.v2 import functional as F  # takes a second; most runs read no picture
+
     most = _MAX_PIXELS_WEBP if opened.format == "WEBP" else MAX_PIXELS
     if min(opened.size) < 1 or opened.width * opened.height > most:
         raise ValueError(f"it has {opened.width} × {opened.height} pixels, where 1 to {most // 10**6} million are read")

@@ -13,8 +13,6 @@ from __future__ import annotations
 import warnings
 
 import torch
-from sklearn.decomposition import FastICA
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
@@ -69,6 +67,9 @@ def independent_axes(coordinates: Tensor, *, seed: int = 0) -> Tensor:
         ShapeError: no matrix, or not more samples than directions.
         ValueRangeError: NaN, infinity, or coordinates that do not vary.
     """
+    from sklearn.decomposition import FastICA  # takes a second; most runs ask for no such axes
+    from sklearn.exceptions import ConvergenceWarning
+
     if coordinates.ndim != 2 or len(coordinates) <= coordinates.shape[1]:
         raise ShapeError(f"coordinates have shape {tuple(coordinates.shape)}", "expected (N, n) with N > n")
     x = coordinates.detach().cpu().double()

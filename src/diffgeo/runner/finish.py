@@ -169,7 +169,7 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, ob
         "known factors": list(context.known_factors),
         "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
         "reader": _reader(context),
-        "probed_on": device_name(model.device) if getattr(cfg.svd, "probe", False) else None,
+        "probed_on": device_name(model.device) if context.bases.spec.solver.measures else None,
         "own code": [own_code_digest(*one) for one in own_code(asdict(cfg))],
         "own study": None if study.folder is None else code_version(study.folder),
     }
@@ -178,11 +178,13 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, ob
 def _files(context: Context, settings: Any) -> Iterator[Path]:
     """Files and folders, beside the model and the pictures, whose contents a study depends on."""
     cfg = context.cfg
-    named = [getattr(cfg.predictor, "path", None), cfg.model.predictor, cfg.metric.identity]
+    own = cfg.metric.perceptual if isinstance(cfg.metric.perceptual, dict) else {}
+    named = [cfg.model.predictor, cfg.metric.identity, *own.values()]
+    named += [value for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor) for value in part.options.values()]
     named += [*getattr(settings, "files", ()), *getattr(settings, "models", ())]
     if context.perceptual.name == "lpips":
         named.append(str(lpips_weights(cfg.metric.lpips_weights)))
-    for one in filter(None, named):
+    for one in (one for one in named if one and isinstance(one, str)):
         for path in (Path(one).expanduser(), shipped_folder(one)):
             if path.exists():
                 yield path

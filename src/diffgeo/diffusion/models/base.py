@@ -58,7 +58,7 @@ class DiffusionModel(ABC):
             torch.manual_seed(seed)
             network: nn.Module = kind.from_config(config)  # type: ignore[attr-defined]
         other = copy.copy(self)
-        other._take(network.to(self.device, self.dtype))
+        other._take(nn.Module.to(network, self.device, self.dtype))  # without a warning of diffusers
         return other
 
     @property

@@ -50,7 +50,8 @@ def _claim(
 ) -> Claim:
     experiment = f"p23a/fig{source.rpartition(' ')[2]}"
     asserts, because, refuted = words or ("", "", "")
-    return Claim(source, experiment, quantity, measure, asserts, because, refuted, role=role, remark=_unmatched)
+    remark = (lambda _: "") if "equal length" in quantity else _unmatched
+    return Claim(source, experiment, quantity, measure, asserts, because, refuted, role=role, remark=remark)
 
 
 RESIDUAL = (

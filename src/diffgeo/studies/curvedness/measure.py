@@ -15,9 +15,11 @@ between them are not known before n is.
 Main table, one row per (pair, pooling, path): the semantic path length Σ_l D_geo and its form with a soft cut; the
 perceptual path length (mean distance of neighbouring decoded points); the lengths in X and in H; where the path ends,
 relative to ‖h⁽²⁾ − h⁽¹⁾‖ and ‖x⁽²⁾ − x⁽¹⁾‖ (0 for paths with fixed ends); the range of ‖x‖/√d, which is 1 where the
-network has seen latents; and the smallest spectral gap behind n on the way. With a predictor of attributes also how far
-the decoded points stray from the straight line between the attributes of the ends. Second table
-``curvedness_segments``: the same by segment (Fig. 7c).
+network has seen latents; and the smallest spectral gap behind n on the way. How far the decoded
+points stray from the straight line between the ends (:func:`diffgeo.geometry.chord_deviation`) is told by two columns:
+``attribute_deviation`` in a predictor's attributes, and, if the data are known in closed form, ``z_deviation`` in the
+factors of the nearest portraits (glasses are left out, as they are there or not) with ``off_data``, the mean distance
+from these. Second table ``curvedness_segments``: the same by segment (Fig. 7c).
 
 Third table ``curvedness_flatness``, one row per (pair, pooling, path, metric): the flatness ratio R of the path under
 the pullback by whole h, by pooled h, by x̂0, and by the score −ε/b (:func:`diffgeo.geometry.flatness_ratio`): 1 if the
@@ -36,6 +38,8 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import FeatureConfig
+from diffgeo.data.factor_faces import FACTOR_NAMES
+from diffgeo.data.tangent import continuous_factors
 from diffgeo.diffusion.feature_map import FeatureMap
 from diffgeo.geometry import (
     boundary_value_geodesic,
@@ -197,8 +201,7 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tu
     if cfg.perceptual:
         pictures = context.decoder(path.points, t, path.samples[0])
         perceptual = measure(pictures[:-1], pictures[1:])
-        if context.predictor is not None:
-            strays["attribute_deviation"] = chord_deviation(context.predictor(pictures))
+        strays = _strays(context, pictures)
     where = _where(context, t, path) | {"rank": n}
     row = {
         **where,
@@ -236,6 +239,18 @@ def _measure(context: Context, cfg: CurvednessConfig, t: int, path: _Path) -> tu
         for i in range(len(hard))
     ]
     return row, segments
+
+
+def _strays(context: Context, pictures: Tensor) -> Row:
+    """How far a path's pictures stray from the straight line between its ends, in attributes and in true factors."""
+    found: Row = {}
+    if context.predictor is not None:
+        found["attribute_deviation"] = chord_deviation(context.predictor(pictures))
+    if context.data_distance is not None:
+        fit = context.data_distance.fit(pictures)
+        columns = [FACTOR_NAMES.index(name) for name in continuous_factors(context.known_factors)]
+        found |= {"z_deviation": chord_deviation(fit.z[:, columns]), "off_data": fit.residual.mean().item()}
+    return found
 
 
 def _where(context: Context, t: int, path: _Path) -> Row:

@@ -11,12 +11,19 @@ from diffgeo.studies.curvedness.settings import METRICS, PATHS
 
 __all__ = ["tables"]
 
+STRAYS = {
+    "attribute_deviation": "attributes stray by",
+    "z_deviation": "factors stray by",
+    "off_data": "off the data by",
+}
+"""Column → its heading."""
+
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("curvedness")
     assert table is not None
-    values = ["length", "length_soft", "perceptual_length", "attribute_deviation", "x_length", "h_length", "miss_h"]
+    values = ["length", "length_soft", "perceptual_length", *STRAYS, "x_length", "h_length", "miss_h"]
     means = _named(means_of(table, ["pool", "path"], values))
     columns = [
         Column("h", "h"),
@@ -24,7 +31,7 @@ def tables(run: Run) -> list[Table]:
         mean_column("semantic length / rad", "length"),
         mean_column("soft length / rad", "length_soft"),
         mean_column("perceptual length", "perceptual_length"),
-        mean_column("attributes stray by", "attribute_deviation"),
+        *(mean_column(heading, column) for column, heading in STRAYS.items()),
         mean_column("length in X", "x_length"),
         mean_column("length in H", "h_length"),
         mean_column("end misses by", "miss_h"),

@@ -49,9 +49,10 @@ def _of_dimension(table: pd.DataFrame) -> Finding:
         if resolved.isna().all()
         else f"The denoiser resolves {median('resolved')} dimensions of the data"
     )
+    true = f"; the truth is {median('true_dimension')}" if "true_dimension" in rows else ""
     return Finding(
         "denoiser",
-        f"{headline} at {timestep(t_frac)}.",
+        f"{headline} at {timestep(t_frac)}{true}.",
         f"So many singular values of a J lie above a half; its trace gives {median('posterior_dimension')}, the normal "
         f"bundle {median('normal_bundle_centred')}, FLIPD {median('flipd')} (medians over "
         f"{counted(rows['sample'].nunique(), 'sample')}).",

@@ -12,6 +12,7 @@ edit prompt, at the samples' x_t. Tables:
     denoiser_isometry    a row per (sample, timestep, map h or x̂0): s_1 / s_n and the spread of log s, for equal n
     denoiser_dimension   a row per (sample, timestep of its own): the data's dimension around the sample's picture x0
 
+The column ``true_dimension`` is there if the data are known: the rank of the tangent space at the nearest portrait.
 Four estimates of the dimension, all right in the limit b → 0 for an exact denoiser:
 
 - ``flipd``: FLIPD at the clean point a x0, as published; few networks have been trained on such points;
@@ -34,6 +35,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from diffgeo.data.tangent import tangents
 from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.geometry import (
     PosteriorComponents,
@@ -135,6 +137,7 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
     probes = probe(jacobian, cfg.probes, seed=context.cfg.seed)
     leading = leading_part(jacobian, basis.truncated(min(max(DEFLATED, 2 * cfg.directions), basis.rank)))
     energy, total, skew = squared_norm(probes, leading), trace(probes, leading), asymmetry(probes, leading)
+    components = posterior_components(leading, min(cfg.directions, basis.rank), a=a, b=b)
     held = basis.s.double().square().sum().item()
     found.main.append(
         where
@@ -153,7 +156,6 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
             "probes": probes.omega.shape[1],
         }
     )
-    components = posterior_components(leading, min(cfg.directions, basis.rank), a=a, b=b)
     _add_components(denoiser, components, where | {"name": sample.name}, b**2 / a * total.value, found)
     found.linearity += [where | row for row in _linearity(denoiser, cfg)]
     n = min(basis.rank, (h := context.bases.of(sample, t)).rank)
@@ -238,7 +240,12 @@ def _dimension(context: Context, cfg: DenoiserConfig, sample: Sample, t: int) ->
     plain, fall = normal_bundle_dimension(inside)
     centred, centred_fall = normal_bundle_dimension(inside - inside.mean(dim=0))
     resolved = int((a * denoiser.basis.s > 0.5).sum())
+    truth: Row = {}
+    if context.data_distance is not None:
+        z = context.data_distance.fit(context.model.decode(x0[None])).z[0].cpu().double()
+        truth["true_dimension"] = tangents(z, context.model.picture_size, context.known_factors).rank
     return {
+        **truth,
         "rank": n,
         "flipd": flipd(clean_trace.value, clean_noise, a),
         "flipd_error": a * clean_trace.error,

@@ -77,7 +77,7 @@ def _components(table: pd.DataFrame) -> Table:
 
 
 def _dimension(table: pd.DataFrame) -> Table:
-    estimates = SUMS | COUNTS
+    estimates = SUMS | COUNTS | {"true_dimension": "true"}
     means = means_of(table, ["t_frac"], list(estimates))
     columns = [T_COLUMN, *(mean_column(label, column) for column, label in estimates.items()), N_COLUMN]
     return as_table("table-denoiser-dimension", "Dimension of the data", means, columns, note=INTERVALS)

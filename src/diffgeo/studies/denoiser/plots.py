@@ -88,14 +88,16 @@ def _estimates(table: pd.DataFrame, which: str, title: str, how: str, columns: M
             mean, low, high = mean_interval(part[column].to_numpy(float))
             points.append({"row": label, "series": t_name(t_frac), "x": mean, "low": low, "high": high})
     words = [f"{one['row']} at {one['series']}: {number(one['x'])}" for one in points]
+    known = "; the dotted line is the true dimension" if "true_dimension" in table else ""
     return rows_of_points(
         f"denoiser-dimension-{which}",
         title,
         f"Estimates around the pictures of {table['sample'].nunique()} samples, means over them. All agree for an "
-        f"exact denoiser and little noise. {how}",
+        f"exact denoiser and little noise{known}. {how}",
         f"{title}. {'; '.join(words)}.",
         pd.DataFrame(points, columns=["row", "series", "x", "low", "high"]),
         "dimension",
+        chance=float(table["true_dimension"].median()) if "true_dimension" in table else None,
     )
 
 

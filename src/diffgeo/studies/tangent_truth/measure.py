@@ -166,8 +166,9 @@ def _portraits(context: Context, cfg: TangentTruthConfig) -> tuple[list[_Portrai
             space = tangents(z.double(), size, varying)
             found.append(_Portrait("path", sample.index, sample.name, space, residual, sample=sample))
         if far:
-            log.info(
-                "tangent_truth: %d of %d sampled pictures lie further than %g from every portrait and are left out",
+            log.warning(
+                "tangent_truth: %d of %d pictures lie further than study.tangent_truth.residual=%g from every portrait "
+                "and are left out",
                 far,
                 len(samples),
                 cfg.residual,
