@@ -67,9 +67,11 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
         "discovery",
         "spectrum",
         "frequency",
+        "tangent_truth",
         "global_consistency",
         "curvedness",
         "tangent_distance",
+        "denoiser",
         "ablation",
         "disentanglement",
     ]
