@@ -69,11 +69,27 @@ class Solver(ABC):
         return False
 
     def measure(self, jacobian: JacobianOperator, rank: int, *, tol: float) -> int:
-        """The value of a setting that is quickest for this map on this device; arguments as for :meth:`solve`."""
+        """The value of a setting that is quickest for this map on this device.
+
+        Args:
+            jacobian: J, shape (m, d); passes are spent on it.
+            rank: n.
+            tol: as for :meth:`solve`.
+
+        Returns:
+            What :meth:`with_measured` takes.
+        """
         raise NotImplementedError(f"{self.name} measures nothing")
 
     def with_measured(self, found: int) -> Self:  # noqa: ARG002
-        """The same solver with the value that :meth:`measure` gave, now or in an earlier run."""
+        """The same solver with a setting that was measured.
+
+        Args:
+            found: what :meth:`measure` gave, now or in an earlier run.
+
+        Returns:
+            A solver; the same one if it measures nothing.
+        """
         return self
 
     @property
