@@ -52,7 +52,8 @@ class Case:
 
 def ours(solver: Solver, width: int, share: float = 1.0, label: str | None = None, tol: float | None = TOL) -> Case:
     """A solver of diffgeo; ``tol`` is None if it looks at none."""
-    own = {f.name: getattr(solver, f.name) for f in fields(solver) if getattr(solver, f.name) is not None}
+    given = {f.name: getattr(solver, f.name) for f in fields(solver)}
+    own = {name: value for name, value in given.items() if value is not None and value is not False}
     settings: Settings = own | ({} if tol is None else {"tol": tol})
 
     def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:

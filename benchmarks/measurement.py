@@ -160,7 +160,7 @@ class Bench:
     def fresh(self) -> JacobianOperator:
         """J without graphs that an earlier case has left."""
         x, chunk = self.jacobian.x, self.jacobian.chunk_size
-        self.jacobian._copies = None
+        self.jacobian.forget()
         return JacobianOperator(self.f, x, chunk_size=chunk, on_pass=self.count)
 
     def run(self, case: Case, repeat: int) -> None:

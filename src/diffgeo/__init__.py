@@ -28,7 +28,17 @@ if TYPE_CHECKING:
         transport,
     )
     from diffgeo.jacobian import JacobianOperator
-    from diffgeo.svd import Certificate, Dense, GolubKahan, LocalBasis, SolveSpec, local_basis
+    from diffgeo.svd import (
+        Certificate,
+        Dense,
+        GolubKahan,
+        LocalBasis,
+        Randomized,
+        Solver,
+        SolveSpec,
+        Subspace,
+        local_basis,
+    )
 
 __all__ = [
     "Certificate",
@@ -39,7 +49,10 @@ __all__ = [
     "JacobianOperator",
     "LocalBasis",
     "Outcome",
+    "Randomized",
     "SolveSpec",
+    "Solver",
+    "Subspace",
     "boundary_value_geodesic",
     "ddim_invert",
     "ddim_sample",
@@ -79,7 +92,10 @@ _HOME = {
     "JacobianOperator": "jacobian",
     "LocalBasis": "svd",
     "Outcome": "api",
+    "Randomized": "svd",
     "SolveSpec": "svd",
+    "Solver": "svd",
+    "Subspace": "svd",
     "boundary_value_geodesic": "geometry",
     "ddim_invert": "diffusion.sampling",
     "ddim_sample": "diffusion.sampling",

@@ -6,7 +6,8 @@ measurements, one value per independent unit: a sample, a pair of samples on a p
 two samples (distances, overlaps) enter as the samples' jackknife pseudo-values n U − (n − 1) U₋ᵢ, since two pairs
 with a common sample are not independent. Positive values agree with the paper.
 
-:func:`judge` gives the mean with Student's 95 % interval and the p-value of the sign-flip test, one test per claim.
+:func:`judge` gives the mean with Student's 95 % interval and the p-value of the sign-flip test, one test per claim;
+of a claim about timesteps or prompts, which all samples share, that of Mantel's test.
 :func:`decide` turns the rows of one table into verdicts, with nothing to tune. With q the false discovery rate of a row
 among the claims of its table (Benjamini–Hochberg):
 
@@ -60,6 +61,7 @@ class Claim:
         published: the value, for the role ``value``.
         interval: its 95 % interval.
         remark: tables → what a reader of the number has to know, or nothing.
+        test: tables → its two-sided p-value, if values do not stand for independent units; else sign flips of them.
     """
 
     source: str
@@ -74,6 +76,7 @@ class Claim:
     published: str = ""
     interval: tuple[float, float] | None = None
     remark: Callable[[Tables], str] = lambda _: ""
+    test: Callable[[Tables], float] | None = None
 
 
 def judge(claim: Claim, tables: Tables, model: str) -> Row:
@@ -90,25 +93,27 @@ def judge(claim: Claim, tables: Tables, model: str) -> Row:
     """
     try:
         values, remark = np.asarray(claim.measure(tables), dtype=float), claim.remark(tables)
+        own = claim.test(tables) if claim.test is not None else None
     except KeyError:  # the run has no such table or column: no predictor, say
-        values, remark = np.array([]), ""
+        values, remark, own = np.array([]), "", None
     values = values[np.isfinite(values)]
     ours, low, high = mean_interval(values)
-    there = claim.interval is None or (CELEBAHQ in model.lower() and not math.isnan(low))
+    comparable = claim.interval is None or (CELEBAHQ in model.lower() and not math.isnan(low))
+    p = math.nan if claim.interval else sign_flip_test(values) if own is None else own
     return {
         "source": claim.source,
         "experiment": claim.experiment,
         "quantity": claim.quantity,
         "role": claim.role,
         "unit": claim.unit,
-        "published": claim.published or claim.role,
+        "published": claim.published or "–",
         "ours": ours,
         "low": low,
         "high": high,
         "n": len(values),
-        "p": math.nan if claim.interval else sign_flip_test(values),
+        "p": p,
         "values": values.tolist(),
-        "comparable": there and len(values) > 0,
+        "comparable": comparable and len(values) > 0,
         "expected": claim.interval,
         "remark": remark,
     }
@@ -116,7 +121,7 @@ def judge(claim: Claim, tables: Tables, model: str) -> Row:
 
 def decide(rows: Sequence[Row]) -> list[Row]:
     """Rows of :func:`judge` that are shown together, each with ``q`` and ``verdict``."""
-    tested = [row["p"] if row["role"] == "claim" and row["comparable"] else math.nan for row in rows]
+    tested = [row["p"] if row["role"] == "claim" and row["n"] >= FEWEST else math.nan for row in rows]
     rates = false_discovery_rates(tested)
     return [row | {"q": q, "verdict": _verdict(row, q)} for row, q in zip(rows, rates, strict=True)]
 
@@ -144,6 +149,8 @@ def reading_of(row: Row) -> str:
 def first_last(table: pd.DataFrame, index: str | list[str], time: str, value: str) -> Values:
     """Value at the lowest timestep minus value at the highest, one per unit."""
     wide = table.pivot_table(index=index, columns=time, values=value)
+    if wide.shape[1] < 2:
+        return np.array([])
     return np.asarray(wide[wide.columns.min()] - wide[wide.columns.max()])
 
 

@@ -199,6 +199,16 @@ def test_a_job_that_is_refused_says_why_in_the_summary(command, tiny_settings, t
     assert "1 of 2 jobs completed" in outcome.err
 
 
+def test_jobs_in_folders_of_their_own_pattern_are_counted_in_the_summary(command, tiny_settings, tmp_path):
+    """hydra#3018: a pattern with a folder in it."""
+    words = [word for word in tiny_settings if not word.startswith(("study=", "svd.rank="))]
+    sweep = (f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir='x/${hydra.job.num}'")
+    outcome = command("-m", *words, "study=[spectrum]", "svd.rank=0,3", *sweep, folder=tmp_path / "s")
+    assert "Job x/0 failed (svd.rank=0): svd.rank=0 is not possible" in outcome.err
+    assert "1 of 2 jobs completed" in outcome.err
+    assert (tmp_path / "s" / "x" / "1" / "run.json").is_file()
+
+
 # terminals and locales
 
 

@@ -41,6 +41,20 @@ def test_the_first_steps_end_in_three_pictures(monkeypatch, tmp_path):
     assert not torch.equal(left["pictures"][0], left["pictures"][2])
 
 
+def test_any_network_has_a_jacobian():
+    left = runpy.run_path(str(EXAMPLES / "any_network.py"))
+    picture, classifier = left["picture"], left["classifier"]
+    gradient = torch.autograd.functional.jacobian(lambda x: classifier(x)[0, 1], picture).flatten()
+    torch.testing.assert_close(left["gradients"][:, 1], gradient, rtol=1e-3, atol=1e-6)
+    step = torch.zeros(12288)
+    step[2] = 1e-2
+    changed = (classifier(picture + step.reshape(picture.shape)) - classifier(picture))[0] / 1e-2
+    assert torch.nn.functional.cosine_similarity(left["images"][:, 2], changed, dim=0) > 0.99
+    assert left["basis"].certificate.converged
+    dense = torch.autograd.functional.jacobian(left["first_token"], left["embeddings"]).reshape(64, -1)
+    assert left["largest"] == pytest.approx(torch.linalg.svdvals(dense)[:3].flip(0).numpy(), rel=1e-4)
+
+
 def test_what_the_study_measures(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES / "study")
     for name in [name for name in sys.modules if name.startswith("diffgeo_greyness")]:

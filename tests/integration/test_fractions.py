@@ -49,7 +49,7 @@ def test_the_default_fractions_are_used_as_asked_and_nothing_is_said(settings, c
 @pytest.mark.parametrize(
     "words",
     [
-        ["schedule.edit=[1.0,1e-9]"],
+        ["schedule.edit=[1.0,0.06]"],
         ["schedule.edit=[0.05]"],
         ["study=[curvedness]", "study.curvedness.t_frac=0.01"],
         ["study=[ablation]", "study.ablation.t_frac=0.01"],
@@ -59,7 +59,14 @@ def test_the_default_fractions_are_used_as_asked_and_nothing_is_said(settings, c
 def test_fractions_beyond_half_a_step_are_refused_before_anything_is_loaded(settings, words):
     with pytest.raises(ConfigError, match=r"0\.0625 to 1 with schedule\.steps=8.*0\.125 T"):
         check(settings("schedule.steps=8", *words))
-    check(settings("schedule.steps=100", *words) if "1e-9" not in words[0] else settings())
+    check(settings("schedule.steps=100", *words))
+
+
+def test_a_fraction_below_half_a_training_timestep_is_refused_with_any_number_of_steps(settings):
+    for steps, lowest in ((8, "0.0625"), (100, "0.005"), (1000, "0.0005")):
+        with pytest.raises(ConfigError, match=rf"edit=\[1\.0, 1e-09\] is not possible; allowed: {lowest} to 1 with"):
+            check(settings(f"schedule.steps={steps}", "schedule.edit=[1.0,1e-9]"))
+        check(settings(f"schedule.steps={steps}", f"schedule.edit=[1.0,{lowest}]"))
 
 
 @pytest.mark.parametrize(
@@ -77,8 +84,11 @@ def test_fractions_beyond_half_a_step_are_refused_before_anything_is_loaded(sett
 def test_every_study_says_the_fraction_that_it_used(settings, study, words):
     context = prepare(settings(f"study=[{study}]", *words))
     result = run_study(study, context, context.cfg.study[study])
-    for table in result.tables().values():
-        for column in (c for c in table if "t_frac" in c):
-            assert set(table[column]) <= {1.0, 0.25}, column
-            assert 0.25 in set(table[column])
+    used = {1.0, 0.25} if any("1.0" in word for word in words) else {0.25}
+    columns = [table[column] for table in result.tables().values() for column in table if "t_frac" in column]
+    assert columns
+    for column in columns:
+        assert 0.25 in set(column) <= used, column.name
+    asked = [name for name in result.scalars if "t_0.3" in name]
+    assert bool(asked) == any("edit" in word for word in words), "scalars of one timestep do not name it"
     assert not [name for name in result.scalars if "t_0.25" in name]

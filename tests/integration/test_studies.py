@@ -276,6 +276,33 @@ def test_the_geodesic_lowers_the_energy_of_the_arc_it_starts_from(curves, pool):
     assert curves.table.loc[curves.table["path"] != "geodesic", "energy"].isna().all()
 
 
+def test_flatness_ratios_are_those_of_the_paths_images_in_every_metric(curves, context):
+    table, t = curves.more_tables["flatness"], context.model.schedule.T
+    assert len(table) == 5 * 2 * 4  # paths, poolings, metrics
+    assert (table["flatness_ratio"] >= 1).all()
+    a, b = (context.latents.of(sample, t) for sample in context.samples[:2])
+    points = torch.stack([a, (a + b) / 2, b])
+    with torch.no_grad():
+        clean, noise = context.model.predict(points, t)
+        images = {"x0": clean, "score": noise}
+        for pool, metric in (("sum", "pooled_h"), (None, "h")):
+            images[metric] = context.bases.feature_map(t, replace(context.cfg.feature, pool=pool))(points)
+    for metric, one in images.items():
+        steps, chord = one.double().diff(dim=0).square().sum(), (one[-1] - one[0]).double().square().sum()
+        found = table[(table["path"] == "lerp") & (table["metric"] == metric)]["flatness_ratio"]
+        assert list(found) == pytest.approx([2 * (steps / chord).item()] * 2, rel=1e-3)
+    # the geodesic is flatter than the arc that it starts from, in the metric that it is made in
+    wide = table.pivot(index=["pool", "metric"], columns="path", values="flatness_ratio")
+    for pool, metric in (("none", "h"), ("sum", "pooled_h")):
+        assert wide.loc[(pool, metric), "geodesic"] < wide.loc[(pool, metric), "slerp"]
+
+
+def test_straightness_in_the_factors_is_told_with_the_distance_from_the_data(curves):
+    assert (curves.table["z_deviation"] > 0).all()
+    assert (curves.table["attribute_deviation"] > 0).all()
+    assert curves.table["off_data"].between(0, 0.5).all()
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_control_in_x_is_as_long_as_slerp_in_equal_pieces(curves, pool):
     steps = pieces(curves, "shooting_x", pool)["x_step"]

@@ -98,6 +98,7 @@ def test_crossings_are_found_by_sample():
     wide = pd.DataFrame(
         {
             "sample": [0, 0, 0, 1, 1, 1],
+            "t_frac": [1.0, 0.5, 0.25] * 2,
             "log_snr": [-10.0, -5.0, 0.0] * 2,
             "h": [0.2, 0.2, 0.1, 0.1, 0.1, 0.1],
             "x0": [0.1, 0.3, 0.5, 0.2, 0.2, 0.3],
@@ -106,6 +107,10 @@ def test_crossings_are_found_by_sample():
     found = crossings(wide)
     assert found[0] == pytest.approx(-7.5)
     assert math.isnan(found[1])
+    assert crossings(wide, "t_frac")[0] == pytest.approx(0.75)
+    noise_alone = wide.assign(log_snr=wide["log_snr"].replace(-10.0, -math.inf))
+    assert crossings(noise_alone).isna().all()
+    assert crossings(noise_alone, "t_frac")[0] == pytest.approx(0.75)
 
 
 # --- on the shipped model
@@ -227,6 +232,8 @@ def test_charts_have_a_line_per_map_and_a_pick_per_kind(result):
     assert "x̂0, at" in share[0].alt
     only_random = {stem: table[table["map"] == "random"] for stem, table in result.tables().items()}
     assert charts(only_random) == []
+    noise_alone = {stem: table.assign(log_snr=-math.inf) for stem, table in result.tables().items()}
+    assert charts(noise_alone) == []  # a flow's T has no place on the axis; the table has it
 
 
 def told(h, x0):

@@ -86,6 +86,8 @@ def settings_or_two_lines(words):
 @example(words=["svd.rank=${seed}"])
 @example(words=["~svd"])
 @example(words=["study=null"])
+@example(words=["svd=[1,2]"])
+@example(words=["hydra/launcher=[${seed},-4.5e+69,6486]"])
 def test_random_words_are_settings_or_an_error_in_two_lines(words):
     settings_or_two_lines(words)
 

@@ -230,10 +230,10 @@ def test_the_second_derivative_by_the_inputs_is_refused():
 
 def test_the_transpose_may_be_transposed_again():
     q, k, v = (randn(2, 3, 4, seed=i).requires_grad_() for i in range(3))
-    fixed = [x.detach() for x in (q, k, v)]
+    point = tuple(x.detach().clone() for x in (q, k, v))
 
     def pushed(*tangents):
-        return torch.func.jvp(attention, tuple(fixed), tangents)[1]
+        return torch.func.jvp(attention, point, tangents)[1]
 
     assert gradcheck(pushed, (q, k, v))
 

@@ -10,7 +10,10 @@ from diffgeo.claims import Claim, decide, reading_of
 from diffgeo.claims import judge as judged
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
+from diffgeo.metrics.statistics import sign_flip_test
 from diffgeo.studies import all_claims
+from diffgeo.studies.prompts.measure import factor_overlap
+from diffgeo.studies.tangent_distance.measure import _trends
 
 
 def claim(quantity, experiment=""):
@@ -65,19 +68,17 @@ def test_every_claim_says_what_is_asserted_why_the_measure_stands_for_it_and_wha
 
 def test_lengths_in_the_published_order_hold_and_in_another_order_contradict():
     lerp, slerp = [10, 11, 12, 10, 12, 11], [7, 8, 8, 7, 7, 8]
-    row = judge(claim("lerp longer than slerp by / rad, pooled"), curvedness({"lerp": lerp, "slerp": slerp}), "shipped")
+    row = judge(claim("path length, lerp − slerp, pooled"), curvedness({"lerp": lerp, "slerp": slerp}), "shipped")
     assert (row["verdict"], row["n"], row["p"], row["q"]) == ("holds", 6, 2 / 2**6, 2 / 2**6)
     assert row["ours"] == pytest.approx(3.5)
     assert row["low"] > 0
-    other = judge(
-        claim("lerp longer than slerp by / rad, pooled"), curvedness({"lerp": slerp, "slerp": lerp}), "shipped"
-    )
+    other = judge(claim("path length, lerp − slerp, pooled"), curvedness({"lerp": slerp, "slerp": lerp}), "shipped")
     assert (other["verdict"], other["p"]) == ("contradicted", row["p"])
 
 
 def test_differences_of_either_sign_leave_a_claim_undecided():
     tables = curvedness({"lerp": [5, 7, 5, 7, 5, 7], "slerp": [6, 6, 6, 6, 6, 6]})
-    row = judge(claim("lerp longer than slerp by / rad, pooled"), tables, "shipped")
+    row = judge(claim("path length, lerp − slerp, pooled"), tables, "shipped")
     assert (row["verdict"], row["p"]) == ("undecided", 1)
     assert row["low"] < 0 < row["high"]
     assert reading_of(row) == "undecided"
@@ -86,6 +87,11 @@ def test_differences_of_either_sign_leave_a_claim_undecided():
 def test_several_claims_go_by_their_false_discovery_rate():
     alone = Claim("here", "x", "a number", lambda _: np.array([1.0, 2, 3, 4, 5, -0.5]))
     noise = Claim("here", "x", "another", lambda _: np.array([1.0, -1, 1, -1, 1, -1]))
+    just = Claim("here", "x", "p is small enough, q is not", lambda _: np.arange(1.0, 7))
+    verdicts = [(row["verdict"], row["p"], row["q"]) for row in decide([judged(one, {}, "m") for one in (just, noise)])]
+    assert verdicts == [("undecided", 2 / 2**6, 4 / 2**6), ("undecided", 1, 1)]
+    few = Claim("here", "x", "too few to count", lambda _: np.arange(1.0, 6))
+    assert decide([judged(one, {}, "m") for one in (just, few)])[0]["verdict"] == "holds"
     first = judged(alone, {}, "m")
     assert first["p"] == pytest.approx(4 / 64)
     strong = Claim("here", "x", "a third", lambda _: np.arange(1.0, 9))
@@ -120,7 +126,7 @@ def test_published_numbers_compare_only_on_the_model_they_are_of():
 
 
 def test_a_table_that_is_missing_is_not_comparable():
-    row = judge(claim("lerp longer than slerp by / rad, pooled"), {}, "shipped")
+    row = judge(claim("path length, lerp − slerp, pooled"), {}, "shipped")
     assert row["verdict"] == "not comparable"
     assert math.isnan(row["ours"])
 
@@ -156,6 +162,77 @@ def test_a_trend_takes_ten_timesteps():
     assert judge(claim("rank trend (− Kendall's τ) over t"), spectrum(lambda t: -t, times=9), "m")["n"] == 0
 
 
+def test_timesteps_with_more_directions_than_were_computed_count_as_the_flattest():
+    tables = spectrum(lambda t: 20 - 10 * t)
+    table = tables["spectrum"]
+    table.loc[table["t_frac"] < 0.3, "half_energy_rank"] = np.nan
+    row = judge(claim("rank trend (− Kendall's τ) over t"), tables, "shipped")
+    assert (row["n"], row["verdict"]) == (6, "holds")
+    assert row["ours"] > 0.9
+
+
+def test_a_single_timestep_has_no_first_and_last():
+    table = by_time([(1, 2)] * 6, "low_share", radius=0)
+    one = table[table["t_frac"] == 1]
+    assert judge(claim("low-frequency share of directions"), {"frequency": one}, "m")["verdict"] == "not comparable"
+
+
+SIGNS = {
+    "low-frequency share of picture changes": ("discovery", {"change_low_share": (2, 1)}),
+    "low-frequency share of directions": ("frequency", {"low_share": (2, 1), "radius": (0, 0)}),
+}
+
+
+@pytest.mark.parametrize("quantity", SIGNS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_shares_fall_from_noise_to_picture(quantity, turned):
+    name, columns = SIGNS[quantity]
+    (column, ends), *more = columns.items()
+    table = by_time([ends[::-1] if turned else ends] * 6, column, **{key: value[0] for key, value in more})
+    assert judge(claim(quantity), {name: table}, "m")["verdict"] == ("contradicted" if turned else "holds")
+
+
+PAIRS = [
+    ("colours at the limit, decoded without clipping, plain − normalised", "no_normalisation", "clipped_change", 1),
+    ("denoising residual, PCA of h − local", "pca_h_gradient", "residual_change", 1),
+    ("log precision, local − PCA of h, at", "pca_h_gradient", "precision", -1),
+    ("log precision, local − ∂x̂0/∂x", "x0", "precision", -1),
+    ("log precision, local − ∂ε/∂x", "eps", "precision", -1),
+    ("distance from the data, random − local", "random", "off_data", 1),
+]
+
+
+@pytest.mark.parametrize(("quantity", "variant", "column", "sign"), PAIRS)
+def test_variants_are_compared_in_the_direction_of_the_claim(quantity, variant, column, sign):
+    table = ablation(variant, column, [2.0] * 6)
+    row = judge(claim(quantity), {"ablation": table, "ablation_equal_length": table}, "m")
+    assert np.sign(row["ours"]) == sign
+
+
+def test_paths_are_compared_in_the_direction_of_the_claim():
+    rows = [
+        {"pair": i, "pool": pool, "path": path, "length": value, "length_soft": value, "h_length": 2.0}
+        for i in range(6)
+        for pool in ("sum", "none")
+        for path, value in (("lerp", 4.0), ("slerp", 3.0), ("geodesic", 2.0), ("shooting", 1.0))
+    ]
+    tables = {"curvedness": pd.DataFrame(rows)}
+    for quantity, difference in (
+        ("path length, lerp − slerp, pooled", 1),
+        ("path length, lerp − slerp, whole", 1),
+        ("path length, slerp − geodesic with fixed ends, soft cut, pooled", 1),
+        ("path length, slerp − geodesic with fixed ends, soft cut, whole", 1),
+        ("path length per length in H", 1),
+        ("path length, slerp − shooting, which", 2),
+    ):
+        assert judge(claim(quantity), tables, "m")["ours"] == difference
+
+
+def test_a_run_without_the_lengths_in_h_is_not_judged_by_them():
+    row = judge(claim("path length per length in H"), curvedness({"slerp": [1, 2], "shooting": [1, 2]}), "m")
+    assert row["n"] == 0
+
+
 def test_coarse_shares_count_means_over_the_factors_of_each_kind():
     table = by_time([(0, 0)] * 5, "unused")
     for factor in FACTORS:  # at T coarse factors move by 3 and fine ones by 1; at 0.25T the other way round
@@ -177,8 +254,11 @@ def ablation(variant, column, values, matched=True):
 
 def test_edits_that_could_not_be_matched_count_and_are_told():
     tables = {"ablation": ablation("random", "residual_change", [1.5] * 5 + [0.9], matched=False)}
-    row = judge(claim("denoising residual at equal perceptual change, random"), tables, "shipped")
+    row = judge(claim("denoising residual, random − local, at equal change"), tables, "shipped")
     assert (row["n"], row["remark"]) == (6, "6 of 12 edits missed the wanted change")
+    third = ablation("x0", "residual_change", [9.0] * 6, matched=False)
+    with_third = {"ablation": pd.concat([tables["ablation"], third[third["variant"] == "x0"]])}
+    assert judge(claim("denoising residual, random − local, at equal change"), with_third, "shipped") == row
     assert row["ours"] == pytest.approx((5 * 0.5 - 0.1) / 6)
 
 
@@ -187,29 +267,78 @@ def test_damage_at_equal_length_has_a_table_of_its_own():
         "ablation_equal_length": ablation("random", "residual_change", [3.0] * 6),
         "ablation": ablation("random", "residual_change", [0.5] * 6),
     }
-    assert judge(claim("denoising residual of edits of equal length"), tables, "m")["verdict"] == "holds"
-    assert (
-        judge(claim("denoising residual at equal perceptual change, random"), tables, "m")["verdict"] == "contradicted"
-    )
+    assert judge(claim("denoising residual, random − local, at equal length"), tables, "m")["verdict"] == "holds"
+    assert judge(claim("denoising residual, random − local, at equal change"), tables, "m")["verdict"] == "contradicted"
 
 
 def test_precision_is_compared_in_logarithms():
     tables = {"ablation": ablation("x0", "precision", [2.0, 4.0, 8.0])}
-    row = judge(claim("log precision of ∂h/∂x above ∂x̂0/∂x"), tables, "m")
+    row = judge(claim("log precision, local − ∂x̂0/∂x"), tables, "m")
     assert row["ours"] == pytest.approx(-2 * math.log(2))
 
 
-def test_the_trend_over_timesteps_is_one_per_sample():
+def over_times(distance, samples=3):
+    """Tables of ``tangent_distance`` from the distance of two timesteps."""
+    times = np.linspace(0.1, 1, 10).round(3)
     rows = [
-        {"kind": kind, "sample": s, "timesteps": 11, "tau": 0.8 + s / 100}
-        for kind in ("time", "x_fixed")
-        for s in range(6)
+        {"kind": "time", "sample_a": i, "sample_b": i, "t_frac_a": a, "t_frac_b": b, "distance": distance(a, b, i)}
+        for i in range(samples)
+        for k, a in enumerate(times)
+        for b in times[k + 1 :]
     ]
-    rows = [row | {"tau_max": 0.95} for row in rows] + [{"kind": "time", "sample": 6, "timesteps": 4, "tau": -1.0}]
-    tables = {"tangent_distance_times": pd.DataFrame(rows)}
-    row = judge(claim("rank trend (Kendall's τ_b) of |t"), tables, "shipped")
-    assert (row["n"], row["ours"]) == (6, pytest.approx(0.825))
-    assert "0.950" in row["remark"]
+    table = pd.DataFrame(rows).assign(distance_normalized=lambda one: one["distance"])
+    return {"tangent_distance": table, "tangent_distance_times": pd.DataFrame(_trends(table))}
+
+
+def test_the_trend_over_timesteps_has_the_p_of_shuffled_timesteps():
+    random = np.random.default_rng(0)
+    row = judge(
+        claim("rank trend (Kendall's τ_b) of |t"), over_times(lambda a, b, _: abs(a - b) + random.normal(0, 0.02)), "m"
+    )
+    assert row["n"] == 3
+    assert row["p"] == 1 / 1000
+    assert 0.8 < row["ours"] < 0.96
+    assert "is possible" in row["remark"]
+
+
+def test_samples_that_share_a_chance_pattern_over_timesteps_are_no_evidence():
+    fixed = np.random.default_rng(4).random((2000, 2000))
+    chance = over_times(lambda a, b, _: fixed[int(1000 * a), int(1000 * b)], samples=8)
+    row = judge(claim("rank trend (Kendall's τ_b) of |t"), chance, "m")
+    assert sign_flip_test(row["values"]) < 0.01
+    assert row["p"] > 0.05
+
+
+def prompts(distance, samples=6):
+    texts = [
+        "a smiling face with long hair",
+        "a happy face with long hair",
+        "a smiling face",
+        "a face with a beard",
+        "a face",
+    ]
+    rows = [
+        {
+            "kind": "path", "guidance": 2.0, "sample": i, "t_frac": t, "prompt_a": a, "prompt_b": b,
+            "factor_overlap": overlap, "distance": distance(overlap, t),
+        }
+        for i in range(samples) for t in (1.0, 0.25) for a in range(5) for b in range(a + 1, 5)
+        for overlap in [factor_overlap(texts[a], texts[b])]
+    ]  # fmt: skip
+    return {"prompts": pd.DataFrame(rows)}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_alike_prompts_are_near_by_what_their_captions_both_say(sign):
+    row = judge(claim("rank correlation of the captions"), prompts(lambda overlap, t: 2 - sign * overlap), "m")
+    assert row["ours"] == pytest.approx(sign)
+    assert row["p"] < 0.1  # five prompts have 120 orders, and several of them look alike
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_prompt_fades_if_its_distances_fall(sign):
+    row = judge(claim("distance between prompts on their own paths"), prompts(lambda overlap, t: 2 + sign * t), "m")
+    assert (row["verdict"], row["ours"]) == ("holds" if sign > 0 else "contradicted", pytest.approx(sign * 0.75))
 
 
 def test_a_global_direction_is_compared_with_others_by_attribute_and_sign():
@@ -222,7 +351,7 @@ def test_a_global_direction_is_compared_with_others_by_attribute_and_sign():
         for k, change in moves.items()
         for flip in (-1 if s == 3 and k == 1 else 1,)  # … but that the last one turns the second round
     ]
-    row = judge(claim("edits by one global direction"), {"global_consistency_edits": pd.DataFrame(rows)}, "shipped")
+    row = judge(claim("share of edits that move"), {"global_consistency_edits": pd.DataFrame(rows)}, "shipped")
     assert row["n"] == 4
     assert row["ours"] == pytest.approx((3 * 1 + 3 * 0.5) / 6)
 
@@ -237,7 +366,7 @@ def test_overlaps_are_compared_with_those_of_the_untrained_network():
         if a != b
     ]
     row = judge(
-        claim("best match of leading directions at T, above that of an"),
+        claim("best match of leading directions at T, trained"),
         {"global_consistency_overlaps": pd.DataFrame(rows)},
         "m",
     )
@@ -251,9 +380,7 @@ def test_the_agreement_of_one_direction_is_compared_with_that_of_others():
         for a, b in ((1, 2), (1, 3), (2, 3))
         for i, j, value in ((0, 0, same), (1, 1, same), (0, 1, -0.2), (1, 0, 0.2))
     ]
-    row = judge(
-        claim("cosine of changes by one global"), {"global_consistency_agreement": pd.DataFrame(rows)}, "shipped"
-    )
+    row = judge(claim("signed cosine of changes"), {"global_consistency_agreement": pd.DataFrame(rows)}, "shipped")
     assert row["ours"] == pytest.approx(0.9)
     assert row["n"] == 3
 
@@ -272,9 +399,9 @@ def test_ends_of_a_straight_path_are_compared_with_its_middle_third():
         for path in ("lerp", "slerp")
         for i, value in enumerate([5, 9, 9, 1, 1, 1, 9, 9, 7])
     ]
-    assert judge(claim("lerp's end"), {"curvedness_segments": pd.DataFrame(rows)}, "shipped")["ours"] == pytest.approx(
-        5
-    )
+    assert judge(
+        claim("curvedness of lerp, end segments − middle, soft"), {"curvedness_segments": pd.DataFrame(rows)}, "shipped"
+    )["ours"] == pytest.approx(5)
 
 
 def test_a_claim_about_data_has_one_value_per_training():
@@ -286,11 +413,11 @@ def test_a_claim_about_data_has_one_value_per_training():
         for base in (base if t == 1 else 0.4,)
     ]
     tables = {"dataset_complexity": pd.DataFrame(rows)}
-    row = judge(claim("distance between samples, 14"), tables, "shipped")
+    row = judge(claim("distance between samples, 14 − 4 varying factors, at T"), tables, "shipped")
     assert (row["n"], row["verdict"], row["unit"]) == (1, "undecided", "training")
-    assert row["ours"] == pytest.approx(0.1)
+    assert row["ours"] == pytest.approx(0.2)
     at = [
-        judge(claim(f"the same of the two networks at hand, over samples, at {end}"), tables, "m")
+        judge(claim(f"the same over samples of the two networks at hand, at {end}"), tables, "m")
         for end in ("T", "the")
     ]
     assert [(one["n"], round(one["ours"], 6), one["verdict"]) for one in at] == [(3, 0.2, ""), (3, 0.0, "")]

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from scipy.sparse.linalg import svds
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.jacobian import JacobianOperator
-from diffgeo.jacobian.operator import MOST_COPIES, SMALL_X
+from diffgeo.jacobian import JacobianOperator, operator
 
 F64 = torch.float64
 
@@ -67,37 +67,115 @@ def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool, f
     torch.testing.assert_close(jacobian.dense(), expected, rtol=1e-10, atol=1e-12)
 
 
-def roads(monkeypatch):
-    """Which ways J V goes, appended at every chunk."""
-    taken = []
-    for road in ("_pushed", "_pushed_by_copies"):
-        original = getattr(JacobianOperator, road)
-        monkeypatch.setattr(
-            JacobianOperator, road, lambda *args, road=road, original=original: taken.append(road) or original(*args)
+def test_copies_are_taken_while_they_are_small(monkeypatch):
+    bytes_of_a_copy = []
+
+    def road(limit, **how):
+        monkeypatch.setattr(operator, "COPIES_BYTES", limit)
+        jacobian = JacobianOperator(torch.square, torch.ones(1000), **how)
+        torch.testing.assert_close(jacobian @ torch.ones(1000), 2 * torch.ones(1000))
+        bytes_of_a_copy.append(
+            sum(operator._MEASURED[torch.square][None, (1000,), torch.float32, torch.device("cpu")][1])
         )
-    return taken
+        return jacobian.road, jacobian.columns_at_once
+
+    assert road(1e9) == ("copies", 32)
+    one = bytes_of_a_copy[0]
+    assert one >= 3 * 4000
+    assert road(10.5 * one) == ("copies", 10)
+    assert road(3.5 * one) == ("one graph", 2)
+    assert road(3.5 * one, chunk_size=3) == ("copies", 3)
+    assert road(1e9, max_bytes=5.5 * one) == ("copies", 5)
+    assert road(1e9, max_bytes=2.5 * one) == ("one graph", 2)
+    assert len(set(bytes_of_a_copy)) == 1
 
 
-def test_small_points_go_reversed_and_large_ones_forward(monkeypatch):
-    taken = roads(monkeypatch)
-    small, large = torch.ones(8), torch.ones(SMALL_X + 1)
-    assert torch.equal(JacobianOperator(torch.square, small).mv(torch.eye(8)), 2 * torch.eye(8))
-    assert taken == ["_pushed_by_copies"]
-    assert torch.equal(JacobianOperator(torch.square, large).mv(large[:, None]), 2 * large[:, None])
-    assert taken == ["_pushed_by_copies", "_pushed"]
+def test_the_road_is_measured_by_what_f_takes_not_by_the_size_of_x():
+    def hungry(x):
+        return (x.sum() * torch.ones(20_000_000)).sin().sum()[None]
+
+    assert JacobianOperator(torch.sin, torch.ones(40_000)).road == "copies"
+    assert JacobianOperator(hungry, torch.ones(100)).road == "one graph"
 
 
-def test_several_small_points_are_small(monkeypatch):
-    taken = roads(monkeypatch)
-    points = torch.ones(3, 1, 1, SMALL_X)
+def test_points_that_are_stacked_have_copies_too():
+    points = torch.ones(3, 1, 1, 500)
     columns = torch.ones(points.numel(), 1)
-    assert torch.equal(JacobianOperator(torch.square, points, stacked=True).mv(columns), 2 * columns)
-    assert taken == ["_pushed_by_copies"]
+    jacobian = JacobianOperator(torch.square, points, stacked=True)
+    assert torch.equal(jacobian.mv(columns), 2 * columns)
+    assert jacobian.road == "copies"
+
+
+class _Once(torch.autograd.Function):
+    """x³ with a derivative by reverse mode and by forward mode, but no second one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**3
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, u):
+        return 3 * ctx.saved_tensors[0] ** 2 * u
+
+    @staticmethod
+    def jvp(ctx, v):
+        return 3 * ctx.saved_tensors[0] ** 2 * v
+
+
+def test_what_has_no_second_derivative_goes_forward_by_itself():
+    jacobian = JacobianOperator(_Once.apply, 2 * torch.ones(3))
+    assert torch.equal(jacobian.dense(), 12 * torch.eye(3))
+    assert torch.equal(jacobian.mv(torch.eye(3)), 12 * torch.eye(3))
+    assert jacobian.road == "forward"
+    with pytest.raises(RuntimeError, match="not have been used"):
+        JacobianOperator(_Once.apply, torch.ones(3), forward=False).mv(torch.eye(3))
+
+
+def test_a_map_that_holds_derivatives_goes_by_torchs_own_rules():
+    """A score, say: the gradient of an energy with a group norm in it."""
+    weight = torch.randn(4, generator=torch.Generator().manual_seed(0), dtype=F64)
+
+    def score(x):
+        return torch.func.grad(lambda x: torch.nn.functional.group_norm(x.reshape(1, 4, 2), 2, weight).pow(3).sum())(x)
+
+    x = torch.randn(8, generator=torch.Generator().manual_seed(1), dtype=F64)
+    jacobian = JacobianOperator(score, x)
+    expected = torch.func.jacrev(score)(x)
+    torch.testing.assert_close(jacobian.mv(torch.eye(8, dtype=F64)), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(jacobian.rmv(torch.eye(8, dtype=F64)).T, expected, rtol=1e-10, atol=1e-12)
+    assert jacobian.road == "forward by torch's rules"
+
+
+@pytest.mark.parametrize("limit", [1e9, 0], ids=["copies", "one graph"])
+def test_matrix_products_and_scipy(limit, monkeypatch):
+    monkeypatch.setattr(operator, "COPIES_BYTES", limit)
+    x = torch.tensor([0.3, -1.2, 0.5, 2.0, -0.7], dtype=F64)
+    jacobian = JacobianOperator(analytic, x)
+    dense = jacobian_by_autograd(analytic, x)
+    v, u = torch.ones(5, dtype=F64), torch.arange(12, dtype=F64).reshape(4, 3)
+    torch.testing.assert_close(jacobian @ v, dense @ v)
+    torch.testing.assert_close(jacobian.T @ u, dense.T @ u)
+    torch.testing.assert_close(jacobian.T @ u[:, 0], dense.T @ u[:, 0])
+    assert jacobian.T.shape == (5, 4)
+    assert jacobian.T.T is jacobian
+    as_scipy = jacobian.to_scipy()
+    assert (as_scipy.shape, as_scipy.dtype) == ((4, 5), "float64")
+    assert as_scipy @ v.numpy() == pytest.approx((dense @ v).numpy())
+    assert as_scipy.T @ u.numpy() == pytest.approx((dense.T @ u).numpy())
+    assert svds(as_scipy, k=2)[1] == pytest.approx(torch.linalg.svdvals(dense)[:2].flip(0).numpy())
 
 
 @pytest.mark.parametrize("columns", [5, 4, 3, 2, 9])
 def test_a_graph_serves_blocks_of_nearly_its_width(tiny_model64, x64, columns):
-    jacobian = JacobianOperator(tiny_model64.feature_map(300), x64, forward=False)
+    jacobian = JacobianOperator(tiny_model64.feature_map(300), x64)
     v = torch.randn(192, 9, generator=torch.Generator().manual_seed(3), dtype=F64)
     whole = JacobianOperator(tiny_model64.feature_map(300), x64, forward=True).mv(v)
     jacobian.mv(v[:, :5])
@@ -105,28 +183,28 @@ def test_a_graph_serves_blocks_of_nearly_its_width(tiny_model64, x64, columns):
     u = torch.randn(len(whole), columns, generator=torch.Generator().manual_seed(4), dtype=F64)
     pulled = JacobianOperator(tiny_model64.feature_map(300), x64, forward=True).rmv(u)
     torch.testing.assert_close(jacobian.rmv(u), pulled, rtol=1e-11, atol=1e-13)
-    assert jacobian._copies.width == (columns if columns in (2, 9) else 5)
+    assert jacobian._chosen().width == (columns if columns in (2, 9) else 5)
     assert jacobian.passes == 5 + 2 * columns
 
 
-def test_maps_that_look_at_x_go_forward_by_themselves():
+@pytest.mark.parametrize("forward", [None, False])
+def test_maps_that_look_at_x_go_over_one_graph(forward):
     def folded(x):
         return x if x.sum() > 0 else -x
 
-    jacobian = JacobianOperator(folded, -torch.ones(5))
+    jacobian = JacobianOperator(folded, -torch.ones(5), forward=forward)
     assert torch.equal(jacobian.mv(torch.eye(5)), -torch.eye(5))
     assert torch.equal(jacobian.rmv(torch.eye(5)), -torch.eye(5))
-    assert jacobian.forward
+    assert jacobian.road == "one graph"
     assert jacobian.passes == 10
-    with pytest.raises(RuntimeError, match="vmap"):
-        JacobianOperator(folded, -torch.ones(5), forward=False).mv(torch.eye(5))
 
 
-def test_copies_are_bounded_whatever_the_chunk():
-    seen = []
-    jacobian = JacobianOperator(torch.square, torch.ones(MOST_COPIES // 8), chunk_size=32, on_pass=seen.append)
-    jacobian.mv(torch.ones(MOST_COPIES // 8, 20))
-    assert seen == [7, 7, 6]
+def test_an_error_of_f_itself_passes_through():
+    def broken(x):
+        return x @ torch.ones(3, 3) if x.requires_grad else x
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        JacobianOperator(broken, torch.ones(5)).mv(torch.eye(5))
 
 
 def test_chunks_are_of_nearly_one_size():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, norm, permutation_test, ttest_1samp
+from scipy.stats import bootstrap, norm, permutation_test, spearmanr, ttest_1samp
 
 import diffgeo
 from diffgeo.metrics.statistics import (
@@ -18,6 +18,7 @@ from diffgeo.metrics.statistics import (
     INTERVAL_FROM,
     SIGNIFICANT,
     false_discovery_rates,
+    mantel_test,
     mean_interval,
     monte_carlo_p,
     resample,
@@ -208,6 +209,41 @@ def test_what_counts_as_significant_is_said_once():
     assert all(
         "FEWEST = " not in path.read_text() for path in Path(diffgeo.__file__).parent.rglob("*.py") if path not in files
     )
+
+
+def spearman(x, y):
+    return float(spearmanr(x, y).statistic)
+
+
+def between(points):
+    return np.abs(points[:, None] - points[None, :])
+
+
+def test_mantels_test_finds_what_goes_together_and_counts_things_not_pairs():
+    random = np.random.default_rng(0)
+    points = random.random(9)
+    matrices = [between(points + random.normal(0, 0.02, 9)) for _ in range(3)]
+    values, p = mantel_test(between(points), matrices, spearman)
+    assert (values > 0.9).all()
+    assert p == 1 / 1000
+    values, p = mantel_test(between(points), [-one for one in matrices], spearman)
+    assert (values < -0.9).all()
+    assert p == 1 / 1000, "two-sided"
+
+
+def test_mantels_test_keeps_its_level_if_all_samples_share_one_pattern():
+    hits = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        reference, shared = between(random.random(7)), between(random.random(7))
+        noise = [0.05 * random.random((7, 7)) for _ in range(8)]
+        hits += mantel_test(reference, [shared + one + one.T for one in noise], spearman, draws=99)[1] <= 0.05
+    assert hits <= 8  # a sign-flip test over the eight samples would reject most of the time
+
+
+def test_a_constant_matrix_counts_as_no_correlation():
+    values, p = mantel_test(between(np.arange(4.0)), [np.ones((4, 4))], lambda x, y: math.nan)
+    assert (values[0], p) == (0, 1)
 
 
 def test_monte_carlo_p_is_the_rank_of_the_observation_among_all():

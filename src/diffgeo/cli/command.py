@@ -25,7 +25,7 @@ from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.errors import EXPECTED, heed_environment, traceback_wanted, worded_errors
 from diffgeo.cli.help import help_text, topic_text, version_text
 from diffgeo.cli.line import ordered, quoted_prompts
-from diffgeo.composition import at_home, check, check_words, register, typed
+from diffgeo.composition import at_home, check, check_words, own_defaults, register, typed
 from diffgeo.config import Config, config_folder, heed_wandb, raw
 from diffgeo.encoding import tolerate_logs
 from diffgeo.ending import signals_end
@@ -194,6 +194,7 @@ def _main() -> None:
         try:
             words = ordered(sys.argv[1:])
             check_words(words)
+            words += own_defaults(words) if {"--cfg", "-c"} & set(words) else []
             with _dry_run(words):
                 sys.argv[1:] = words
                 hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
@@ -216,7 +217,9 @@ def _answered(words: Sequence[str]) -> bool:
         line = os.environ.setdefault("COMP_LINE", "diffgeo ")
         if not asked.startswith("query="):
             print(script("diffgeo", asked.removeprefix("install=")), end="")
-        elif found := candidates(line.split()[-1] if line.strip() and not line[-1].isspace() else ""):
+        elif found := candidates(
+            line.split()[-1] if line.strip() and not line[-1].isspace() else "", line.split()[1:-1]
+        ):
             print(" ".join(found))
         else:
             return False

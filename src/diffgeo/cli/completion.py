@@ -7,7 +7,9 @@ choices in the line.
 
 from __future__ import annotations
 
-from diffgeo.cli.help import choices
+from collections.abc import Sequence
+
+from diffgeo.cli.help import choices, own_keys
 from diffgeo.config import config_folder, nearest
 from diffgeo.errors import ConfigError
 
@@ -64,14 +66,17 @@ def script(name: str, shell: str) -> str:
     return shells[shell].format(name=name, function="_" + name.replace("-", "_"))
 
 
-def candidates(typed: str) -> list[str]:
-    """Flags, and choices of a group, that begin with what is typed; none if Hydra knows more.
+def candidates(typed: str, others: Sequence[str] = ()) -> list[str]:
+    """Flags, choices of a group, and settings that one choice alone has; none if Hydra knows more.
 
     Args:
-        typed: the last word of the line: ``svd=de``, ``study=[discovery,sp``, ``--d``.
+        typed: the last word of the line: ``svd=de``, ``study=[discovery,sp``, ``svd.blo``, ``--d``.
+        others: the words before it.
     """
     if typed.startswith("-"):
         return [flag for flag in FLAGS if flag.startswith(typed)]
+    if "." in typed and "=" not in typed:
+        return [f"{key}=" for key in own_keys(config_folder(), typed, others)]
     group, equals, value = typed.partition("=")
     conf = config_folder()
     if not equals or not group.isidentifier() or not (conf / group).is_dir():

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import hydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.cli.help import choices
 from diffgeo.cli.line import quoted_word, valid_keys
+from diffgeo.composition import unreadable_words
 from diffgeo.config import config_folder, nearest
 from diffgeo.encoding import tolerate
 from diffgeo.ending import Ended
@@ -94,7 +96,7 @@ def worded_errors(
         sys.stderr.close()
         raise SystemExit(1) from None
     except kinds as error:
-        known = explain(error) if isinstance(error, EXPECTED) else None
+        known = explain(error) if isinstance(error, EXPECTED) else _of_hydras_code(error)
         if _traceback or (known is None and expected is not None):
             raise
         what, advice = (known.what, known.advice) if known else _unforeseen(error)
@@ -106,6 +108,13 @@ def worded_errors(
 def _shortened(text: str) -> str:
     """A line that fits a screen, whatever was typed; cut in its middle."""
     return text if len(text) <= 2 * MOST else f"{text[:MOST]} … {text[-MOST:]}"
+
+
+def _of_hydras_code(error: Exception) -> DiffgeoError | None:
+    """The wording of an error that Hydra's own code raised of the words; None if other code did."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    folder = Path(str(hydra.__file__)).parent
+    return unreadable_words(error) if last and folder in Path(last[0].filename).parents else None
 
 
 def _unforeseen(error: Exception) -> tuple[str, str]:

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from diffgeo.composition import group_schemas
-from diffgeo.config import Config, Plain, nearest, own_settings, raw
+from diffgeo.config import GIVEN, Config, Plain, nearest, own_settings, raw
 from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["EXIT_CODES", "FLAGS", "choices", "exit_lines", "help_text", "page", "rows", "topic_text", "version_text"]
+__all__ = [
+    "EXIT_CODES",
+    "FLAGS",
+    "choices",
+    "exit_lines",
+    "help_text",
+    "own_keys",
+    "page",
+    "rows",
+    "topic_text",
+    "version_text",
+]
 
 WIDTH = 118
 EXIT_CODES: dict[int, str] = {
@@ -257,6 +268,24 @@ def _own(conf: Path, group: str, choice: str) -> type | None:
     """The settings that a choice alone has, by the code that it names, which is imported; None if it names none."""
     schema, target = _schema(conf, group, choice), _yaml(conf / group / f"{choice}.yaml").get("_target_")
     return None if schema is None or target is None else own_settings(group, target, schema)
+
+
+def own_keys(conf: Path, typed: str, words: Sequence[str]) -> list[str]:
+    """Keys that only the code named by a choice has and that begin with what is typed; it is imported if none other do.
+
+    Args:
+        conf: the configuration folder.
+        typed: the beginning of a key, ``svd.blo``.
+        words: of the command line, among them perhaps the choice.
+    """
+    group = typed.partition(".")[0]
+    chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
+    choice = chosen[-1] if chosen else _standard(conf, group)
+    if group not in GIVEN or choice not in choices(conf, group):
+        return []
+    if any(key.startswith(typed) for key in _schemas(conf, group, choice, whole=False)):
+        return []
+    return [key for key in _schemas(conf, group, choice, whole=True) if key.startswith(typed)]
 
 
 def _schemas(conf: Path, group: str, choice: str, *, whole: bool) -> dict[str, type]:

@@ -111,7 +111,7 @@ COMMAND = Command(
     {
         "scale=NAME": "how much is computed: smoke (minutes), small (in the order of an hour on two cores; the "
         "default), paper",
-        "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b)",
+        "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b, loco)",
         "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out. Runs that are "
         "complete there, with the same settings, are kept. (A model's weights are not compared: after changing them, "
         "give another folder.)",
@@ -274,7 +274,7 @@ def _write(rows: list[Row], folder: Path) -> None:
         save([chart], folder / "claims")
 
 
-_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "q", "verdict", "run")
+_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "p", "q", "verdict", "run")
 
 
 def _cells(row: Row) -> list[str]:
@@ -287,8 +287,8 @@ def _cells(row: Row) -> list[str]:
         ours += " (too few)"
     verdict = f"{reading_of(row)}{' (not converged)' if row['not_converged'] else ''}"
     quantity = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
-    q = "–" if math.isnan(row["q"]) else f"{row['q']:.2g}"
-    shown = [row["source"], quantity, row["published"], ours, row["n"], q, verdict, Path(row["run"]).name]
+    p, q = ("–" if math.isnan(row[key]) else f"{row[key]:.2g}" for key in ("p", "q"))
+    shown = [row["source"], quantity, row["published"], ours, row["n"], p, q, verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 

@@ -3,7 +3,16 @@
 from diffgeo.composition.checks import check
 from diffgeo.composition.effects import results_depend_on, session_depends_on
 from diffgeo.composition.experiments import others, words_of
-from diffgeo.composition.hydra import at_home, check_words, composed, group_schemas, register, typed
+from diffgeo.composition.hydra import (
+    at_home,
+    check_words,
+    composed,
+    group_schemas,
+    own_defaults,
+    register,
+    typed,
+    unreadable_words,
+)
 
 __all__ = [
     "at_home",
@@ -12,9 +21,11 @@ __all__ = [
     "composed",
     "group_schemas",
     "others",
+    "own_defaults",
     "register",
     "results_depend_on",
     "session_depends_on",
     "typed",
+    "unreadable_words",
     "words_of",
 ]

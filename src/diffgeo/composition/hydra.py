@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,12 @@ from functools import cache
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from diffgeo.config import config_folder
+from diffgeo.config.documentation import default_of
 from diffgeo.config.instances import GIVEN, check_names, own_settings
 from diffgeo.config.schemas import (
     MODEL_SCHEMAS,
@@ -30,7 +34,16 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = ["at_home", "check_words", "composed", "group_schemas", "register", "typed"]
+__all__ = [
+    "at_home",
+    "check_words",
+    "composed",
+    "group_schemas",
+    "own_defaults",
+    "register",
+    "typed",
+    "unreadable_words",
+]
 
 
 @cache
@@ -112,7 +125,26 @@ def composed(overrides: Sequence[str]) -> Config:
     """
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return typed(compose("config", overrides=at_home(overrides)))
+        try:
+            found = compose("config", overrides=at_home(overrides))
+        except (HydraException, OmegaConfBaseException, OSError, ValueError):
+            raise
+        except Exception as error:
+            raise unreadable_words(error) from error
+        return typed(found)
+
+
+def unreadable_words(error: Exception) -> ConfigError:
+    """The wording of an error of another kind, which Hydra raises of words that its grammar takes, not its code.
+
+    Args:
+        error: such as the TypeError of ``svd=[1,2]``.
+    """
+    reason = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"Hydra cannot use the words of the command line ({type(error).__name__}: {reason})",
+        "a group takes the name of a choice, or a list of names; see `diffgeo --help` for groups and keys",
+    )
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -129,14 +161,35 @@ def check_words(words: Sequence[str]) -> None:
     given = [re.match(rf"\+*({'|'.join(GIVEN)})\.(\w+)=", word) for word in words]
     known = {group: {f.name for one in group_schemas()[group].values() for f in fields(one)} for group in GIVEN}
     asked = [(found[1], found[2]) for found in given if found and found[2] not in known[found[1]]]
-    chosen = [word for word in words if re.match(r"\w+=[^,]+\Z|hydra\.searchpath=", word)]
     if not asked or any(word.startswith(tuple(f"{group}=" for group, _ in asked)) for word in words if "," in word):
         return
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = compose("config", overrides=chosen)
+    cfg = _choices(words)
     for group, name in asked:
         schema = OmegaConf.get_type(cfg[group]) or object
         check_names(group, own_settings(group, cfg[group]._target_, schema), schema, [name])
+
+
+def own_defaults(words: Sequence[str]) -> list[str]:
+    """Words that set what the code named by choices has settings of to its defaults, for ``--cfg`` to print them.
+
+    Args:
+        words: of a command line, after :func:`register`; what they set themselves is left out.
+    """
+    given = {word.partition("=")[0].lstrip("+") for word in words}
+    cfg, found = _choices(words), []
+    for group in GIVEN:
+        own = own_settings(group, cfg[group]._target_, OmegaConf.get_type(cfg[group]) or object)
+        values = {one.name: default_of(own, one.name) for one in fields(own) if one.name not in cfg[group]}
+        left = {name: value for name, value in values.items() if f"{group}.{name}" not in given and value != MISSING}
+        found += [f"++{group}.{name}={json.dumps(value)}" for name, value in left.items()]
+    return found
+
+
+def _choices(words: Sequence[str]) -> DictConfig:
+    """What a command line's choices alone compose to."""
+    chosen = [word for word in words if re.match(r"\w+=[^,]+\Z|hydra\.searchpath=", word)]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose("config", overrides=chosen)
 
 
 def at_home(words: Sequence[str]) -> list[str]:

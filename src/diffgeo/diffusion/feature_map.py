@@ -110,6 +110,11 @@ class FeatureMap:
         config: Any = getattr(unet, "config", None)
         self._patch: int | None = config.patch_size if block.startswith("transformer_blocks.") else None
 
+    @property
+    def measured_as(self) -> nn.Module:
+        """The block: at every timestep its map takes the same memory (:mod:`diffgeo.jacobian.operator`)."""
+        return self._module
+
     def __call__(self, x: Tensor) -> Tensor:
         """Apply f.
 

@@ -1,17 +1,20 @@
-"""How much memory a computation takes, and how many columns fit.
+"""How much memory a computation takes, how much there is, and how many columns fit.
 
 Bytes are those of the tensors that are alive at once, counted as they are made and freed, below function transforms and
 autograd: what it takes on a CPU is what it takes on a GPU, and a count comes out the same every time, so that batches,
 and with them the last digits of results, do not depend on what else the machine does. Workspace of kernels and the
-allocator's own loss come on top (a tenth to a third on a GPU); where they were too much, :class:`JacobianOperator`
-halves its chunks and goes on.
+allocator's own loss come on top (a tenth to a third on a GPU); if they were too much, :class:`JacobianOperator`
+halves its chunks and goes on. A CPU that runs out of memory may end the process instead of raising an error, so that
+nothing is begun there that is counted to take more than :func:`free_bytes`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,16 +24,27 @@ from torch.utils._pytree import tree_leaves
 
 from diffgeo.errors import ValueRangeError
 
-__all__ = ["device_name", "is_out_of_memory", "most_that_fits", "peak_bytes"]
+__all__ = ["Ledger", "device_name", "free_bytes", "is_out_of_memory", "most_that_fits", "peak_bytes"]
+
+_OURS = 0.8
+"""Share of what is free that tensors may take; the rest is for kernels' workspace, the allocator, other processes."""
 
 
-class _Ledger(TorchDispatchMode):
-    """Counts the bytes of all storages made inside it."""
+class Ledger(TorchDispatchMode):
+    """Counts the bytes of all storages made inside it.
 
-    def __init__(self) -> None:
+    Args:
+        limit: more than so many at once is refused.
+
+    Raises:
+        MemoryError: inside it, as soon as storages hold more than ``limit``.
+    """
+
+    def __init__(self, limit: float = float("inf")) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.alive: dict[int, int] = {}
         self.held = self.peak = 0
+        self.limit = limit
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -46,6 +60,8 @@ class _Ledger(TorchDispatchMode):
         self.alive[key] = storage.nbytes()
         self.held += self.alive[key]
         self.peak = max(self.peak, self.held)
+        if self.held > self.limit:
+            raise MemoryError(f"tensors take more than {self.limit / 1e9:.2g} GB")
         weakref.finalize(storage, self._leave, key).atexit = False
 
     def _leave(self, key: int) -> None:
@@ -54,7 +70,7 @@ class _Ledger(TorchDispatchMode):
 
 def peak_bytes(compute: Callable[[], object]) -> int:
     """The most bytes that tensors made by ``compute`` take up at once; what existed before is not counted."""
-    ledger = _Ledger()
+    ledger = Ledger()
     with ledger:
         compute()
     return ledger.peak
@@ -83,6 +99,68 @@ def most_that_fits(take: Callable[[int], object], max_bytes: float, most: int, *
         )
     each = max(peak_bytes(lambda: take(2)) - one, 1) if most > 1 else 1
     return max(1, min(most, 1 + int((max_bytes - one) / each)))
+
+
+def free_bytes(device: torch.device) -> float:
+    """How many bytes new tensors may take on a device: four fifths of what is free.
+
+    Args:
+        device: a GPU's memory counts with what its allocator holds unused; on a CPU the least of what the machine has
+            available, what the control group leaves (containers, SLURM), and what ``ulimit -v`` leaves.
+
+    Returns:
+        Bytes; infinity if the system does not tell.
+    """
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return _OURS * (torch.cuda.mem_get_info(device)[0] + unused)
+    return _OURS * min(_machine_leaves(), _group_leaves(), _process_leaves()) if device.type == "cpu" else float("inf")
+
+
+def _machine_leaves() -> float:
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    return float("inf")
+
+
+def _group_leaves(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Of the process's control group and those around it, version 1 or 2; files in the page cache count as free."""
+    least = float("inf")
+    with contextlib.suppress(OSError, ValueError):
+        for line in groups.read_text().splitlines():
+            _, controllers, inner = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            top = root / "memory" if controllers else root
+            own = top / inner.strip("/")
+            for folder in (own, *(parent for parent in own.parents if parent == top or top in parent.parents)):
+                least = min(least, _leaves(folder, *(_VERSION_1 if controllers else _VERSION_2)))
+    return max(least, 0.0)
+
+
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+
+
+def _leaves(folder: Path, limit: str, used: str, reclaimable: str) -> float:
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        bound, taken = int((folder / limit).read_text()), int((folder / used).read_text())
+        words = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return float(bound - taken + int(words.get(reclaimable, 0)))
+    return float("inf")
+
+
+def _process_leaves() -> float:
+    """Of the address space, which ``ulimit -v`` bounds."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Linux alone has all of these
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        if limit != resource.RLIM_INFINITY:
+            return max(0.0, float(limit - pages * resource.getpagesize()))
+    return float("inf")
 
 
 def device_name(device: torch.device) -> str:

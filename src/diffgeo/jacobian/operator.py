@@ -6,10 +6,17 @@ eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the pro
     J V   one Jacobian-vector product (jvp) per column,
     Jᵀ U  one vector-Jacobian product (vjp) per column, by reverse mode.
 
-There are two roads to the same numbers. Where x is large and memory counts, **one** saved graph of f serves all columns
-of Jᵀ U, and J V goes by forward mode, about two runs of f. Where x is small, graphs hold a copy of f for every column,
-and nothing but torch's own kernels runs in a product; J V is then reverse over reverse: u ↦ Jᵀu is linear, so that its
-own vjp is J. That costs as much as Jᵀ U, a third of forward mode (docs/performance.md).
+There are three roads to the same numbers. u ↦ Jᵀu is linear, so that its own vjp is J: reverse mode over reverse mode
+gives J V at the cost of Jᵀ U, a fraction of what forward mode costs (docs/performance.md). It goes
+
+    over copies   a graph of f at as many copies of x as there are columns. Nothing but torch's own kernels runs in a
+                  product, which is quickest as long as such graphs are small;
+    over one      graph of f at x, whose products take several columns by vmap. The graph's memory counts once;
+    forward       mode for J V, and one graph for Jᵀ U, if f cannot be differentiated twice.
+
+The first product measures what one column takes (:mod:`diffgeo.jacobian.memory`). Copies are chosen if those of a whole
+chunk stay below :data:`COPIES_BYTES`; and as many columns are made at once as fit what the caller allows, or what the
+device has free.
 
 A product with one column is a *pass*, the unit in which solvers are compared.
 
@@ -20,46 +27,71 @@ a column holds a part for each. One saved graph and one kernel launch then serve
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
-from diffgeo.jacobian.memory import is_out_of_memory, most_that_fits
+from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory
 from diffgeo.jacobian.transposable import transposable_layers
 
-__all__ = ["JacobianOperator", "chunk_that_fits"]
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+__all__ = ["JacobianOperator", "TransposedJacobian", "chunk_that_fits"]
 
 log = logging.getLogger(__name__)
 
-SMALL_X, MOST_COPIES = 64 * 64 * 3, 98_304
-"""Points of at most so many numbers have a copy of f for every column, of no more than so many numbers in all; beyond,
-the graphs' memory counts."""
+COPIES_BYTES = 5e8
+"""Graphs of copies may take so much; with larger ones, kernels are so long that what surrounds them does not count."""
+
+_FEW = 4
+"""Copies that are worth it: the columns of a block on a CPU."""
+
+_AT_ONCE_ON_A_CPU = 2
+"""Columns over one graph on a CPU: two share the weights of attention; the arrays of more are so long that the system's
+allocator asks for new pages every time, which costs more than sharing gains."""
 
 
 class JacobianOperator:
-    """J of f at x, shape (m, d).
+    """J of f at x, shape (m, d): ``J @ V`` and ``J.T @ U`` without forming it, for any differentiable function.
 
     Args:
         f: differentiable map from tensors of x's shape to tensors of any shape.
         x: the point, any shape; a leading batch dimension must be 1 unless ``stacked``. Its dtype is that of all
             products; float32 or float64 (half precision breaks the adjoint identity by 1e-2).
         chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding. It is halved,
-            with a warning in the log, where the device has too little memory.
+            with a warning in the log, if the device has too little memory.
         on_pass: called with the number of columns after every chunk, to show progress.
-        forward: J V by forward mode and one graph for Jᵀ U (True), or a copy of f for every column and reverse over
-            reverse (False), which needs f to be twice differentiable and to work under ``torch.func.vmap``. None
-            chooses by the size of a point (:data:`SMALL_X`), and forward if f does not work under vmap.
+        forward: J V by forward mode (True), or by reverse mode over reverse mode, which needs f to be twice
+            differentiable (False). None tries the latter first.
         stacked: x holds several points along its first dimension, which f treats apart, as U-Nets do.
+        max_bytes: what the tensors of a product may take, graphs included, beside those that exist already; what the
+            device has free if None.
 
     Raises:
-        DeviceError: in a product: not even one column fits into the device's memory.
+        DeviceError: in a product: not even one column fits into ``max_bytes``, or into the device's memory.
         ShapeError: x is a batch of several points, and not ``stacked``.
         ValueRangeError: x is not floating point, not finite, or chunk_size < 1.
+
+    Example:
+        >>> J = JacobianOperator(lambda x: x.square(), torch.tensor([1.0, 2.0, 3.0]))
+        >>> J @ torch.ones(3)
+        tensor([2., 4., 6.])
+        >>> J.T @ torch.ones(3, 1)
+        tensor([[2.],
+                [4.],
+                [6.]])
+        >>> J.to_scipy().shape
+        (3, 3)
     """
 
     def __init__(
@@ -71,6 +103,7 @@ class JacobianOperator:
         on_pass: Callable[[int], None] | None = None,
         forward: bool | None = None,
         stacked: bool = False,
+        max_bytes: float | None = None,
     ) -> None:
         if x.ndim == 4 and len(x) != 1 and not stacked:
             raise ShapeError(f"x has shape {tuple(x.shape)}", "a Jacobian is taken at one point, pass x[i]")
@@ -81,19 +114,11 @@ class JacobianOperator:
         if chunk_size < 1:
             raise ValueRangeError(f"chunk_size is {chunk_size}", "it must be at least 1")
         self.f, self.x, self.chunk_size, self.on_pass = f, x.detach(), chunk_size, on_pass
-        point = self.x.numel() // (len(x) if stacked else 1)
-        self.forward = point > SMALL_X if forward is None else forward
-        self.passes = 0
-        self._copies: _Copies | None = None
-        self._vjp: Callable[[Tensor], tuple[Tensor]] | None = None
-        self._insists = forward is not None
-        with _exact_arithmetic():
-            if self.forward:
-                h, self._vjp = torch.func.vjp(f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
-            else:
-                with torch.no_grad():
-                    h = f(self.x)
-        self.h = h.detach()
+        self.max_bytes, self.passes = max_bytes, 0
+        self._forward, self._most = forward, chunk_size
+        self._road: _Road | None = None
+        with _exact_arithmetic(), torch.no_grad():
+            self.h = _by_own_rules(f)(self.x).detach()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,7 +137,7 @@ class JacobianOperator:
         Raises:
             ShapeError: v has other than d rows.
         """
-        return self._columnwise(self._pushed if self.forward else self._pushed_by_copies, v, self.x.shape, "J V")
+        return self._columnwise("pushed", v, self.x.shape, "J V")
 
     def rmv(self, u: Tensor) -> Tensor:
         """Jᵀ U, the pull-back of covectors.
@@ -126,7 +151,7 @@ class JacobianOperator:
         Raises:
             ShapeError: u has other than m rows.
         """
-        return self._columnwise(self._pulled if self.forward else self._pulled_by_copies, u, self.h.shape, "J^T U")
+        return self._columnwise("pulled", u, self.h.shape, "J^T U")
 
     def dense(self) -> Tensor:
         """J as a matrix, by the cheaper side: min(m, d) passes.
@@ -139,45 +164,99 @@ class JacobianOperator:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
 
-    def _pushed(self, tangents: Tensor) -> Tensor:
-        image: Tensor = torch.func.vmap(lambda v: torch.func.jvp(self.f, (self.x,), (v,))[1])(tangents)
-        return image
+    def __matmul__(self, v: Tensor) -> Tensor:
+        """J v or J V: as :meth:`mv`, of one vector (d,) also."""
+        return self.mv(v) if v.ndim > 1 else self.mv(v[:, None])[:, 0]
 
-    def _pulled(self, cotangents: Tensor) -> Tensor:
-        if self._vjp is None:
-            _, self._vjp = torch.func.vjp(self.f, self.x)  # type: ignore[misc]  # (h, vjp) without has_aux
-        vjp = self._vjp
-        image: Tensor = torch.func.vmap(lambda u: vjp(u)[0])(cotangents)
-        return image
+    @property
+    def T(self) -> TransposedJacobian:  # noqa: N802  # as a matrix
+        """Jᵀ, whose products are those of :meth:`rmv`."""
+        return TransposedJacobian(self)
 
-    def _pushed_by_copies(self, tangents: Tensor) -> Tensor:
-        found = self._by_copies(lambda: self._of_width(len(tangents)).pushed(tangents))
-        return self._pushed(tangents) if found is None else found
+    def to_scipy(self) -> LinearOperator:
+        """J for scipy's solvers.
 
-    def _pulled_by_copies(self, cotangents: Tensor) -> Tensor:
-        found = self._by_copies(lambda: self._of_width(len(cotangents)).pulled(cotangents))
-        return self._pulled(cotangents) if found is None else found
+        Returns:
+            An operator of shape (m, d) in the dtype of x, whose products are counted as passes of this one.
+        """
+        from scipy.sparse.linalg import LinearOperator
 
-    def _by_copies(self, product: Callable[[], Tensor]) -> Tensor | None:
-        """The product; None, and forward from now on, if f cannot be vectorised, as one that branches on x."""
-        try:
-            return product()
-        except RuntimeError as error:
-            if self._insists or is_out_of_memory(error):
-                raise
-            log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
-        self.forward, self._copies = True, None
-        return None
+        def product(times: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+            def of(columns: Any) -> Any:
+                rows = torch.as_tensor(columns).reshape(len(columns), -1)
+                return times(rows.to(self.x)).cpu().numpy().reshape(-1, *columns.shape[1:])
 
-    def _of_width(self, k: int) -> _Copies:
-        if self._copies is None or not k <= self._copies.width <= 2 * k:
-            self._copies = None  # two of them at once might not fit
-            self._copies = _Copies(self.f, self.x, k)
-        return self._copies
+            return of
 
-    def _columnwise(
-        self, products: Callable[[Tensor], Tensor], columns: Tensor, shape: torch.Size, what: str
-    ) -> Tensor:
+        mv, rmv = product(self.mv), product(self.rmv)
+        dtype = str(self.x.dtype).removeprefix("torch.")
+        return LinearOperator(self.shape, matvec=mv, rmatvec=rmv, matmat=mv, rmatmat=rmv, dtype=dtype)
+
+    @property
+    def road(self) -> str:
+        """How products are made: ``copies``, ``one graph`` or ``forward``; measured if no product has been made yet."""
+        return self._chosen().name
+
+    @property
+    def columns_at_once(self) -> int:
+        """Columns of one call: at most ``chunk_size``, and as many as fit; measured if no product has been made yet."""
+        self._chosen()
+        return min(self._most, self.chunk_size)
+
+    def forget(self) -> None:
+        """Drop the graphs, and with them most of the memory; the next product makes new ones."""
+        if self._road is not None:
+            self._road.forget()
+
+    def _chosen(self) -> _Road:
+        """The road; it and the number of columns that fit are found by a column of zeros, once for every f."""
+        if self._road is None:
+            limit = free_bytes(self.x.device) if self.max_bytes is None else self.max_bytes
+            road, bytes_of = self._measured(limit)
+            graph, column = bytes_of
+            if graph + column > limit:
+                raise MemoryError(f"one column takes {(graph + column) / 1e9:.2g} GB of {limit / 1e9:.2g} GB")
+            self._most = max(1, min(self.chunk_size, int((limit - graph) / max(column, 1))))
+            copies = int(min(limit, COPIES_BYTES) / max(graph + column, 1))
+            if isinstance(road, _OneGraph):
+                if copies >= min(self.chunk_size, _FEW):
+                    road, self._most = _Copies(self.f, self.x), min(self.chunk_size, copies)
+                elif self.x.device.type == "cpu":
+                    self._most = min(self._most, _AT_ONCE_ON_A_CPU)
+            self._road = road
+        return self._road
+
+    def _measured(self, limit: float) -> tuple[_Road, tuple[float, float]]:
+        """The first road that f can go; bytes of its graph, and of one column of both products over it."""
+        known = _known(self.f)
+        key = (self._forward, self.x.shape, self.x.dtype, self.x.device)
+        if key in known:
+            kind, bytes_of = known[key]
+            return kind(self.f, self.x), bytes_of
+        for kind in _ROADS[self._forward]:
+            road = kind(self.f, self.x)
+            try:
+                bytes_of = self._taken(road, limit)
+                known[key] = kind, bytes_of
+                return road, bytes_of
+            except RuntimeError as error:
+                if kind is _ROADS[self._forward][-1] or is_out_of_memory(error):
+                    raise
+                log.info("no derivatives by %s, which is quicker: %s", road.name, str(error).partition("\n")[0])
+        raise AssertionError("the last road returns or raises")
+
+    def _taken(self, road: _Road, limit: float) -> tuple[float, float]:
+        tangent, cotangent = torch.zeros_like(self.x)[None], torch.zeros_like(self.h)[None]
+        with _exact_arithmetic(), torch.no_grad(), Ledger(limit) as ledger:
+            road.pulled(cotangent)
+            road.prepare()
+            held = ledger.peak = ledger.held
+            road.pulled(cotangent)
+            if isinstance(road, _OneGraph):  # forward mode costs the same, and f may have Jᵀ u alone
+                road.pushed(tangent)
+            return float(held), float(ledger.peak - held)
+
+    def _columnwise(self, product: str, columns: Tensor, shape: torch.Size, what: str) -> Tensor:
         if columns.ndim != 2 or columns.shape[0] != shape.numel():
             raise ShapeError(
                 f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}",
@@ -185,27 +264,35 @@ class JacobianOperator:
             )
         rows = columns.T.to(self.x).reshape(-1, *shape)
         chunks: list[Tensor] = []
-        done, copies = 0, self.chunk_size if self.forward else max(1, MOST_COPIES // self.x.numel())
+        done = 0
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
-                left = len(rows) - done
-                even = ceil(left / ceil(left / min(self.chunk_size, copies)))  # 50 by 32: 25 and 25
-                chunk = rows[done : done + even]
+                left = even = len(rows) - done
                 failed = ""
                 try:
-                    chunks.append(products(chunk))
+                    road = self._chosen()
+                    even = ceil(left / ceil(left / self.columns_at_once))  # 50 by 32: 25 and 25
+                    chunks.append(getattr(road, product)(rows[done : done + even]))
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
-                        raise
+                        self._leave_copies(error)
+                        continue
                     failed = str(error).partition("\n")[0] or type(error).__name__
                 if failed:  # out here the error, and with it what the failed call held, is gone
-                    self._halve(len(chunk), failed)
+                    self._halve(even if self._road is not None else 1, failed)
                     continue
-                done += len(chunk)
-                self.passes += len(chunk)
+                done += even
+                self.passes += even
                 if self.on_pass is not None:
-                    self.on_pass(len(chunk))
+                    self.on_pass(even)
         return torch.cat(chunks).flatten(1).T
+
+    def _leave_copies(self, error: RuntimeError | MemoryError) -> None:
+        """Go over one graph from now on: f cannot be vectorised, as one that branches on x."""
+        if not isinstance(self._road, _Copies):
+            raise error
+        log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
+        self._road = _OneGraph(self.f, self.x)
 
     def _halve(self, columns: int, why: str) -> None:
         """Take half as many columns from now on; what the failed call left behind goes back to the device."""
@@ -214,51 +301,204 @@ class JacobianOperator:
                 f"{self.x.device} has too little memory for one product with J ({why})",
                 "take a smaller model, or another device",
             )
-        self.chunk_size, self._copies = columns // 2, None
+        self.chunk_size = columns // 2
+        self.forget()
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
         if self.x.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-class _Copies:
-    """Products through graphs of f at copies of x, one for each column; each graph is made when it is needed first.
+@dataclass(frozen=True)
+class TransposedJacobian:
+    """Jᵀ, shape (d, m).
+
+    Attributes:
+        jacobian: J; it counts the passes.
+    """
+
+    jacobian: JacobianOperator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d, m)."""
+        m, d = self.jacobian.shape
+        return d, m
+
+    @property
+    def T(self) -> JacobianOperator:  # noqa: N802  # as a matrix
+        """J."""
+        return self.jacobian
+
+    def __matmul__(self, u: Tensor) -> Tensor:
+        """Jᵀ u or Jᵀ U, of a vector (m,) or columns (m, k)."""
+        return self.jacobian.rmv(u) if u.ndim > 1 else self.jacobian.rmv(u[:, None])[:, 0]
+
+
+_Known = dict[Any, tuple["type[_Road]", tuple[float, float]]]
+_MEASURED: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
+"""Road and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
+a feature map's at several timesteps, say so by an attribute ``measured_as``, an object that they share."""
+
+
+def _known(f: Callable[[Tensor], Tensor]) -> _Known:
+    try:
+        return _MEASURED.setdefault(getattr(f, "measured_as", f), {})
+    except TypeError:  # f takes no weak reference, or has no hash
+        return {}
+
+
+class _Road(ABC):
+    """A way to make products, which keeps the graphs that it has made.
 
     Args:
         f: the map.
         x: the point.
-        width: the most columns.
     """
 
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, width: int) -> None:
-        self._f, self._x, self.width = f, x, width
-        self._pull: tuple[Tensor, Tensor] | None = None
-        self._push: tuple[Tensor, Tensor] | None = None
+    name: ClassVar[str]
+    OWN_RULES: ClassVar[bool] = True
+    """Whether convolution, group norm and attention go by :mod:`diffgeo.jacobian.transposable`."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        self._f, self._x = _by_own_rules(f) if self.OWN_RULES else f, x
+
+    @abstractmethod
+    def pulled(self, cotangents: Tensor) -> Tensor:
+        """Jᵀ u, shape (k, *h.shape) → (k, *x.shape)."""
+
+    @abstractmethod
+    def pushed(self, tangents: Tensor) -> Tensor:
+        """J v, shape (k, *x.shape) → (k, *h.shape)."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Drop the graphs."""
+
+    def prepare(self) -> None:  # noqa: B027  # most have nothing more to make
+        """Make the graphs that products keep."""
+
+
+class _Forward(_Road):
+    """Forward mode, and one graph for Jᵀ U."""
+
+    name = "forward"
+    _vjp: Callable[[Tensor], tuple[Tensor]] | None = None
+
+    def pushed(self, tangents: Tensor) -> Tensor:
+        image: Tensor = torch.func.vmap(lambda v: torch.func.jvp(self._f, (self._x,), (v,))[1])(tangents)
+        return image
 
     def pulled(self, cotangents: Tensor) -> Tensor:
-        """Jᵀ u of at most ``width`` cotangents, shape (k, *h.shape) → (k, *x.shape)."""
+        if self._vjp is None:
+            _, self._vjp = torch.func.vjp(self._f, self._x)  # type: ignore[misc]  # (h, vjp) without has_aux
+        vjp = self._vjp
+        image: Tensor = torch.func.vmap(lambda u: vjp(u)[0])(cotangents)
+        return image
+
+    def forget(self) -> None:
+        self._vjp = None
+
+
+class _Plain(_Forward):
+    """The same by torch's own rules, for f that holds derivatives itself: it needs second ones of its layers."""
+
+    name = "forward by torch's rules"
+    OWN_RULES = False
+
+
+class _OneGraph(_Road):
+    """Reverse mode over reverse mode, over one graph."""
+
+    name = "one graph"
+    _pull: tuple[Tensor, Tensor] | None = None
+    _push: tuple[Tensor, Tensor] | None = None
+
+    def pulled(self, cotangents: Tensor) -> Tensor:
+        h, point = self._graph()
+        return _over(h, point, cotangents)
+
+    def pushed(self, tangents: Tensor) -> Tensor:
+        return _over(*self._transposed(self._graph()), tangents)
+
+    def forget(self) -> None:
+        self._pull = self._push = None
+
+    def prepare(self) -> None:
+        self._transposed(self._graph())
+
+    def _graph(self) -> tuple[Tensor, Tensor]:
+        """The image h and the x that it was made of."""
         if self._pull is None:
-            with _exact_arithmetic(), torch.enable_grad():
-                self._pull = self._run()
-        h, copies = self._pull
+            with torch.enable_grad():
+                point = self._x.clone().requires_grad_()
+                self._pull = _connected(self._f(point), point), point
+        return self._pull
+
+    def _transposed(self, graph: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Jᵀ u and the u that it was made of; any u does, the map is linear."""
+        if self._push is None:
+            h, point = graph
+            with torch.enable_grad():
+                u = torch.zeros_like(h, requires_grad=True)
+                self._push = torch.autograd.grad(h, point, u, create_graph=True)[0], u
+        return self._push
+
+
+class _Copies(_OneGraph):
+    """Reverse mode over reverse mode, over a graph of f at copies of x, one for each column."""
+
+    name = "copies"
+    width = 0
+
+    def pulled(self, cotangents: Tensor) -> Tensor:
+        h, copies = self._of_width(len(cotangents))
         return torch.autograd.grad(h, copies, self._padded(cotangents), retain_graph=True)[0][: len(cotangents)]
 
     def pushed(self, tangents: Tensor) -> Tensor:
-        """J v of at most ``width`` tangents, shape (k, *x.shape) → (k, *h.shape)."""
-        if self._push is None:
-            with _exact_arithmetic(), torch.enable_grad(), transposable_layers():
-                h, copies = self._run()
-                u = torch.zeros_like(h, requires_grad=True)  # any u does, the map is linear
-                self._push = torch.autograd.grad(h, copies, u, create_graph=True)[0], u
-        image, u = self._push
+        image, u = self._transposed(self._of_width(len(tangents)))
         return torch.autograd.grad(image, u, self._padded(tangents), retain_graph=True)[0][: len(tangents)]
 
-    def _run(self) -> tuple[Tensor, Tensor]:
-        copies = self._x.expand(self.width, *self._x.shape).clone().requires_grad_()
-        h: Tensor = torch.func.vmap(self._f)(copies)
-        return (h if h.requires_grad else h + 0 * copies.sum()), copies  # where f is constant, too, there is a graph
+    def _of_width(self, k: int) -> tuple[Tensor, Tensor]:
+        if self._pull is None or not k <= self.width <= 2 * k:
+            self.forget()  # two of them at once might not fit
+            self.width = k
+            with torch.enable_grad():
+                copies = self._x.expand(k, *self._x.shape).clone().requires_grad_()
+                self._pull = _connected(torch.func.vmap(self._f)(copies), copies), copies
+        return self._pull
 
     def _padded(self, rows: Tensor) -> Tensor:
         return torch.cat([rows, rows.new_zeros(self.width - len(rows), *rows.shape[1:])])
+
+
+_ROADS: dict[bool | None, list[type[_Forward] | type[_Plain] | type[_OneGraph]]] = {
+    True: [_Forward, _Plain],
+    False: [_OneGraph],
+    None: [_OneGraph, _Forward, _Plain],
+}
+
+
+def _by_own_rules(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def ruled(x: Tensor) -> Tensor:
+        with transposable_layers():
+            return f(x)
+
+    return ruled
+
+
+def _connected(result: Tensor, source: Tensor) -> Tensor:
+    """The result; with a graph also if it does not depend on its source, where f is constant."""
+    return result if result.requires_grad else result + 0 * source.sum()
+
+
+def _over(result: Tensor, source: Tensor, rows: Tensor) -> Tensor:
+    """Products with the derivative of ``result`` by ``source``, one a row."""
+
+    def product(row: Tensor) -> Tensor:
+        # a result that does not depend on its source is an error: a derivative without a derivative of its own
+        return torch.autograd.grad(result, source, row, retain_graph=True)[0]
+
+    return product(rows[0])[None] if len(rows) == 1 else torch.func.vmap(product)(rows)
 
 
 def chunk_that_fits(
@@ -279,20 +519,19 @@ def chunk_that_fits(
     Raises:
         ValueRangeError: not even one column fits.
     """
-
-    def take(columns: int) -> None:
-        jacobian = JacobianOperator(f, x, chunk_size=columns, stacked=stacked)
-        m, d = jacobian.shape
-        jacobian.mv(x.new_zeros(d, columns))
-        jacobian.rmv(x.new_zeros(m, columns))
-
     what = f"one column of J at {len(x)} points (svd.points)" if stacked else "one column of J"
-    return most_that_fits(take, max_bytes, most, what=what)
+    jacobian = JacobianOperator(f, x, chunk_size=most, stacked=stacked, max_bytes=max_bytes)
+    try:
+        return jacobian.columns_at_once
+    except MemoryError as error:
+        raise ValueRangeError(
+            f"max_memory={max_bytes / 1e9:g} GB is too little for {what}: {error}", "raise max_memory"
+        ) from error
 
 
 @contextmanager
 def _exact_arithmetic() -> Iterator[None]:
-    """No TF32, and attention by plain operations: the fused kernels have no forward-mode derivative."""
+    """No TF32, and attention without rules of our own by plain operations, which have all derivatives."""
     precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
     torch.set_float32_matmul_precision("highest")
     # cudnn.flags resets what it is not told

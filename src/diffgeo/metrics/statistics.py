@@ -28,6 +28,7 @@ __all__ = [
     "SIGNIFICANT",
     "Estimate",
     "false_discovery_rates",
+    "mantel_test",
     "mean_interval",
     "monte_carlo_p",
     "resample",
@@ -190,7 +191,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray[Any, Any]) -> float
 
 
 def false_discovery_rates(p: Sequence[float]) -> list[float]:
-    """Benjamini and Hochberg's (1995) adjusted p-values q: calling all with q ≤ 0.05 errs in 5 % of the calls at most.
+    """Benjamini and Hochberg's (1995) adjusted p-values q: of calls with q ≤ 0.05, 5 % err on average at most.
 
     Args:
         p: p-values in [0, 1]; NaN stay NaN and do not count.
@@ -203,6 +204,42 @@ def false_discovery_rates(p: Sequence[float]) -> list[float]:
     if known.any():
         found[known] = false_discovery_control(found[known])
     return [float(value) for value in found]
+
+
+def mantel_test(
+    reference: np.ndarray[Any, Any],
+    matrices: Sequence[np.ndarray[Any, Any]],
+    correlation: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float],
+    *,
+    draws: int = 999,
+    seed: int = 0,
+) -> tuple[np.ndarray[Any, Any], float]:
+    """Do matrices of distances go with a reference between the same things (Mantel 1967)?
+
+    The pairs of k things are not independent, and matrices of several samples share the things: the null shuffles the
+    things, in all matrices alike.
+
+    Args:
+        reference: symmetric, shape (k, k), k ≥ 3.
+        matrices: symmetric, shape (k, k) each.
+        correlation: of two vectors, one number per pair; NaN, if one is constant, counts as 0.
+        draws: orders of the things.
+        seed: of the orders.
+
+    Returns:
+        (correlation of each matrix, two-sided p of their mean).
+    """
+    upper, random = np.triu_indices(len(reference), 1), np.random.default_rng(seed)
+    values = [matrix[upper] for matrix in matrices]
+
+    def each(order: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        shuffled = reference[order][:, order][upper]
+        each_one = np.array([correlation(shuffled, one) for one in values], dtype=float)
+        return np.where(np.isnan(each_one), 0.0, each_one)
+
+    found = each(np.arange(len(reference)))
+    null = np.array([each(random.permutation(len(reference))).mean() for _ in range(draws)])
+    return found, monte_carlo_p(abs(found.mean()), np.abs(null))
 
 
 def monte_carlo_p(observed: float, null: np.ndarray[Any, Any]) -> float:

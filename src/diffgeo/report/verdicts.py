@@ -41,10 +41,10 @@ def count_of_verdicts(rows: Sequence[Row]) -> str:
         "contradicted": f"{count['contradicted']} are contradicted",
         "undecided": f"{count['undecided']} are undecided"
         + (f" ({few} of them for lack of values: a test takes {FEWEST})" if few else ""),
-        "not comparable": f"{count['not comparable']} are about another model",
+        "not comparable": f"{count['not comparable']} cannot be compared with this model or so few values",
     }
     told = [text for verdict, text in parts.items() if count[verdict]]
-    return f"Of {counted(len(claims), 'claim')} that can be asked here, {', '.join(told)}." if claims else ""
+    return f"Of {counted(len(claims), 'claim')}, {', '.join(told)}." if claims else ""
 
 
 def values_of_claims(rows: Sequence[Row]) -> Chart | None:
@@ -86,11 +86,11 @@ def table_of_claims(rows: Sequence[Row]) -> Table | None:
     ]
     note = (
         "Brackets hold Student's 95 % interval. p is of the two-sided sign-flip test of the mean, q the false "
-        f"discovery rate among the claims of this table (Benjamini–Hochberg). A claim holds if q ≤ {SIGNIFICANT} and "
-        f"the mean is positive, is contradicted if it is negative, and is undecided otherwise, so always with fewer "
-        f"than {FEWEST} values. Controls and second measures have no verdict; published values compare on the "
-        "published model alone. The documentation says what each claim asserts, why this measure stands for it, and "
-        "what would refute it."
+        f"discovery rate among this table's claims with values enough (Benjamini–Hochberg). A claim holds if q ≤ "
+        f"{SIGNIFICANT} and the mean is positive, is contradicted if it is negative, and is undecided otherwise, so "
+        f"always with fewer than {FEWEST} values. Controls and second measures have no verdict; published values "
+        "compare on the published model alone. The documentation says what each claim asserts, why this measure "
+        "stands for it, and what would refute it."
     )
     return as_table("table-claims", "Claims and verdicts", pd.DataFrame(shown), columns, note=note)
 

@@ -94,6 +94,7 @@ class Bases:
         self._cache, self._display, self._tally, self._found = cache, display, tally, found
         self.spec = solve_spec(cfg.svd, seed=cfg.seed, chunk_size=cfg.feature.chunk_size)
         self._fitting: dict[tuple[Any, ...], int] = {}
+        self._max_bytes = None if cfg.max_memory is None else cfg.max_memory * 1e9
 
     def check(self) -> None:
         """Whether ``svd`` asks for what the Jacobian of the run's feature map has: one evaluation shows its shape.
@@ -189,7 +190,8 @@ class Bases:
 
         def compute() -> float:
             with self._display.task(f"‖J‖² at t = {t}, passes", None) as advance:
-                return energy(JacobianOperator(f, x, chunk_size=columns, on_pass=advance), seed=seed)
+                jacobian = JacobianOperator(f, x, chunk_size=columns, on_pass=advance, max_bytes=self._max_bytes)
+                return energy(jacobian, seed=seed)
 
         key = {"model": self._model.editor.fingerprint, "f": name, "x": x, "seed": seed, "chunk_size": columns}
         return self._cache.number("energies", key, compute)
@@ -222,10 +224,12 @@ class Bases:
             if kept.missing:
                 with self._display.task(f"local basis at t = {name.t}, passes", None) as advance:
                     if joined:
-                        kept.bases = local_bases(f, torch.stack(list(xs)), spec, on_pass=advance)
+                        points = torch.stack(list(xs))
+                        kept.bases = local_bases(f, points, spec, on_pass=advance, max_bytes=self._max_bytes)
                     else:
                         for x in xs:
-                            kept.bases.append(local_basis(f, x, spec=spec, on_pass=advance))
+                            found = local_basis(f, x, spec=spec, on_pass=advance, max_bytes=self._max_bytes)
+                            kept.bases.append(found)
         for basis in kept.bases:
             self._tally.note(basis.certificate, spec.share)
         return kept.bases
@@ -238,15 +242,15 @@ class Bases:
             name: what tells it from others.
             x: a point (C, H, W), or several (B, C, H, W) whose columns are made together and count together.
         """
-        most, bound = self.spec.chunk_size, self._cfg.max_memory
-        if bound is None:
+        most = self.spec.chunk_size
+        if self._max_bytes is None:
             return most
         points = len(x) if x.ndim == 4 else 1
         key = ("columns", most, points, name.timeless)
         if key not in self._fitting:
-            each = chunk_that_fits(f, x, bound * 1e9, max(1, most // points), stacked=points > 1)
+            each = chunk_that_fits(f, x, self._max_bytes, max(1, most // points), stacked=points > 1)
             self._fitting[key] = min(points * each, max(most, points))
-            log.info("max_memory=%g: %d columns of J at once", bound, self._fitting[key])
+            log.info("max_memory=%g: %d columns of J at once", self._cfg.max_memory, self._fitting[key])
         return self._fitting[key]
 
     def _measured(self, f: Map, name: MapName, x: Tensor, spec: SolveSpec) -> Solver:
@@ -254,7 +258,8 @@ class Bases:
         device, rank = self._model.device, spec.rank or min(x.numel(), 50)
 
         def measure() -> int:
-            found = spec.solver.measure(JacobianOperator(f, x, chunk_size=spec.chunk_size), rank, tol=spec.tol)
+            jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size, max_bytes=self._max_bytes)
+            found = spec.solver.measure(jacobian, rank, tol=spec.tol)
             log.info("%s measured on this device: %d", spec.solver.name, found)
             return found
 

@@ -82,7 +82,12 @@ def _answered(
 
 
 def stacked(
-    f: Callable[[Tensor], Tensor], xs: Tensor, *, chunk_size: int, on_pass: Callable[[int], None] | None = None
+    f: Callable[[Tensor], Tensor],
+    xs: Tensor,
+    *,
+    chunk_size: int,
+    on_pass: Callable[[int], None] | None = None,
+    max_bytes: float | None = None,
 ) -> Callable[[list[int]], JacobianOperator]:
     """What :func:`together` asks for: the J of f at any of the points xs (B, C, H, W).
 
@@ -91,6 +96,7 @@ def stacked(
         xs: the points.
         chunk_size: columns a product, over all points.
         on_pass: as for :class:`JacobianOperator`, called with columns of all points.
+        max_bytes: as for :class:`JacobianOperator`.
 
     Raises:
         ValueRangeError: when asked: h is not finite at one of the points.
@@ -100,7 +106,8 @@ def stacked(
         count = len(places)
         counted = None if on_pass is None else (lambda columns: on_pass(columns * count))
         some = xs[torch.tensor(places)]
-        jacobian = JacobianOperator(f, some, chunk_size=max(1, chunk_size // count), on_pass=counted, stacked=True)
+        columns = max(1, chunk_size // count)
+        jacobian = JacobianOperator(f, some, chunk_size=columns, on_pass=counted, stacked=True, max_bytes=max_bytes)
         refuse_overflow(jacobian.h)
         return jacobian
 

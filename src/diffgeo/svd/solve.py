@@ -34,6 +34,7 @@ def local_basis(
     solver: Solver | None = None,
     tol: float | None = None,
     on_pass: Callable[[int], None] | None = None,
+    max_bytes: float | None = None,
 ) -> LocalBasis:
     r"""Local basis of the latent space at x: J = U Λ Vᵀ truncated at rank n (P23a, section 3.1).
 
@@ -45,6 +46,7 @@ def local_basis(
         solver: an algorithm, instead of the one in ``spec``.
         tol: bound on the relative residuals, instead of the one in ``spec`` (1e-4).
         on_pass: called with the number of columns after every product, to show progress.
+        max_bytes: what the tensors of a product with J may take; what the device has free if None.
 
     Returns:
         The basis. It is exact if the whole of J costs no more than the solver (for Golub–Kahan: 4 n ≥ min(m, d), or
@@ -64,7 +66,7 @@ def local_basis(
     """
     asked = (SolveSpec() if spec is None else spec).of_rank(rank, tol)
     asked = asked if solver is None else replace(asked, solver=solver)
-    jacobian = JacobianOperator(f, x, chunk_size=asked.chunk_size, on_pass=on_pass)
+    jacobian = JacobianOperator(f, x, chunk_size=asked.chunk_size, on_pass=on_pass, max_bytes=max_bytes)
     return _warned(_solved(jacobian, asked), asked.solver)
 
 
@@ -74,6 +76,7 @@ def local_bases(
     spec: SolveSpec,
     *,
     on_pass: Callable[[int], None] | None = None,
+    max_bytes: float | None = None,
 ) -> list[LocalBasis]:
     """Local bases at several points, their products with J made together if the solver can.
 
@@ -82,6 +85,7 @@ def local_bases(
         xs: latents, shape (B, C, H, W).
         spec: as for :func:`local_basis`; its ``chunk_size`` counts columns over all points together.
         on_pass: called with the number of columns, over all points together.
+        max_bytes: as for :func:`local_basis`, over all points together.
 
     Returns:
         One basis per point. They agree with those of :func:`local_basis` to rounding.
@@ -101,12 +105,16 @@ def local_bases(
     talking = [one for one in routines if one is not None]
     found: Sequence[LocalBasis | None] = [None] * len(xs)
     if len(talking) == len(xs) and spec.share is None and not solver.forms_whole(first.shape, rank):
-        found = together(talking, stacked(f, xs.detach(), chunk_size=spec.chunk_size, on_pass=on_pass))
+        found = together(
+            talking, stacked(f, xs.detach(), chunk_size=spec.chunk_size, on_pass=on_pass, max_bytes=max_bytes)
+        )
         spec = replace(spec, solver=Dense())  # for points that are left
     bases = []
     for x, basis in zip(xs, found, strict=True):
-        one = basis or _solved(JacobianOperator(f, x, chunk_size=spec.chunk_size, on_pass=on_pass), spec)
-        bases.append(_warned(one, solver))
+        if basis is None:
+            jacobian = JacobianOperator(f, x, chunk_size=spec.chunk_size, on_pass=on_pass, max_bytes=max_bytes)
+            basis = _solved(jacobian, spec)
+        bases.append(_warned(basis, solver))
     return bases
 
 

@@ -12,7 +12,7 @@ __all__ = ["findings"]
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""
-    table, row = run.table("ablation"), claim_of(run, "p23a/fig9", "residual at equal perceptual change")
+    table, row = run.table("ablation"), claim_of(run, "p23a/fig9", "residual, random − local, at equal change")
     if table is None or row is None:
         return
     yield Finding(
@@ -23,5 +23,6 @@ def findings(run: Run) -> Iterator[Finding]:
             "Random directions damage pictures less than local ones",
             "random directions damage pictures more than local ones",
         ),
-        f"At equal perceptual change, the network's denoising residual grows more along them by {tested(row)}.",
+        f"At equal perceptual change, the network's denoising residual along them less that along local ones is "
+        f"{tested(row)}.",
     )

@@ -172,7 +172,9 @@ def _rows_of_length(
     if not local or len(compared) == len(local):
         return
     length, x = found.x_changes[local].mean().item(), context.latents.of(sample, t)
-    moved = torch.cat([x[None], at_length(context, sample, t, compared, length)])
+    moved = at_length(context, sample, t, compared, length)
+    there = [i for i, one in enumerate(moved) if not one.isnan().any()]
+    moved, compared = torch.cat([x[None], moved[there]]), [compared[i] for i in there]
     pictures = context.decoder(moved, t, sample, clip=False)
     before, after = pictures[:1], pictures[1:]
     changes, damage = context.perceptual(after, before), _damage(context, before, after)

@@ -15,22 +15,40 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("ablation")
     assert table is not None
-    lengths = ["x_change"] if "x_change" in table else []  # runs of earlier versions have not recorded it
-    values = ["precision", "off_target", "clipped_change", "chroma_change", "gamma", *lengths, "matched"]
+    costs = ["precision", "off_target", "residual_change", "off_data", "clipped_change", "chroma_change"]
+    values = [*costs, "gamma", "x_change", "matched"]  # runs of earlier versions lack some
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["variant"], values)
     columns = [
         Column("variant", "variant", name),
         mean_column("edit precision", "precision"),
         mean_column("off-target change", "off_target"),
+        mean_column("denoising residual", "residual_change"),
+        mean_column("distance from the data", "off_data"),
         mean_column("colours at their limits", "clipped_change"),
         mean_column("chroma", "chroma_change"),
         mean_column("γ", "gamma"),
-        *(mean_column("‖x′ − x‖", name) for name in lengths),
+        mean_column("‖x′ − x‖", "x_change"),
         Column("share matched", "matched"),
         N_COLUMN,
     ]
     note = f"{INTERVALS} n counts edits; edits of one sample are not independent."
-    return [as_table("table-ablation-means", "Variants at equal strength", means, columns, note=note)]
+    found = [as_table("table-ablation-means", "Variants at equal strength", means, columns, note=note)]
+    long = run.table("ablation_equal_length")
+    if long is not None:
+        costs = ["residual_change", "clipped_change", "chroma_change"]
+        means = means_of(long, ["variant"], ["x_change", "change", *costs])
+        columns = [
+            Column("variant", "variant", name),
+            mean_column("‖x′ − x‖", "x_change"),
+            mean_column("perceptual change", "change"),
+            mean_column("denoising residual", "residual_change"),
+            mean_column("colours at their limits", "clipped_change"),
+            mean_column("chroma", "chroma_change"),
+            N_COLUMN,
+        ]
+        note = f"Decoded without clipping x̂0. {note}"
+        found.append(as_table("table-ablation-length", "Variants at equal length", means, columns, note=note))
+    return found
 
 
 def pictures(run: Run) -> list[Pictures]:

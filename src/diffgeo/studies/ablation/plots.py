@@ -9,6 +9,8 @@ from diffgeo.results import Result
 __all__ = ["charts", "figures"]
 
 DAMAGE = {
+    "residual_change": ("Denoising residual", "larger denoising residual"),
+    "off_data": ("Distance from the data", "distance from the nearest portrait (root mean square)"),
     "precision": ("Edit precision", "target change / mean other change"),
     "clipped_change": ("Colours at their limits", "more colours at their limits (share)"),
     "chroma_change": ("Chroma", "more chroma"),

@@ -26,7 +26,7 @@ def tables(run: Run) -> list[Table]:
     values = ["length", "length_soft", "perceptual_length", *STRAYS, "x_length", "h_length", "miss_h"]
     means = _named(means_of(table, ["pool", "path"], values))
     columns = [
-        Column("h", "h"),
+        Column("h", "pooling"),
         Column("path", "label"),
         mean_column("semantic length / rad", "length"),
         mean_column("soft length / rad", "length_soft"),
@@ -48,7 +48,7 @@ def _flatness(table: pd.DataFrame) -> Table:
     wide = table.pivot_table(index=["pool", "path", "pair"], columns="metric", values="flatness_ratio", sort=False)
     means = _named(means_of(wide.reset_index(), ["pool", "path"], list(METRICS)))
     columns = [
-        Column("made in h", "h"),
+        Column("made in h", "pooling"),
         Column("path", "label"),
         *(mean_column(f"R in {label}", metric) for metric, label in METRICS.items()),
         N_COLUMN,
@@ -63,6 +63,6 @@ def _flatness(table: pd.DataFrame) -> Table:
 def _named(means: pd.DataFrame) -> pd.DataFrame:
     """With pooling and path in words."""
     return means.assign(
-        h=means["pool"].map(lambda pool: "whole" if pool == "none" else "pooled"),
+        pooling=means["pool"].map(lambda pool: "whole" if pool == "none" else "pooled"),
         label=means["path"].map(lambda path: PATHS.get(path, path)),
     )

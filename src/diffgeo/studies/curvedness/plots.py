@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, curves, in_figure, means_by, number, rows_of_points, strips, timestep
@@ -55,7 +56,7 @@ def _flatness(table: pd.DataFrame) -> list[Chart]:
         what = "whole h" if pool == "none" else "pooled h"
         points = []
         for (path, metric), part in rows.groupby(["path", "metric"], sort=False):
-            [(mean, low, high, _)] = means_by(part["flatness_ratio"], part["metric"]).to_numpy()
+            [(mean, low, high, _)] = means_by(np.log10(part["flatness_ratio"]), part["metric"]).to_numpy()
             points.append({"row": _path(path), "series": METRICS[str(metric)], "x": mean, "low": low, "high": high})
         words = [f"{one['row']} in {one['series']} {number(one['x'])}" for one in points]
         made.append(
@@ -63,11 +64,11 @@ def _flatness(table: pd.DataFrame) -> list[Chart]:
                 f"curvedness-flatness-{pool}",
                 f"Flatness ratio of paths made in {what}",
                 "Energy of a path over that of the straight line between the images of its ends, in four pullback "
-                "metrics: 1 (dotted) if the metric is flat along the path. Means over pairs.",
-                f"Flatness ratio by path and metric: {'; '.join(words)}.",
+                "metrics, as a power of ten: 0 (dotted) if the metric is flat along the path. Means over pairs.",
+                f"log₁₀ of the flatness ratio by path and metric: {'; '.join(words)}.",
                 pd.DataFrame(points),
-                "R",
-                chance=1.0,
+                "log₁₀ R",
+                chance=0.0,
             )
         )
     return made

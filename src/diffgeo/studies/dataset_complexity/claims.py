@@ -22,39 +22,45 @@ def _further(tables: Tables, t_frac: float | None = None) -> pd.DataFrame:
     return further
 
 
-def _by_training(tables: Tables) -> Values:
-    """The mean over timesteps and samples: one value, as one network of each kind of data was trained."""
-    return np.array([_further(tables)["further"].mean()])
+def _at(end: str, tables: Tables) -> pd.DataFrame:
+    return _further(tables, getattr(tables["dataset_complexity"]["t_frac"], end)())
+
+
+def _by_training(end: str) -> Callable[[Tables], Values]:
+    """The mean over samples: one value, as one network of each kind of data was trained."""
+    return lambda tables: np.array([_at(end, tables)["further"].mean()])
 
 
 def _by_sample(end: str) -> Callable[[Tables], Values]:
-    def measure(tables: Tables) -> Values:
-        t_frac = getattr(tables["dataset_complexity"]["t_frac"], end)()
-        return pseudo_values(_further(tables, t_frac), "sample_a", "sample_b", "further")
+    return lambda tables: pseudo_values(_at(end, tables), "sample_a", "sample_b", "further")
 
-    return measure
+
+ENDS = (("T", "max"), ("the lowest t", "min"))
 
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "P23b data sets",
-        "p23b/datasets",
-        "distance between samples, 14 above 4 varying factors, mean over t, by",
-        _by_training,
-        asserts="Simpler data sets give more consistent tangent spaces at each t.",
-        because="A claim about data is about networks trained on them: one value per pair of trainings. Samples of one "
-        "pair of networks cannot tell data from chance in training.",
-        refuted="Over several trainings, samples of the simpler data lie further apart.",
-        unit="training",
+    *(
+        Claim(
+            "P23b data sets",
+            "p23b/datasets",
+            f"distance between samples, 14 − 4 varying factors, at {name}",
+            _by_training(end),
+            asserts=f"Simpler data sets give more consistent tangent spaces at each t, here at {name}.",
+            because="A claim about data is about networks trained on them: one value per pair of trainings. Samples of "
+            "one pair of networks cannot tell data from chance in training.",
+            refuted="Over several trainings, samples of the simpler data lie further apart.",
+            unit="training",
+        )
+        for name, end in ENDS
     ),
     *(
         Claim(
             "P23b data sets",
             "p23b/datasets",
-            f"the same of the two networks at hand, over samples, at {name}",
+            f"the same over samples of the two networks at hand, at {name}",
             _by_sample(end),
             role="second",
         )
-        for name, end in (("T", "max"), ("the lowest t", "min"))
+        for name, end in ENDS
     ),
 )

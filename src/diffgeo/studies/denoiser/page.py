@@ -84,7 +84,7 @@ def _dimension(table: pd.DataFrame) -> Table:
 
 
 def _isometry(table: pd.DataFrame) -> Table:
-    means = means_of(table, ["map", "t_frac"], ["condition", "log_spread"])
+    means = means_of(table.sort_values("map", kind="stable"), ["map", "t_frac"], ["condition", "log_spread"])
     means["label"] = means["map"].map(lambda name: MAPS.get(name, name))
     columns = [
         Column("map", "label"),

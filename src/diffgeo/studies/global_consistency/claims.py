@@ -45,7 +45,7 @@ def _overlap_leads(tables: Tables) -> Values:
 
 
 def _same_attribute(tables: Tables) -> Values:
-    """How much oftener one global direction moves one attribute most, one way, in two held-out samples than two do.
+    """How often one global direction moves the same attribute, the same way, in two held-out samples, less by two.
 
     At T; one pseudo-value per sample.
     """
@@ -78,25 +78,25 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P23a Fig. 3a",
         "p23a/fig3a",
-        "best match of leading directions at T, above that of an untrained network",
+        "best match of leading directions at T, trained − untrained networks",
         _overlap_above_untrained,
         asserts="Leading directions of different samples overlap in H at T.",
         because="A random frame has hardly any overlap, but so little that any network beats it: what the architecture "
         "gives without training is the null. Best match of the first three u_i, the same noise through the network and "
-        "through one with random weights.",
+        "through three with random weights.",
         refuted="Directions overlap less than those of the untrained network.",
     ),
     Claim(
         "P23a Fig. 3a",
         "p23a/fig3a",
-        "best match of leading directions at T, above the 95 % limit of random subspaces",
+        "best match of leading directions at T − 95 % limit of random subspaces",
         _overlap_above_chance,
         role="second",
     ),
     Claim(
         "P23a Fig. 3a",
         "p23a/fig3a",
-        "best match of leading above trailing directions at T",
+        "best match at T, leading − trailing directions",
         _overlap_leads,
         asserts="It is the leading directions that overlap.",
         because="Best match of the first three u_i less that of the last third.",
@@ -105,7 +105,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P23a Fig. 6",
         "p23a/fig6",
-        "edits by one global direction move the same attribute the same way, more often than by different ones, by",
+        "share of edits that move the same attribute the same way, same global direction − different ones",
         _same_attribute,
         asserts="A global direction changes the same attribute in every sample.",
         because="Held-out samples; the attribute that moves most, with its sign. The null permutes the directions: the "
@@ -115,7 +115,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P23a Fig. 6",
         "p23a/fig6",
-        "cosine of changes by one global direction, above that of different ones (both signed)",
+        "signed cosine of changes, same global direction − different ones",
         _cosine_agrees,
         role="second",
     ),

@@ -20,7 +20,11 @@ def findings(run: Run) -> Iterator[Finding]:
     first, last = ends(leading)
     at = dict(iter(leading.groupby("t_frac")))
     p, limit = at[first]["p_best_match"].iloc[0], at[first]["null_best_match_95"].iloc[0]
-    shared = "Samples share directions" if p <= SIGNIFICANT else "No direction is shown to be shared by the samples"
+    shared = (
+        "Samples share directions more than random subspaces do"
+        if p <= SIGNIFICANT
+        else "No direction is shown to be shared by the samples"
+    )
     met, met_last = means_of(at[t]["best_match"] for t in (first, last))
     detail = (
         f"The first global direction meets a held-out sample's own with |cos| {met} "
@@ -28,4 +32,4 @@ def findings(run: Run) -> Iterator[Finding]:
     )
     if last < first:
         detail += f", at {timestep(last)} with {met_last}"
-    yield Finding("global_consistency", f"{shared} at {timestep(first)}.", f"{detail}.")
+    yield Finding("global_consistency", f"{shared}, at {timestep(first)}.", f"{detail}.")

@@ -24,6 +24,7 @@ ones).
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from itertools import combinations, permutations, product
 
 import pandas as pd
@@ -63,7 +64,7 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
     for t_frac, t in context.track(context.edit_times, "global consistency"):
         bases = _common_rank([context.bases.of(sample, t) for sample in samples])
         where = {"t_frac": t_frac, "t": t}
-        untrained = _untrained(context, samples, t, bases[0].rank) if cfg.untrained and t_frac == top else None
+        untrained = _untrained(context, samples, t, bases[0].rank, cfg.untrained if t_frac == top else 0)
         overlaps += [{**where, **row} for row in _overlap_rows(samples, bases, untrained)]
         rows += [{**where, **row} for row in _held_out_rows(samples, bases, cfg, context.cfg.seed)]
         if cfg.edit and context.predictor is not None:
@@ -85,21 +86,23 @@ def _common_rank(bases: list[LocalBasis]) -> list[LocalBasis]:
     return [b.truncated(n) for b in bases]
 
 
-def _untrained(context: Context, samples: list[Sample], t: int, rank: int) -> list[LocalBasis]:
-    """Bases at the same latents, of the network with random weights."""
-    other = context.with_model(context.model.untrained())
-    return _common_rank([other.bases.at(context.latents.of(sample, t), t, rank=rank) for sample in samples])
+def _untrained(context: Context, samples: list[Sample], t: int, rank: int, count: int) -> list[list[LocalBasis]]:
+    """Bases at the same latents, of each of several networks with random weights."""
+    others = [context.with_model(context.model.untrained(seed)) for seed in range(count)]
+    points = [context.latents.of(sample, t) for sample in samples]
+    return [_common_rank([other.bases.at(x, t, rank=rank) for x in points]) for other in others]
 
 
 def _overlap_rows(
-    samples: list[Sample], bases: list[LocalBasis], untrained: list[LocalBasis] | None = None
+    samples: list[Sample], bases: list[LocalBasis], untrained: Sequence[list[LocalBasis]] = ()
 ) -> list[Row]:
     rows: list[Row] = []
     for (i, a), (j, b) in permutations(enumerate(samples), 2):
         where = {"sample": a.index, "other": b.index, "rank": bases[i].rank}
         found = {"best_match": best_match(bases[i], bases[j]).tolist()}
-        if untrained is not None:
-            found["untrained_best_match"] = best_match(untrained[i], untrained[j]).tolist()
+        if untrained:
+            null = torch.stack([best_match(other[i], other[j]) for other in untrained])
+            found["untrained_best_match"] = null.mean(dim=0).tolist()
         rows += [
             {**where, "direction": k, **dict(zip(found, values, strict=True))}
             for k, values in enumerate(zip(*found.values(), strict=True))
@@ -212,5 +215,5 @@ def _scalars(table: pd.DataFrame, more: dict[str, pd.DataFrame]) -> dict[str, fl
         for t_frac, part in more["agreement"].groupby("t_frac", sort=False):
             same = part["direction"] == part["other_direction"]
             scalars[f"edit_agreement/t_{t_frac:g}"] = float(part.loc[same, "cosine"].mean())
-            scalars[f"edit_agreement_others/t_{t_frac:g}"] = float(part.loc[~same, "cosine"].abs().mean())
+            scalars[f"edit_agreement_others/t_{t_frac:g}"] = float(part.loc[~same, "cosine"].mean())
     return scalars

@@ -59,11 +59,10 @@ def charts(tables: Tables) -> list[Chart]:
 def _agreement(table: pd.DataFrame) -> list[Chart]:
     """Cosines of two held-out samples' attribute changes, by the same and by different directions."""
     same = table["direction"] == table["other_direction"]
-    values = table["cosine"].where(same, table["cosine"].abs())
     lines = {}
-    for label, chosen in (("the same direction (cos)", same), ("different directions (|cos|)", ~same)):
+    for label, chosen in (("the same direction", same), ("different directions", ~same)):
         rows = table[chosen]
-        pairs = values[chosen].groupby([rows["t_frac"], rows["sample"], rows["other"]]).mean()
+        pairs = rows["cosine"].groupby([rows["t_frac"], rows["sample"], rows["other"]]).mean()
         if len(pairs):
             lines[label] = pairs.reset_index(name="y").rename(columns={"t_frac": "x"})[["x", "y"]]
     if not lines:

@@ -19,7 +19,7 @@ class GlobalConsistencyConfig:
         directions: leading directions that are averaged and edited; fewer if ``svd.rank`` is lower.
         methods: of :func:`diffgeo.geometry.global_directions`: any of ``nearest``, ``hungarian``, ``frechet``.
         draws: random subspaces in the null.
-        untrained: whether the overlaps at T are compared with those of the same network with random weights.
+        untrained: with how many networks of random weights, of the same architecture, the overlaps at T are compared.
         edit: whether held-out samples are edited by the global directions of the first method.
     """
 
@@ -28,5 +28,5 @@ class GlobalConsistencyConfig:
         ["nearest", "hungarian", "frechet"], choices=("nearest", "hungarian", "frechet"), items=1, distinct=True
     )
     draws: int = setting(999, ge=99, allowed="99 or more, for p-values down to 0.01")
-    untrained: bool = setting(False)
+    untrained: int = setting(0, ge=0)
     edit: bool = setting(True)

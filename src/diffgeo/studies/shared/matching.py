@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffgeo.diffusion.editing import match_strength
+from diffgeo.diffusion.editing import ANNULLED, match_strength
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.geometry import project_to_tangent, pull_back
 from diffgeo.jacobian import JacobianOperator
@@ -166,11 +166,15 @@ def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gam
 
 
 def at_length(context: Context, sample: Sample, t: int, edits: Sequence[Edit], length: float) -> Tensor:
-    """Where each straight edit takes the sample's x_t if it moves it by one length, ‖x'−x‖; shape (k, C, H, W)."""
+    """Where each straight edit takes the sample's x_t if it moves it by one length, ‖x'−x‖; shape (k, C, H, W).
+
+    NaN for an edit that the normalisation takes back to x.
+    """
     x = context.latents.of(sample, t)
     offsets = latents(context, sample, t, edits, [length] * len(edits)) - x
-    # γ is not the length if the normalisation does not rescale
-    moved: Tensor = x + offsets * (length / offsets.flatten(1).norm(dim=1)).reshape(-1, 1, 1, 1)
+    found = offsets.flatten(1).norm(dim=1)
+    scale = torch.where(found > ANNULLED * length, length / found, torch.nan)  # γ is not the length if not rescaled
+    moved: Tensor = x + offsets * scale.reshape(-1, 1, 1, 1)
     return moved
 
 

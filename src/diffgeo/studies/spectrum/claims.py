@@ -15,9 +15,13 @@ TIMES = 10
 
 def _half_energy_rises(tables: Tables) -> Values:
     """− Kendall's τ_b of t and the number of directions that hold half of ‖J‖², one per sample."""
-    table = tables["spectrum"].dropna(subset=["half_energy_rank"])
-    parts = [part for _, part in table.groupby("sample") if part["t_frac"].nunique() >= TIMES]
-    return np.array([-kendalltau(part["t_frac"], part["half_energy_rank"]).statistic for part in parts])
+    table = tables["spectrum"]
+    if table["half_energy_rank"].isna().all():
+        return np.array([])
+    ranks = table["half_energy_rank"].fillna(np.inf)  # more than were computed
+    parts = [part for _, part in table.assign(ranks=ranks).groupby("sample") if part["t_frac"].nunique() >= TIMES]
+    trends: Values = np.array([-kendalltau(part["t_frac"], part["ranks"]).statistic for part in parts], dtype=float)
+    return np.where(np.isnan(trends), 0.0, trends)  # equal at every t
 
 
 CLAIMS: tuple[Claim, ...] = (

@@ -1,9 +1,10 @@
 r"""Singular spectra by timestep (P23a, Fig. 3b): does the spectrum flatten as t → 0?
 
-One row per (sample, timestep), on the n directions of the run's local bases: the effective dimension
-r = (Σ s²)² / Σ s⁴ (n for a flat spectrum, 1 for a single direction), the flatness s_n / s_1, and the gap behind the
-last. Of the whole J, whose ‖J‖²_F is estimated by random probes (:func:`diffgeo.svd.energy`): the share of ‖J‖²_F that
-the n directions hold, and how many directions hold half of it, NaN if more than n. Claims are tested over samples.
+One row per (sample, timestep): the effective dimension r = (Σ s²)² / Σ s⁴ of the leading ``rank`` directions (as many
+for a flat spectrum, 1 for a single direction); on all n directions of the run's local bases the flatness s_n / s_1,
+and the gap behind the last. Of the whole J, whose ‖J‖²_F is estimated by random probes (:func:`diffgeo.svd.energy`):
+the share of ‖J‖²_F that the n directions hold, and how many directions hold half of it, NaN if more than n. Claims
+are tested over samples.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def half_energy_rank(s: Tensor, energy: float) -> float:
     return float(reached.int().argmax()) + 1 if bool(reached[-1]) else math.nan
 
 
-def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every study has this signature)
+def run(context: Context, cfg: SpectrumConfig) -> Result:
     """Summarise the spectra of every sample's local bases; they are shared with other studies of the run."""
     rows = []
     places = [(sample, t_frac, t) for sample in context.samples for t_frac, t in context.edit_times]
@@ -59,7 +60,7 @@ def run(context: Context, cfg: SpectrumConfig) -> Result:  # noqa: ARG001 (every
                 "t_frac": t_frac,
                 "t": t,
                 "rank": basis.rank,
-                "effective_dimension": effective_dimension(basis.s),
+                "effective_dimension": effective_dimension(basis.s[: cfg.rank]),
                 "flatness": (basis.s[-1] / basis.s[0]).item(),
                 "energy": energy,
                 "energy_share": basis.s.double().square().sum().item() / energy,

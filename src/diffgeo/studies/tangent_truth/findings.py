@@ -41,15 +41,15 @@ def findings(run: Run) -> Iterator[Finding]:
         f"The leading {n} directions of ∂h/∂x and of ∂x̂0/∂x hold of the {n}-dimensional tangent space of the data: "
         f"{'; '.join(words)}; random directions hold {chance:.2g} ({samples}).",
     )
-    found = crossings(wide)
+    found = crossings(wide, "t_frac")
     if first != last and found.notna().any():
-        crossed, snr = int(found.notna().sum()), interval(*mean_interval(found.to_numpy()))
-        fraction = interval(*mean_interval(crossings(wide, "t_frac").to_numpy()))
+        crossed, fraction = int(found.notna().sum()), interval(*mean_interval(found.to_numpy()))
+        snr = interval(*mean_interval(crossings(wide).to_numpy()))  # a dash next to noise alone, whose log-SNR is −∞
         yield Finding(
             "tangent_truth",
             "The two maps change places on the way.",
-            f"Interpolated between the timesteps measured, the shares of ∂h/∂x and of ∂x̂0/∂x are equal at log-SNR "
-            f"{snr}, which is t/T = {fraction} (in {crossed} of {samples}).",
+            f"Interpolated between the timesteps measured, the shares of ∂h/∂x and of ∂x̂0/∂x are equal at t/T = "
+            f"{fraction}, which is log-SNR {snr} (in {crossed} of {samples}).",
         )
 
 
@@ -82,19 +82,21 @@ def crossings(wide: pd.DataFrame, along: str = "log_snr") -> pd.Series[float]:
     """Where the shares of h and x̂0 are equal, by linear interpolation between neighbouring timesteps.
 
     Args:
-        wide: a row per (sample, timestep), with columns ``sample``, ``log_snr``, ``h``, ``x0`` and ``along``.
+        wide: a row per (sample, timestep), with columns ``sample``, ``t_frac``, ``h``, ``x0`` and ``along``.
         along: the column that is interpolated.
 
     Returns:
-        By sample: the crossing nearest to noise, NaN if there is none.
+        By sample: the crossing nearest to noise, NaN if there is none, or if it is next to an infinite log-SNR.
     """
     found = {}
-    for sample, part in wide.sort_values("log_snr").groupby("sample"):
+    for sample, part in wide.sort_values("t_frac", ascending=False).groupby("sample"):
         at, gain = part[along].to_numpy(), (part["h"] - part["x0"]).to_numpy()
         turns = np.flatnonzero(np.sign(gain[:-1]) * np.sign(gain[1:]) < 0)
         if len(turns):
             i = int(turns[0])
-            found[sample] = at[i] + (at[i + 1] - at[i]) * gain[i] / (gain[i] - gain[i + 1])
+            ends = at[i : i + 2]
+            weight = gain[i] / (gain[i] - gain[i + 1])
+            found[sample] = ends[0] + weight * (ends[1] - ends[0]) if np.isfinite(ends).all() else math.nan
         else:
             found[sample] = math.nan
     return pd.Series(found, dtype=float)

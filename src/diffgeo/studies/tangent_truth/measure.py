@@ -54,7 +54,7 @@ from diffgeo.data.tangent import TangentSpace, tangent_space, tangents
 from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.geometry import pca_directions, random_overlaps
 from diffgeo.metrics.statistics import monte_carlo_p
-from diffgeo.results import Result
+from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.shared.matching import from_h, output_map, random_in_x
@@ -65,7 +65,6 @@ __all__ = ["match_axes", "run", "share_of_span"]
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 _PORTRAITS = 9_000_000
 """First seed of the portraits and of their noise, apart from those of samples."""
 _STARTS = 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure, name
@@ -22,8 +24,8 @@ _SHARES = {
 def charts(tables: Tables) -> list[Chart]:
     """Share of the span by log-SNR, a line a map; that of coarse and of fine factors; matched axes."""
     found: list[Chart] = []
-    table = tables["tangent_truth"]
-    spans = table[(table["n"] == table["tangent_rank"]) & (table["factor"] == "span") & (table["map"] != "random")]
+    table = _drawn(tables["tangent_truth"])
+    spans = table[table["factor"] == "span"]
     for scale, (figure, title) in _SHARES.items():
         for kind, rows in spans[spans["scale"] == scale].groupby("kind", sort=False):
             where = _KINDS.get(str(kind), str(kind))
@@ -40,11 +42,17 @@ def charts(tables: Tables) -> list[Chart]:
     return found
 
 
+def _drawn(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows at n = the dimension of the data, without the control; without noise alone, whose log-SNR is −∞."""
+    kept = (table["n"] == table["tangent_rank"]) & (table["map"] != "random")
+    return table[kept & (table["log_snr"].abs() < math.inf)]
+
+
 def _axes(table: pd.DataFrame) -> list[Chart]:
     """Mean |cos| of the matched axes beyond that of random rotations of the same span."""
     found: list[Chart] = []
-    mean = table[(table["factor"] == "mean") & (table["n"] == table["tangent_rank"]) & (table["map"] != "random")]
-    for kind, rows in mean.groupby("kind", sort=False):
+    mean = _drawn(table)
+    for kind, rows in mean[mean["factor"] == "mean"].groupby("kind", sort=False):
         where = _KINDS.get(str(kind), str(kind))
         caption = (
             "Mean |cos| of every factor with a direction of its own, less that of random rotations of the same span; "
