@@ -122,6 +122,13 @@ def test_the_blocks_are_those_of_the_transformer(model):
         model.feature_map(499)
 
 
+def test_products_with_several_columns_go_through_the_network_together(model, caplog):
+    jacobian = JacobianOperator(model.feature_map(499, BLOCKS[1]), initial_noise(model, [0])[0])
+    with caplog.at_level("INFO", logger="diffgeo"):
+        jacobian.rmv(jacobian.mv(torch.eye(256)[:, :3]))
+    assert "one point at a time" not in caplog.text
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_jacobian_is_adjoint_and_has_a_basis(model, block):
     x = initial_noise(model, [0])[0]
