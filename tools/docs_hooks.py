@@ -327,12 +327,13 @@ def _escaped(text: str) -> str:
 
 def _scheduler_fields() -> str:
     """Every field of every scheduler that is understood, with what is done with it and why."""
-    from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, SCHEDULERS
+    from diffgeo.diffusion.scheduler_fields import FIELDS, FLOW_SCHEDULERS, OLD_FIELDS, SCHEDULERS
 
+    kinds = {frozenset(SCHEDULERS): "all", frozenset(SCHEDULERS) - frozenset(FLOW_SCHEDULERS): "all but flows"}
     lines = ["| field | of | treatment | what it does |", "|---|---|---|---|"]
     for field, rule in sorted(FIELDS.items(), key=lambda entry: (TREATMENTS.index(entry[1].treatment), entry[0])):
         classes = [name.removesuffix("Scheduler") for name, fields_of in SCHEDULERS.items() if field in fields_of]
-        named = "all" if len(classes) == len(SCHEDULERS) else ", ".join(classes)
+        named = kinds.get(frozenset(f"{name}Scheduler" for name in classes), ", ".join(classes))
         lines.append(f"| `{field}` | {named} | {rule.treatment} | {_escaped(rule.reason)}{_neutral(rule.neutral)} |")
     for field, rule in OLD_FIELDS.items():
         cells = ("files of earlier versions", rule.treatment, _escaped(rule.reason) + _neutral(rule.neutral))

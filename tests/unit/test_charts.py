@@ -128,6 +128,7 @@ def drawn(tables):
 
 
 def test_every_study_has_charts_in_named_figures(drawn):
+    drawn = {study: of for study, of in drawn.items() if study != "denoiser"}  # drawn in test_denoiser_page.py
     assert all(drawn.values())
     found = {study: list(dict.fromkeys(chart.figure for chart in of)) for study, of in drawn.items()}
     rescoring = [f"rescoring_{t:g}T" for t in TIMES]

@@ -100,7 +100,7 @@ def test_what_is_understood_of_diffusers_is_printed_from_the_tables_that_the_cod
     assert {field for field, *_ in rows} == {*FIELDS, *OLD_FIELDS}
     assert all(treatment == (FIELDS | OLD_FIELDS)[field].treatment for field, _, treatment, _ in rows)
     said = {field: (classes, meaning) for field, classes, _, meaning in rows}
-    assert said["beta_start"][0] == "all"
+    assert said["beta_start"][0] == "all but flows"
     assert said["variance_type"][0] == "DDPM, DDPMParallel, DPMSolverMultistep, DPMSolverSinglestep"
     assert said["timestep_type"][1].endswith('refused unless `"discrete"`')
     assert all(f"`{name}`" in hooks._refused_schedulers() for name in REFUSED_SCHEDULERS)

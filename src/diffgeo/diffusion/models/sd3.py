@@ -53,9 +53,8 @@ class ZeroTokens:
         query = torch.cat([heads(attn.to_q(image), attn.norm_q), heads(attn.add_q_proj(text), attn.norm_added_q)], 2)
         key = torch.cat([heads(attn.to_k(image), attn.norm_k), heads(attn.add_k_proj(text), attn.norm_added_k)], 2)
         value = torch.cat([heads(attn.to_v(image), None), heads(attn.add_v_proj(text), None)], 2)
-        scores = torch.zeros(
-            1, 1, 1, key.shape[2], dtype=query.dtype, device=query.device
-        )  # new_zeros would be of a vmap
+        # new_zeros would be of a vmap, which the derivative of an attention refuses for its mask
+        scores = torch.zeros(1, 1, 1, key.shape[2], dtype=query.dtype, device=query.device)
         scores[..., -1] = math.log(self.count)
         joint = F.scaled_dot_product_attention(query, key, value, attn_mask=scores).transpose(1, 2).flatten(2)
         image, text = joint[:, : image.shape[1]], joint[:, image.shape[1] :]
