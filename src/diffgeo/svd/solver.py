@@ -78,6 +78,9 @@ class Solver(ABC):
 
         Returns:
             What :meth:`with_measured` takes.
+
+        Raises:
+            NotImplementedError: the solver measures nothing.
         """
         raise NotImplementedError(f"{self.name} measures nothing")
 
