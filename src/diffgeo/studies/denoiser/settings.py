@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omegaconf import II
+
 from diffgeo.config.fields import setting
 
 __all__ = ["DenoiserConfig"]
@@ -25,7 +27,7 @@ class DenoiserConfig:
             that the schedule of the run does not visit.
     """
 
-    samples: int = setting(2, ge=1)
+    samples: int = setting(II("scale.controls"), ge=1)
     t_fracs: list[float] = setting(
         [0.5, 0.25], gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
     )
