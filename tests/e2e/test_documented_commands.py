@@ -65,7 +65,7 @@ RUN_SLOWLY = {
     "metric.extra.tv.relative=true",
 }
 """More of them, run among the slow tests."""
-OF_A_PACKAGE = {"diffgeo --help study=greyness"}
+OF_A_PACKAGE = {"diffgeo --help study=greyness", "diffgeo-paper only=[greyness]"}
 """Commands that need a package of others: ``test_another_packages_study`` installs it and types them."""
 FOREIGN = {".", "pip", "pre-commit", "wandb", "git", "ssh"}
 """Commands of others, whose arguments are not ours to check."""

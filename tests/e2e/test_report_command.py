@@ -225,7 +225,7 @@ def test_groups_are_printed_as_a_pivot(capsys, runs, tmp_path):
     table = said[said.index("svd.rank=10") :].splitlines()
     assert table[0].split() == ["svd.rank=10", "svd.rank=20"]
     assert table[1].split()[:4] == ["discovery/residual", "11", "(n", "="]
-    assert "21.5 [20" in table[1]
+    assert "21.5 [19.45, 23.55]" in table[1]
     assert table[1].endswith("(n = 4)")
     code, said, _ = says(capsys, *words, "show=[discovery/residual]")
     assert [line.split()[0] for line in said.splitlines()[-2:]] == ["svd.rank=10", "svd.rank=20"], "turned round"

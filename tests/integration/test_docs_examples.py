@@ -28,7 +28,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 def load(path, name):
     """The example as the module that it becomes."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

@@ -50,7 +50,7 @@ def test_every_value_of_a_grid_passes_the_checks(composed, name):
 def test_a_grid_leaves_room_for_other_studies_and_scales(composed):
     config = typed(composed("grid=rank", "study=[spectrum]", "scale=small"))
     assert list(config.study) == ["spectrum"]
-    assert config.data.samples == 8
+    assert config.data.samples == 16
 
 
 @pytest.mark.parametrize("name", SEARCHES)

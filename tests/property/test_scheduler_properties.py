@@ -83,6 +83,8 @@ def predicted(config, steps):
             reasons.append(f"{field}={value!r}, which is refused: {rule.reason}")
     if config["rescale_betas_zero_snr"] and config["prediction_type"] == "epsilon":
         reasons.append("rescale_betas_zero_snr=True and prediction_type='epsilon'")
+    if config["prediction_type"] == "flow_prediction":
+        reasons.append("prediction_type='flow_prediction' of a rectified flow")
     if config["timestep_spacing"] == "linspace":
         reasons.append("timestep_spacing is 'linspace'")
     stride, offset = config["num_train_timesteps"] // steps, config["steps_offset"]

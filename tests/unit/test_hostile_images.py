@@ -167,6 +167,7 @@ def test_numbers_whose_zero_is_white_are_refused(tmp_path, kind):
 PEAKS = """
 import os, resource, sys
 from pathlib import Path
+import torchvision.transforms.v2  # imported on first use
 from diffgeo.data.images import load_image
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -341,7 +341,7 @@ def told(tables, **facts):
 def test_a_finding_states_the_numbers_of_its_table():
     first, last = np.array([30.0, 31, 32, 33, 30, 31]), np.array([40.0, 42, 41, 45, 39, 44])
     found = told({"spectrum": spectra(first, last)})["spectrum"]
-    assert found.headline == "The spectrum flattens from T to 0.25\u00a0T."
+    assert found.headline == "The spectrum of the leading directions flattens from T to 0.25\u00a0T."
     change = interval(*mean_interval(last - first))
     for said in (interval(*mean_interval(first)), interval(*mean_interval(last)), change, "n = 6", "p = 0.031"):
         assert said in found.detail
@@ -351,11 +351,11 @@ def test_a_finding_states_the_numbers_of_its_table():
     ("first", "last", "words"),
     [
         ([30] * 6, [20, 21, 22, 20, 19, 22], "does not flatten from T to 0.25\u00a0T: it grows steeper."),
-        ([30] * 6, [29, 31, 30.5, 29.5, 31, 29], "Whether the spectrum flattens"),
+        ([30] * 6, [29, 31, 30.5, 29.5, 31, 29], "Whether the spectrum of the leading directions flattens"),
         ([30] * 4, [40, 41, 42, 41], "flattens from T to 0.25\u00a0T in these 4 samples, too few for a test."),
         ([30] * 4, [20, 21, 22, 21], "grows steeper in these 4 samples, too few for a test."),
-        ([30] * 3, [40, 41, 42], "Whether the spectrum flattens"),
-        ([30], [40], "Whether the spectrum flattens"),
+        ([30] * 3, [40, 41, 42], "Whether the spectrum of the leading directions flattens"),
+        ([30], [40], "Whether the spectrum of the leading directions flattens"),
     ],
 )
 def test_the_words_follow_from_the_numbers(first, last, words):

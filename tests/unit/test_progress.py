@@ -67,6 +67,8 @@ def test_other_signals_let_the_item_in_hand_finish_too_however_often_they_come(n
 IGNORING = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+for other in (signal.SIGTERM, signal.SIGHUP):  # the tests themselves may run under nohup
+    signal.signal(other, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], sys.argv[2]])
 """
 """Runs Python code as a script's job in the background: without SIGINT from its first moment."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -143,7 +144,7 @@ def unreadable_words(error: Exception) -> ConfigError:
     reason = " ".join(str(error).split())[:200]
     return ConfigError(
         f"Hydra cannot use the words of the command line ({type(error).__name__}: {reason})",
-        "a group takes the name of a choice, or a list of names; see `diffgeo --help` for groups and keys",
+        "a group takes the name of a choice, or a list of names (`diffgeo --help` lists groups and keys)",
     )
 
 
@@ -186,8 +187,10 @@ def own_defaults(words: Sequence[str]) -> list[str]:
 
 
 def _choices(words: Sequence[str]) -> DictConfig:
-    """What a command line's choices alone compose to."""
+    """What a command line's choices alone compose to, those of a ``--config-dir`` too."""
     chosen = [word for word in words if re.match(r"\w+=[^,]+\Z|hydra\.searchpath=", word)]
+    folders = re.findall(r"(?:^|\0)(?:--config-dir|-cd)[=\0]([^\0]+)", "\0".join(words))
+    chosen += [f"hydra.searchpath=[{json.dumps(str(Path(folder).resolve()))}]" for folder in folders[-1:]]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         return compose("config", overrides=chosen)
 

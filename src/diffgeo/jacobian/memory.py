@@ -128,7 +128,7 @@ def _group_leaves(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/
     """Of the process's control group and those around it, version 1 or 2; files in the page cache count as free."""
     least = float("inf")
     with contextlib.suppress(OSError, ValueError):
-        for line in groups.read_text().splitlines():
+        for line in groups.read_text(encoding="utf-8").splitlines():
             _, controllers, inner = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue
@@ -145,8 +145,11 @@ _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 
 def _leaves(folder: Path, limit: str, used: str, reclaimable: str) -> float:
     with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-        bound, taken = int((folder / limit).read_text()), int((folder / used).read_text())
-        words = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        bound, taken = (
+            int((folder / limit).read_text(encoding="utf-8")),
+            int((folder / used).read_text(encoding="utf-8")),
+        )
+        words = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
         return float(bound - taken + int(words.get(reclaimable, 0)))
     return float("inf")
 

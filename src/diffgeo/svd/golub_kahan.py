@@ -53,9 +53,9 @@ class GolubKahan(Solver):
     Attributes:
         block_size: columns per product; larger blocks need more passes, which a GPU may well take in less time. null is
             4 on a CPU and 16 elsewhere.
+        max_passes: budget; null is 40 a direction, at least 400.
         probe: measure which block size is quickest for this network on this device instead, once; the store
             remembers it, so that repeated runs agree.
-        max_passes: budget; null is 40 a direction, at least 400.
 
     Raises:
         ConfigError: a block size that is given and measured.

@@ -26,10 +26,8 @@ are as quick as a few in narrow ones."""
 class Solver(ABC):
     """An algorithm for the leading singular triplets of J. Subclasses are frozen dataclasses of their own settings.
 
-    Attributes:
-        name: in certificates and tables.
-        more: the setting to raise when the tolerance was missed.
-        columns: settings that count columns, of which J has no more than d.
+    Of a class, ``name`` is what certificates and tables call it, ``more`` the setting to raise if the tolerance was
+    missed, ``columns`` its settings that count columns, of which J has no more than d.
     """
 
     name: ClassVar[str]

@@ -52,6 +52,9 @@ class DiffusionModel(ABC):
 
         Args:
             seed: of the weights, drawn as diffusers initialises them.
+
+        Returns:
+            Another object, whose digest is another one.
         """
         config, kind = self.unet.config, type(self.unet)
         with torch.random.fork_rng(devices=[]):
@@ -111,6 +114,9 @@ class DiffusionModel(ABC):
         """Within the block the digest is that of its begin: a study asks for it at every latent and basis.
 
         Weights must not be changed within the block.
+
+        Returns:
+            A context manager; blocks may lie within one another.
         """
         if outermost := "held" not in self._digests:
             _ = self.digest

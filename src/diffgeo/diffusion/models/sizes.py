@@ -53,7 +53,7 @@ def check_depth(part: str, config: Mapping[str, Any], where: str) -> None:
         given = ", ".join(f"{field}={config[field]}"[:60] for field in deep)
         raise ModelError(
             f"{where}: the config.json of the {part} asks for {layers:,} layers ({given}, {blocks} blocks)",
-            f"at most {_MOST_LAYERS} are built; restore the file",
+            f"restore the file, as at most {_MOST_LAYERS} are built",
         )
 
 
