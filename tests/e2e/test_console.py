@@ -12,8 +12,8 @@ from diffgeo.runner.console import MOST
 from diffgeo.studies import study_named
 
 DEFAULT = (
-    *("discovery", "spectrum", "frequency", "global_consistency", "curvedness", "tangent_distance", "ablation"),
-    "disentanglement",
+    *("discovery", "spectrum", "frequency", "tangent_truth", "global_consistency", "curvedness", "tangent_distance"),
+    *("denoiser", "ablation", "disentanglement"),
 )
 """The studies of a run that is not told which, in their order."""
 STAMP = re.compile(r"\[[\d :,-]{23}\]\[[\w.]+\]\[(\w+)\] - (.*)")
@@ -22,7 +22,7 @@ STAMP = re.compile(r"\[[\d :,-]{23}\]\[[\w.]+\]\[(\w+)\] - (.*)")
 
 def assert_told(lines, path, names):
     """A line and at most three findings per study, then a summary of a line each; the log says the same with times."""
-    heads = [i for i, line in enumerate(lines) if re.match(r"\[\d/\d\] ", line)]
+    heads = [i for i, line in enumerate(lines) if re.match(r"\[\d+/\d+\] ", line)]
     expected = [study_named(name) for name in names]
     left = re.compile(r" \((about [\w ]+|a few seconds) left\)$")
     assert [left.sub("", lines[i]) for i in heads] == [
