@@ -695,3 +695,18 @@ def test_the_memory_of_a_run_is_counted_and_shown(folder):
     facts = json.loads((folder / "run.json").read_text()) | {"peak_memory": 1_234_000_000}
     (folder / "run.json").write_text(json.dumps(facts))
     assert "1.23 GB" in render(read_run(folder))
+
+
+def test_charts_of_several_figures_with_the_same_choices_are_all_shown():
+    from diffgeo.report.charts import in_figure, strips
+    from diffgeo.report.page.sections import in_tabs
+
+    def of(figure, choice):
+        chart = strips(f"{figure}-{choice}", figure, "", {"a": pd.Series([1.0, 2.0])}, "x")
+        return in_figure([chart], figure, ("x_t from", choice))
+
+    made = [*of("share", "render"), *of("share", "path"), *of("axes", "render"), *of("axes", "path")]
+    tabs = in_tabs(made)
+    assert [list(one.charts) for one in tabs] == [["render", "path"], ["render", "path"]]
+    assert [one.charts["path"].chart.figure for one in tabs] == ["share", "axes"]
+    assert len({one.id for one in tabs}) == 2

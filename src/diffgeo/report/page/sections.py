@@ -148,7 +148,10 @@ def in_tabs(charts: Iterable[Chart]) -> list[Tabs]:
     groups: dict[str, Tabs] = {}
     for chart in charts:
         label, choice = chart.pick or ("", "")
-        together = groups.setdefault(label or chart.id, Tabs(f"tabs-{chart.name}", label, {}))
+        key = label or chart.id
+        if key in groups and choice in groups[key].charts:  # another figure, with choices of the same name
+            key = f"{label} {chart.figure}"
+        together = groups.setdefault(key, Tabs(f"tabs-{chart.name}", label, {}))
         together.charts[choice] = Drawn(chart, embed(chart))
     return list(groups.values())
 
