@@ -149,8 +149,8 @@ def in_tabs(charts: Iterable[Chart]) -> list[Tabs]:
     for chart in charts:
         label, choice = chart.pick or ("", "")
         key = label or chart.id
-        if key in groups and choice in groups[key].charts:  # another figure, with choices of the same name
-            key = f"{label} {chart.figure}"
+        if key in groups and choice in groups[key].charts:  # another chart, with choices of the same name
+            key = f"{label} {chart.title}"
         together = groups.setdefault(key, Tabs(f"tabs-{chart.name}", label, {}))
         together.charts[choice] = Drawn(chart, embed(chart))
     return list(groups.values())
