@@ -186,6 +186,20 @@ def test_a_run_whose_bases_all_met_their_tolerance_has_no_mark(tmp_path, converg
     assert "Not converged" not in page
 
 
+# edits that damage pictures
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.2, True), (0.04, False)])
+def test_edits_that_saturate_pictures_are_told_on_the_first_screen(tmp_path, share, told):
+    tables = discovery_tables()
+    traversals = tables["discovery_traversals"]
+    traversals["clipped_change"] = np.where(traversals["gamma"] == 0, 0.0, share)
+    page = render(read_run(write_folder(tmp_path / "run", tables)))
+    first_screen = page[page.index("<header") : page.index("</header>")]
+    assert ("Damaged pictures" in first_screen) == told
+    assert ("20 % at T" in first_screen) == told
+
+
 # numbers
 
 

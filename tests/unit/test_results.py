@@ -122,7 +122,7 @@ def test_damaged_pictures_are_told_of_stored_results_too(caplog):
     table = pd.DataFrame({"t_frac": [1.0, 1.0], "gamma": [0.0, 3.0], "clipped_change": [0.0, 0.2]})
     warn_of(Result("discovery", table, {}))
     assert "edits drive more colours to their limits" in caplog.text
-    assert "20% at 1 T" in caplog.text
+    assert "20 % at T" in caplog.text
     caplog.clear()
     warn_of(Result("of_others", table.drop(columns="gamma"), {}))
     assert not caplog.text

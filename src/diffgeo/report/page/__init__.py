@@ -28,6 +28,7 @@ from diffgeo.report.formatting import counted, in_words, timestep
 from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
 from diffgeo.report.pictures import Picture
 from diffgeo.report.reading import Run, read_run
+from diffgeo.report.saturation import ADVICE, saturation
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
@@ -103,6 +104,8 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "what": _what(run),
         "banner": _banner(run),
         "unconverged": summary(run.convergence, {section.id: section.title for section in shown}),
+        "saturated": _saturated(run, shown),
+        "saturated_advice": ADVICE,
         "marks": {study: str(one) for study, one in run.convergence.items() if not one.complete},
         "hero": _hero(run),
         "findings": found,
@@ -160,6 +163,12 @@ def _banner(run: Run) -> str:
     if run.status == "running":
         return f"This run was still going on, or was killed, when this page was made.{rest}"
     return ""
+
+
+def _saturated(run: Run, shown: list[Section]) -> str:
+    """Which studies' edits drive colours to their limits, and by how much; empty if none does."""
+    found = {one.title: saturation(run.tables[raw.id] for raw in one.raw) for one in shown}
+    return "; ".join(f"{title}: {share} of all colour values" for title, share in found.items() if share)
 
 
 def _hero(run: Run) -> list[Picture]:

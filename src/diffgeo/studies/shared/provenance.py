@@ -11,6 +11,7 @@ from typing import Any
 
 from diffgeo.convergence import summary
 from diffgeo.errors import BasisWarning, ConvergenceWarning
+from diffgeo.report.saturation import ADVICE, saturation
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
 
@@ -20,8 +21,6 @@ log = logging.getLogger(__name__)
 
 NAMES = {"sample": "name", "other": "other_name", "sample_a": "name_a", "sample_b": "name_b", "held_out": "name"}
 """Columns of sample numbers, and what the column of their names is called."""
-SATURATED = 0.05
-"""Share of colour values at their limits, beyond the unedited picture's, above which a study warns of its edits."""
 
 
 def measured(run: Callable[[Context, Any], Result], context: Context, settings: Any) -> Result:
@@ -61,7 +60,14 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
 
 def warn_of(result: Result) -> None:
     """Warn if local bases of a study missed their tolerance, or its edits drive colours to their limits."""
-    _warn_of_saturation(result)
+    if share := saturation(result.tables().values()):
+        log.warning(
+            "%s: edits drive more colours to their limits than the unedited pictures have: %s of all values on average; "
+            "the pictures are damaged. %s",
+            result.study,
+            share,
+            ADVICE,
+        )
     found = result.convergence
     if not found.complete:
         warnings.warn(summary({result.study: found}), ConvergenceWarning, stacklevel=3)
@@ -78,24 +84,6 @@ def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) 
         re.sub(r"(?<=/)t_[\d.e-]+", lambda found: names.get(found[0], found[0]), key): value
         for key, value in scalars.items()
     }
-
-
-def _warn_of_saturation(result: Result) -> None:
-    """One warning per study if its edits drive colours to their limits, with the share and the timesteps."""
-    found: dict[str, float] = {}
-    for table in result.tables().values():
-        if {"clipped_change", "gamma", "t_frac"} <= set(table.columns):
-            edited = table[table["gamma"] != 0]
-            for t_frac, share in edited.groupby("t_frac", sort=False)["clipped_change"].mean().items():
-                if share > SATURATED:
-                    found[f"{t_frac:g} T"] = max(share, found.get(f"{t_frac:g} T", 0.0))
-    if found:
-        log.warning(
-            "%s: edits drive more colours to their limits than the unedited pictures have: %s of all values on "
-            "average; the pictures are damaged. Lower edit.strength, or take edit.rescale=true or edit.normalise=false",
-            result.study,
-            ", ".join(f"{share:.0%} at {t}" for t, share in found.items()),
-        )
 
 
 def provenance(context: Context) -> Row:
