@@ -186,6 +186,22 @@ def test_the_model_of_four_factors_is_compared_with_its_own_three_tangents():
     assert span["x0"] > span["h"] > 0.01
 
 
+def test_a_model_on_latents_is_compared_with_the_tangent_space_of_its_latents():
+    own = "study.tangent_truth"
+    words = (
+        "model=factor_faces_t2i",
+        "prompt=a face",
+        f"{own}.maps=[x0,random]",
+        f"{own}.samples=1",
+        f"{own}.noise=[0.1]",
+    )
+    more = (f"{own}.rank=13", f"{own}.kinds=[render]", f"{own}.draws=20", "svd.tol=1e-2")
+    table = measured(context_of(load_model("factor_faces_t2i", prompt="a face"), *words, *more)).table
+    span = table.query("factor == 'span' and scale == 'all' and n == 13").set_index("map")
+    assert span.loc["x0", "share"] > 5 * span.loc["x0", "null_high"], "the denoiser sees the data near the picture"
+    assert span.loc["random", "share"] < 2 * span.loc["random", "null_high"]
+
+
 @pytest.mark.slow
 def test_the_known_values_of_three_portraits(shipped):
     """Mean share of the 13 factors in n = 13 and n = 50 directions; the spread over portraits bounds the difference."""

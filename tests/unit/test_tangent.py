@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.data.tangent import continuous_factors, fit_factors, tangent_space, tangents
+from diffgeo.diffusion.models import load_model
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.data_distance import DistanceFromData
@@ -66,6 +67,33 @@ def test_a_hidden_factor_has_no_tangent_and_a_repeated_one_adds_no_rank():
     assert found.names == ("a", "b", "c", "again")
     assert found.hidden == ("covered",)
     assert found.rank == 3
+
+
+def test_tangents_are_pushed_by_the_derivative_of_a_map():
+    space, picture = tangents(faces(1)[0].double()), render(faces(1).double())[0]
+    generator = torch.Generator().manual_seed(1)
+    a = torch.randn(300, picture.numel(), generator=generator, dtype=torch.float64)
+    found = space.pushed(lambda x: (a @ x.flatten()).sin(), picture)
+    columns = (a @ picture.flatten()).cos()[:, None] * (a @ (space.tau * space.lengths))
+    assert torch.allclose(found.tau * found.lengths, columns, atol=1e-9)
+    assert found.rank == space.rank
+    blind = space.pushed(lambda x: x.flatten() - space.tau[:, 0] * (space.tau[:, 0] @ x.flatten()), picture)
+    assert blind.hidden == (*space.hidden, space.names[0])
+    assert blind.rank == space.rank - 1
+
+
+def test_tangents_of_latents_are_the_differences_of_encoded_renders():
+    model, z, h = load_model("factor_faces_t2i", prompt="a face"), faces(1, seed=3)[0].double() * 0.9, 1e-2
+    found = tangents(z, 64).pushed(lambda x: model.encode(x[None])[0], render(z[None], 64)[0].float())
+    assert found.tau.shape[0] == model.latent_size
+    for name in ("hair_length", "background_hue"):
+        e = torch.zeros(len(FACTORS), dtype=torch.float64)
+        e[FACTOR_NAMES.index(name)] = h
+        ends = model.encode(render(torch.stack([z + e, z - e]), 64).float()).flatten(1).double()
+        difference = (ends[0] - ends[1]) / (2 * h)
+        i = found.names.index(name)
+        assert torch.cosine_similarity(difference, found.tau[:, i], dim=0) > 0.99, name
+        assert difference.norm() == pytest.approx(found.lengths[i].item(), rel=0.1)
 
 
 def test_tangents_need_a_factor_that_shows():

@@ -20,20 +20,23 @@ pictures at a time. It has local minima, so it is started from several z.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render
 from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.jacobian import JacobianOperator
 
 __all__ = ["RANK_TOL", "Fit", "TangentSpace", "continuous_factors", "fit_factors", "tangent_space", "tangents"]
 
 RANK_TOL = 1e-6
 """A column shorter than this share of the longest one is hidden; a singular value of the unit columns below this share
 of the largest one does not count for the rank."""
+_ROUNDED_TOL = 1e-5
+"""The same for tangents that were computed in float32."""
 _GLASSES = FACTOR_NAMES.index("glasses")
 _STEP = 3e-3
 """Of the one-sided differences that stand for the Jacobian in the fit: well below a pixel for every factor."""
@@ -74,6 +77,24 @@ class TangentSpace:
     def rank(self) -> int:
         """Dimension of the tangent space."""
         return self.basis.shape[1]
+
+    def pushed(self, f: Callable[[Tensor], Tensor], x0: Tensor) -> TangentSpace:
+        """The tangent space at f(x0) of the data's image under f, such as an autoencoder's encoder.
+
+        Args:
+            f: differentiable map of one picture, shape of ``x0``.
+            x0: the portrait, d numbers; its dtype is computed in.
+
+        Returns:
+            Tangents in float64 on the CPU; a factor whose change f does not show counts as hidden.
+
+        Raises:
+            ShapeError: x0 has other than d numbers.
+            ValueRangeError: f shows none of the factors.
+        """
+        columns = JacobianOperator(f, x0) @ (self.tau * self.lengths).to(x0)
+        found = tangent_space(columns.double().cpu(), self.names, tol=_ROUNDED_TOL)
+        return replace(found, hidden=self.hidden + found.hidden)
 
 
 @dataclass(frozen=True, slots=True)

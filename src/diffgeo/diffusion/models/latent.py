@@ -160,7 +160,6 @@ class LatentDiffusion(DiffusionModel):
         parts = [self.vae.decode(part / scale + shift).sample for part in x0.split(_DECODED_AT_ONCE)]
         return torch.cat(parts).clamp(-1, 1)
 
-    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Means of q(z | picture), scaled.
 

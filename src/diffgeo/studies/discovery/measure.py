@@ -80,9 +80,10 @@ def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tupl
 
 
 def _own(context: Context, pictures: Tensor) -> list[dict[str, list[float]]]:
-    """Metrics of the user's own for every frame of each traversal (k, frames, 3, H, W), against its middle frame."""
-    middle = pictures.shape[1] // 2
-    return [context.measured(frames, frames[middle : middle + 1]) for frames in pictures]
+    """Metrics for every frame of each traversal (k, frames, 3, H, W), against the middle one, which all have."""
+    count = pictures.shape[1]
+    values = context.measured(pictures.flatten(0, 1), pictures[0, count // 2][None])
+    return [{name: found[i * count :][:count] for name, found in values.items()} for i in range(len(pictures))]
 
 
 def _direction_rows(

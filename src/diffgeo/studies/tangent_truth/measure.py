@@ -6,6 +6,9 @@ the leading n right singular vectors of a map's Jacobian at x_t, the study measu
 
     share_j = ‖V_nᵀ τ_j‖²,        share of the span = ‖V_nᵀ B‖²_F / rank B,        both in [0, 1].
 
+Of a model on an autoencoder's latents, both are pushed forward by the encoder E: x0 = E(render(z)), tangents
+∂E/∂x τ_j.
+
 Maps:
 
     h, pooled_h      the feature map of the run's block, whole and summed over space
@@ -101,12 +104,11 @@ class _Portrait:
 def run(context: Context, cfg: TangentTruthConfig) -> Result:
     """Compare every map with the tangent space of the data, at every noise.
 
-    The result is empty, and a warning says why, for a model whose data are not known in closed form, or whose x are no
-    pictures.
+    The result is empty, and a warning says why, for a model whose data are not known in closed form.
     """
-    if not context.known_factors or not isinstance(context.model, PixelDiffusion):
+    if not context.known_factors:
         log.warning(
-            "tangent_truth was left out: %s is no model of FactorFaces pictures, whose tangent space is known",
+            "tangent_truth was left out: %s is no model of FactorFaces, whose tangent space is known",
             context.model.name,
         )
         return Result("tangent_truth", pd.DataFrame())
@@ -149,7 +151,7 @@ def _portraits(context: Context, cfg: TangentTruthConfig) -> tuple[list[_Portrai
             z = sample_factors(1, generator=generator, varying=varying)
             x0 = model.encode(render(z, size))[0]
             noise = torch.randn(x0.shape, generator=generator).to(x0)
-            space = tangents(z[0].double(), size, varying)
+            space = tangent_space_of(context, z[0])
             found.append(_Portrait("render", i, f"portrait {i}", space, 0.0, x0=x0, noise=noise))
     far = 0
     if "path" in cfg.kinds:
@@ -162,7 +164,7 @@ def _portraits(context: Context, cfg: TangentTruthConfig) -> tuple[list[_Portrai
             if residual > cfg.residual:
                 far += 1
                 continue
-            space = tangents(z.double(), size, varying)
+            space = tangent_space_of(context, z)
             found.append(_Portrait("path", sample.index, sample.name, space, residual, sample=sample))
         if far:
             log.warning(
@@ -173,6 +175,21 @@ def _portraits(context: Context, cfg: TangentTruthConfig) -> tuple[list[_Portrai
                 cfg.residual,
             )
     return found, far
+
+
+def tangent_space_of(context: Context, z: Tensor) -> TangentSpace:
+    """The tangent space of the model's data at a portrait: in pixels, or in an autoencoder's latents.
+
+    Args:
+        context: of a model whose data are known.
+        z: factors, shape (14,), in [−1, 1].
+    """
+    model = context.model
+    space = tangents(z.double(), model.picture_size, context.known_factors)
+    if isinstance(model, PixelDiffusion):
+        return space
+    portrait = render(z[None], model.picture_size)[0].to(model.device, model.dtype)
+    return space.pushed(lambda picture: model.encode(picture[None])[0], portrait)
 
 
 def _timesteps(context: Context, cfg: TangentTruthConfig, one: _Portrait) -> list[int]:
