@@ -33,7 +33,7 @@ def test_what_was_saved_is_loaded(some, tmp_path):
     found = load_directions(path)
     assert torch.equal(found.U, some.U)
     assert bool(found.score.isnan().all())
-    for name in ("method", "t", "T", "block", "pool", "model", "digest", "labels", "provenance"):
+    for name in ("method", "t", "T", "block", "pool", "tap", "model", "digest", "labels", "provenance"):
         assert getattr(found, name) == getattr(some, name), name
 
 
@@ -46,6 +46,7 @@ def test_directions_fit_the_model_that_they_were_made_on(some, tiny_model):
     [
         ({"t": 499}, "timestep 500, not 499"),
         ({"block": "down.0"}, "block mid, not down.0"),
+        ({"tap": "update"}, "feature.tap=output, not update"),
         ({"pool": None}, "pooling sum, not null"),
     ],
 )
@@ -89,8 +90,8 @@ def test_other_safetensors_and_later_formats_are_refused(some, tmp_path):
     save_file({"U": some.U.contiguous(), "score": some.score}, path)
     with pytest.raises(DirectionsError, match="no direction set"):
         load_directions(path)
-    save_file({"U": some.U.contiguous(), "score": some.score}, path, {KEY: json.dumps({"format": 3})})
-    with pytest.raises(DirectionsError, match=r"format 3.*reads 2"):
+    save_file({"U": some.U.contiguous(), "score": some.score}, path, {KEY: json.dumps({"format": 4})})
+    with pytest.raises(DirectionsError, match=r"format 4.*reads 3"):
         load_directions(path)
     with pytest.raises(DirectionsError, match="does not exist"):
         load_directions(tmp_path / "nowhere.safetensors")

@@ -1,9 +1,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffgeo.diffusion.block_listing import list_blocks
 from diffgeo.diffusion.feature_map import FeatureMap, block_names
 from diffgeo.errors import ConfigError, ShapeError
+from diffgeo.jacobian import JacobianOperator
 
 BLOCKS = ["down.0", "down.1", "mid", "up.0", "up.1"]
 
@@ -29,8 +32,8 @@ def unet(request, tiny_unet):
     return tiny_unet(attention=request.param)
 
 
-def feature_map(unet, block="mid", pool=None, t=500):
-    return FeatureMap(lambda x: unet(x, t), unet, block, pool)
+def feature_map(unet, block="mid", pool=None, t=500, tap="output"):
+    return FeatureMap(lambda x: unet(x, t), unet, block, pool, tap)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -125,3 +128,74 @@ def test_unknown_pooling_is_refused(unet):
 def test_other_than_three_or_four_dimensions_are_refused(unet, shape):
     with pytest.raises(ShapeError, match=r"expected \(B, C, H, W\) or \(C, H, W\)"):
         feature_map(unet)(torch.zeros(shape))
+
+
+def seen_at(unet, x, path):
+    """Inputs and output of a module in a full pass."""
+    seen = []
+    module = unet.get_submodule(path)
+    handle = module.register_forward_hook(lambda _module, inputs, output: seen.append((inputs, output)))
+    unet(x, 500)
+    handle.remove()
+    return seen[0]
+
+
+def test_a_path_reaches_any_module(unet, x):
+    path = "down_blocks.1.resnets.0"
+    _, output = seen_at(unet, x, path)
+    assert torch.equal(feature_map(unet, path)(x), output)
+    block = "mid_block.resnets.1"
+    inputs, output = seen_at(unet, x, block)
+    torch.testing.assert_close(feature_map(unet, block, tap="update")(x), output - inputs[0])
+    torch.testing.assert_close(feature_map(unet, block, "sum", tap="update")(x), (output - inputs[0]).sum(dim=(2, 3)))
+
+
+def test_tokens_within_a_unet_are_laid_out_as_the_map_of_their_level(tiny_unet, x):
+    unet = tiny_unet()
+    path = "mid_block.attentions.0.to_q"
+    _, tokens = seen_at(unet, x, path)
+    assert tokens.shape == (2, 16, 16)
+    assert torch.equal(feature_map(unet, path)(x), tokens.transpose(1, 2).unflatten(2, (4, 4)))
+
+
+def test_normalised_has_mean_zero_and_variance_one_over_channels(unet, x):
+    h = feature_map(unet, tap="normalised")(x)
+    torch.testing.assert_close(h.mean(dim=1), torch.zeros_like(h[:, 0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(h.square().mean(dim=1), torch.ones_like(h[:, 0]), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("tap", ["update", "normalised"])
+def test_the_jacobian_of_a_tap_is_its_dense_derivative(tiny_model64, tap):
+    f = tiny_model64.feature_map(500, "mid", tap=tap)
+    x = torch.randn(3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with sdpa_kernel(SDPBackend.MATH):
+        dense = torch.func.jacrev(lambda x: f(x).flatten())(x).flatten(1)
+    jacobian = JacobianOperator(f, x)
+    torch.testing.assert_close(jacobian.mv(torch.eye(x.numel(), dtype=x.dtype)), dense, rtol=1e-9, atol=1e-10)
+    w = torch.randn(len(dense), 2, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(jacobian.rmv(w), dense.T @ w, rtol=1e-9, atol=1e-10)
+
+
+def test_a_block_of_another_shape_than_its_input_has_no_update(unet, x):
+    with pytest.raises(ConfigError, match=r"takes \(8, 8, 8\) and returns \(8, 4, 4\), so it has no update"):
+        feature_map(unet, "down.0", tap="update")(x)
+
+
+def test_an_output_without_a_map_is_refused(unet, x):
+    with pytest.raises(ConfigError, match=r"block 'time_embedding' returns \(2, 32\).*holds no image tokens"):
+        feature_map(unet, "time_embedding")(x)
+
+
+def test_an_unknown_tap_is_refused(unet):
+    with pytest.raises(ConfigError, match=r"feature\.tap is 'input'; allowed are output, update, normalised"):
+        feature_map(unet, tap="input")
+
+
+def test_blocks_are_listed_with_shape_and_a_rising_share_of_the_network(tiny_model):
+    found = list_blocks(tiny_model)
+    assert [one.name for one in found] == BLOCKS
+    x = torch.zeros(1, 3, 8, 8)
+    assert [one.shape for one in found] == [tuple(tiny_model.feature_map(5, name)(x).shape[1:]) for name in BLOCKS]
+    shares = [one.share for one in found]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] < 1

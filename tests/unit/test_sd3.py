@@ -5,7 +5,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from diffgeo.diffusion.editing import single_step
-from diffgeo.diffusion.feature_map import image_tokens
+from diffgeo.diffusion.image_tokens import ImageLayout
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.models.sd3 import StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
@@ -109,11 +109,49 @@ def test_h_is_the_image_stream_of_a_block_laid_out_as_a_map(model, block):
 
 def test_image_tokens_that_could_be_the_texts_are_refused():
     image, text = torch.randn(2, 16, 8), torch.randn(2, 7, 8)
-    for output in ((text, image), (None, image), image):
-        assert torch.equal(image_tokens(output, (4, 4)).flatten(2).transpose(1, 2), image)
-    for output in ((torch.randn(2, 16, 8), image), (text, None), text, (torch.cat([text, image], dim=1),)):
+    layout = ImageLayout(((4, 4),), text=7)
+    for output in ((text, image), (None, image), image, [text, image], {"sample": image}, torch.cat([text, image], 1)):
+        assert torch.equal(layout.image_in(output, "it returns").flatten(2).transpose(1, 2), image)
+    for output in ((text, None), text, torch.randn(2, 9, 8), torch.randn(2, 8), torch.randn(2, 4, 4, 8), None):
+        with pytest.raises(ConfigError, match=r"it returns .*the image has 4·4: it holds no image tokens"):
+            layout.image_in(output, "it returns")
+    equal = ImageLayout(((4, 4),), text=16)
+    for output in ((torch.randn(2, 16, 8), image), image, (None, image)):
         with pytest.raises(ConfigError, match="cannot be told from those of the text"):
-            image_tokens(output, (4, 4))
+            equal.image_in(output, "it returns")
+
+
+@pytest.mark.parametrize("tap", ["output", "update", "normalised"])
+@pytest.mark.parametrize("path", ["", ".attn", ".ff"])
+def test_any_module_of_a_block_is_tapped_in_its_image_stream(model, path, tap):
+    block = f"{BLOCKS[1]}{path}"
+    seen = {}
+
+    def keep(_module, inputs, named, output):
+        seen["output"] = {"": 1, ".attn": 0, ".ff": None}[path]
+        seen["output"] = output if seen["output"] is None else output[seen["output"]]
+        seen["input"] = named.get("hidden_states", inputs[0] if inputs else None)
+
+    handle = model.unet.get_submodule(block).register_forward_hook(keep, with_kwargs=True)
+    x = initial_noise(model, [0, 1])
+    with torch.no_grad():
+        model.forward(x, 499)
+    handle.remove()
+    assert seen["output"].shape == (2, 16, 16)  # the text has 21 tokens
+    expected = {
+        "output": seen["output"],
+        "update": seen["output"] - seen["input"],
+        "normalised": torch.nn.functional.layer_norm(seen["output"], (16,), eps=1e-6),
+    }[tap]
+    h = model.feature_map(499, block, tap=tap)(x)
+    torch.testing.assert_close(h.flatten(2).transpose(1, 2), expected)
+    torch.testing.assert_close(model.feature_map(499, block, "sum", tap)(x), expected.sum(dim=1))
+
+
+@pytest.mark.parametrize("path", ["ff_context", "attn.to_add_out", "norm1_context", "attn.add_k_proj"])
+def test_modules_of_the_text_are_refused(model, path):
+    with pytest.raises(ConfigError, match=r"21 tokens \(the text's\), and the image has 4·4: it holds no image tokens"):
+        model.feature_map(499, f"{BLOCKS[0]}.{path}")(initial_noise(model, [0]))
 
 
 def test_the_blocks_are_those_of_the_transformer(model):

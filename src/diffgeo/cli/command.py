@@ -20,6 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from diffgeo.cli.blocks import FLAG as BLOCKS
+from diffgeo.cli.blocks import show_blocks
 from diffgeo.cli.callbacks import SweepSummary, unconverged
 from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.errors import EXPECTED, heed_environment, traceback_wanted, worded_errors
@@ -194,6 +196,9 @@ def _main() -> None:
         try:
             words = ordered(sys.argv[1:])
             check_words(words)
+            if BLOCKS in words:
+                show_blocks(words)
+                return
             words += own_defaults(words) if {"--cfg", "-c"} & set(words) else []
             with _dry_run(words):
                 sys.argv[1:] = words

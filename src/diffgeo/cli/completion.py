@@ -15,7 +15,7 @@ from diffgeo.errors import ConfigError
 
 __all__ = ["FLAGS", "candidates", "script"]
 
-FLAGS = ("--help", "--version", "--dry-run", "--multirun", "--cfg", "--hydra-help", "--shell-completion")
+FLAGS = ("--help", "--version", "--dry-run", "--blocks", "--multirun", "--cfg", "--hydra-help", "--shell-completion")
 
 _BASH = """\
 {function}()

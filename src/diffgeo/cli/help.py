@@ -69,7 +69,8 @@ TYPED_MOST = {
     "data.images": "FOLDER|[FILE,...]",
     "schedule.steps": "40",
     "schedule.edit": "[1.0,0.5]",
-    "feature.block": "mid|down.0|up.1",
+    "feature.block": "mid|down.0|transformer_blocks.7",
+    "feature.tap": "output|update|normalised",
     "feature.pool": "sum|null",
     "svd.rank": "50",
     "svd.tol": "1e-4",
@@ -146,13 +147,14 @@ def help_text(conf: Path) -> str:
     flags = {
         "-m, --multirun": "a run for every combination of the values that commas part",
         "--dry-run": DRY_RUN,
+        "--blocks": "list the blocks of a model: name, shape of h, share of the network's multiply-adds up to there",
         "--help TOPIC": "about a group, a choice or a key: diffgeo --help svd, --help study=ablation, --help svd.rank",
         "--cfg job": "print every key with its value, and stop; --hydra-help lists Hydra's other flags",
     }
     typed = {f"{key}={value}": _description(conf, key) for key, value in TYPED_MOST.items()}
     typed["hydra.run.dir=FOLDER"] = "where results go; outputs/DATE/TIME if left out"
     headline = "directions in the latent space of a diffusion model, discovered without supervision."
-    usage = ["[group=choice ...] [key=value ...] [-m] [--dry-run]", "--help [group | group=choice | key]"]
+    usage = ["[group=choice ...] [key=value ...] [-m] [--dry-run | --blocks]", "--help [group | group=choice | key]"]
     sections = {
         "Examples": rows(EXAMPLES, column=58),
         "Exit codes": exit_lines(code for code in EXIT_CODES if code != 8),

@@ -22,8 +22,8 @@ LONGEST_KEY = 200
 """Characters; no setting has a longer key, and the file system could not look for a group of that name."""
 
 HYDRA_FLAGS = (
-    *("--help", "--version", "--dry-run", "--multirun", "-m", "--run", "-r", "--cfg", "-c", "--resolve", "--package"),
-    *("-p", "--hydra-help", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--help", "--version", "--dry-run", "--blocks", "--multirun", "-m", "--run", "-r", "--cfg", "-c", "--resolve"),
+    *("--package", "-p", "--hydra-help", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
     *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i", "-h"),
 )
 """Flags of ours and of Hydra 1.3."""

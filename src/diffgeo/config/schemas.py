@@ -150,12 +150,16 @@ class FeatureConfig:
     """The feature map f: x → h.
 
     Attributes:
-        block: ``mid``, ``down.i`` or ``up.i`` of a U-Net, ``transformer_blocks.i`` of a transformer.
+        block: ``mid``, ``down.i`` or ``up.i`` of a U-Net, ``transformer_blocks.i`` of a transformer, or the path of any
+            module within them, such as ``transformer_blocks.7.attn``; ``diffgeo --blocks model=…`` lists blocks.
+        tap: what of the block is h: its ``output``; the ``update``, what it adds to its input; or ``normalised``, the
+            output with mean 0 and variance 1 over the channels of every place.
         pool: ``sum`` over space (P23a) or null for the whole map (P23b).
         chunk_size: columns per vectorised Jacobian product; bounds memory.
     """
 
     block: str = "mid"
+    tap: str = setting("output", choices=("output", "update", "normalised"))
     pool: str | None = setting(None, choices=("sum",))
     chunk_size: int = setting(II("model.chunk_size"), ge=1)
 

@@ -7,9 +7,9 @@ A direction set is a safetensors file. Tensors:
 
 Metadata, one JSON object under the key ``diffgeo.diffusion.direction_files``:
 
-    ``format``      2
+    ``format``      3 (2 had no ``tap``, and is read as that of ``output``)
     ``t``, ``T``    timestep of the latents, and the largest timestep of the schedule
-    ``block``, ``pool``   of the feature map
+    ``block``, ``pool``, ``tap``   of the feature map
     ``model``, ``digest``   source with revision, and the model's ``digest``, over weights, configs and versions
     ``method``      how they were found
     ``labels``      what each does, if that was measured (a list, or null)
@@ -39,7 +39,8 @@ from diffgeo.geometry import GlobalDirections
 __all__ = ["Directions", "load_directions", "save_directions"]
 
 KEY = "diffgeo.directions"
-FORMAT = 2
+FORMAT = 3
+_READ = (2, 3)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,6 +57,7 @@ class Directions:
         pool: of the feature map, ``"sum"`` or None.
         model: source of the model, with its revision.
         digest: of the model, over weights, configs and library versions.
+        tap: of the feature map, ``output``, ``update`` or ``normalised``.
         labels: what each does, or None.
         provenance: plain JSON.
     """
@@ -69,12 +71,14 @@ class Directions:
     pool: str | None
     model: str
     digest: str
+    tap: str = "output"
     labels: tuple[str, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         length, count = self.U.shape
-        place = f"t={self.t} of {self.T}, block={self.block!r}, pool={self.pool!r}, model={self.model!r}"
+        tap = "" if self.tap == "output" else f"tap={self.tap!r}, "
+        place = f"t={self.t} of {self.T}, block={self.block!r}, pool={self.pool!r}, {tap}model={self.model!r}"
         return f"Directions({count} of length {length}, method={self.method!r}, {place})"
 
     @classmethod
@@ -86,6 +90,7 @@ class Directions:
         t: int,
         block: str,
         pool: str | None,
+        tap: str = "output",
         labels: Sequence[str] | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Directions:
@@ -97,6 +102,7 @@ class Directions:
             t: timestep of the latents.
             block: of the feature map.
             pool: of the feature map, ``"sum"`` or None.
+            tap: of the feature map.
             labels: what each does, k of them, or None.
             provenance: anything that plain JSON can hold.
 
@@ -118,11 +124,12 @@ class Directions:
             pool,
             model.source,
             model.digest,
+            tap,
             None if labels is None else tuple(labels),
             dict(provenance or {}),
         )
 
-    def check(self, model: DiffusionModel, *, t: int, block: str, pool: str | None) -> None:
+    def check(self, model: DiffusionModel, *, t: int, block: str, pool: str | None, tap: str = "output") -> None:
         """Whether the directions mean anything for this model, timestep and feature map.
 
         Args:
@@ -130,6 +137,7 @@ class Directions:
             t: timestep of the latents there.
             block: of the feature map there.
             pool: of the feature map there, ``"sum"`` or None.
+            tap: of the feature map there.
 
         Raises:
             DirectionsError: they do not; the message says what differs.
@@ -140,6 +148,7 @@ class Directions:
             ("t", self.t, t, f"belong to timestep {self.t}, not {t}"),
             ("block", self.block, block, f"belong to block {self.block}, not {block}"),
             ("pool", self.pool, pool, f"belong to pooling {self.pool or 'null'}, not {pool or 'null'}"),
+            ("tap", self.tap, tap, f"belong to feature.tap={self.tap}, not {tap}"),
         ]
         for name, own, other, reason in pairs:
             if own != other:
@@ -173,6 +182,7 @@ def save_directions(path: str | Path, directions: Directions) -> Path:
         "T": directions.T,
         "block": directions.block,
         "pool": directions.pool,
+        "tap": directions.tap,
         "model": directions.model,
         "digest": directions.digest,
         "labels": directions.labels,
@@ -202,7 +212,7 @@ def load_directions(path: str | Path) -> Directions:
         with safe_open(file, "pt") as opened:
             header = json.loads((opened.metadata() or {})[KEY])
             u, score = opened.get_tensor("U"), opened.get_tensor("score")
-        if header["format"] != FORMAT:
+        if header["format"] not in _READ:
             raise DirectionsError(
                 f"{file} has format {header['format']}, this version reads {FORMAT}",
                 "update diffgeo, or make the directions of an earlier version again",
@@ -218,6 +228,7 @@ def load_directions(path: str | Path) -> Directions:
             header["pool"],
             str(header["model"]),
             str(header["digest"]),
+            str(header.get("tap", "output")),
             None if labels is None else tuple(map(str, labels)),
             dict(header["provenance"]),
         )

@@ -59,7 +59,7 @@ def linked(query: str, explorer: Explorer) -> tuple[Choice, tuple[float, ...]]:
     fits = (
         0 <= choice.sample <= 2**31 and (count is None or choice.sample < count),
         any(math.isclose(choice.t_frac, t, abs_tol=1e-4) for t in explorer.times),
-        choice.block in explorer.context.model.blocks,
+        choice.block in explorer.blocks,
         choice.pool in (None, "sum"),
         1 <= choice.rank <= max(32, start.rank),
         choice.source in explorer.sources,

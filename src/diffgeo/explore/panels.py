@@ -124,7 +124,7 @@ def _controls(explorer: Explorer, start: Choice) -> Controls:
             buttons=[],
         )
         block = gr.Dropdown(
-            explorer.context.model.blocks,
+            explorer.blocks,
             value=start.block,
             label="Block",
             info="Its output is h; directions are those that change h most.",

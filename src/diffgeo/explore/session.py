@@ -105,7 +105,8 @@ class Explorer:
         self._shared: OrderedDict[Choice, GlobalDirections] = OrderedDict()
         self._cards: OrderedDict[tuple[Choice, int, int], list[Card]] = OrderedDict()
         if directions is not None:
-            directions.check(context.model, t=directions.t, block=directions.block, pool=directions.pool)
+            tap = context.cfg.feature.tap
+            directions.check(context.model, t=directions.t, block=directions.block, pool=directions.pool, tap=tap)
             self._refuse_other_place(directions)
 
     def _refuse_other_place(self, found: Directions) -> None:
@@ -138,6 +139,12 @@ class Explorer:
     def times(self) -> list[float]:
         """Fractions of T at which edits can be made, rising: those of the preview's schedule."""
         return [i / self.preview for i in range(1, self.preview + 1)]
+
+    @property
+    def blocks(self) -> list[str]:
+        """What ``Choice.block`` may be: the model's blocks, and the one that it starts with, which may be a path."""
+        known = self.context.model.blocks
+        return known if self.start.block in known else [*known, self.start.block]
 
     @property
     def start(self) -> Choice:
@@ -339,6 +346,7 @@ class Explorer:
             t=place.t,
             block=choice.block,
             pool=choice.pool,
+            tap=cfg.feature.tap,
             labels=None if label is None else [label],
             provenance=provenance,
         )
@@ -396,7 +404,8 @@ class Explorer:
             u = self._global(choice, t, display).U
         else:
             assert self.directions is not None
-            self.directions.check(self.context.model, t=t, block=choice.block, pool=choice.pool)
+            tap = self.context.cfg.feature.tap
+            self.directions.check(self.context.model, t=t, block=choice.block, pool=choice.pool, tap=tap)
             u = self.directions.U
         u, fit = project_to_tangent(u.to(basis.U), basis)
         return torch.stack([pull_back(column, basis) for column in u.unbind(dim=1)], dim=1), fit

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 PROVENANCE = (
     "model",
     "block",
+    "tap",
     "pool",
     "solver",
     "svd_tol",

@@ -70,7 +70,9 @@ def _sizes(context: Context) -> str:
     times = ", ".join(f"{fraction:g}" for fraction, _ in context.edit_times)
     where = f"{model.source} on {model.device}: {number} sample{'' if number == 1 else 's'} at t = {times} of T"
     pool = "summed over space" if cfg.feature.pool else "whole"
-    return f"{where}, {cfg.svd.rank} directions per basis ({cfg.svd.solver}), h of block {cfg.feature.block}, {pool}"
+    tap = "" if cfg.feature.tap == "output" else f" ({cfg.feature.tap})"
+    block = f"h of block {cfg.feature.block}{tap}, {pool}"
+    return f"{where}, {cfg.svd.rank} directions per basis ({cfg.svd.solver}), {block}"
 
 
 def _is_size(settings: type, name: str) -> bool:

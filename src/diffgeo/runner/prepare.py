@@ -10,7 +10,7 @@ import torch
 
 from diffgeo.composition import session_depends_on
 from diffgeo.config import Config, MetricConfig, StoreConfig, build, instance
-from diffgeo.diffusion.models import resolve_device
+from diffgeo.diffusion.models import DiffusionModel, resolve_device
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.perceptual import lpips_weights
@@ -20,7 +20,7 @@ from diffgeo.session.processes import started_processes
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.store import Store, store_folder
 
-__all__ = ["prepare"]
+__all__ = ["load_configured", "prepare"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     store = _store(cfg.store)
     processes = started_processes(None if store is None else store.folder, cpu=cfg.device == "cpu")
     device = resolve_device(processes.device if processes.device and cfg.device in ("auto", "cuda") else cfg.device)
-    model = build("model", cfg.model, device=device, name_or_path=cfg.model.path, dtype=_DTYPES[cfg.model.dtype])
+    model = load_configured(cfg, device)
     own = None if cfg.model.predictor is None else load_predictor(cfg.model.predictor, device=device)
     reader = build("predictor", cfg.predictor, device=device, own=own)
     context = Context(model, cfg, reader, interruption, own, store=store, processes=processes, extra_metrics=extra)
@@ -59,6 +59,23 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     times = ", ".join(f"{fraction:g}" for fraction, _ in context.edit_times)
     log.info("%s on %s: %d samples, edits at t = %s of T", model.source, device, len(context.samples), times)
     return context
+
+
+def load_configured(cfg: Config, device: torch.device | None = None) -> DiffusionModel:
+    """The model that settings name.
+
+    Args:
+        cfg: typed settings, checked.
+        device: that of the settings if None.
+
+    Raises:
+        DiffgeoError: it is not there, or cannot be understood.
+    """
+    device = resolve_device(cfg.device) if device is None else device
+    model: DiffusionModel = build(
+        "model", cfg.model, device=device, name_or_path=cfg.model.path, dtype=_DTYPES[cfg.model.dtype]
+    )
+    return model
 
 
 def _extra_metrics(cfg: MetricConfig) -> dict[str, PictureMetric]:

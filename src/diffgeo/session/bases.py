@@ -41,13 +41,20 @@ class MapName:
         t: timestep.
         block: of a feature map.
         pool: of a feature map.
+        tap: of a feature map.
         output: ``x0`` or ``eps`` for the network's output instead of a feature map.
     """
 
     t: int
     block: str | None = None
     pool: str | None = None
+    tap: str = "output"
     output: str | None = None
+
+    @classmethod
+    def of(cls, t: int, feature: FeatureConfig) -> MapName:
+        """That of a feature map at timestep t."""
+        return cls(t, feature.block, feature.pool, feature.tap)
 
     @property
     def timeless(self) -> MapName:
@@ -151,7 +158,7 @@ class Bases:
     ) -> list[LocalBasis]:
         """The local bases at several points, ``svd.points`` of them at a time; arguments as in :meth:`at`."""
         f, feature = self.feature_map(t, feature), feature or self._cfg.feature
-        name = MapName(t, feature.block, feature.pool)
+        name = MapName.of(t, feature)
         spec, points = self.spec.of_rank(rank, tol), self._cfg.svd.points
         found: list[LocalBasis] = []
         for first in range(0, len(xs), points):
@@ -185,7 +192,7 @@ class Bases:
         if not math.isnan(basis.certificate.share):
             return basis.s.double().square().sum().item() / basis.certificate.share
         x, f, seed, feature = self._latents.of(sample, t), self.feature_map(t), self._cfg.seed, self._cfg.feature
-        name = MapName(t, feature.block, feature.pool)
+        name = MapName.of(t, feature)
         columns = self._columns(f, name, x)
 
         def compute() -> float:
@@ -200,7 +207,8 @@ class Bases:
         """f: x → h at timestep t; by the run's ``feature`` if None."""
         feature = feature or self._cfg.feature
         pool: Pool = "sum" if feature.pool == "sum" else None
-        return self._model.feature_map(t, feature.block, pool)
+        tap: Any = feature.tap
+        return self._model.feature_map(t, feature.block, pool, tap)
 
     def _group(self, sample: Sample) -> list[Sample]:
         """The run's samples that are computed with this one, itself included: ``svd.points`` at a time."""

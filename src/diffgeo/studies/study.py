@@ -55,7 +55,8 @@ COLUMNS = (
     ),
     *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
     *("residual_change", "off_data"),
-    *("model", "block", "pool", "solver", "svd_tol", "steps", "edit_method", "edit_normalise", "edit_rescale", "seed"),
+    *("model", "block", "tap", "pool", "solver", "svd_tol", "steps"),
+    *("edit_method", "edit_normalise", "edit_rescale", "seed"),
     *("on_target", "off_target", "off_target_max", "off_target_distance", "precision"),
 )
 """Columns that tables of edits share, how they were made included."""

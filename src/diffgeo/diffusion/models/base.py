@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from diffgeo.diffusion.feature_map import FeatureMap, Pool, block_names
+from diffgeo.diffusion.feature_map import FeatureMap, Pool, Tap, block_names
 from diffgeo.diffusion.noise_schedule import NoiseProcess
 
 __all__ = ["DiffusionModel", "network_state", "part_digest", "weights_digest"]
@@ -142,8 +142,19 @@ class DiffusionModel(ABC):
 
     @property
     def blocks(self) -> list[str]:
-        """Blocks that ``feature_map`` accepts, in the order of the forward pass."""
+        """Blocks of the network in the order of the forward pass; ``feature_map`` takes modules within them, too."""
         return block_names(self.unet)
+
+    @property
+    def patch(self) -> int | None:
+        """Side of x that an image token of a transformer covers; None for a U-Net."""
+        found: int | None = getattr(self.unet, "config", {}).get("patch_size")
+        return found
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of the text that reach the blocks of a transformer."""
+        return 0
 
     @property
     def inverter(self) -> DiffusionModel:
@@ -272,24 +283,26 @@ class DiffusionModel(ABC):
             return self.schedule.predict_x0(x, self.predict_noise(x, t), t)
         return self.predict(x, t)[0]
 
-    def feature_map(self, t: int, block: str = "mid", pool: Pool = None) -> FeatureMap:
+    def feature_map(self, t: int, block: str = "mid", pool: Pool = None, tap: Tap = "output") -> FeatureMap:
         """f: x → h at timestep t, under ``editor``'s conditioning, running only what is needed to reach the block.
 
         Args:
             t: timestep, 0 … T.
-            block: one of :attr:`blocks`.
+            block: one of :attr:`blocks`, or the path of a module within one.
             pool: ``"sum"`` over space (P23a) or None (P23b).
+            tap: what of the block is h: its ``output``, the ``update`` that it adds, or the output ``normalised``.
 
         Returns:
             A callable: (B, C, H, W) → (B, C', H', W') or, pooled, (B, C').
 
         Raises:
             ValueRangeError: t is outside the schedule.
-            ConfigError: no such block or pooling.
+            ConfigError: no such block, pooling or tap.
         """
         self.schedule.b(t)
         model = self.editor
-        return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool)
+        layout: dict[str, Any] = {"patch": model.patch, "text": model.text_tokens}
+        return FeatureMap(lambda x: model.forward(x, t), model.unet, block, pool, tap, **layout)
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -87,6 +87,11 @@ class LatentDiffusion(DiffusionModel):
         return self.latent_shape[1] * reduction, self.latent_shape[2] * reduction
 
     @property
+    def text_tokens(self) -> int:
+        """See the base class: those of its prompt."""
+        return self._conditional.shape[1]
+
+    @property
     def parts(self) -> dict[str, object]:
         """See the base class."""
         return super().parts | {"vae": self.vae} | getattr(self.encode_prompt, "parts", {})

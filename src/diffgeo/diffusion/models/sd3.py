@@ -97,6 +97,11 @@ class StableDiffusion3Prompts(PromptEncoder):
 class StableDiffusion3(LatentDiffusion):
     """:class:`LatentDiffusion` whose network is an ``SD3Transformer2DModel``; ``unet`` is that transformer."""
 
+    @property
+    def text_tokens(self) -> int:
+        """See the base class; the last of the embedded prompt is the pooled text."""
+        return super().text_tokens - 1
+
     def _run(self, x: Tensor, t: int, prompts: Tensor) -> Tensor:
         config: Any = self.unet.config
         states, pooled = prompts[:, :-1, : config.joint_attention_dim], prompts[:, -1, : config.pooled_projection_dim]

@@ -142,9 +142,10 @@ def _what(run: Run) -> str:
     kind = "own picture" if samples.get("images") else "sample"
     times = ", ".join(timestep(float(f)) for f in schedule.get("edit") or [])
     pool = f"pooled h ({feature['pool']})" if feature.get("pool") else "whole h"
+    block = str(feature.get("block", "?")) + ("" if (tap := feature.get("tap", "output")) == "output" else f" ({tap})")
     sentences.append(
         f"{counted(count, kind)}, edited at t = {times}; the leading {counted(svd.get('rank', 0), 'direction')} of "
-        f"∂h/∂x at block {feature.get('block', '?')}, {pool}. {counted(schedule.get('steps', 0), 'sampling step')}, "
+        f"∂h/∂x at block {block}, {pool}. {counted(schedule.get('steps', 0), 'sampling step')}, "
         f"seed {run.facts.get('seed', '?')}."
     )
     return " ".join(sentences)

@@ -35,7 +35,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -148,8 +148,8 @@ def _published(
         "diffgeo": __version__,
         **context.model.conditioning,
     }
-    block, pool = cfg.feature.block, cfg.feature.pool
-    return Directions.of(directions, context.model, t=t, block=block, pool=pool, labels=labels, provenance=provenance)
+    place: dict[str, Any] = {"t": t, "block": cfg.feature.block, "pool": cfg.feature.pool, "tap": cfg.feature.tap}
+    return Directions.of(directions, context.model, **place, labels=labels, provenance=provenance)
 
 
 def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, int]]:
@@ -163,7 +163,7 @@ def _times(context: Context, cfg: DisentanglementConfig) -> list[tuple[float, in
     for path in cfg.files:
         loaded = load_directions(path)
         t = loaded.t
-        loaded.check(context.model, t=t, block=feature.block, pool=feature.pool)
+        loaded.check(context.model, t=t, block=feature.block, pool=feature.pool, tap=feature.tap)
         if t not in schedule.timesteps(steps):
             raise DirectionsError(
                 f"{path} belongs to timestep {t}, which schedule.steps={steps} leaves out", "change steps"

@@ -93,6 +93,7 @@ def provenance(context: Context) -> Row:
     return {
         "model": context.model.source,
         "block": c.feature.block,
+        "tap": c.feature.tap,
         "pool": c.feature.pool or "none",
         "solver": c.svd.solver,
         "svd_tol": c.svd.tol,

@@ -1,0 +1,77 @@
+"""The blocks of a model's network, with the shape of h and the cost of f at each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffgeo.diffusion.feature_map import find_block
+from diffgeo.diffusion.image_tokens import ImageLayout
+from diffgeo.diffusion.models import DiffusionModel
+from diffgeo.errors import ConfigError
+
+__all__ = ["Block", "list_blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block.
+
+    Attributes:
+        name: as ``feature.block`` takes it.
+        shape: of h, (C, rows, columns); None if it is refused.
+        share: of the network's multiply-adds, from its input to the end of the block, in [0, 1].
+        reason: why it is refused; empty if it is not.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    share: float
+    reason: str = ""
+
+
+@torch.no_grad()
+def list_blocks(model: DiffusionModel) -> list[Block]:
+    """The blocks of a model in the order of the forward pass, from one evaluation on noise.
+
+    Multiply-adds are counted, of convolutions and matrix products, since they are the same on every machine.
+
+    Args:
+        model: with its conditioning bound.
+    """
+    editor, (channels, rows, columns) = model.editor, model.latent_shape
+    x = torch.zeros(1, channels, rows, columns, device=editor.device, dtype=editor.dtype)
+    levels = len(list(getattr(editor.unet, "down_blocks", [])))
+    layout = ImageLayout.of((rows, columns), editor.patch, levels, editor.text_tokens)
+    counter = FlopCounterMode(display=False)
+    reached: list[tuple[str, Tensor | ConfigError, int]] = []
+
+    def note(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            try:
+                h: Tensor | ConfigError = layout.image_in(output, "it returns")
+            except ConfigError as error:
+                h = error
+            reached.append((name, h, counter.get_total_flops()))
+
+        return hook
+
+    handles = [find_block(editor.unet, name).register_forward_hook(note(name)) for name in editor.blocks]
+    try:
+        with sdpa_kernel(SDPBackend.MATH), counter:  # fused attention is not counted on every device
+            editor.forward(x, editor.schedule.T)
+    finally:
+        for handle in handles:
+            handle.remove()
+    whole = max(1, counter.get_total_flops())
+    return [
+        Block(name, None, count / whole, h.what)
+        if isinstance(h, ConfigError)
+        else Block(name, tuple(h.shape[1:]), count / whole)
+        for name, h, count in reached
+    ]
