@@ -7,6 +7,7 @@ off it afterwards can be trusted.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -33,11 +34,12 @@ def saturation(tables: Iterable[pd.DataFrame]) -> str:
         >>> saturation([pd.DataFrame({"t_frac": [1.0, 1.0], "gamma": [0.0, 2.0], "clipped_change": [0.0, 0.5]})])
         '50 % at T'
     """
-    found: dict[float, float] = {}
+    found: dict[Any, float] = {}
     for table in tables:
         if {"clipped_change", "gamma", "t_frac"} <= set(table.columns):
             edited = table[table["gamma"] != 0]
-            for t_frac, share in edited.groupby("t_frac", sort=False)["clipped_change"].mean().items():
+            for t_frac, part in edited.groupby("t_frac", sort=False):
+                share = float(part["clipped_change"].mean())
                 if share > SATURATED:
                     found[t_frac] = max(share, found.get(t_frac, 0.0))
     return ", ".join(f"{100 * share:.0f} % at {timestep(t_frac)}" for t_frac, share in found.items())

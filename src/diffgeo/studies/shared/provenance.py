@@ -62,8 +62,8 @@ def warn_of(result: Result) -> None:
     """Warn if local bases of a study missed their tolerance, or its edits drive colours to their limits."""
     if share := saturation(result.tables().values()):
         log.warning(
-            "%s: edits drive more colours to their limits than the unedited pictures have: %s of all values on average, "
-            "which damages the pictures. %s",
+            "%s: edits drive more colours to their limits than the unedited pictures have: %s of all values on "
+            "average, which damages the pictures. %s",
             result.study,
             share,
             ADVICE,
