@@ -15,8 +15,9 @@ from diffgeo.geometry import random_overlaps
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
+from diffgeo.studies.shared.portraits import share_of_span
 from diffgeo.studies.tangent_truth.findings import crossings, findings
-from diffgeo.studies.tangent_truth.measure import _axes, _shares, match_axes, share_of_span
+from diffgeo.studies.tangent_truth.measure import _axes, _shares, match_axes
 from diffgeo.studies.tangent_truth.plots import charts
 
 KEYS = ["kind", "sample", "t", "map", "n"]

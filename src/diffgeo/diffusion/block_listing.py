@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +37,17 @@ class Block:
 
 
 @torch.no_grad()
-def list_blocks(model: DiffusionModel) -> list[Block]:
+def list_blocks(model: DiffusionModel, names: Sequence[str] | None = None) -> list[Block]:
     """The blocks of a model in the order of the forward pass, from one evaluation on noise.
 
     Multiply-adds are counted, of convolutions and matrix products, since they are the same on every machine.
 
     Args:
         model: with its conditioning bound.
+        names: of blocks, or paths of modules within them; all of the model's blocks if None.
+
+    Raises:
+        ConfigError: the network has no such block.
     """
     editor, (channels, rows, columns) = model.editor, model.latent_shape
     x = torch.zeros(1, channels, rows, columns, device=editor.device, dtype=editor.dtype)
@@ -61,7 +66,10 @@ def list_blocks(model: DiffusionModel) -> list[Block]:
 
         return hook
 
-    handles = [find_block(editor.unet, name).register_forward_hook(note(name)) for name in editor.blocks]
+    handles = [
+        find_block(editor.unet, name).register_forward_hook(note(name))
+        for name in (editor.blocks if names is None else names)
+    ]
     try:
         with sdpa_kernel(SDPBackend.MATH), counter:  # fused attention is not counted on every device
             editor.forward(x, editor.schedule.T)

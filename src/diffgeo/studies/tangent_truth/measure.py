@@ -6,9 +6,6 @@ the leading n right singular vectors of a map's Jacobian at x_t, the study measu
 
     share_j = ‖V_nᵀ τ_j‖²,        share of the span = ‖V_nᵀ B‖²_F / rank B,        both in [0, 1].
 
-Of a model on an autoencoder's latents, both are pushed forward by the encoder E: x0 = E(render(z)), tangents
-∂E/∂x τ_j.
-
 Maps:
 
     h, pooled_h      the feature map of the run's block, whole and summed over space
@@ -18,11 +15,9 @@ Maps:
                      leading directions of h; left out at their own n, at which they span the same
     random           a subspace drawn uniformly, as a control
 
-n is the rank of ∂render/∂z, and ``rank`` (``output_rank`` for x0 and eps). x_t comes from two kinds of places:
-
-    render           √α_t x0 + √(1−α_t) ε of a portrait with known z; any timestep
-    path             a sample of the run on its way; z is that of the portrait nearest to the sampled picture, found by
-                     a fit. Pictures whose distance from all portraits is above ``residual`` are left out and counted
+n is the rank of ∂render/∂z, and ``rank`` (``output_rank`` for x0 and eps). x_t comes from known portraits with noise
+(``render``) and from the samples' own paths (``path``): :mod:`diffgeo.studies.shared.portraits`. Sampled pictures whose
+distance from all portraits is above ``residual`` are left out and counted.
 
 Chance: the share of a fixed unit vector in a uniformly random n-space is Beta(n/2, (d−n)/2), with mean n/d; that of a
 span is drawn by :func:`diffgeo.geometry.random_overlaps`. Besides the span of all factors, those of the coarse and of
@@ -40,7 +35,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -53,52 +48,23 @@ from torch import Tensor
 
 from diffgeo.config import FeatureConfig
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
-from diffgeo.data.tangent import TangentSpace, tangent_space, tangents
-from diffgeo.diffusion.models import PixelDiffusion
+from diffgeo.data.tangent import TangentSpace, tangent_space
 from diffgeo.geometry import pca_directions, random_overlaps
 from diffgeo.metrics.statistics import monte_carlo_p
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.shared.matching import from_h, output_map, random_in_x
+from diffgeo.studies.shared.portraits import Portrait, known_portraits, sampled_portraits, share_of_span
 from diffgeo.studies.tangent_truth.settings import TangentTruthConfig
 from diffgeo.svd import LocalBasis
 
-__all__ = ["match_axes", "run", "share_of_span"]
+__all__ = ["match_axes", "run"]
 
 log = logging.getLogger(__name__)
 
-_PORTRAITS = 9_000_000
-"""First seed of the portraits and of their noise, apart from those of samples."""
-_STARTS = 3
-"""Of the fit of a sampled picture."""
 _PCA = 9_500_000
 """First seed of the portraits for PCA of h."""
-
-
-@dataclass(frozen=True)
-class _Portrait:
-    """A portrait with known factors.
-
-    Attributes:
-        kind: ``render`` or ``path``.
-        index: its number, that of the sample for ``path``.
-        name: for tables.
-        space: the tangent space of the data at it.
-        residual: how far the sampled picture lies from it; 0 for ``render``.
-        sample: of the run, for ``path``.
-        x0: as x, for ``render``.
-        noise: ε, for ``render``.
-    """
-
-    kind: str
-    index: int
-    name: str
-    space: TangentSpace
-    residual: float
-    sample: Sample | None = None
-    x0: Tensor | None = None
-    noise: Tensor | None = None
 
 
 def run(context: Context, cfg: TangentTruthConfig) -> Result:
@@ -114,7 +80,10 @@ def run(context: Context, cfg: TangentTruthConfig) -> Result:
         return Result("tangent_truth", pd.DataFrame())
     rows: list[Row] = []
     axes: list[Row] = []
-    found, far = _portraits(context, cfg)
+    found: list[Portrait] = known_portraits(context, cfg.samples) if "render" in cfg.kinds else []
+    samples = context.samples.first(cfg.samples) if "path" in cfg.kinds else []
+    near = sampled_portraits(context, samples, cfg.residual, "study.tangent_truth.residual") if samples else []
+    found, far = found + near, len(samples) - len(near)
     places = [(one, t) for one in found for t in _timesteps(context, cfg, one)]
     for one, t in context.track(places, "tangent_truth"):
         schedule, space = context.model.schedule, one.space
@@ -141,58 +110,7 @@ def run(context: Context, cfg: TangentTruthConfig) -> Result:
     return Result("tangent_truth", table, scalars, more_tables={"axes": further} if len(further) else {})
 
 
-def _portraits(context: Context, cfg: TangentTruthConfig) -> tuple[list[_Portrait], int]:
-    """The portraits of every kind, and how many sampled pictures lie too far from the data to count as one."""
-    found: list[_Portrait] = []
-    model, varying, size = context.model, context.known_factors, context.model.picture_size
-    if "render" in cfg.kinds:
-        for i in range(cfg.samples):
-            generator = torch.Generator().manual_seed(_PORTRAITS + context.cfg.seed + i)
-            z = sample_factors(1, generator=generator, varying=varying)
-            x0 = model.encode(render(z, size))[0]
-            noise = torch.randn(x0.shape, generator=generator).to(x0)
-            space = tangent_space_of(context, z[0])
-            found.append(_Portrait("render", i, f"portrait {i}", space, 0.0, x0=x0, noise=noise))
-    far = 0
-    if "path" in cfg.kinds:
-        samples, top = context.samples.first(cfg.samples), model.schedule.T
-        pictures = [context.decoder(context.latents.of(sample, top)[None], top, sample) for sample in samples]
-        measure = context.data_distance
-        assert measure is not None
-        fit = measure.fit(torch.cat(pictures), starts=_STARTS)
-        for sample, z, residual in zip(samples, fit.z.cpu(), fit.residual.tolist(), strict=True):
-            if residual > cfg.residual:
-                far += 1
-                continue
-            space = tangent_space_of(context, z)
-            found.append(_Portrait("path", sample.index, sample.name, space, residual, sample=sample))
-        if far:
-            log.warning(
-                "tangent_truth: %d of %d pictures lie further than study.tangent_truth.residual=%g from every portrait "
-                "and are left out",
-                far,
-                len(samples),
-                cfg.residual,
-            )
-    return found, far
-
-
-def tangent_space_of(context: Context, z: Tensor) -> TangentSpace:
-    """The tangent space of the model's data at a portrait: in pixels, or in an autoencoder's latents.
-
-    Args:
-        context: of a model whose data are known.
-        z: factors, shape (14,), in [−1, 1].
-    """
-    model = context.model
-    space = tangents(z.double(), model.picture_size, context.known_factors)
-    if isinstance(model, PixelDiffusion):
-        return space
-    portrait = render(z[None], model.picture_size)[0].to(model.device, model.dtype)
-    return space.pushed(lambda picture: model.encode(picture[None])[0], portrait)
-
-
-def _timesteps(context: Context, cfg: TangentTruthConfig, one: _Portrait) -> list[int]:
+def _timesteps(context: Context, cfg: TangentTruthConfig, one: Portrait) -> list[int]:
     """Timesteps at which a portrait is measured, from noise to picture."""
     schedule, steps = context.model.schedule, context.cfg.schedule.steps
     asked = sorted(cfg.noise, reverse=True)
@@ -203,15 +121,9 @@ def _timesteps(context: Context, cfg: TangentTruthConfig, one: _Portrait) -> lis
     return list(dict.fromkeys(kept))
 
 
-def _directions(context: Context, cfg: TangentTruthConfig, one: _Portrait, t: int) -> Iterator[tuple[str, Tensor]]:
+def _directions(context: Context, cfg: TangentTruthConfig, one: Portrait, t: int) -> Iterator[tuple[str, Tensor]]:
     """(map, its orthonormal leading directions of X, shape (d, n), float64) at a portrait's x_t."""
-    if one.sample is not None:
-        x = context.latents.of(one.sample, t)
-    else:
-        assert one.x0 is not None
-        assert one.noise is not None
-        x = context.model.schedule.add_noise(one.x0, one.noise, t)
-    own = context.cfg.feature
+    x, own = one.latent(context, t), context.cfg.feature
     whole: LocalBasis | None = None
     for name in cfg.maps:
         match name:
@@ -237,7 +149,7 @@ def _directions(context: Context, cfg: TangentTruthConfig, one: _Portrait, t: in
 
 
 def _basis(
-    context: Context, cfg: TangentTruthConfig, one: _Portrait, x: Tensor, t: int, feature: FeatureConfig
+    context: Context, cfg: TangentTruthConfig, one: Portrait, x: Tensor, t: int, feature: FeatureConfig
 ) -> LocalBasis:
     """The local basis of a feature map at x_t, with ``rank`` directions: the run's own, if it has one there."""
     svd = context.cfg.svd
@@ -256,16 +168,6 @@ def _features(context: Context, cfg: TangentTruthConfig, t: int) -> Tensor:
     f = context.bases.feature_map(t, replace(context.cfg.feature, pool=None))
     with torch.no_grad():
         return torch.cat([f(part).flatten(1) for part in x.split(16)])
-
-
-def share_of_span(v: Tensor, basis: Tensor) -> float:
-    """‖VᵀB‖²_F / rank B: the share of a space that another one holds, in [0, 1].
-
-    Args:
-        v: V, orthonormal, shape (d, n).
-        basis: B, orthonormal, shape (d, rank).
-    """
-    return (v.T @ basis).square().sum().item() / basis.shape[1]
 
 
 def _shares(v: Tensor, space: TangentSpace, draws: int) -> Iterator[Row]:

@@ -1,0 +1,96 @@
+"""Charts of ``blocks``: what every block of the network sees, by its depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from diffgeo.report.charts import Chart, Tables, curves, in_figure, name, timestep
+
+__all__ = ["charts"]
+
+_DEPTH = ("depth", "depth (share of the network's multiply-adds)")
+_MEASURES = {
+    "tangent_share": ("Share of the true tangent space", "share of the span"),
+    "effective_dimension": ("Effective dimension", "effective dimension"),
+    "log_spread": ("How far from an isometry?", "spread of log s"),
+    "vitality": ("How much the network needs the block", "change of x̂0 without it"),
+}
+"""Column → title and label."""
+
+
+def charts(tables: Tables) -> list[Chart]:
+    """Where h is: every measure by depth, a line per timestep; the maps of a block compared, a line per map."""
+    table = tables["blocks"]
+    first = table[table["map"] == table["map"].iloc[0]]
+    return [*_by_depth(first), *_consistency(tables), *_gains(tables, first), *_maps(table)]
+
+
+def _drawn(rows: pd.DataFrame, column: str, title: str, label: str) -> list[Chart]:
+    """A measure by depth, a line per timestep, as one of the choices of the figure ``depth``."""
+    chart = curves(
+        f"blocks-{column.replace('_', '-')}",
+        title,
+        f"A point per block ({', '.join(_names(rows))}), in the order of the network; bands from the least to the most "
+        "of the samples.",
+        rows.dropna(subset=[column]).sort_values("t_frac", ascending=False, kind="stable"),
+        x=_DEPTH,
+        y=(column, label),
+        by="t_frac",
+        label=lambda t_frac: f"t = {timestep(t_frac)}",
+        of="depth",
+    )
+    return in_figure([chart], "depth", ("measure", title))
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return list(rows.sort_values("depth")["block"].unique())
+
+
+def _by_depth(table: pd.DataFrame) -> Iterator[Chart]:
+    for column, words in _MEASURES.items():
+        if table[column].notna().any():
+            yield from _drawn(table, column, *words)
+
+
+def _consistency(tables: Tables) -> Iterator[Chart]:
+    """How far pairs of samples share their directions of h."""
+    if "blocks_consistency" in tables:
+        pairs = tables["blocks_consistency"]
+        pairs = pairs[pairs["map"] == pairs["map"].iloc[0]]
+        yield from _drawn(pairs, "shared", "Directions of h that two samples share", "share")
+
+
+def _gains(tables: Tables, table: pd.DataFrame) -> Iterator[Chart]:
+    """Precision of edits along a block's directions over that of random ones, in the mean of a sample's edits."""
+    if "blocks_edits" not in tables:
+        return
+    edits = tables["blocks_edits"]
+    logs = np.log(edits["precision"].clip(lower=1e-8)).groupby([edits[c] for c in ("sample", "t_frac", "block")]).mean()
+    wide = logs.unstack("block")
+    gains = wide.drop(columns="random").sub(wide["random"], axis=0).stack().rename("gain").reset_index()
+    depths = table.groupby("block")["depth"].first()
+    rows = gains.assign(depth=gains["block"].map(depths))
+    yield from _drawn(rows, "gain", "Edits: precision over that of random directions", "log ratio")
+
+
+def _maps(table: pd.DataFrame) -> Iterator[Chart]:
+    """The share of the tangent space (or the effective dimension) by depth, a line per map, a choice per timestep."""
+    if table["map"].nunique() < 2:
+        return
+    column = "tangent_share" if table["tangent_share"].notna().any() else "effective_dimension"
+    for t_frac, rows in table.groupby("t_frac", sort=False):
+        chart = curves(
+            f"blocks-maps-{t_frac:g}",
+            "What of a block is h?",
+            f"A point per block; t = {timestep(float(t_frac))}.",  # type: ignore[arg-type]
+            rows.dropna(subset=[column]),
+            x=_DEPTH,
+            y=(column, _MEASURES[column][1]),
+            by="map",
+            label=name,
+            of="depth",
+        )
+        yield from in_figure([chart], "maps", ("t", timestep(float(t_frac))))  # type: ignore[arg-type]
