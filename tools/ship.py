@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffgeo.diffusion.models import load_model, shipped_folder
-from diffgeo.diffusion.models.loading import DIGESTS
+from diffgeo.diffusion.models.locating import DIGESTS
 from diffgeo.metrics.attributes import load_predictor
 from training.card import diffusion_card, flow_card, predictor_card, text_to_image_card
 from training.diffusion import DiffusionTraining

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgeo.diffusion.models.loading import DIGESTS, SHIPPED, shipped_folder, verify_digests
+from diffgeo.diffusion.models.locating import DIGESTS, SHIPPED, shipped_folder, verify_digests
 from diffgeo.errors import ConfigError, DataError, DeviceError, ModelError, OutputError
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

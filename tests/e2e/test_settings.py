@@ -50,8 +50,9 @@ def test_a_wrong_type_names_the_key(command, override, key):
             "model=factor_face",
             "model",
             "factor_faces",
-            "afhq_dog, ddpm_celebahq, ddpm_lsun_bedroom, ddpm_lsun_cat, ddpm_lsun_church, factor_faces, "
-            "factor_faces_4, factor_faces_t2i, fashion_mnist, local, local_sd, sd15, sd21_base",
+            "afhq_dog, ddpm_celebahq, ddpm_lsun_bedroom, ddpm_lsun_cat, ddpm_lsun_church, dit_xl_256, factor_faces, "
+            "factor_faces_4, factor_faces_t2i, fashion_mnist, flux_dev, local, local_class, local_sd, pixart_alpha, "
+            "sana_600m, sd15, sd21_base, sd3_medium, sdxl_base",
         ),
         ("study=[discvery]", "study", "discovery", "discovery"),
         ("svd=golub_kahn", "svd", "golub_kahan", "dense, golub_kahan, randomized, subspace"),

@@ -93,7 +93,7 @@ def test_at_the_top_neither_guidance_nor_the_path_matters(result):
 
 
 def test_similarity_is_the_cosine_of_what_the_network_sees(result, model):
-    a, b, c = ((model.encode_prompt(p) - model.encode_prompt("")).flatten() for p in PROMPTS)
+    a, b, c = ((model.encode_prompt(p)["text"] - model.encode_prompt("")["text"]).flatten() for p in PROMPTS)
     rows = result.table.groupby(["prompt_a", "prompt_b"])["similarity"].first()
     assert rows[0, 1] == pytest.approx(torch.cosine_similarity(a, b, dim=0).item(), abs=1e-5)
     assert rows[0, 2] == pytest.approx(torch.cosine_similarity(a, c, dim=0).item(), abs=1e-5)

@@ -121,7 +121,7 @@ def test_prompts_and_models_must_fit():
 def test_parts_of_different_models_are_refused(prompted):
     parts = (prompted.unet, prompted.schedule, prompted.vae)
     with pytest.raises(ModelError, match="8 numbers a token, the network takes"):
-        LatentDiffusion(*parts, lambda _: torch.zeros(1, 77, 8), "face", name="x", source="x")
+        LatentDiffusion(*parts, lambda _: {"text": torch.zeros(1, 77, 8)}, "face", name="x", source="x")
 
 
 def test_another_prompt_is_the_model_loaded_with_it(prompted):
@@ -148,7 +148,7 @@ def test_a_prompts_embedding_is_the_text_encoders_output(prompted, pipeline):
     tokens = pipeline.tokenizer(PROMPT, return_tensors="pt", padding="max_length", max_length=77, truncation=True)
     with torch.no_grad():
         out = pipeline.text_encoder(tokens.input_ids)
-    torch.testing.assert_close(prompted.encode_prompt(PROMPT), out.last_hidden_state)
+    torch.testing.assert_close(prompted.encode_prompt(PROMPT)["text"], out.last_hidden_state)
 
 
 @pytest.mark.parametrize("part", ["vae", "tokenizer", "text_encoder"])

@@ -7,7 +7,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffgeo.diffusion.editing import single_step
 from diffgeo.diffusion.image_tokens import ImageLayout
 from diffgeo.diffusion.models import load_model
-from diffgeo.diffusion.models.sd3 import StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
+from diffgeo.diffusion.models.families.sd3 import StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError, ModelError
@@ -204,7 +204,9 @@ def test_h_depends_on_the_prompt_alone_and_not_on_guidance(folder, model):
     torch.testing.assert_close(guided.feature_map(499, BLOCKS[1])(x), f(x))
     assert (model.prompted("long red hair").feature_map(499, BLOCKS[1])(x) - f(x)).norm() > 1e-3 * f(x).norm()
     assert model.digest == guided.digest
-    assert model.fingerprint["prompt"].shape == (1, 22, 40)  # texts of 20 tokens, a zero token, the pooled text
+    told = model.fingerprint["told"]
+    assert told["text"].shape == (1, 21, 40)  # texts of 20 tokens, a zero token
+    assert told["pooled"].shape == (1, 32)
 
 
 @pytest.mark.parametrize(

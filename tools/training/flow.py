@@ -16,7 +16,7 @@ of zero tokens in place of T5's, and the pooled texts. The first CLIP model is t
 layer alone, whose states are the words' embeddings. The U-Net has the last states of the shipped one, as
 ``StableDiffusionPipeline`` does it.
 
-The n zero tokens are computed as one (:class:`diffgeo.diffusion.models.sd3.ZeroTokens`). A pipeline chooses n
+The n zero tokens are computed as one (:class:`diffgeo.diffusion.models.families.sd3.ZeroTokens`). A pipeline chooses n
 (``max_sequence_length``, 256 unless told); n is drawn between 1 and 256, evenly in log n, so that fewer and faster ones
 do as well.
 
@@ -48,7 +48,7 @@ from torch.nn import functional as F
 
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.diffusion.models import shipped_folder
-from diffgeo.diffusion.models.sd3 import T5_TOKENS, ZeroTokens
+from diffgeo.diffusion.models.families.sd3 import T5_TOKENS, ZeroTokens
 from diffgeo.errors import ConfigError
 from training.diffusion import Progress, device_name, learning_rate, loss_curve, replace_state, write_log
 from training.text_to_image import batch_generator, caption_tokens, conditional_unet, draw_grid

@@ -15,6 +15,7 @@ from diffgeo.config.fields import setting
 
 __all__ = [
     "MODEL_SCHEMAS",
+    "ClassConditionalConfig",
     "Config",
     "DataConfig",
     "EditConfig",
@@ -69,6 +70,7 @@ class ModelConfig:
             the log names them.
         dtype: ``float32`` or ``float64``, of weights, latents and Jacobians.
         predictor: attribute predictor for the model's pictures: ``factor_predictor`` (shipped), a folder, or null.
+        block: whose output is h unless ``feature.block`` says otherwise.
         chunk_size: columns per vectorised Jacobian product (``feature.chunk_size``) that fit 24 GB of GPU memory.
         options: settings that the chosen ``_target_`` alone has, name → value; GROUP.NAME=VALUE sets one.
     """
@@ -82,6 +84,7 @@ class ModelConfig:
     strict: bool = setting(True, affects="session")
     dtype: str = setting("float32", choices=("float32", "float64"))
     predictor: str | None = None
+    block: str = "mid"
     chunk_size: int = setting(32, ge=1)
     options: Options = setting({})
 
@@ -102,6 +105,22 @@ class TextToImageConfig(ModelConfig):
     negative_prompt: str = ""
     edit_prompt: str | None = None
     guidance: float = setting(3.0, ge=1)
+    inversion_guidance: float = setting(1.0, ge=1)
+
+
+@dataclass
+class ClassConditionalConfig(ModelConfig):
+    """A class-conditional model with its label.
+
+    Attributes:
+        class_label: from 0.
+        guidance: scale of classifier-free guidance in sampling, 1 or more; 1 is none. The feature map never uses it, nor
+            do models without a label for none, those on pixels.
+        inversion_guidance: the same in DDIM inversion.
+    """
+
+    class_label: int = setting(ge=0)
+    guidance: float = setting(1.0, ge=1)
     inversion_guidance: float = setting(1.0, ge=1)
 
 
@@ -158,7 +177,7 @@ class FeatureConfig:
         chunk_size: columns per vectorised Jacobian product; bounds memory.
     """
 
-    block: str = "mid"
+    block: str = setting(II("model.block"))
     tap: str = setting("output", choices=("output", "update", "normalised"))
     pool: str | None = setting(None, choices=("sum",))
     chunk_size: int = setting(II("model.chunk_size"), ge=1)
@@ -388,4 +407,8 @@ class Config:
     retries: int | None = setting(None, affects="nothing", ge=0)
 
 
-MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig}
+MODEL_SCHEMAS = {
+    "model": ModelConfig,
+    "text_to_image": TextToImageConfig,
+    "class_conditional": ClassConditionalConfig,
+}

@@ -1,12 +1,12 @@
-"""What the networks of a pipeline take and give, checked at load against what diffgeo passes and expects.
+"""What the U-Net of a pipeline takes and gives, checked at load against what diffgeo passes and expects.
 
-diffgeo calls an unconditional U-Net with (x, t) and a text-to-image U-Net with (x, t, embedding of the prompt). A
+A U-Net is called with (x, t), and with what its family knows beside: a class label, the embedding of a prompt, sizes. A
 network whose config asks for more would fail late, or would run without what it was trained on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -14,14 +14,14 @@ from torch import nn
 
 from diffgeo.errors import ModelError
 
-__all__ = ["REFUSED_INPUTS", "check_autoencoder", "check_finite", "check_network", "check_size"]
+__all__ = ["REFUSED_INPUTS", "check_finite", "check_network", "check_size"]
 
 _ELSEWHERE = "sample it with its own pipeline in diffusers, or wrap it as docs/extending.md shows"
 
 REFUSED_INPUTS: dict[str, str] = {
-    "num_class_embeds": "is class-conditional: it takes a label beside x and t",
+    "num_class_embeds": "takes a class label beside x, t and the prompt",
     "class_embed_type": "takes class embeddings beside x and t",
-    "addition_embed_type": "takes added conditions (pooled text, sizes, pictures), as that of SDXL does",
+    "addition_embed_type": "takes added conditions (pooled text, sizes, pictures) that its pipeline does not make",
     "encoder_hid_dim": "projects hidden states of another encoder",
     "encoder_hid_dim_type": "projects hidden states of another encoder, as of pictures",
     "time_cond_proj_dim": "takes an embedding of the guidance scale: it is a distilled (consistency) model",
@@ -31,13 +31,14 @@ REFUSED_INPUTS: dict[str, str] = {
 _LARGEST_SIDE = 8192
 
 
-def check_network(config: Mapping[str, Any], where: str, *, text: bool) -> None:
+def check_network(config: Mapping[str, Any], where: str, *, text: bool, told: Collection[str] = ()) -> None:
     """Whether a U-Net takes what diffgeo passes and gives what it expects.
 
     Args:
         config: of a diffusers ``UNet2DModel`` or ``UNet2DConditionModel``.
         where: how messages name it.
         text: whether it is the U-Net of a text-to-image model; otherwise x is a picture.
+        told: fields of :data:`REFUSED_INPUTS` that are not refused, as its family passes what they ask for.
 
     Raises:
         ModelError: it lacks its size or channels, takes other inputs, or has channels or a size that cannot work.
@@ -47,7 +48,7 @@ def check_network(config: Mapping[str, Any], where: str, *, text: bool) -> None:
             f"{where}: the U-Net's config.json lacks sample_size or in_channels", "copy the config of its weights"
         )
     for field, takes in REFUSED_INPUTS.items():
-        if config.get(field) is not None:
+        if config.get(field) is not None and field not in told:
             raise ModelError(
                 f"{where}: the U-Net {takes} ({field}={config[field]!r}), which diffgeo does not pass", f"{_ELSEWHERE}"
             )
@@ -105,33 +106,6 @@ def _check_divisible(config: Mapping[str, Any], where: str, *, text: bool) -> No
             f"divisible by {factor}, and is {size!r}",
             "correct unet/config.json",
         )
-
-
-def check_autoencoder(config: Mapping[str, Any], channels: int, where: str) -> None:
-    """Whether an autoencoder's latents are those of the U-Net, between pictures of three channels.
-
-    Args:
-        config: of a diffusers ``AutoencoderKL`` or ``AutoencoderTiny``.
-        channels: that the U-Net takes.
-        where: how messages name it.
-
-    Raises:
-        ModelError: it has other channels, or scales each latent channel by its own mean and deviation.
-    """
-    if config.get("latent_channels") != channels:
-        raise ModelError(
-            f"{where}: the autoencoder's latents have {config.get('latent_channels')} channels, the U-Net takes "
-            f"{channels}",
-            "its parts are of different models, or this is an inpainting or depth model, choose another",
-        )
-    if (config.get("in_channels", 3), config.get("out_channels", 3)) != (3, 3):
-        raise ModelError(f"{where}: the autoencoder is not of RGB pictures (3 channels)", "choose a model of pictures")
-    for field in ("latents_mean", "latents_std"):
-        if config.get(field) is not None:
-            raise ModelError(
-                f"{where}: the autoencoder has {field}, by which StableDiffusionPipeline does not scale",
-                f"{_ELSEWHERE}",
-            )
 
 
 def check_finite(part: str, network: nn.Module, where: str) -> None:

@@ -1,46 +1,43 @@
-"""Text-to-image models on the latents of an autoencoder: Stable Diffusion and pipelines of its layout."""
+"""Models on the latents of an autoencoder, with what the network is told bound: Stable Diffusion and its relatives."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from diffgeo.diffusion.models.autoencoder import Autoencoder
 from diffgeo.diffusion.models.base import DiffusionModel
-from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.diffusion.noise_schedule import NoiseProcess
-from diffgeo.errors import ModelError, ShapeError
+from diffgeo.errors import ConfigError, ModelError, ShapeError
 
-__all__ = ["LatentDiffusion"]
+__all__ = ["Condition", "ConditionedLatents", "LatentDiffusion", "latent_shape"]
 
-_DECODED_AT_ONCE = 8
+Condition = Mapping[str, Tensor]
+"""What a network is told beside x and its time, by name, each of shape (1, …): ``text``, ``pooled``, ``label``, …"""
 
 
-class LatentDiffusion(DiffusionModel):
-    r"""x is the autoencoder's latent; the prompt is bound to the object.
+class ConditionedLatents(DiffusionModel):
+    r"""x is the autoencoder's latent; what the network is told is bound to the object.
 
     The feature map runs the conditional network. Sampling uses classifier-free guidance (Ho & Salimans 2022),
-    ε = ε(x, ∅) + s · (ε(x, prompt) − ε(x, ∅)); scale 1 is the conditional network alone. ``prompted`` and ``guided``
-    give the same weights with another prompt or scale.
+    ε = ε(x, ∅) + s · (ε(x, c) − ε(x, ∅)); scale 1 is the conditional network alone.
 
     Args:
-        unet: a diffusers ``UNet2DConditionModel``.
+        unet: the network.
         schedule: its noise process.
-        vae: ``AutoencoderKL`` or ``AutoencoderTiny``; its ``scaling_factor`` brings latents to unit variance.
-        encode_prompt: text → embedding (1, L, e); a :class:`PromptEncoder`.
-        prompt: what it shows.
-        negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt if None.
+        vae: its autoencoder.
+        shape: (C, H, W) of x.
+        conditional: c.
+        unconditional: ∅.
         guidance: s in sampling, at least 1.
         inversion_guidance: s in DDIM inversion, at least 1.
         name: what the user asked for.
         source: where the weights came from.
-
-    Raises:
-        ModelError: the U-Net's config lacks a sample size, or the embeddings do not fit it.
     """
 
     def __init__(
@@ -48,122 +45,87 @@ class LatentDiffusion(DiffusionModel):
         unet: nn.Module,
         schedule: NoiseProcess,
         vae: nn.Module,
-        encode_prompt: PromptEncoder,
-        prompt: str,
+        shape: tuple[int, int, int],
+        conditional: Condition,
+        unconditional: Condition,
         *,
-        negative_prompt: str = "",
-        edit_prompt: str | None = None,
         guidance: float = 1.0,
         inversion_guidance: float = 1.0,
         name: str,
         source: str,
     ) -> None:
-        config: Any = getattr(unet, "config", {})
-        size, channels = (config.get(key) for key in ("sample_size", "in_channels"))
-        width = self._text_width(config)
-        if size is None or channels is None:
-            raise ModelError(
-                f"{source}: the U-Net's config.json lacks sample_size or in_channels", "add what its authors state"
-            )
-        conditional, unconditional = encode_prompt(prompt), encode_prompt(negative_prompt)
-        if conditional.shape[-1] != width:
-            raise ModelError(
-                f"{source}: the text encoder gives {conditional.shape[-1]} numbers a token, the network takes {width}",
-                "its parts are of different models",
-            )
-        height, across = (size, size) if isinstance(size, int) else size
-        super().__init__(unet, schedule, (channels, height, across), name=name, source=source)
-        self.vae: Any = vae.eval().requires_grad_(False)
-        self.encode_prompt, self.prompt, self.negative_prompt = encode_prompt, prompt, negative_prompt
-        self.edit_prompt = edit_prompt
+        super().__init__(unet, schedule, shape, name=name, source=source)
+        self.vae: Any = vae
+        self._autoencoder = Autoencoder(vae)
         self._conditional, self._unconditional = conditional, unconditional
         self.guidance, self.inversion_guidance = guidance, inversion_guidance
-        self._config: Any = getattr(vae, "config", {})
+
+    @abstractmethod
+    def _run(self, x: Tensor, t: int, told: Condition) -> Tensor:
+        """The network at x (B, C, H, W), told tensors of (B, …)."""
 
     @property
     def picture_shape(self) -> tuple[int, int]:
         """Height and width of its pictures in pixels: those of x times the autoencoder's reduction."""
-        reduction = 2 ** (len(self._config.block_out_channels) - 1)
+        reduction = self._autoencoder.reduction
         return self.latent_shape[1] * reduction, self.latent_shape[2] * reduction
-
-    @property
-    def text_tokens(self) -> int:
-        """See the base class: those of its prompt."""
-        return self._conditional.shape[1]
 
     @property
     def parts(self) -> dict[str, object]:
         """See the base class."""
-        return super().parts | {"vae": self.vae} | getattr(self.encode_prompt, "parts", {})
+        return super().parts | {"vae": self.vae}
 
     @property
-    def inverter(self) -> LatentDiffusion:
+    def inverter(self) -> Self:
         """See the base class: the same weights with ``inversion_guidance``."""
         return self.guided(self.inversion_guidance)
 
     @property
-    def editor(self) -> LatentDiffusion:
-        """See the base class: the conditional network under the edit prompt, as in P23b."""
-        return self.prompted(self.prompt if self.edit_prompt is None else self.edit_prompt).guided(1.0)
+    def editor(self) -> Self:
+        """See the base class: the conditional network."""
+        return self.guided(1.0)
 
     @property
     def conditioning(self) -> dict[str, str | float]:
         """See the base class."""
-        bound: dict[str, str | float] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
-        if self.edit_prompt is not None:
-            bound["edit_prompt"] = self.edit_prompt
-        return bound | {"guidance": self.guidance, "inversion_guidance": self.inversion_guidance}
+        return {"guidance": self.guidance, "inversion_guidance": self.inversion_guidance}
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """See the base class; with guidance, and what cross-attention sees of the prompts."""
+        """See the base class; with guidance, and what the network is told."""
         guided = [] if self.guidance == 1 else [self.guidance, self._unconditional]
-        return super().fingerprint | {"prompt": self._conditional, "guidance": guided}
+        return super().fingerprint | {"told": self._conditional, "guidance": guided}
 
-    def guided(self, guidance: float) -> LatentDiffusion:
+    def guided(self, guidance: float) -> Self:
         """The same model with another scale of guidance; weights are shared."""
         other = copy.copy(self)
         other.guidance = guidance
         return other
 
-    def prompted(self, prompt: str) -> LatentDiffusion:
-        """The same model under another prompt, edits included; weights are shared."""
-        other = copy.copy(self)
-        other.edit_prompt = None
-        if prompt != self.prompt:
-            other.prompt, other._conditional = prompt, self.encode_prompt(prompt)
-        return other
-
     def forward(self, x: Tensor, t: int) -> Tensor:
-        """See the base class; the network under the prompt, without guidance."""
-        return self._run(x, t, self._conditional.to(x.dtype).expand(len(x), -1, -1))
+        """See the base class; the conditional network, without guidance."""
+        return self._run(x, t, {name: _repeated(one, x) for name, one in self._conditional.items()})
 
     def output(self, x: Tensor, t: int) -> Tensor:
         """See the base class; with guidance."""
         if self.guidance == 1:
             return super().output(x, t)
-        both = torch.cat([part.expand(len(x), -1, -1) for part in (self._unconditional, self._conditional)])
+        both = {
+            name: torch.cat([_repeated(self._unconditional[name], x), _repeated(one, x)])
+            for name, one in self._conditional.items()
+        }
         output = self._run(torch.cat([x, x]), t, both)[:, : x.shape[1]]
         without, prompted = output.chunk(2)
         guided: Tensor = without + self.guidance * (prompted - without)
         return guided
 
-    def _run(self, x: Tensor, t: int, prompts: Tensor) -> Tensor:
-        """The network at x (B, C, H, W) under embedded prompts (B, L, e)."""
-        time = self.schedule.network_time(t)
-        output: Tensor = self.unet(x, time, encoder_hidden_states=prompts, return_dict=False)[0]
-        return output
-
-    @staticmethod
-    def _text_width(config: Mapping[str, Any]) -> int | None:
-        """e, the numbers per token that a network of this config takes."""
-        return config.get("cross_attention_dim")
+    def _times(self, x: Tensor, t: int) -> Tensor:
+        """What a transformer is given as its time, shape (B,)."""
+        return x.new_full((len(x),), self.schedule.network_time(t))
 
     def decode(self, x0: Tensor) -> Tensor:
         """Pictures (B, 3, H', W') clipped to [−1, 1]."""
-        scale, shift = self._config.scaling_factor, getattr(self._config, "shift_factor", None) or 0.0
-        parts = [self.vae.decode(part / scale + shift).sample for part in x0.split(_DECODED_AT_ONCE)]
-        return torch.cat(parts).clamp(-1, 1)
+        return self._autoencoder.decode(x0)
 
     def encode(self, images: Tensor) -> Tensor:
         """Means of q(z | picture), scaled.
@@ -173,14 +135,136 @@ class LatentDiffusion(DiffusionModel):
         """
         if images.shape[-2:] != self.picture_shape:
             raise ShapeError(f"pictures are {tuple(images.shape[-2:])}", f"{self.name} needs {self.picture_shape}")
-        scale, shift = self._config.scaling_factor, getattr(self._config, "shift_factor", None) or 0.0
-        parts = images.to(self.device, self.dtype).split(_DECODED_AT_ONCE)
-        means = [_latents(self.vae.encode(part)) for part in parts]
-        scaled: Tensor = (torch.cat(means) - shift) * scale
-        return scaled
+        return self._autoencoder.encode(images.to(self.device, self.dtype))
 
 
-def _latents(encoded: Any) -> Tensor:
-    """Means of q(z | picture), or, from an autoencoder without a distribution (``AutoencoderTiny``), its latents."""
-    found: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-    return found
+class LatentDiffusion(ConditionedLatents):
+    """A text-to-image model; ``prompted`` gives the same weights with another prompt.
+
+    Args:
+        unet: a diffusers ``UNet2DConditionModel``.
+        schedule: its noise process.
+        vae: its autoencoder.
+        encode_prompt: text → what the network is told of it, the embedding (1, L, e) called ``text`` among it: a
+            :class:`diffgeo.diffusion.models.text.PromptEncoder`, whose ``negative`` embeds a negative prompt.
+        prompt: what it shows.
+        shape: (C, H, W) of x; that of the network's config if None.
+        negative_prompt: what guidance leads away from.
+        edit_prompt: under which directions are looked for and x-space guidance runs (P23b); the prompt if None.
+        guidance: s in sampling, at least 1.
+        inversion_guidance: s in DDIM inversion, at least 1.
+        name: what the user asked for.
+        source: where the weights came from.
+
+    Raises:
+        ModelError: the network's config lacks a sample size, or the embeddings do not fit it.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: NoiseProcess,
+        vae: nn.Module,
+        encode_prompt: Callable[[str], Condition],
+        prompt: str,
+        *,
+        shape: tuple[int, int, int] | None = None,
+        negative_prompt: str = "",
+        edit_prompt: str | None = None,
+        guidance: float = 1.0,
+        inversion_guidance: float = 1.0,
+        name: str,
+        source: str,
+    ) -> None:
+        config: Any = getattr(unet, "config", {})
+        shape = latent_shape(config, source) if shape is None else shape
+        told, negative = encode_prompt(prompt), getattr(encode_prompt, "negative", encode_prompt)(negative_prompt)
+        width = self._text_width(config)
+        if told["text"].shape[-1] != width:
+            raise ModelError(
+                f"{source}: the text encoder gives {told['text'].shape[-1]} numbers a token, the network takes {width}",
+                "its parts are of different models",
+            )
+        scales = {"guidance": guidance, "inversion_guidance": inversion_guidance}
+        super().__init__(unet, schedule, vae, shape, told, negative, **scales, name=name, source=source)
+        self.encode_prompt, self.prompt, self.negative_prompt = encode_prompt, prompt, negative_prompt
+        self.edit_prompt = edit_prompt
+
+    @property
+    def text_tokens(self) -> int:
+        """See the base class: those of its prompt."""
+        return self._conditional["text"].shape[1]
+
+    @property
+    def parts(self) -> dict[str, object]:
+        """See the base class."""
+        return super().parts | getattr(self.encode_prompt, "parts", {})
+
+    @property
+    def editor(self) -> Self:
+        """See the base class: the conditional network under the edit prompt, as in P23b."""
+        return self.prompted(self.prompt if self.edit_prompt is None else self.edit_prompt).guided(1.0)
+
+    @property
+    def conditioning(self) -> dict[str, str | float]:
+        """See the base class."""
+        bound: dict[str, str | float] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
+        if self.edit_prompt is not None:
+            bound["edit_prompt"] = self.edit_prompt
+        return bound | super().conditioning
+
+    def prompted(self, prompt: str) -> Self:
+        """The same model under another prompt, edits included; weights are shared."""
+        other = copy.copy(self)
+        other.edit_prompt = None
+        if prompt != self.prompt:
+            other.prompt, other._conditional = prompt, self.encode_prompt(prompt)
+        return other
+
+    def _run(self, x: Tensor, t: int, told: Condition) -> Tensor:
+        time = self.schedule.network_time(t)
+        output: Tensor = self.unet(x, time, encoder_hidden_states=told["text"], return_dict=False)[0]
+        return output
+
+    @staticmethod
+    def _text_width(config: Mapping[str, Any]) -> int | None:
+        """e, the numbers per token that a network of this config takes."""
+        return config.get("cross_attention_dim")
+
+
+def _repeated(one: Tensor, x: Tensor) -> Tensor:
+    """A tensor (1, …) for every x of a batch, in its dtype unless it holds integers."""
+    one = one.to(x.dtype) if one.is_floating_point() else one
+    return one.expand(len(x), *one.shape[1:])
+
+
+def latent_shape(
+    config: Mapping[str, Any], source: str, size: tuple[int, int] | None = None, pixels: int = 1, multiple: int = 1
+) -> tuple[int, int, int]:
+    """(C, H, W) of x by a network's config, or for pictures of another size.
+
+    Args:
+        config: with ``in_channels`` and ``sample_size``.
+        source: how messages name the model.
+        size: height and width of the pictures in pixels; None is what the config says.
+        pixels: that a place of the latent is high and wide.
+        multiple: places of the latent of which height and width are multiples.
+
+    Raises:
+        ModelError: the config lacks a sample size or channels.
+        ConfigError: pictures cannot have this size.
+    """
+    own, channels = (config.get(key) for key in ("sample_size", "in_channels"))
+    if own is None or channels is None:
+        raise ModelError(
+            f"{source}: the network's config.json lacks sample_size or in_channels", "add what its authors state"
+        )
+    if size is None:
+        height, width = (own, own) if isinstance(own, int) else own
+        return channels, height, width
+    step = pixels * multiple
+    if any(side % step for side in size):
+        raise ConfigError(
+            f"model.size=[{size[0]},{size[1]}] does not fit {source}", f"height and width are multiples of {step}"
+        )
+    return channels, size[0] // pixels, size[1] // pixels

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from diffgeo.diffusion.models.base import DiffusionModel
+from diffgeo.diffusion.models.latent import latent_shape
 from diffgeo.diffusion.noise_schedule import NoiseProcess
-from diffgeo.errors import ModelError, ShapeError
+from diffgeo.errors import ShapeError
 
 __all__ = ["PixelDiffusion"]
 
@@ -19,20 +20,23 @@ class PixelDiffusion(DiffusionModel):
         schedule: its noise process.
         name: what the user asked for.
         source: where the weights came from.
+        shape: (C, H, W) of x; that of the U-Net's config if None.
 
     Raises:
         ModelError: the U-Net's config lacks a sample size.
     """
 
-    def __init__(self, unet: nn.Module, schedule: NoiseProcess, *, name: str, source: str) -> None:
-        config = getattr(unet, "config", {})
-        size, channels = config.get("sample_size"), config.get("in_channels")
-        if size is None or channels is None:
-            raise ModelError(
-                f"{source}: the U-Net's config.json lacks sample_size or in_channels", "add what its authors state"
-            )
-        height, width = (size, size) if isinstance(size, int) else size
-        super().__init__(unet, schedule, (channels, height, width), name=name, source=source)
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: NoiseProcess,
+        *,
+        name: str,
+        source: str,
+        shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        shape = latent_shape(getattr(unet, "config", {}), source) if shape is None else shape
+        super().__init__(unet, schedule, shape, name=name, source=source)
 
     def forward(self, x: Tensor, t: int) -> Tensor:
         """See the base class."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgeo.data.factor_faces import FACTOR_NAMES
-from diffgeo.diffusion.models.loading import shipped_folder
+from diffgeo.diffusion.models.locating import shipped_folder
 from diffgeo.errors import ModelError
 
 __all__ = ["trained_factors"]

@@ -107,8 +107,11 @@ def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]
     if isinstance(context.predictor, ClipPredictor):
         embedded, measure = context.predictor.embed_text(prompts), "clip"
     else:
-        empty = model.encode_prompt("")
-        embedded, measure = torch.cat([model.encode_prompt(p) - empty for p in prompts]).flatten(1), "conditioning"
+        empty = model.encode_prompt("")["text"]
+        embedded, measure = (
+            torch.cat([model.encode_prompt(p)["text"] - empty for p in prompts]).flatten(1),
+            "conditioning",
+        )
     unit = torch.nn.functional.normalize(embedded.double().cpu(), dim=1)
     return unit @ unit.T, measure
 

@@ -10,10 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffgeo.diffusion.models.latent import LatentDiffusion
+from diffgeo.diffusion.models.base import DiffusionModel
+from diffgeo.diffusion.models.family import (
+    CLIP_TOKENIZERS,
+    T5_TOKENIZERS,
+    Family,
+    Loaded,
+    Request,
+    check_transformer,
+    text_to_image,
+)
+from diffgeo.diffusion.models.latent import Condition, LatentDiffusion
 from diffgeo.diffusion.models.text import PromptEncoder
 
-__all__ = ["T5_TOKENS", "StableDiffusion3", "StableDiffusion3Prompts", "ZeroTokens"]
+__all__ = ["FAMILY", "T5_TOKENS", "StableDiffusion3", "StableDiffusion3Prompts", "ZeroTokens"]
 
 T5_TOKENS = 256
 """Tokens of T5, or zero tokens in their place, that a ``StableDiffusion3Pipeline`` has unless told."""
@@ -62,25 +72,12 @@ class ZeroTokens:
 
 
 class StableDiffusion3Prompts(PromptEncoder):
-    """Embeddings of prompts as ``StableDiffusion3Pipeline`` makes them, the pooled text as one more token at the end.
+    """Embeddings of prompts as ``StableDiffusion3Pipeline`` makes them: ``text`` and ``pooled``.
 
     Without T5, one zero token stands for all, which :class:`ZeroTokens` makes exact.
     """
 
-    def __init__(self, pipeline: Any, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(pipeline, device, dtype)
-        for encoder in (pipeline.text_encoder_2, pipeline.text_encoder_3):
-            if encoder is not None:
-                nn.Module.to(encoder, device=device, dtype=torch.float32)
-
-    @property
-    def parts(self) -> dict[str, object]:
-        """Text encoders and tokenizers."""
-        names = (f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in ("", "_2", "_3"))
-        found = {name: getattr(self._pipeline, name) for name in names}
-        return {name: part for name, part in found.items() if part is not None}
-
-    def _encode(self, text: str) -> Tensor:
+    def _encode(self, text: str) -> Condition:
         states, _, pooled, _ = self._pipeline.encode_prompt(
             text,
             None,
@@ -89,26 +86,39 @@ class StableDiffusion3Prompts(PromptEncoder):
             do_classifier_free_guidance=False,
             max_sequence_length=1 if self._pipeline.text_encoder_3 is None else T5_TOKENS,
         )
-        width = max(states.shape[-1], pooled.shape[-1])
-        both = (F.pad(part, (0, width - part.shape[-1])) for part in (states, pooled[:, None]))
-        return torch.cat(list(both), dim=1)
+        return {"text": states, "pooled": pooled}
 
 
 class StableDiffusion3(LatentDiffusion):
     """:class:`LatentDiffusion` whose network is an ``SD3Transformer2DModel``; ``unet`` is that transformer."""
 
-    @property
-    def text_tokens(self) -> int:
-        """See the base class; the last of the embedded prompt is the pooled text."""
-        return super().text_tokens - 1
-
-    def _run(self, x: Tensor, t: int, prompts: Tensor) -> Tensor:
-        config: Any = self.unet.config
-        states, pooled = prompts[:, :-1, : config.joint_attention_dim], prompts[:, -1, : config.pooled_projection_dim]
-        time = x.new_full((len(x),), self.schedule.network_time(t))
-        output: Tensor = self.unet(x, states, pooled, time, return_dict=False)[0]
+    def _run(self, x: Tensor, t: int, told: Condition) -> Tensor:
+        output: Tensor = self.unet(x, told["text"], told["pooled"], self._times(x, t), return_dict=False)[0]
         return output
 
     @staticmethod
     def _text_width(config: Mapping[str, Any]) -> int | None:
-        return int(max(config["joint_attention_dim"], config["pooled_projection_dim"]))
+        return config.get("joint_attention_dim")
+
+
+def _build(loaded: Loaded, request: Request) -> DiffusionModel:
+    pipeline = loaded.assembled("StableDiffusion3Pipeline", ("text_encoder_3", "tokenizer_3"))
+    if pipeline.text_encoder_3 is None:
+        ZeroTokens.put_into(pipeline.transformer, T5_TOKENS)
+    return text_to_image(StableDiffusion3, StableDiffusion3Prompts, pipeline, loaded, request)
+
+
+FAMILY = Family(
+    pipelines=("StableDiffusion3Pipeline",),
+    parts={
+        "text_encoder": ("CLIPTextModelWithProjection",),
+        "text_encoder_2": ("CLIPTextModelWithProjection",),
+        "tokenizer": CLIP_TOKENIZERS,
+        "tokenizer_2": CLIP_TOKENIZERS,
+        "transformer": ("SD3Transformer2DModel",),
+        "vae": ("AutoencoderKL",),
+    },
+    optional={"text_encoder_3": ("T5EncoderModel",), "tokenizer_3": T5_TOKENIZERS},
+    check=check_transformer,
+    build=_build,
+)

@@ -1,0 +1,280 @@
+"""Every family of models, tiny and with random weights, against diffusers' own pipeline and dense derivatives."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import family_pipelines
+from diffgeo.diffusion.editing import single_step
+from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.models.family import families
+from diffgeo.diffusion.rectified_flow import RectifiedFlow
+from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.errors import ConfigError, ModelError
+from diffgeo.jacobian import JacobianOperator
+from diffgeo.session.digests import readable
+from diffgeo.svd import local_basis
+from folders import patch
+
+PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
+FAMILIES = ["labelled", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
+LABELS = ("labelled", "dit")
+TEXTS = [name for name in FAMILIES if name not in LABELS]
+SAMPLED = [(name, scale) for name in FAMILIES for scale in (1.0, 3.0) if (name, scale) != ("labelled", 3.0)]
+BLOCKS = {"labelled": "mid", "sdxl": "mid"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """``made(family)``: a tiny pipeline and its folder."""
+    known = {}
+
+    def of(family):
+        if family not in known:
+            pipeline = getattr(family_pipelines, family)()
+            pipeline.set_progress_bar_config(disable=True)
+            folder = tmp_path_factory.mktemp(family)
+            pipeline.save_pretrained(folder)
+            known[family] = pipeline, folder
+        return known[family]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    """``model(family, **settings)``: it as diffgeo loads it, under a prompt or label."""
+
+    def of(family, **settings):
+        told = {"class_label": 3} if family in LABELS else {"prompt": PROMPT}
+        size = {"size": (16, 16)} if family == "flux" else {}
+        return load_model(made(family)[1], **told | size | settings)
+
+    return of
+
+
+def block_of(family):
+    return BLOCKS.get(family, "transformer_blocks.1")
+
+
+def output_of(model, block, x):
+    """What a plain hook sees a module return."""
+    seen = []
+    handle = model.unet.get_submodule(block).register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    with torch.no_grad():
+        model.forward(x, model.schedule.T)
+    handle.remove()
+    return seen[0]
+
+
+def latents_of(family, pipeline, x, guidance):
+    """What the pipeline itself samples from noise x."""
+    common = {"num_inference_steps": STEPS, "output_type": "latent", "latents": x}
+    scaled = {"guidance_scale": guidance, "negative_prompt": NEGATIVE}
+    if family == "labelled":
+        return _labelled_by_hand(pipeline, x)
+    if family == "sdxl":
+        return pipeline(PROMPT, **common, **scaled).images
+    if family == "sana":
+        return pipeline(PROMPT, **common, **scaled, height=32, width=32, use_resolution_binning=False).images
+    if family == "flux":
+        packed = pipeline._pack_latents(x, len(x), 4, 8, 8)
+        negative = {"true_cfg_scale": guidance, "negative_prompt": NEGATIVE, "guidance_scale": 3.5}
+        found = pipeline(PROMPT, **common | {"latents": packed}, **negative, height=16, width=16).images
+        return pipeline._unpack_latents(found, 16, 16, 2)
+    plain = {"clean_caption": False, "use_resolution_binning": False}
+    return pipeline(PROMPT, **common, **scaled, **plain).images
+
+
+def _labelled_by_hand(pipeline, x):
+    scheduler = pipeline.scheduler
+    scheduler.set_timesteps(STEPS)
+    for t in scheduler.timesteps:
+        output = pipeline.unet(x, t, class_labels=torch.full((len(x),), 3)).sample
+        x = scheduler.step(output, t, x).prev_sample
+    return x
+
+
+def at_its_steps(family, model, pipeline):
+    """The model on the timesteps that the pipeline visited; only flows have them from its scheduler."""
+    if family in ("flux", "sana"):
+        model.schedule = RectifiedFlow(pipeline.scheduler.sigmas[:-1].flip(0).double())
+    return model
+
+
+@pytest.mark.parametrize(("family", "guidance"), SAMPLED)
+def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
+    pipeline, _ = made(family)
+    how = {"spacing": None} if family == "sdxl" else {}
+    how |= {} if family in LABELS else {"negative_prompt": NEGATIVE}
+    found = model(family, guidance=guidance, **how)
+    if family == "dit":  # it takes no latents, and gives pictures
+        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+        settings = {"guidance_scale": guidance, "num_inference_steps": STEPS, "output_type": "np"}
+        expected = pipeline([3], generator=torch.Generator().manual_seed(5), **settings).images
+        pictures = found.decode(ddim_sample(found, x, steps=STEPS)) / 2 + 0.5
+        np.testing.assert_allclose(pictures.permute(0, 2, 3, 1).numpy(), expected, rtol=1e-4, atol=1e-4)
+        return
+    x = initial_noise(found, [0])
+
+    expected = latents_of(family, pipeline, x, guidance)
+    at_its_steps(family, found, pipeline)
+    torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures_are_those_of_the_autoencoder_and_back(made, model, family):
+    pipeline, _ = made(family)
+    found = model(family)
+    x0 = initial_noise(found, [1])
+    pictures = found.decode(x0)
+    assert pictures.shape == (1, 3, *found.picture_shape)
+    if family == "labelled":
+        assert torch.equal(pictures, x0.clamp(-1, 1))
+        return
+    config = pipeline.vae.config
+    expected = pipeline.vae.decode(x0 / config.scaling_factor + (config.get("shift_factor") or 0)).sample
+    torch.testing.assert_close(pictures, expected.clamp(-1, 1))
+    assert found.encode(pictures).shape == x0.shape
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_basis_an_edit_and_inversion(model, family):
+    found = model(family)
+    f = found.feature_map(found.schedule.T, block_of(family))
+    x = initial_noise(found, [0])
+    basis = local_basis(f, x[0], 3)
+    assert basis.certificate.converged
+    jacobian = JacobianOperator(f, x[0])
+    size = float(basis.s[0])
+    torch.testing.assert_close(jacobian.mv(basis.V), basis.U * basis.s, rtol=1e-3, atol=1e-3 * size)
+    torch.testing.assert_close(jacobian.rmv(basis.U), basis.V * basis.s, rtol=1e-3, atol=1e-3 * size)
+    middle = found.schedule.timesteps(4)[2]
+    x_t = ddim_sample(found, x, steps=4, stop=middle)
+    moved = single_step(x_t[0], basis.V[:, 0], torch.tensor([0.0, 2.0]))
+    plain, edited = ddim_sample(found, moved, steps=4, start=middle)
+    assert (edited - plain).norm() > 0.1
+    x0 = ddim_sample(found, x, steps=40)
+    errors = [(ddim_sample(found, ddim_invert(found, x0, steps=n), steps=n) - x0).norm() for n in (20, 80)]
+    assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in BLOCKS])
+def test_h_of_every_block_is_the_image_stream(model, family):
+    found = model(family)
+    x = initial_noise(found, [0, 1])
+    count = (x.shape[-2] // found.patch) * (x.shape[-1] // found.patch)
+    assert count != found.text_tokens
+    for block in found.blocks:
+        output = output_of(found, block, x)
+        streams = output if isinstance(output, tuple) else (output,)
+        (image,) = [one for one in streams if one.shape[1] == count]
+        h = found.feature_map(found.schedule.T, block)(x)
+        assert torch.equal(h.flatten(2).transpose(1, 2), image)
+        torch.testing.assert_close(found.feature_map(found.schedule.T, block, "sum")(x), image.sum(dim=1))
+
+
+@pytest.mark.parametrize("family", TEXTS)
+def test_h_is_of_the_prompt_and_not_of_guidance(model, family):
+    found, guided = model(family), model(family, guidance=4.0, negative_prompt=NEGATIVE)
+    x = initial_noise(found, [0])
+    block, t = block_of(family), found.schedule.T
+    h = found.feature_map(t, block)(x)
+    torch.testing.assert_close(guided.feature_map(t, block)(x), h)
+    other = found.prompted("long red hair").feature_map(t, block)(x)
+    assert (other - h).norm() > 1e-4 * h.norm()
+    assert found.digest == guided.digest
+    assert found.conditioning["prompt"] == PROMPT
+
+
+@pytest.mark.parametrize("family", LABELS)
+def test_h_and_samples_are_of_the_label(model, family):
+    found = model(family)
+    other, same = model(family, class_label=4), found.labelled(4)
+    x, t = initial_noise(found, [0]), found.schedule.T
+    assert torch.equal(other.forward(x, t), same.forward(x, t))
+    assert (other.forward(x, t) - found.forward(x, t)).norm() > 1e-3
+    assert found.conditioning["class_label"] == 3
+    assert readable(found.fingerprint) != readable(other.fingerprint)
+    f, g = (one.feature_map(t, block_of(family)) for one in (found, other))
+    assert not torch.allclose(f(x), g(x))
+
+
+@pytest.mark.parametrize(("family", "last"), [("labelled", 5), ("dit", 999)])
+def test_a_label_is_asked_for_and_has_its_range(model, family, last):
+    for wrong in (last + 1, -1):
+        with pytest.raises(ConfigError, match=rf"class_label={wrong} is none of the {last + 1} classes.*0 to {last}"):
+            model(family, class_label=wrong)
+    with pytest.raises(ConfigError, match=rf"is class-conditional; say model\.class_label=0 to {last}"):
+        model(family, class_label=None)
+    with pytest.raises(ConfigError, match="takes no prompt"):
+        model(family, prompt=PROMPT)
+    assert model(family, class_label=last).conditioning["class_label"] == last
+
+
+@pytest.mark.parametrize("family", TEXTS)
+def test_a_prompt_is_asked_for_and_a_label_refused(model, family):
+    with pytest.raises(ConfigError, match="is a text-to-image model"):
+        model(family, prompt=None)
+    with pytest.raises(ConfigError, match="has no classes"):
+        model(family, class_label=1)
+
+
+def test_text_within_flux_is_left_out_or_refused(model):
+    found = model("flux")
+    x, t = initial_noise(found, [0]), found.schedule.T
+    block = "single_transformer_blocks.0.proj_out"
+    both = output_of(found, block, x)
+    assert both.shape[1] == 512 + 16  # text and image
+    h = found.feature_map(t, block)(x)
+    assert torch.equal(h.flatten(2).transpose(1, 2), both[:, 512:])
+    with pytest.raises(ConfigError, match=r"512 tokens \(the text's\), and the image has 4·4: it holds no image"):
+        found.feature_map(t, "transformer_blocks.0.ff_context")(x)
+
+
+def test_the_guidance_that_flux_is_given_is_part_of_the_model(model):
+    found, other = model("flux"), model("flux", embedded_guidance=1.0)
+    x, t = initial_noise(found, [0]), found.schedule.T
+    assert not torch.allclose(found.forward(x, t), other.forward(x, t))
+    assert readable(found.fingerprint) != readable(other.fingerprint)
+    assert other.conditioning["embedded_guidance"] == 1.0
+
+
+def test_no_negative_prompt_of_sdxl_is_zeros_as_its_pipeline_has_it(made, model):
+    pipeline, _ = made("sdxl")
+    found = model("sdxl", guidance=3.0, spacing=None)
+    x = initial_noise(found, [0])
+    common = {"num_inference_steps": STEPS, "output_type": "latent", "guidance_scale": 3.0, "latents": x}
+    expected = pipeline(PROMPT, **common).images
+    torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "shape"), [("sdxl", (4, 8, 12)), ("pixart", (4, 8, 12)), ("flux", (4, 8, 12))])
+def test_pictures_need_not_be_square(model, family, shape):
+    found = model(family, size=(16, 24))
+    assert found.latent_shape == shape
+    assert found.picture_shape == (16, 24)
+    x = initial_noise(found, [0])
+    h = found.feature_map(found.schedule.T, block_of(family))(x)
+    assert h.shape[-2] * 3 == h.shape[-1] * 2
+    assert found.decode(ddim_sample(found, x, steps=2)).shape == (1, 3, 16, 24)
+    with pytest.raises(ConfigError, match=r"model\.size=\[15,24\] does not fit .*multiples of"):
+        model(family, size=(15, 24))
+
+
+def test_a_scheduler_of_neither_process_is_refused(made, tmp_path):
+    folder = shutil.copytree(made("dit")[1], tmp_path / "dit")
+    patch(folder / "scheduler" / "scheduler_config.json", _class_name="EDMEulerScheduler")
+    patch(folder / "model_index.json", scheduler=["diffusers", "EDMEulerScheduler"])
+    with pytest.raises(ModelError, match="EDMEulerScheduler is refused"):
+        load_model(folder, class_label=1)
+
+
+def test_a_pipeline_of_no_family_is_refused_with_those_there_are(made, tmp_path):
+    folder = shutil.copytree(made("sdxl")[1], tmp_path / "sdxl")
+    patch(folder / "model_index.json", _class_name="StableDiffusionXLInpaintPipeline")
+    with pytest.raises(ModelError, match="holds a StableDiffusionXLInpaintPipeline") as caught:
+        load_model(folder, prompt=PROMPT)
+    assert all(kind in str(caught.value) for kind in families())
