@@ -41,6 +41,7 @@ ORDER = [
     "diffusion.direction_files",
     "metrics",
     "convergence",
+    "saturation",
     "results",
     "claims",
     "session.progress",

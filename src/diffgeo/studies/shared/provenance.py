@@ -11,7 +11,7 @@ from typing import Any
 
 from diffgeo.convergence import summary
 from diffgeo.errors import BasisWarning, ConvergenceWarning
-from diffgeo.report.saturation import ADVICE, saturation
+from diffgeo.saturation import ADVICE, saturation
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from diffgeo.report.formatting import timestep
-
 __all__ = ["ADVICE", "SATURATED", "saturation"]
 
 SATURATED = 0.05
@@ -42,4 +40,5 @@ def saturation(tables: Iterable[pd.DataFrame]) -> str:
                 share = float(part["clipped_change"].mean())
                 if share > SATURATED:
                     found[t_frac] = max(share, found.get(t_frac, 0.0))
-    return ", ".join(f"{100 * share:.0f} % at {timestep(t_frac)}" for t_frac, share in found.items())
+    parts = ((share, "T" if t_frac == 1 else f"{t_frac:g} T") for t_frac, share in found.items())
+    return ", ".join(f"{100 * share:.0f} % at {t}" for share, t in parts)
