@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.geometry import effective_dimension, half_energy_rank
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.studies.spectrum.measure import effective_dimension, half_energy_rank
 from diffgeo.svd import energy, local_basis
 
 

@@ -9,6 +9,7 @@ image's alone, laid out as a map; :mod:`diffgeo.diffusion.image_tokens` selects 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,9 @@ Tap = Literal["output", "update", "normalised"]
 
 TAPS: tuple[Tap, ...] = get_args(Tap)
 
+_LIST = re.compile("(.*_)?blocks")
+"""Names of the lists of a transformer's blocks."""
+
 _EPSILON = 1e-6
 """Added to the variance in ``normalised``, as the adaptive norms of diffusion transformers do."""
 
@@ -43,7 +47,7 @@ def block_names(network: nn.Module) -> list[str]:
     lists = [
         (name, child)
         for name, child in network.named_children()
-        if isinstance(child, nn.ModuleList) and name.endswith("blocks") and name not in ("down_blocks", "up_blocks")
+        if isinstance(child, nn.ModuleList) and _LIST.fullmatch(name) and name not in ("down_blocks", "up_blocks")
     ]
     others = [f"{name}.{i}" for name, child in lists for i in range(len(child))]
     return [f"down.{i}" for i in range(len(down))] + middle + [f"up.{i}" for i in range(len(up))] + others

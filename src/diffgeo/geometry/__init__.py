@@ -20,7 +20,6 @@ from diffgeo.geometry.denoiser import (
     Probes,
     asymmetry,
     flipd,
-    isometry,
     leading_part,
     local_linearity,
     normal_bundle_dimension,
@@ -49,6 +48,7 @@ from diffgeo.geometry.grassmann import (
     soft_distance,
 )
 from diffgeo.geometry.rotations import independent_axes, varimax
+from diffgeo.geometry.spectra import effective_dimension, half_energy_rank, isometry
 from diffgeo.geometry.transport import Convention, pull_back, transport
 
 __all__ = [
@@ -67,12 +67,14 @@ __all__ = [
     "chord_deviation",
     "choose_rank",
     "curvedness",
+    "effective_dimension",
     "flatness_ratio",
     "flipd",
     "frechet_mean",
     "geodesic_shooting",
     "global_directions",
     "grassmann_distance",
+    "half_energy_rank",
     "independent_axes",
     "isometry",
     "leading_part",

@@ -38,7 +38,6 @@ __all__ = [
     "Probes",
     "asymmetry",
     "flipd",
-    "isometry",
     "leading_part",
     "local_linearity",
     "normal_bundle_dimension",
@@ -324,20 +323,6 @@ def normal_bundle_dimension(noises: Tensor) -> tuple[int, float]:
     falls = s[:-1] - s[1:]
     place = int(falls.argmax())
     return d - (place + 1), (falls[place] / s[0]).item()
-
-
-def isometry(s: Tensor) -> tuple[float, float]:
-    """How far a map is from an isometry up to scale, on its leading directions (isodiff, arXiv 2407.11451).
-
-    Args:
-        s: leading singular values, falling and positive, shape (n,).
-
-    Returns:
-        The condition number s_1 / s_n, and the standard deviation of log s_i over the n values; 1 and 0 for an
-        isometry.
-    """
-    values = s.double()
-    return (values[0] / values[-1]).item(), values.log().std(correction=0).item()
 
 
 def local_linearity(origin: Tensor, moved: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,11 +28,11 @@ from diffgeo.report.formatting import counted, in_words, timestep
 from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
 from diffgeo.report.pictures import Picture
 from diffgeo.report.reading import Run, read_run
-from diffgeo.saturation import ADVICE, saturation
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
 from diffgeo.run_files import PAGE
+from diffgeo.saturation import ADVICE, saturation
 from diffgeo.studies import all_claims
 
 __all__ = ["PAGE", "render", "write_page"]

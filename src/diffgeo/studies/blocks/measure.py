@@ -40,7 +40,7 @@ from diffgeo.data.tangent import TangentSpace
 from diffgeo.diffusion.block_listing import Block, list_blocks
 from diffgeo.diffusion.skipping import without_block
 from diffgeo.errors import ConfigError
-from diffgeo.geometry import isometry
+from diffgeo.geometry import effective_dimension, isometry
 from diffgeo.metrics.edits import edit_precision
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
@@ -48,7 +48,6 @@ from diffgeo.session.bases import MapName
 from diffgeo.studies.blocks.settings import BlocksConfig
 from diffgeo.studies.shared.matching import TOL, Edit, match_edits, random_in_x, straight
 from diffgeo.studies.shared.portraits import sampled_portraits, share_of_span
-from diffgeo.studies.spectrum.measure import effective_dimension
 from diffgeo.svd import LocalBasis
 
 __all__ = ["run", "trimmed"]

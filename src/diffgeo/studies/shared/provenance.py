@@ -11,8 +11,8 @@ from typing import Any
 
 from diffgeo.convergence import summary
 from diffgeo.errors import BasisWarning, ConvergenceWarning
-from diffgeo.saturation import ADVICE, saturation
 from diffgeo.results import Result, Row
+from diffgeo.saturation import ADVICE, saturation
 from diffgeo.session import Context
 
 __all__ = ["measured", "provenance", "warn_of"]

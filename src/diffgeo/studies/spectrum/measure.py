@@ -9,41 +9,15 @@ are tested over samples.
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
-from torch import Tensor
 
+from diffgeo.geometry import effective_dimension, half_energy_rank
 from diffgeo.metrics.statistics import sign_flip_test
 from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.spectrum.settings import SpectrumConfig
 
-__all__ = ["effective_dimension", "half_energy_rank", "run"]
-
-
-def effective_dimension(s: Tensor) -> float:
-    """Participation ratio of the pullback metric's spectrum, (Σ s²)² / Σ s⁴, in [1, len(s)].
-
-    Args:
-        s: singular values, shape (n,), not all 0.
-    """
-    squared = s.double().square()
-    return (squared.sum().square() / squared.square().sum()).item()
-
-
-def half_energy_rank(s: Tensor, energy: float) -> float:
-    """The least r with Σ_{i≤r} s_i² ≥ ‖J‖²_F / 2, in [1, n].
-
-    Args:
-        s: leading singular values of J, shape (n,), falling.
-        energy: ‖J‖²_F of the whole J.
-
-    Returns:
-        r, or NaN if the n values do not reach half.
-    """
-    reached = s.double().square().cumsum(0) >= energy / 2
-    return float(reached.int().argmax()) + 1 if bool(reached[-1]) else math.nan
+__all__ = ["run"]
 
 
 def run(context: Context, cfg: SpectrumConfig) -> Result:
