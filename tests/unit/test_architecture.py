@@ -52,6 +52,7 @@ ORDER = [
     "session.bases",
     "session.editor",
     "session.decoder",
+    "session.masks",
     "session",
     "studies.shared",
     "studies.study",

@@ -13,22 +13,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffgeo.data.masks import resize_mask
 from diffgeo.diffusion.editing import ANNULLED, match_strength
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
-from diffgeo.geometry import project_to_tangent, pull_back
+from diffgeo.geometry import loco_directions, project_to_tangent, pull_back
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.svd import LocalBasis
 
 __all__ = [
     "Edit",
     "Matched",
     "TOL",
+    "added",
     "at_length",
     "features",
     "from_h",
     "gradients_in_h",
     "latents",
+    "loco",
     "match_edits",
     "output_map",
     "random_in_x",
@@ -100,6 +104,15 @@ def straight(
         yield Edit(variant, i, along(column.reshape(shape)), limit, normalise=normalise)
 
 
+def added(variant: str, edits: Sequence[Edit]) -> Edit:
+    """Several straight edits made at once, each at the same γ: their offsets add up (LOCO Edit's composition)."""
+
+    def offset(gamma: float) -> Tensor:
+        return torch.stack([edit.offset(gamma) for edit in edits]).sum(dim=0)
+
+    return Edit(variant, 0, offset, min(edit.limit for edit in edits), normalise=edits[0].normalise)
+
+
 def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
     """Directions of X, shape (d, k), for directions of H, shape (m, k): into the tangent space, then pulled back."""
     inside, _ = project_to_tangent(u, basis)
@@ -133,6 +146,22 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
         return model.predict_x0(x[None], t)[0]
 
     return x0 if which == "x0" else eps
+
+
+def loco(context: Context, x: Tensor, t: int, mask: Tensor, *, rank: int = 1, null_rank: int = 5) -> Tensor:
+    """LOCO Edit's directions at x, of the predicted picture x̂0 inside a mask; shape (d, rank).
+
+    Args:
+        context: of the run.
+        x: x_t, shape (C, H, W).
+        t: timestep.
+        mask: where the picture should change, boolean, shape of the picture; brought to the grid of x.
+        rank: leading directions inside.
+        null_rank: leading directions outside, whose span is taken away.
+    """
+    f, name, part = output_map(context, t, "x0"), MapName(t, output="x0"), resize_mask(mask, *x.shape[1:])
+    inside = context.bases.of_part(f, x, part, name=name, rank=rank)
+    return loco_directions(inside, context.bases.of_part(f, x, ~part, name=name, rank=null_rank))
 
 
 def features(context: Context, n: int, t: int) -> Tensor:
