@@ -36,6 +36,7 @@ ORDER = [
     "data",
     "diffusion.models",
     "diffusion.sampling",
+    "diffusion.h_edits",
     "diffusion.direction_files",
     "metrics",
     "convergence",

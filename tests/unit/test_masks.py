@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgeo.composition import composed
+from diffgeo.composition import check, composed
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.data.masks import checked_mask, factor_mask, load_mask, rectangle, resize_mask
 from diffgeo.errors import ConfigError, DataError, ShapeError, ValueRangeError
@@ -293,7 +293,7 @@ def test_masks_of_pictures_go_by_name(tiny_model, mask, tmp_path):
 def test_what_a_run_cannot_mask_is_said(tiny_model, tmp_path):
     context, masks = masks_of(tiny_model)
     assert not masks
-    with pytest.raises(ConfigError, match="data.masks is null"):
+    with pytest.raises(ConfigError, match=r"data\.masks is null"):
         masks.of(context.samples.first(1)[0])
     context, masks = masks_of(tiny_model, "data.masks=smile")
     with pytest.raises(ConfigError, match="factors are not known"):
@@ -302,8 +302,6 @@ def test_what_a_run_cannot_mask_is_said(tiny_model, tmp_path):
     with pytest.raises(DataError, match=r"data\.masks=.*/nothing does not exist"):
         masks.of(context.samples.first(1)[0])
     with pytest.raises(ConfigError, match=r"data\.masks=.* is not possible; allowed: null"):
-        from diffgeo.composition import check
-
         check(composed(["data.masks=[1,2]"]))
 
 
