@@ -119,7 +119,7 @@ def factor_mask(z: Tensor, factor: str, size: int = 32) -> Tensor:
     if FACTORS[j].kind == "binary":
         change = painted(z.new_tensor(1.0)) - painted(z.new_tensor(-1.0))
     else:
-        _, change = torch.func.jvp(painted, (z[j],), (torch.ones_like(z[j]),))
+        change = torch.func.jvp(painted, (z[j],), (torch.ones_like(z[j]),))[1]
     moved = change.abs().amax(dim=0)
     inside = moved > RANK_TOL * moved.amax()
     if not bool(inside.any()):

@@ -236,7 +236,8 @@ def _unit(v: Tensor, what: str, advice: str) -> Tensor:
     lengths = v.norm(dim=0)
     if bool((lengths <= _LEFT).any()):
         raise ValueRangeError(what, advice)
-    return v / lengths
+    unit: Tensor = v / lengths
+    return unit
 
 
 _LEFT = 1e-5

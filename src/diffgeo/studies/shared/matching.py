@@ -153,8 +153,8 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
     return x0 if which == "x0" else eps
 
 
-def loco(context: Context, x: Tensor, t: int, mask: Tensor, *, rank: int = 1, null_rank: int = 5) -> Tensor:
-    """LOCO Edit's directions at x, of the predicted picture x̂0 inside a mask; shape (d, rank).
+def loco(context: Context, x: Tensor, t: int, mask: Tensor, *, rank: int = 1, null_rank: int = 5) -> tuple[Tensor, int]:
+    """LOCO Edit's directions at x, of the predicted picture x̂0 inside a mask, shape (d, rank), and their passes.
 
     Args:
         context: of the run.
@@ -166,7 +166,8 @@ def loco(context: Context, x: Tensor, t: int, mask: Tensor, *, rank: int = 1, nu
     """
     f, name, part = output_map(context, t, "x0"), MapName(t, output="x0"), resize_mask(mask, *x.shape[1:])
     inside = context.bases.of_part(f, x, part, name=name, rank=rank)
-    return loco_directions(inside, context.bases.of_part(f, x, ~part, name=name, rank=null_rank))
+    outside = context.bases.of_part(f, x, ~part, name=name, rank=null_rank)
+    return loco_directions(inside, outside), inside.certificate.passes + outside.certificate.passes
 
 
 def features(context: Context, n: int, t: int) -> Tensor:
