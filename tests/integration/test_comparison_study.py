@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from diffgeo.api import run_study
 from diffgeo.composition import composed
@@ -100,20 +101,24 @@ def test_the_tables_have_a_row_per_edit_with_its_measures(result):
     assert len(matched) >= 4
     assert np.allclose(matched["inside"], matched["change_wanted"], rtol=0.11)
     assert np.allclose(inside["spill"], inside["outside"] / inside["inside"])
+    assert {"local_success", "precision", "ssim", "locality", "off_data", "delta_smile"} <= set(inside)
     successes = table[table["local_success"] == 1]
     assert table["transfer_success"].notna().sum() == len(successes)
 
 
-def test_figures_page_and_findings_are_made_of_the_tables_alone(result):
+def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
     assert set(draw(study_named("comparison"), result)) == {
         f"comparison_{name}" for name in ("edits", "measures", "spill")
     }
     stems = {"comparison": result.table} | {f"comparison_{k}": v for k, v in result.more_tables.items()}
-    run = Run(None, {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}, stems)
+    (tmp_path / "tensors").mkdir()
+    save_file(result.tensors, tmp_path / "tensors" / "comparison.safetensors")
+    run = Run(tmp_path, {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}, stems)
     shown = {table.id: table for table in tables(run)}
     assert set(shown) == {f"table-comparison-{name}" for name in ("means", "published", "inside", "ranks")}
     assert "people" in str(shown["table-comparison-published"].note)
-    assert pictures(run) == []
+    [shown] = pictures(run)
+    assert [len(row.pictures) for row in shown.rows] == [4]
     [spill] = findings(run)
     assert "outside / inside of ∂x̂0/∂x less that of LOCO is" in spill.detail
 

@@ -16,7 +16,7 @@ Attributes are in standard deviations over unedited pictures. A direction's sign
 
 Equal change of the whole picture favours edits that spread. So where there are masks, the edits are also brought to one
 change inside the mask, Δ_in = √(mean of Δx² there), the median of the edits of ∂x̂0/∂x on the first sample; table
-``comparison_inside`` has what changes outside of it then, and ``spill``, the ratio of the two.
+``comparison_inside`` has the same measures then, what changes outside of the mask, and ``spill``, the ratio of the two.
 
 Table ``comparison_ranks``: for every measure the methods' mean ranks over samples (1 is best), with Friedman's test of
 the hypothesis that they do not differ.
@@ -145,7 +145,7 @@ class _Study:
             edits += [(edit, before) for name in names for edit in self.methods.edits(name, sample, before)]
         matched = self._matched("change", sample, [edit for edit, _ in edits])
         self.target = matched.target
-        changes = self._attributes(matched)
+        changes = self._attributes(matched.edited, matched.original)
         own = [i for i, (_, source) in enumerate(edits) if source is sample]
         for (edit, source), change in zip(edits, changes, strict=True):
             kept = self.own if source is sample else self.moved
@@ -182,30 +182,19 @@ class _Study:
             self.gammas.setdefault(key, []).append(gamma)
         return found
 
-    def _attributes(self, matched: Matched) -> Tensor:
-        """Δa of every edit, in standard deviations, shape (k, A)."""
+    def _attributes(self, edited: Tensor, original: Tensor) -> Tensor:
+        """Δa of edits (k, 3, H, W) against the original (1, 3, H, W), in standard deviations, shape (k, A)."""
         predictor = self.context.predictor
         assert predictor is not None
-        changes = (predictor(matched.edited) - predictor(matched.original))[:, self.reference.columns]
+        changes = (predictor(edited) - predictor(original))[:, self.reference.columns]
         return scores.standardise(changes, self.reference.attributes)
 
     def _rows(self, sample: Sample, edits: list[Edit], matched: Matched, changes: Tensor) -> Iterator[Row]:
-        """What each of a sample's own edits did; they come first in ``matched``."""
-        count, cfg = len(edits), self.cfg
-        edited, changes, original = matched.edited[:count], changes[:count], matched.original
-        first, names = sum(map(len, self.frames)) + 1, self.reference.names
-        pair = edited.clamp(-1, 1), original.clamp(-1, 1).expand_as(edited)
-        ssim = cast(Tensor, structural_similarity_index_measure(*pair, data_range=2.0, reduction="none")).flatten()
-        local = scores.local_success(changes, moved=cfg.moved, still=cfg.still)
-        precision = scores.edit_precision(changes, changes.abs().argmax(dim=1))
-        outside = scores.locality(edited - original, self._mask(sample).float()) if self.context.masks else None
-        own = self.context.measured(edited, original)
-        for i, edit in enumerate(edits):
-            yield {
-                "sample": sample.index,
-                "name": sample.name,
-                "method": edit.variant,
-                "direction": edit.direction,
+        """What each of a sample's own edits did at equal perceptual change; they come first in ``matched``."""
+        first, count = sum(map(len, self.frames)) + 1, len(edits)
+        found = self._measures(sample, edits, matched.edited[:count], matched.original, changes[:count])
+        for i, (edit, row) in enumerate(zip(edits, found, strict=True)):
+            yield row | {
                 "frame": first + i,
                 "gamma": matched.gammas[i].item(),
                 "x_change": matched.x_changes[i].item(),
@@ -213,12 +202,30 @@ class _Study:
                 "change_wanted": matched.target,
                 "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,
                 "perceptual_measure": self.context.perceptual.name,
+                "passes": self.methods.found(edit.variant, sample).passes,
+            }
+
+    def _measures(
+        self, sample: Sample, edits: list[Edit], edited: Tensor, original: Tensor, changes: Tensor
+    ) -> Iterator[Row]:
+        """Which edit, and what its picture shows."""
+        pair = edited.clamp(-1, 1), original.clamp(-1, 1).expand_as(edited)
+        ssim = cast(Tensor, structural_similarity_index_measure(*pair, data_range=2.0, reduction="none")).flatten()
+        local = scores.local_success(changes, moved=self.cfg.moved, still=self.cfg.still)
+        precision = scores.edit_precision(changes, changes.abs().argmax(dim=1))
+        outside = scores.locality(edited - original, self._mask(sample).float()) if self.context.masks else None
+        own, names = self.context.measured(edited, original), self.reference.names
+        for i, edit in enumerate(edits):
+            yield {
+                "sample": sample.index,
+                "name": sample.name,
+                "method": edit.variant,
+                "direction": edit.direction,
                 "local_success": float(local[i]),
                 "precision": precision[i].item(),
                 "attribute": names[int(changes[i].abs().argmax())],
                 "ssim": ssim[i].item(),
                 **({} if outside is None else {"locality": outside[i].item()}),
-                "passes": self.methods.found(edit.variant, sample).passes,
                 **{name: values[i] for name, values in own.items()},
                 **{f"delta_{name}": changes[i, j].item() for j, name in enumerate(names)},
             }
@@ -232,12 +239,10 @@ class _Study:
             self.inside = inside(edited[at], original).quantile(0.5).item()
         found = self._matched("inside", sample, edits, self.inside, inside)
         spilt = outside(found.edited, found.original)
-        for i, edit in enumerate(edits):
-            yield {
-                "sample": sample.index,
-                "name": sample.name,
-                "method": edit.variant,
-                "direction": edit.direction,
+        changes = self._attributes(found.edited, found.original)
+        rows = self._measures(sample, edits, found.edited, found.original, changes)
+        for i, row in enumerate(rows):
+            yield row | {
                 "gamma": found.gammas[i].item(),
                 "inside": found.changes[i].item(),
                 "change_wanted": found.target,
@@ -281,8 +286,9 @@ def _scalars(table: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> dict[str, 
     if table.empty:
         return {}
     scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
-    for part in [table, *([tables["inside"]] if "inside" in tables else [])]:
-        for measure in (one for one in BETTER if one in part):
+    for measure in BETTER:
+        part = next((one for one in (table, *tables.values()) if measure in one), None)
+        if part is not None:
             for method, values in part.groupby("method", sort=False)[measure]:
                 scalars[f"{measure}/{method}"] = float(values.mean())
     if "inside" in tables:

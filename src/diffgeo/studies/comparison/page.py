@@ -77,15 +77,18 @@ def _published(table: pd.DataFrame) -> Table:
 
 
 def _inside(table: pd.DataFrame) -> Table:
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], ["outside", "spill", "matched"])
-    columns = [
-        Column("method", "method", name),
-        mean_column("change outside", "outside"),
-        mean_column("outside / inside", "spill"),
-        Column("share matched", "matched"),
-        N_COLUMN,
-    ]
-    note = f"{INTERVALS} Root mean squares per pixel value, in pictures of [−1, 1]."
+    headings = {
+        "outside": "change outside",
+        "spill": "outside / inside",
+        "local_success": "local success",
+        "ssim": "SSIM",
+        "precision": "edit precision",
+        "off_data": "distance from the data",
+    }
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*headings, "matched"])
+    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
+    columns = [Column("method", "method", name), *shown, Column("share matched", "matched"), N_COLUMN]
+    note = f"{INTERVALS} Changes are root mean squares per pixel value, in pictures of [−1, 1]."
     return as_table("table-comparison-inside", "Methods at equal change inside the mask", means, columns, note=note)
 
 
