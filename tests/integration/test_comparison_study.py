@@ -133,6 +133,8 @@ def test_what_a_run_lacks_leaves_methods_out_and_a_wrong_attribute_is_refused(co
     run = context("study.comparison.attribute=moustache")
     with pytest.raises(ConfigError, match=r"attribute=moustache is not known; known are background_hue"):
         Methods(run, run.cfg.study["comparison"], 599, [], reference).names  # noqa: B018
+    with pytest.raises(ConfigError, match=r"methods=\['loco'\] is not possible; allowed: others too"):
+        run_study("comparison", context("study.comparison.methods=[loco]", "study.comparison.pictures=12"))
 
 
 def test_without_a_predictor_nothing_is_compared(context, caplog):

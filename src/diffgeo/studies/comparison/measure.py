@@ -36,6 +36,7 @@ from scipy.stats import friedmanchisquare, rankdata
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from diffgeo.config import refusal
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import Result, Row
@@ -84,6 +85,9 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
     """Edit ``cfg.samples`` samples by every method.
 
     With no attribute predictor, or too few pictures, the result is empty and a warning says so.
+
+    Raises:
+        ConfigError: the run can have none of the methods.
     """
     predictor, samples = context.predictor, context.samples.first(cfg.training + cfg.samples)
     training, edited = samples[: cfg.training], samples[cfg.training :]
@@ -94,7 +98,13 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
     [(t_frac, t)] = context.times_of([cfg.t_frac], "study.comparison.t_frac")
     codes = DisentanglementConfig(codes=cfg.pictures)
     reference = reference_pictures(context, codes, predictor, [t])
-    study = _Study(context, cfg, t, Methods(context, cfg, t, training, reference), reference, edited)
+    methods = Methods(context, cfg, t, training, reference)
+    if left_out := [name for name in cfg.methods if name not in methods.names]:
+        reason = "without data.masks there is no loco, without an attribute neither asyrp nor supervised"
+        if not methods.names:
+            raise refusal("study.comparison.methods", cfg.methods, f"others too, as {reason}")
+        log.warning("comparison leaves out %s: %s", ", ".join(left_out), reason)
+    study = _Study(context, cfg, t, methods, reference, edited)
     for sample in context.track(edited, "comparison"):
         study.edit(sample)
     where = {"t_frac": t_frac, "t": t}
@@ -127,7 +137,8 @@ class _Study:
         samples: Sequence[Sample],
     ) -> None:
         self.context, self.cfg, self.t, self.methods, self.reference = context, cfg, t, methods, reference
-        self.samples, self.target, self.inside = list(samples), cfg.change, None
+        self.samples, self.target = list(samples), cfg.change
+        self.inside: float | None = None  # the change inside the mask, once a sample has set it
         self.rows: list[Row] = []
         self.part: list[Row] = []
         self.frames: list[Tensor] = []
