@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from linear_maps import matrix_with, operator_of, orthonormal
 
 from diffgeo.errors import ShapeError, ValueRangeError
-from diffgeo.geometry import denoiser
+from diffgeo.geometry import denoiser, isometry
 from diffgeo.geometry.denoiser import Probes, leading_part, probe
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd import Dense, local_basis
@@ -267,10 +267,10 @@ def test_linearity_by_hand():
 
 
 def test_isometry_is_of_the_spectrum_up_to_its_scale():
-    condition, spread = denoiser.isometry(torch.tensor([math.e**2, math.e, 1.0]))
+    condition, spread = isometry(torch.tensor([math.e**2, math.e, 1.0]))
     assert condition == pytest.approx(math.e**2)
     assert spread == pytest.approx(math.sqrt(2 / 3))
-    assert denoiser.isometry(torch.full((4,), 7.0)) == pytest.approx((1, 0))
+    assert isometry(torch.full((4,), 7.0)) == pytest.approx((1, 0))
 
 
 # algebra

@@ -41,6 +41,12 @@ def _pictures(value: Any) -> bool:
     return value is None or isinstance(value, str) or listed
 
 
+def _masks(value: Any) -> bool:
+    """Whether ``data.masks`` is null, a path or a factor's name, or four edges."""
+    edges = isinstance(value, list) and len(value) == 4 and all(isinstance(one, int | float) for one in value)
+    return value is None or isinstance(value, str) or edges
+
+
 MEASURES = ("auto", "lpips", "factor_features", "rmse")
 """Perceptual measures that have a name; others are chosen by ``_target_``."""
 
@@ -133,12 +139,19 @@ class DataConfig:
             list of pictures is taken whole.
         images: pictures to invert: a folder, one file, or a list of files; null (``data=generated``) generates from
             seeds.
+        masks: where local edits should act: a picture that is white there, or a folder with one for each of
+            ``images`` under its name (for generated samples: in the order of the names); a rectangle
+            ``[top, left, bottom, right]`` in shares of the picture; or a factor of FactorFaces, such as ``smile``, for
+            the pixels that it changes. null is none.
     """
 
     samples: int = setting(II("scale.samples"), ge=1)
     images: Any = setting(
         affects="model", fits=_pictures, allowed="null, a folder, a picture, or a list of pictures"
     )  # str | list[str] | None, a union that Hydra's schemas cannot hold; see `_pictures`
+    masks: Any = setting(
+        None, fits=_masks, allowed="null, a folder, a picture, a factor, or four edges in [0, 1]"
+    )  # str | list[float] | None
 
 
 @dataclass

@@ -63,11 +63,12 @@ _TURNS = {
 """How a picture is turned upright, by the EXIF tag of its orientation."""
 
 
-def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
+def list_images(path: str | Path | Sequence[str | Path], *, setting: str = "data.images") -> list[Path]:
     """The pictures of a folder in the order of their names, the one picture, or those of a list in its order.
 
     Args:
         path: a folder (its sub-folders are not searched; hidden files and other kinds are left out), a file, or files.
+        setting: that the path comes from, for messages.
 
     Raises:
         DataError: nothing there, the folder holds no picture, or the list names a folder or a file twice.
@@ -78,20 +79,20 @@ def list_images(path: str | Path | Sequence[str | Path]) -> list[Path]:
     if where.is_file():
         return [where]
     if not where.is_dir():
-        raise DataError(f"data.images={path} does not exist", "give a folder of pictures or one picture")
+        raise DataError(f"{setting}={path} does not exist", "give a folder of pictures or one picture")
     files = sorted(p for p in where.iterdir() if p.is_file() and not p.name.startswith("."))
     found = [p for p in files if p.suffix.lower() in SUFFIXES]
     if not found:
-        raise DataError(f"data.images={path} holds no picture", f"known suffixes are {', '.join(SUFFIXES)}")
+        raise DataError(f"{setting}={path} holds no picture", f"known suffixes are {', '.join(SUFFIXES)}")
     if others := tuple(readable(p.name) for p in files if p.suffix.lower() not in SUFFIXES):
-        _say_left_out(str(path), others)
+        _say_left_out(f"{setting}={path}", others)
     return found
 
 
 @cache  # once in a process, however often the folder is listed
-def _say_left_out(path: str, names: tuple[str, ...]) -> None:
+def _say_left_out(where: str, names: tuple[str, ...]) -> None:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    log.warning("data.images=%s: left out, as their suffix is none of %s: %s", path, " ".join(SUFFIXES), shown)
+    log.warning("%s: left out, as their suffix is none of %s: %s", where, " ".join(SUFFIXES), shown)
 
 
 def readable(name: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 
+import torch
 from torch import Tensor
 
 from diffgeo.errors import ConfigError
@@ -61,6 +62,37 @@ class ImageLayout:
         Raises:
             ConfigError: no tensor is an image, or more than one may be.
         """
+        return self._as_map(self._found(value, what))
+
+    def with_image(self, value: object, change: Callable[[Tensor], Tensor], what: str) -> object:
+        """The value with another image in its place; text, skip connections and all else stay.
+
+        Args:
+            value: as for :meth:`image_in`; a tensor or a tuple.
+            change: the image as a map (B, C, rows, columns) → another one of that shape.
+            what: begins the message.
+
+        Raises:
+            ConfigError: as :meth:`image_in`.
+        """
+        image = self._found(value, what)
+        changed = change(self._as_map(image))
+        if image.ndim == 3:
+            tokens = changed.flatten(2).transpose(1, 2)
+            changed = torch.cat([image[:, : -tokens.shape[1]], tokens], dim=1)
+        if isinstance(value, tuple):
+            return tuple(changed if one is image else one for one in value)
+        return changed
+
+    def _as_map(self, image: Tensor) -> Tensor:
+        if image.ndim == 4:
+            return image
+        rows, columns = self._grid(image) or (0, 0)
+        tokens: Tensor = image[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
+        return tokens
+
+    def _found(self, value: object, what: str) -> Tensor:
+        """The tensor that holds the image."""
         tensors = [one for one in _members(value) if isinstance(one, Tensor)]
         images = [one for one in tensors if self._grid(one) is not None]
         counts = [one.shape[1] for one in tensors if one.ndim == 3]
@@ -77,11 +109,7 @@ class ImageLayout:
                 "be told from those of the text",
                 "choose another feature.block, or another length of the text",
             )
-        if image.ndim == 4:
-            return image
-        rows, columns = self._grid(image) or (0, 0)
-        tokens: Tensor = image[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
-        return tokens
+        return image
 
     def _grid(self, tensor: Tensor) -> tuple[int, int] | None:
         """Rows and columns of the image in a tensor; None if it holds none."""

@@ -20,9 +20,10 @@ from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseProcess
 from diffgeo.errors import ValueRangeError
 
-__all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise"]
+__all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise", "predicted"]
 
 OnStep = Callable[[], None]
+Predict = Callable[[DiffusionModel, Tensor, int], tuple[Tensor | None, Tensor]]
 
 
 def ddim_step(
@@ -87,6 +88,7 @@ def ddim_sample(
     generator: torch.Generator | None = None,
     shared_noise: bool = False,
     on_step: OnStep | None = None,
+    predict: Predict | None = None,
 ) -> Tensor:
     """Denoise x from timestep ``start`` to timestep ``stop``.
 
@@ -103,7 +105,8 @@ def ddim_sample(
             inverted pictures must not. ``model.bounded`` is whether the model's own scheduler clips.
         generator: source of randomness if η > 0.
         shared_noise: that randomness is the same for the whole batch.
-        on_step: called after every network evaluation.
+        on_step: called after every step.
+        predict: gives what a step takes, as :func:`predicted` does, which is taken if None; edits of h give their own.
 
     Returns:
         x_stop, same shape.
@@ -113,7 +116,7 @@ def ddim_sample(
     """
     for t, s in _walk(model.schedule, steps, start, stop):
         step_eta = 1.0 if t < boost_below * model.schedule.T else eta
-        x0, noise = _predict(model, x, t)
+        x0, noise = (predict or predicted)(model, x, t)
         x = ddim_step(
             model.schedule,
             x,
@@ -166,15 +169,26 @@ def ddim_invert(
         if s == CLEAN and not model.schedule.network_knows_clean:
             clean, noise = None, model.predict_noise(x, t)
         else:
-            clean, noise = _predict(model, x, s)
+            clean, noise = predicted(model, x, s)
         x = ddim_step(model.schedule, x, noise, s, t, x0=clean)
         if on_step is not None:
             on_step()
     return x
 
 
-def _predict(model: DiffusionModel, x: Tensor, t: int) -> tuple[Tensor | None, Tensor]:
-    """x̂0 and ε; no x̂0 if it is as exact from x and ε, else (near zero signal) the network's own."""
+def predicted(model: DiffusionModel, x: Tensor, t: int) -> tuple[Tensor | None, Tensor]:
+    """What a DDIM step takes: x̂0 and ε.
+
+    No x̂0 if it is as exact from x and ε, else (near zero signal) the network's own.
+
+    Args:
+        model: gives both.
+        x: x_t, shape (B, C, H, W).
+        t: timestep.
+
+    Returns:
+        x̂0 or None, and ε, each of shape (B, C, H, W).
+    """
     if model.schedule.noise_tells_x0(t):
         return None, model.predict_noise(x, t)
     return model.predict(x, t)

@@ -9,6 +9,14 @@ their mean, made unit, is the global direction ū_i (P23a, section 3.5). Who mat
                    the samples' mean pullback metric is diagonal.
 
 PCA of h over samples (GANSpace) and random directions have the same interface, to compare with.
+
+Directions that act in one part of a picture (LOCO Edit, arXiv 2409.02374) come from two bases at one point, that of the
+map's rows inside a mask and that of the rows outside:
+
+    v = (I − V_Ω̄ V_Ω̄ᵀ) v_Ω,    made unit.
+
+Supervised directions, which others are measured against: the difference between the means of points with and without an
+attribute, less its part in the span of the other attributes' differences (as InterFaceGAN's conditional manipulation).
 """
 
 from __future__ import annotations
@@ -31,6 +39,8 @@ __all__ = [
     "GlobalDirections",
     "best_match",
     "global_directions",
+    "loco_directions",
+    "mean_differences",
     "pca_directions",
     "project_to_tangent",
     "random_directions",
@@ -157,6 +167,81 @@ def project_to_tangent(u: Tensor, basis: LocalBasis) -> tuple[Tensor, Tensor]:
     if bool((share <= 8 * torch.finfo(u.dtype).eps * math.sqrt(len(u))).any()):
         raise ValueRangeError("a direction is orthogonal to the tangent space", "raise svd.rank")
     return projected / projected.norm(dim=0), share
+
+
+def loco_directions(inside: LocalBasis, outside: LocalBasis) -> Tensor:
+    """Directions that change what is inside a mask, less what changes the rest most (LOCO Edit, arXiv 2409.02374).
+
+    Args:
+        inside: basis of the rows inside the mask, whose V (d, n) are v_Ω.
+        outside: basis of the rows outside at the same point; its V (d, r) span what is taken away.
+
+    Returns:
+        Unit columns (I − V_Ω̄V_Ω̄ᵀ) v_Ω, shape (d, n), in the order and with the signs of v_Ω.
+
+    Raises:
+        ShapeError: the bases belong to different spaces.
+        ValueRangeError: a direction lies in the span that is taken away.
+    """
+    if len(inside.V) != len(outside.V):
+        raise ShapeError(f"directions have {len(inside.V)} and {len(outside.V)} numbers", "take one point's bases")
+    left = _without(inside.V.double(), outside.V.double())
+    return _unit(left, "a direction of the mask acts outside only", "lower the rank of the complement").to(inside.V)
+
+
+def mean_differences(points: Tensor, attributes: Tensor, *, remove_others: bool = True) -> Tensor:
+    """Directions from the mean of the points without an attribute to the mean of those with it.
+
+    Args:
+        points: h or x_t of N pictures, shape (N, m).
+        attributes: of the same pictures, shape (N, k); a picture has an attribute if it is positive.
+        remove_others: take away each direction's part in the span of the k − 1 others.
+
+    Returns:
+        Unit columns, shape (m, k), in the dtype of the points.
+
+    Raises:
+        ShapeError: not one row of attributes a point.
+        ValueRangeError: all or none of the pictures have an attribute, or the others' span holds a direction whole.
+    """
+    if points.ndim != 2 or attributes.ndim != 2 or len(points) != len(attributes):
+        raise ShapeError(
+            f"points have shape {tuple(points.shape)}, attributes {tuple(attributes.shape)}", "expected (N, m), (N, k)"
+        )
+    has = (attributes > 0).to(points.device, torch.float64)
+    count = has.sum(dim=0)
+    if bool(((count == 0) | (count == len(points))).any()):
+        raise ValueRangeError("all pictures agree in an attribute", "give more pictures, or leave the attribute out")
+    h = points.double()
+    difference = h.T @ (has / count - (1 - has) / (len(points) - count))
+    difference = difference / difference.norm(dim=0).clamp_min(torch.finfo(h.dtype).tiny)
+    if remove_others and has.shape[1] > 1:
+        k = range(has.shape[1])
+        others = [torch.linalg.qr(difference[:, [i for i in k if i != j]]).Q for j in k]
+        difference = torch.stack([_without(difference[:, j], others[j]) for j in k], dim=1)
+    return _unit(difference, "a direction lies in the span of the others", "give more pictures").to(points)
+
+
+def _without(v: Tensor, q: Tensor) -> Tensor:
+    """Vectors v less their part in the span of the orthonormal columns of q."""
+    return v - q @ (q.T @ v)
+
+
+def _unit(v: Tensor, what: str, advice: str) -> Tensor:
+    """Unit columns.
+
+    Raises:
+        ValueRangeError: of a column only rounding is left of its unit length.
+    """
+    lengths = v.norm(dim=0)
+    if bool((lengths <= _LEFT).any()):
+        raise ValueRangeError(what, advice)
+    unit: Tensor = v / lengths
+    return unit
+
+
+_LEFT = 1e-5
+"""Length of what is left of a unit direction below which it is rounding, in float32."""
 
 
 def pca_directions(h: Tensor, k: int) -> GlobalDirections:

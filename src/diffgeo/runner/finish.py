@@ -179,7 +179,7 @@ def _files(context: Context, settings: Any) -> Iterator[Path]:
     """Files and folders, beside the model and the pictures, whose contents a study depends on."""
     cfg = context.cfg
     own = cfg.metric.perceptual if isinstance(cfg.metric.perceptual, dict) else {}
-    named = [cfg.model.predictor, cfg.metric.identity, *own.values()]
+    named = [cfg.data.masks, cfg.model.predictor, cfg.metric.identity, *own.values()]
     named += [value for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor) for value in part.options.values()]
     named += [*getattr(settings, "files", ()), *getattr(settings, "models", ())]
     if context.perceptual.name == "lpips":

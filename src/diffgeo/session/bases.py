@@ -18,9 +18,10 @@ from diffgeo.config import Config, FeatureConfig, SvdConfig, build
 from diffgeo.convergence import Tally
 from diffgeo.diffusion.feature_map import FeatureMap, Pool
 from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.jacobian import JacobianOperator, chunk_that_fits
+from diffgeo.jacobian import JacobianOperator, Masked, chunk_that_fits
 from diffgeo.jacobian.memory import device_name
 from diffgeo.session.cache import Cache
+from diffgeo.session.digests import digest
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
@@ -42,7 +43,9 @@ class MapName:
         block: of a feature map.
         pool: of a feature map.
         tap: of a feature map.
-        output: ``x0`` or ``eps`` for the network's output instead of a feature map.
+        output: ``x0`` or ``eps`` for the network's output instead of a feature map, ``eps of h`` for it as a function
+            of h.
+        mask: digest of the mask that the map's rows are restricted to.
     """
 
     t: int
@@ -50,6 +53,7 @@ class MapName:
     pool: str | None = None
     tap: str = "output"
     output: str | None = None
+    mask: str | None = None
 
     @classmethod
     def of(cls, t: int, feature: FeatureConfig) -> MapName:
@@ -175,6 +179,21 @@ class Bases:
             rank: number of directions; the run's rank or share if None.
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
+
+    def of_part(self, f: Map, x: Tensor, mask: Tensor, *, name: MapName, rank: int) -> LocalBasis:
+        """The leading singular triplets of the rows of a map's Jacobian inside a mask.
+
+        Args:
+            f: as for :meth:`of_map`, with output of shape (C', H', W').
+            x: the point, shape (C, H, W).
+            mask: boolean, shape (H', W').
+            name: tells f from the model's other maps.
+            rank: number of directions; fewer if the mask has fewer rows.
+        """
+        part = Masked(f, mask)
+        with torch.no_grad():
+            rows = part(x).numel()
+        return self.of_map(part, x, name=replace(name, mask=digest(mask)), rank=min(rank, rows))
 
     def operator(self, f: Map, x: Tensor, *, name: MapName) -> JacobianOperator:
         """Any map's Jacobian itself, whose products take no more memory than ``max_memory`` says.

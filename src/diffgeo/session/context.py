@@ -28,9 +28,10 @@ from diffgeo.session.decoder import Decoder
 from diffgeo.session.digests import file_digest, own_code_digest
 from diffgeo.session.editor import Edit
 from diffgeo.session.latents import Latents
+from diffgeo.session.masks import Masks
 from diffgeo.session.processes import Processes
 from diffgeo.session.progress import Display, Interruption
-from diffgeo.session.samples import Samples
+from diffgeo.session.samples import Sample, Samples
 from diffgeo.session.store import Store
 
 __all__ = ["Context"]
@@ -44,8 +45,8 @@ class Context:
     """A model with its samples and settings.
 
     Its parts do the work, each computing a thing once: :attr:`samples`, :attr:`latents`, :attr:`bases`, :attr:`editor`,
-    :attr:`decoder`. ``dataclasses.replace(context, cfg=…)`` gives the same model under other settings; what was
-    computed under settings that agree is not computed again.
+    :attr:`decoder`, :attr:`masks`. ``dataclasses.replace(context, cfg=…)`` gives the same model under other settings;
+    what was computed under settings that agree is not computed again.
 
     Attributes:
         model: the diffusion model.
@@ -103,7 +104,7 @@ class Context:
         Every study begins with it.
         """
         if self._digest not in ("", self.model.digest):
-            for part in ("samples", "latents", "bases", "editor", "decoder"):
+            for part in ("samples", "latents", "bases", "editor", "decoder", "masks"):
                 self.__dict__.pop(part, None)
 
     @cached_property
@@ -144,6 +145,16 @@ class Context:
     def decoder(self) -> Decoder:
         """Takes latents to pictures."""
         return Decoder(self.model, self.cfg, self.latents, self.cache, self.display)
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Where local edits should act, as ``data.masks`` says."""
+
+        def picture(sample: Sample) -> Tensor:
+            top = self.model.schedule.T
+            return self.decoder(self.latents.of(sample, top)[None], top, sample)
+
+        return Masks(self.model, self.cfg.data, picture, self.data_distance)
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffgeo.config import Config
+from diffgeo.diffusion.h_edits import Injection
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.diffusion.sampling import ddim_sample
@@ -44,7 +45,9 @@ class Decoder:
         self._model, self._cfg, self._latents, self._cache, self._display = model, cfg, latents, cache, display
         self._at_once: int | None = None
 
-    def __call__(self, x: Tensor, t: int, sample: Sample, *, clip: bool | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, t: int, sample: Sample, *, clip: bool | None = None, injection: Injection | None = None
+    ) -> Tensor:
         """Pictures of latents at t.
 
         Args:
@@ -52,6 +55,7 @@ class Decoder:
             t: their timestep.
             sample: whose they are; all get the same noise.
             clip: whether x̂0 is clipped on the way; as the sample's own is if None.
+            injection: Δh of each latent, added on the way.
 
         Returns:
             Shape (B, 3, H', W'), in [−1, 1].
@@ -69,14 +73,20 @@ class Decoder:
 
         def compute() -> Tensor:
             batches = x.split(size)
+            injections = [None] * len(batches) if injection is None else injection.split(size)
             left = len(batches) * sum(u <= t for u in self._model.schedule.timesteps(schedule.steps))
             with self._display.task(f"{sample.name}: {len(x)} pictures from t = {t}", left) as advance:
-                return torch.cat([self._decoded(batch, seed, settings, advance) for batch in batches])
+                decoded = zip(batches, injections, strict=True)
+                return torch.cat([self._decoded(*one, seed, settings, advance) for one in decoded])
 
-        place = {"x": x, "seed": seed} if size == len(x) else {"x": x, "seed": seed, "at_once": size}
+        place: dict[str, Any] = {"x": x, "seed": seed} if size == len(x) else {"x": x, "seed": seed, "at_once": size}
+        if injection is not None:
+            place["injection"] = injection
         return self._cache.tensor("pictures", {"model": self._model.fingerprint, **place, **settings}, compute)
 
-    def _decoded(self, x: Tensor, seed: int, settings: dict[str, Any], advance: Callable[[], None]) -> Tensor:
+    def _decoded(
+        self, x: Tensor, injection: Injection | None, seed: int, settings: dict[str, Any], advance: Callable[[], None]
+    ) -> Tensor:
         x0 = ddim_sample(
             self._model,
             x,
@@ -84,6 +94,7 @@ class Decoder:
             generator=torch.Generator().manual_seed(seed),
             shared_noise=True,
             on_step=advance,
+            predict=None if injection is None else injection.predict,
             **settings,
         )
         return self._model.decode(x0)

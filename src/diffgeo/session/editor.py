@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffgeo.config import EditConfig, refusal
 from diffgeo.diffusion.editing import normalise_distortion, single_step, x_space_guidance
+from diffgeo.diffusion.h_edits import Injection
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.geometry import Convention, geodesic_shooting
 from diffgeo.ranges import Rule
@@ -22,7 +23,7 @@ from diffgeo.session.bases import Bases
 from diffgeo.session.latents import Latents
 from diffgeo.session.samples import Sample
 
-__all__ = ["Edit", "Guidance", "Shooting"]
+__all__ = ["Edit", "Guidance", "HSpace", "Shooting"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,16 @@ class Edit:
         """x_t moved along ± one direction of its local basis; shape (frames, C, H, W)."""
         x, basis = self.latents.of(sample, t), self.bases.of(sample, t)
         return self.move(x, basis.V[:, direction], self.gammas, t, sample)
+
+    def injection(self, sample: Sample, t: int, directions: int) -> Injection | None:  # noqa: ARG002
+        """What is added to h on the way from the leading traversals' latents to their pictures; nothing.
+
+        Args:
+            sample: that is edited.
+            t: timestep.
+            directions: how many traversals, each of as many latents as :attr:`gammas`, one after the other.
+        """
+        return None
 
     def normalises(self, sample: Sample, override: bool | None = None) -> bool:
         """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if it is generated."""
@@ -145,3 +156,59 @@ class Shooting(Edit):
             retract=lambda a, b: self.retract(a[None], b[None], t, sample)[0],
         )
         return list(points[:: self.steps // (self.cfg.frames // 2)])
+
+
+@dataclass(frozen=True, eq=False)
+class HSpace(Edit):
+    """Edits of h (Asyrp, Haas et al.): Δh = γ J v_i is added at every step of an interval; traversals alone edit h.
+
+    To first order, Δh is by how much x + γ v_i moves h. It is added at each step, so its effect grows with their
+    number.
+
+    Attributes:
+        until: fraction of T at which the interval ends that begins at the edit timestep.
+        symmetric: change both parts of a DDIM step (Haas et al.), or the predicted picture alone (Asyrp).
+        fading: Δh falls linearly over the interval; else it stays the same.
+
+    Raises:
+        ConfigError: in a traversal: the feature map is pooled or no block's output, or the interval ends before it begins.
+    """
+
+    mixes: ClassVar[bool] = False
+    until: Annotated[float, Rule(ge=0, le=1)] = 0.5
+    symmetric: bool = False
+    fading: bool = False
+
+    def normalises(self, sample: Sample, override: bool | None = None) -> bool:  # noqa: ARG002
+        """See :meth:`Edit.normalises`; never, as x stays where it is."""
+        return False
+
+    def traverse(self, sample: Sample, t: int, direction: int) -> Tensor:  # noqa: ARG002
+        """See :meth:`Edit.traverse`: x_t itself in every frame."""
+        return self.latents.of(sample, t).expand(len(self.gammas), -1, -1, -1)
+
+    def injection(self, sample: Sample, t: int, directions: int) -> Injection:
+        """See :meth:`Edit.injection`."""
+        basis = self.bases.of(sample, t).truncated(directions)
+        steps = self.gammas.to(basis.s)[:, None] * (basis.U * basis.s).T[:, None]
+        return self.through(steps.flatten(0, 1), sample, t)
+
+    def through(self, offsets: Tensor, sample: Sample, t: int) -> Injection:
+        """Any Δh, injected as this edit does.
+
+        Args:
+            offsets: Δh as vectors, shape (B, m).
+            sample: that is edited.
+            t: timestep at which the interval begins.
+        """
+        f, schedule = self.bases.feature_map(t), self.model.schedule
+        last = round(self.until * (schedule.T + 1)) - 1
+        if f.pool is not None:
+            raise refusal("feature.pool", f.pool, "null with edit=h, which changes the whole h")
+        if f.tap != "output":
+            raise refusal("feature.tap", f.tap, "output with edit=h, which changes what the block gives on")
+        if last > t:
+            raise refusal("edit.until", self.until, f"0 to the edit timestep, {schedule.fraction(t):g} T")
+        with torch.no_grad():
+            shape = f(self.latents.of(sample, t)).shape
+        return Injection(offsets.unflatten(1, shape), f.block, t, last, self.symmetric, self.fading)

@@ -70,7 +70,8 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
 def _traverse(context: Context, sample: Sample, t: int, directions: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """Pictures (directions, frames, 3, H, W) in [−1, 1], their attributes (directions, frames, k), and ‖x'−x‖."""
     moved = torch.stack([context.editor.traverse(sample, t, i) for i in range(directions)])
-    pictures = context.decoder(moved.flatten(0, 1), t, sample)
+    injection = context.editor.injection(sample, t, directions)
+    pictures = context.decoder(moved.flatten(0, 1), t, sample, injection=injection)
     if not bool(torch.isfinite(pictures).all()):
         raise ValueRangeError(f"{sample.name}, t={t}: edited pictures hold NaN", "lower edit.strength")
     predicted = None if context.predictor is None else context.predictor(pictures)

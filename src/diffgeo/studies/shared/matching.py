@@ -8,29 +8,36 @@ perceptual distance. Methods are never compared at equal γ.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from diffgeo.data.masks import resize_mask
 from diffgeo.diffusion.editing import ANNULLED, match_strength
+from diffgeo.diffusion.h_edits import Injection
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
-from diffgeo.geometry import project_to_tangent, pull_back
+from diffgeo.geometry import loco_directions, project_to_tangent, pull_back
 from diffgeo.jacobian import JacobianOperator
+from diffgeo.metrics.perceptual import PerceptualDistance
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.svd import LocalBasis
 
 __all__ = [
     "Edit",
     "Matched",
     "TOL",
+    "added",
     "at_length",
     "features",
     "from_h",
     "gradients_in_h",
     "latents",
+    "loco",
     "match_edits",
     "output_map",
+    "pictures",
     "random_in_x",
     "straight",
 ]
@@ -56,6 +63,7 @@ class Edit:
         limit: the largest γ.
         curved: whether the offset lies on a curve of its own, which guidance must not replace.
         normalise: overrides ``edit.normalise``.
+        through: how the offset reaches the picture if it is Δh, as a vector (m,); its own offsets are not used.
     """
 
     variant: str
@@ -64,6 +72,7 @@ class Edit:
     limit: float
     curved: bool = False
     normalise: bool | None = None
+    through: Injection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,15 @@ def straight(
 
     for i, column in enumerate(v.T):
         yield Edit(variant, i, along(column.reshape(shape)), limit, normalise=normalise)
+
+
+def added(variant: str, edits: Sequence[Edit]) -> Edit:
+    """Several straight edits made at once, each at the same γ: their offsets add up (LOCO Edit's composition)."""
+
+    def offset(gamma: float) -> Tensor:
+        return torch.stack([edit.offset(gamma) for edit in edits]).sum(dim=0)
+
+    return Edit(variant, 0, offset, min(edit.limit for edit in edits), normalise=edits[0].normalise)
 
 
 def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
@@ -135,6 +153,23 @@ def output_map(context: Context, t: int, which: str) -> Callable[[Tensor], Tenso
     return x0 if which == "x0" else eps
 
 
+def loco(context: Context, x: Tensor, t: int, mask: Tensor, *, rank: int = 1, null_rank: int = 5) -> tuple[Tensor, int]:
+    """LOCO Edit's directions at x, of the predicted picture x̂0 inside a mask, shape (d, rank), and their passes.
+
+    Args:
+        context: of the run.
+        x: x_t, shape (C, H, W).
+        t: timestep.
+        mask: where the picture should change, boolean, shape of the picture; brought to the grid of x.
+        rank: leading directions inside.
+        null_rank: leading directions outside, whose span is taken away.
+    """
+    f, name, part = output_map(context, t, "x0"), MapName(t, output="x0"), resize_mask(mask, *x.shape[1:])
+    inside = context.bases.of_part(f, x, part, name=name, rank=rank)
+    outside = context.bases.of_part(f, x, ~part, name=name, rank=null_rank)
+    return loco_directions(inside, outside), inside.certificate.passes + outside.certificate.passes
+
+
 def features(context: Context, n: int, t: int) -> Tensor:
     """The features h of n random latents at t, one per row; never of the samples that are edited."""
     model, steps = context.model, context.cfg.schedule.steps
@@ -152,8 +187,10 @@ def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gam
     """Where each edit takes the sample's x_t at its γ, shape (k, C, H, W); alike edits make one batch."""
     x = context.latents.of(sample, t)
     moved = x.expand(len(edits), *x.shape).clone()
-    kinds = [(edit.curved, edit.normalise) for edit in edits]
+    kinds = [None if edit.through else (edit.curved, edit.normalise) for edit in edits]
     for kind in dict.fromkeys(kinds):
+        if kind is None:
+            continue  # x stays where it is
         rows = [i for i, other in enumerate(kinds) if other == kind]
         offsets = torch.stack([edits[i].offset(gammas[i]) for i in rows])
         curved, normalise = kind
@@ -163,6 +200,23 @@ def latents(context: Context, sample: Sample, t: int, edits: Sequence[Edit], gam
             else context.editor.displace(x, offsets, t, sample, normalise=normalise)
         )
     return moved
+
+
+def pictures(
+    context: Context, sample: Sample, t: int, edits: Sequence[Edit], gammas: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """What each edit makes of the sample at its γ: pictures (k, 3, H, W), and ‖x'−x‖ (k,)."""
+    moved = latents(context, sample, t, edits, gammas)
+    shown: dict[int, Tensor] = {}
+    for through in dict.fromkeys(edit.through for edit in edits):
+        rows = [i for i, edit in enumerate(edits) if edit.through is through]
+        injection = None
+        if through is not None:
+            offsets = torch.stack([edits[i].offset(gammas[i]) for i in rows])
+            injection = replace(through, offsets=offsets.unflatten(1, through.offsets.shape[1:]))
+        shown |= zip(rows, context.decoder(moved[rows], t, sample, injection=injection), strict=True)
+    lengths = (moved - context.latents.of(sample, t)).flatten(1).norm(dim=1).cpu()
+    return torch.stack([shown[i] for i in range(len(edits))]), lengths
 
 
 def at_length(context: Context, sample: Sample, t: int, edits: Sequence[Edit], length: float) -> Tensor:
@@ -187,6 +241,7 @@ def match_edits(
     *,
     reference: str = "local",
     start: Tensor | None = None,
+    measure: PerceptualDistance | None = None,
 ) -> Matched:
     """Bring every edit of one sample to one perceptual distance from the unedited picture.
 
@@ -199,19 +254,19 @@ def match_edits(
             (all edits if none is called so).
         reference: a variant.
         start: first γ of each edit; ``edit.strength`` if None.
+        measure: of the distance; the run's if None.
     """
-    measure = context.perceptual
+    measure = measure or context.perceptual
     x = context.latents.of(sample, t)
     original = context.decoder(x[None], t, sample)
     seen: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
 
     def change(gammas: Tensor, which: Tensor) -> Tensor:
         chosen = [edits[i] for i in which.tolist()]
-        moved = latents(context, sample, t, chosen, gammas.tolist())
-        pictures, lengths = context.decoder(moved, t, sample), (moved - x).flatten(1).norm(dim=1).cpu()
+        shown, lengths = pictures(context, sample, t, chosen, gammas.tolist())
         tried = zip(which.tolist(), gammas.tolist(), strict=True)
-        seen.update(zip(tried, zip(pictures, lengths, strict=True), strict=True))
-        return measure(pictures, original)
+        seen.update(zip(tried, zip(shown, lengths, strict=True), strict=True))
+        return measure(shown, original)
 
     strength = context.editor.gammas[-1].item()
     if target is None:  # what the reference does at the run's own strength sets the scale, once

@@ -1,0 +1,56 @@
+"""What the study ``comparison`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from diffgeo.metrics.statistics import mean_interval, sign_flip_test
+from diffgeo.report.findings import FEWEST, Finding, lean
+from diffgeo.report.formatting import interval, p_value
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+ORDERINGS = {"local_success": "local success", "transfer_success": "transfer success", "ssim": "SSIM"}
+"""Columns in which LOCO Edit reports more than the pullback of h."""
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    """The main findings of a run; none if this study has no rows of LOCO's directions."""
+    table, inside = run.table("comparison"), run.table("comparison_inside")
+    if table is None or "loco" not in set(table["method"]):
+        return
+    if inside is not None and "x0" in set(inside["method"]):
+        words, numbers = _difference(inside, "spill", "x0", "loco")
+        yes = "LOCO's directions spill less outside the mask than unmasked ones"
+        no = "LOCO's directions spill more outside the mask than unmasked ones"
+        told = {"yes": f"{yes}.", "few": f"{yes} in these samples, too few for a test.", "opposite": f"{no}."}
+        yield Finding(
+            "comparison",
+            told.get(words, "Whether LOCO's directions spill less outside the mask than unmasked ones stays open."),
+            f"At equal change inside, outside / inside of ∂x̂0/∂x less that of LOCO is {numbers}.",
+        )
+    if "local" in set(table["method"]):
+        shown = {column: _difference(table, column, "loco", "local") for column in ORDERINGS}
+        held = [ORDERINGS[column] for column, (words, _) in shown.items() if words == "yes"]
+        yield Finding(
+            "comparison",
+            f"Of LOCO's orderings over the pullback of h, {' and '.join(held) if held else 'none'} "
+            f"{'hold' if len(held) > 1 else 'holds'} at equal change.",
+            "; ".join(f"{ORDERINGS[column]}, LOCO − local: {numbers}" for column, (_, numbers) in shown.items()) + ".",
+        )
+
+
+def _difference(table: pd.DataFrame, column: str, first: str, second: str) -> tuple[str, str]:
+    """How far a difference of two methods is established, and its numbers; one value per sample."""
+    wide = table.pivot_table(index="sample", columns="method", values=column, dropna=False)
+    values = np.asarray((wide[first] - wide[second]).dropna()) if {first, second} <= set(wide) else np.array([])
+    if not len(values):
+        return "open", "not measured"
+    mean, low, high = mean_interval(values)
+    p = sign_flip_test(values)
+    test = f", {p_value(p)}" if len(values) >= FEWEST else ""
+    return lean(low, high, len(values), p), f"{interval(mean, low, high)} (n = {len(values)}{test})"

@@ -1,0 +1,168 @@
+r"""The methods, each as what gives a sample's edits.
+
+Edits of x, x_t + γ v, at the edit timestep:
+
+    local        v_i of ∂h/∂x, the run's own feature map (P23a, P23b)
+    global       ū_i of the training samples' bases, projected to the sample's tangent space and pulled back (P23a)
+    x0, eps      right singular vectors of ∂x̂0/∂x and of ∂ε/∂x
+    loco         those of the rows of ∂x̂0/∂x inside the sample's mask, less their part in the span of the leading
+                 ones outside (LOCO Edit)
+    random       drawn uniformly, once for all samples: the null
+    supervised   mean difference of x_t between pictures with and without the attribute, the others' removed
+
+Edits of h, where Δh = γ u is added at every step from the edit timestep down to ``until``:
+
+    local_h      u_i of the same basis, asymmetric
+    pca_h        principal components of h over unedited pictures, symmetric (Haas et al.)
+    eps_h        right singular vectors of ∂ε/∂h, symmetric (Haas et al.)
+    asyrp        mean difference of h between pictures with and without the attribute, the others' removed; asymmetric,
+                 as Asyrp, whose own Δh is trained with CLIP
+
+A direction that a method finds at a sample is also tried on another: in X as it is, in H as it is. ``global``,
+``pca_h``, ``random``, ``supervised`` and ``asyrp`` have the same directions for all samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from diffgeo.diffusion.h_edits import noise_of_h
+from diffgeo.errors import ConfigError
+from diffgeo.geometry import global_directions, mean_differences, pca_directions
+from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
+from diffgeo.session.editor import HSpace
+from diffgeo.studies.comparison.settings import ComparisonConfig
+from diffgeo.studies.disentanglement.reference import Reference
+from diffgeo.studies.shared.matching import Edit, from_h, loco, output_map, random_in_x, straight
+
+__all__ = ["IN_H", "SHARED", "Found", "Methods"]
+
+IN_H = ("local_h", "pca_h", "eps_h", "asyrp")
+"""Methods whose directions are of H, and injected there."""
+SYMMETRIC = ("pca_h", "eps_h")
+SHARED = ("global", "pca_h", "random", "supervised", "asyrp")
+"""Methods whose directions are the same for all samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Directions, and what finding them took.
+
+    Attributes:
+        columns: unit directions, of X (d, k) or of H (m, k).
+        passes: products with a Jacobian, or pictures that went through the network once.
+    """
+
+    columns: Tensor
+    passes: int
+
+
+class Methods:
+    """Finds directions, and makes edits of them.
+
+    Args:
+        context: of the run.
+        cfg: of the study.
+        t: edit timestep.
+        training: samples that make the global directions.
+        reference: unedited pictures with their attributes.
+    """
+
+    def __init__(
+        self, context: Context, cfg: ComparisonConfig, t: int, training: Sequence[Sample], reference: Reference
+    ) -> None:
+        self._context, self._cfg, self._t, self._training, self._reference = context, cfg, t, training, reference
+        self._known: dict[tuple[str, int], Found] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The methods that this run can have."""
+        missing = set() if self._context.masks else {"loco"}
+        missing |= {"asyrp", "supervised"} if self.attribute is None else set()
+        return [name for name in self._cfg.methods if name not in missing]
+
+    @property
+    def attribute(self) -> str | None:
+        """What the supervised methods are told to change.
+
+        Raises:
+            ConfigError: the pictures have no such attribute.
+        """
+        names, asked, masks = self._reference.factor_names, self._cfg.attribute, self._context.cfg.data.masks
+        if asked is not None and asked not in names:
+            raise ConfigError(f"study.comparison.attribute={asked} is not known", f"known are {', '.join(names)}")
+        return asked if asked is not None else masks if masks in names else None
+
+    def edits(self, name: str, sample: Sample, source: Sample) -> Iterator[Edit]:
+        """A method's edits of a sample along the directions found at another, or at itself."""
+        context, t, cfg = self._context, self._t, self._cfg
+        limit = context.editor.gammas[-1].item() * cfg.limit
+        found = self.found(name, sample if name == "global" else source)  # which is pulled back at every sample
+        if name not in IN_H:
+            yield from straight(context, name, found.columns, limit)
+            return
+        until = min(cfg.until, context.model.schedule.fraction(t))
+        editor = HSpace(context.model, context.cfg.edit, context.latents, context.bases, until, name in SYMMETRIC)
+        through = editor.through(found.columns.T, sample, t)
+        scale = context.bases.of(sample, t).s[0]  # γ is about as long as in x
+        for i, u in enumerate(found.columns.T):
+            yield Edit(name, i, lambda gamma, u=u: gamma * scale * u, limit, through=through)  # type: ignore[misc]
+
+    def found(self, name: str, source: Sample) -> Found:
+        """The directions of a method at a sample, found once."""
+        where = -1 if name in SHARED and name != "global" else source.index
+        if (name, where) not in self._known:
+            self._known[name, where] = self._find(name, source)
+        return self._known[name, where]
+
+    def _find(self, name: str, source: Sample) -> Found:
+        context, t, k = self._context, self._t, self._cfg.directions
+        match name:
+            case "local" | "local_h":
+                basis = context.bases.of(source, t)
+                return Found((basis.V if name == "local" else basis.U)[:, :k], basis.certificate.passes)
+            case "global":
+                bases = [context.bases.of(one, t) for one in self._training]
+                smallest, own = min(basis.rank for basis in bases), context.bases.of(source, t)
+                u = global_directions([basis.truncated(smallest) for basis in bases]).U[:, :k]
+                return Found(from_h(u, own), sum(basis.certificate.passes for basis in [own, *bases]))
+            case "pca_h":
+                return Found(pca_directions(self._h, k).U, len(self._h))
+            case "asyrp" | "supervised":
+                assert self.attribute is not None
+                points = self._h if name == "asyrp" else self._reference.latents[t].flatten(1)
+                factors, column = self._reference.factors, self._reference.factor_names.index(self.attribute)
+                return Found(mean_differences(points, factors)[:, column : column + 1], len(points))
+            case "random":
+                return Found(random_in_x(context, k), 0)
+            case _:
+                return self._of_output(name, source)
+
+    def _of_output(self, name: str, source: Sample) -> Found:
+        """Directions from the network's output at a sample: ``x0``, ``eps``, ``loco``, ``eps_h``."""
+        context, t, k = self._context, self._t, self._cfg.directions
+        x = context.latents.of(source, t)
+        if name == "loco":
+            return Found(*loco(context, x, t, context.masks.of(source), rank=k, null_rank=self._cfg.null_rank))
+        if name == "eps_h":
+            f = context.bases.feature_map(t)
+            with torch.no_grad():
+                h = f(x)
+            ours = MapName(t, f.block, output="eps of h")
+            basis = context.bases.of_map(noise_of_h(context.model.editor, x, t, f.block), h, name=ours, rank=k)
+        else:
+            basis = context.bases.of_map(output_map(context, t, name), x, name=MapName(t, output=name), rank=k)
+        return Found(basis.V, basis.certificate.passes)
+
+    @cached_property
+    def _h(self) -> Tensor:
+        """The unedited pictures' h, shape (N, m)."""
+        f = self._context.bases.feature_map(self._t)
+        with torch.no_grad():
+            return torch.cat([f(x).flatten(1) for x in self._reference.latents[self._t].split(16)])

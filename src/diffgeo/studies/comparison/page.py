@@ -1,0 +1,115 @@
+"""What a run's page shows of the study ``comparison``, beside its charts."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from diffgeo.report.formatting import name, timestep
+from diffgeo.report.pictures import Pictures, picture_grid
+from diffgeo.report.reading import Run
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of, p_column
+from diffgeo.report.tables import Column, Table, as_table
+
+__all__ = ["PUBLISHED", "pictures", "tables"]
+
+PUBLISHED = {
+    "local": (0.32, 0.14, 0.16, 0.60),
+    "eps": (0.37, 0.24, 0.13, 0.66),
+    "asyrp": (0.47, 0.58, 0.22, 0.68),
+    "loco": (0.80, 0.91, 0.08, 0.71),
+}
+"""Method → local success, transfer success, LPIPS and SSIM of LOCO Edit's Table 1."""
+
+
+def tables(run: Run) -> list[Table]:
+    """Tables for a paper."""
+    table = run.table("comparison")
+    assert table is not None
+    found = [_means(table), _published(table)]
+    if (inside := run.table("comparison_inside")) is not None:
+        found.append(_inside(inside))
+    if (ranks := run.table("comparison_ranks")) is not None:
+        found.append(_ranks(ranks))
+    return found
+
+
+def _means(table: pd.DataFrame) -> Table:
+    values = ["local_success", "transfer_success", "change", "ssim", "passes", "precision", "locality", "off_data"]
+    means = means_of(table, ["method"], values)
+    headings = {
+        "local_success": "local success",
+        "transfer_success": "transfer success",
+        "change": name(table["perceptual_measure"].iloc[0]),
+        "ssim": "SSIM",
+        "precision": "edit precision",
+        "locality": "share outside the mask",
+        "off_data": "distance from the data",
+    }
+    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
+    columns = [Column("method", "method", name), *shown, Column("passes", "passes"), N_COLUMN]
+    note = (
+        f"{INTERVALS} n counts edits. Transfer success is among the edits that are a local success. Passes are what "
+        f"finding one set of directions took. At {timestep(float(table['t_frac'].iloc[0]))}."
+    )
+    return as_table("table-comparison-means", "Methods at equal change", means, columns, note=note)
+
+
+def _published(table: pd.DataFrame) -> Table:
+    """Ours beside LOCO Edit's Table 1, in the order of its columns."""
+    own = means_of(table[table["method"].isin(PUBLISHED)], ["method"], ["local_success", "transfer_success", "ssim"])
+    columns = [Column("method", "method", name)]
+    for place, (column, text) in {
+        0: ("local_success", "local success"),
+        1: ("transfer_success", "transfer success"),
+        3: ("ssim", "SSIM"),
+    }.items():
+        own[f"published_{column}"] = [PUBLISHED[method][place] for method in own["method"]]
+        columns += [mean_column(f"{text}, here", column), Column(f"{text}, published", f"published_{column}")]
+    columns.insert(5, Column("LPIPS, published", "published_lpips"))
+    own["published_lpips"] = [PUBLISHED[method][2] for method in own["method"]]
+    note = (
+        "Published: LOCO Edit, Table 1, photographs of faces, success as judged by people, edits not of equal change. "
+        "Here: portraits with known factors, success by an attribute predictor, edits of equal change, so that LPIPS "
+        "or its stand-in is the same for all. The numbers do not compare; their order may. Asyrp here is a mean "
+        f"difference of h, without its training. {INTERVALS}"
+    )
+    return as_table("table-comparison-published", "Beside LOCO Edit's table", own, columns, note=note)
+
+
+def _inside(table: pd.DataFrame) -> Table:
+    headings = {
+        "outside": "change outside",
+        "spill": "outside / inside",
+        "local_success": "local success",
+        "ssim": "SSIM",
+        "precision": "edit precision",
+        "off_data": "distance from the data",
+    }
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*headings, "matched"])
+    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
+    columns = [Column("method", "method", name), *shown, Column("share matched", "matched"), N_COLUMN]
+    note = f"{INTERVALS} Changes are root mean squares per pixel value, in pictures of [−1, 1]."
+    return as_table("table-comparison-inside", "Methods at equal change inside the mask", means, columns, note=note)
+
+
+def _ranks(table: pd.DataFrame) -> Table:
+    columns = [
+        Column("measure", "measure", name),
+        Column("method", "method", name),
+        Column("mean rank", "mean_rank"),
+        p_column("p", "p"),
+        N_COLUMN,
+    ]
+    note = "1 is best; ties share their rank. p is of Friedman's test that the methods do not differ; n counts samples."
+    return as_table("table-comparison-ranks", "Ranks of methods", table, columns, note=note)
+
+
+def pictures(run: Run) -> list[Pictures]:
+    """The first sample, edited by every method, all changed equally."""
+    table, frames = run.table("comparison"), run.pictures("comparison")
+    if table is None or frames is None:
+        return []
+    mine = table[table["sample"] == table["sample"].iloc[0]]
+    caption = f"{mine['name'].iloc[0]}: edits of equal change, at {timestep(float(mine['t_frac'].iloc[0]))}"
+    edits = mine.assign(moves=mine["attribute"])
+    return [picture_grid("pictures-comparison", caption, edits, frames, original=int(mine["frame"].min()) - 1)]

@@ -1,0 +1,53 @@
+"""What the study ``comparison`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffgeo.config.fields import setting
+
+__all__ = ["ComparisonConfig", "METHODS"]
+
+METHODS = (
+    *("local", "global", "x0", "eps", "loco", "random", "supervised"),
+    *("local_h", "pca_h", "eps_h", "asyrp"),
+)
+"""What the study compares, first edits of x, then edits of h; its module ``methods`` says what each is."""
+
+
+@dataclass
+class ComparisonConfig:
+    """Study ``comparison``: the field's methods of editing, at equal change of the picture.
+
+    Attributes:
+        methods: what to compare; its module ``methods`` says what each is. ``loco`` needs ``data.masks``, ``asyrp`` and
+            ``supervised`` an attribute; without, they are left out.
+        samples: edited samples; directions that are found at one are tried on the next.
+        training: further samples, which make the global directions.
+        directions: leading directions of each method; the supervised methods have one.
+        t_frac: edit timestep, as a fraction of T.
+        until: fraction of T at which edits of h end, which begin at ``t_frac``.
+        null_rank: leading directions outside the mask whose span LOCO's directions are freed of.
+        attribute: of the supervised methods; null takes the factor that ``data.masks`` names.
+        pictures: unedited pictures with attributes: for PCA, for the supervised methods, and over which changes are
+            standardised.
+        change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
+            basis reaches at ``edit.strength``.
+        limit: largest |γ| that is tried, as a multiple of ``edit.strength``.
+        moved: standard deviations that count as a change (local and transfer success).
+        still: what the others must stay under, as a fraction of ``moved``.
+    """
+
+    methods: list[str] = setting(list(METHODS), choices=METHODS, items=1, distinct=True)
+    samples: int = setting(6, ge=1)
+    training: int = setting(3, ge=2)
+    directions: int = setting(1, ge=1)
+    t_frac: float = setting(0.6, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    until: float = setting(0.3, ge=0, le=1)
+    null_rank: int = setting(5, ge=1)
+    attribute: str | None = None
+    pictures: int = setting(48, ge=12)
+    change: float | None = setting(None, gt=0)
+    limit: float = setting(8.0, ge=1)
+    moved: float = setting(1.0, gt=0)
+    still: float = setting(0.5, gt=0, le=1)

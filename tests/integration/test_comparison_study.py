@@ -1,0 +1,169 @@
+"""The comparison of the field's methods on the shipped model: its edits, its tables, its words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from diffgeo.api import run_study
+from diffgeo.composition import composed
+from diffgeo.errors import ConfigError
+from diffgeo.report.figures import draw
+from diffgeo.report.reading import Run
+from diffgeo.runner.prepare import prepare
+from diffgeo.studies import study_named
+from diffgeo.studies.comparison.findings import findings
+from diffgeo.studies.comparison.measure import Inside, ranks
+from diffgeo.studies.comparison.methods import IN_H, SHARED, Methods
+from diffgeo.studies.comparison.page import pictures, tables
+from diffgeo.studies.comparison.settings import METHODS
+from diffgeo.studies.disentanglement.reference import reference_pictures
+from diffgeo.studies.disentanglement.settings import DisentanglementConfig
+
+SMALL = (
+    *("scale=smoke", "schedule.steps=5", "svd.rank=2", "svd.tol=1e-2", "device=cpu", "tracking=none"),
+    *("store.enabled=false", "study=[comparison]", "study.comparison.pictures=24", "metric.perceptual=rmse"),
+    *("study.comparison.samples=2", "study.comparison.training=2"),
+)
+
+
+@pytest.fixture
+def context():
+    return lambda *words: prepare(composed([*SMALL, *words]))
+
+
+@pytest.fixture
+def methods(context):
+    """Directions at 0.6T, samples that make the global ones, and one that is edited."""
+    run = context("data.masks=smile")
+    cfg = run.cfg.study["comparison"]
+    [(_, t)] = run.times_of([0.6], "t")
+    reference = reference_pictures(run, DisentanglementConfig(codes=24), run.predictor, [t])
+    return Methods(run, cfg, t, run.samples.first(2), reference), run.samples.first(4)[2:], run, t, reference
+
+
+def test_every_method_gives_unit_directions_of_its_space(methods):
+    found, (sample, other), run, t, _ = methods
+    assert found.names == list(METHODS)
+    assert found.attribute == "smile"
+    m = run.bases.of(sample, t).U.shape[0]
+    for name in METHODS:
+        here, there = found.found(name, sample), found.found(name, other)
+        assert here.columns.shape == (m if name in IN_H else 3072, 1), name
+        assert here.columns.norm(dim=0).item() == pytest.approx(1, abs=1e-4), name
+        same = torch.equal(here.columns, there.columns)
+        assert same == (name in SHARED and name != "global"), name
+        assert (here.passes > 0) == (name != "random"), name
+
+
+def test_the_supervised_directions_are_mean_differences_free_of_the_others(methods):
+    found, (sample, _), _, t, reference = methods
+    j = reference.factor_names.index("smile")
+    has = reference.factors[:, j] > 0
+    x = reference.latents[t].flatten(1)
+    plain = torch.nn.functional.normalize(x[has].mean(dim=0) - x[~has].mean(dim=0), dim=0)
+    v = found.found("supervised", sample).columns[:, 0]
+    assert 0.3 < (v @ plain).item() < 1 - 1e-4
+    glasses = reference.factors[:, reference.factor_names.index("glasses")] > 0
+    other = x[glasses].mean(dim=0) - x[~glasses].mean(dim=0)
+    assert abs(v @ other / other.norm()) < 1e-4
+
+
+def test_a_direction_found_elsewhere_is_taken_as_it_is(methods):
+    found, (sample, other), run, t, _ = methods
+    [edit] = found.edits("loco", sample, other)
+    wanted = 2 * found.found("loco", other).columns[:, 0].reshape(3, 32, 32)
+    torch.testing.assert_close(edit.offset(2.0), wanted)
+    [edit] = found.edits("eps_h", sample, other)
+    scale = run.bases.of(sample, t).s[0]
+    torch.testing.assert_close(edit.offset(2.0), 2 * scale * found.found("eps_h", other).columns[:, 0])
+    assert edit.through.symmetric
+    assert (edit.through.first, edit.through.last) == (t, 299)
+
+
+@pytest.fixture(scope="module")
+def result():
+    cfg = composed([*SMALL, "data.masks=smile", "study.comparison.methods=[x0,loco,asyrp]"])
+    return run_study("comparison", prepare(cfg), cfg.study["comparison"])
+
+
+def test_the_tables_have_a_row_per_edit_with_its_measures(result):
+    table, inside = result.table, result.more_tables["inside"]
+    assert table.groupby("method").size().to_dict() == {"asyrp": 2, "loco": 2, "x0": 2}
+    assert set(table["sample"]) == {2, 3}
+    assert table["frame"].is_unique
+    assert (table["frame"].max(), len(result.tensors["frames"])) == (7, 8)
+    assert table["locality"].between(0, 1).all()
+    assert table["ssim"].between(-1, 1).all()
+    assert (table["x_change"] > 0).tolist() == (table["method"] != "asyrp").tolist()
+    matched = inside[inside["matched"]]
+    assert len(matched) >= 4
+    assert np.allclose(matched["inside"], matched["change_wanted"], rtol=0.11)
+    assert np.allclose(inside["spill"], inside["outside"] / inside["inside"])
+    assert {"local_success", "precision", "ssim", "locality", "off_data", "delta_smile"} <= set(inside)
+    successes = table[table["local_success"] == 1]
+    assert table["transfer_success"].notna().sum() == len(successes)
+
+
+def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
+    assert set(draw(study_named("comparison"), result)) == {
+        f"comparison_{name}" for name in ("edits", "measures", "spill")
+    }
+    stems = {"comparison": result.table} | {f"comparison_{k}": v for k, v in result.more_tables.items()}
+    (tmp_path / "tensors").mkdir()
+    save_file(result.tensors, tmp_path / "tensors" / "comparison.safetensors")
+    run = Run(tmp_path, {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}, stems)
+    shown = {table.id: table for table in tables(run)}
+    assert set(shown) == {f"table-comparison-{name}" for name in ("means", "published", "inside", "ranks")}
+    assert "people" in str(shown["table-comparison-published"].note)
+    [shown] = pictures(run)
+    assert [len(row.pictures) for row in shown.rows] == [4]
+    [spill] = findings(run)
+    assert "outside / inside of ∂x̂0/∂x less that of LOCO is" in spill.detail
+
+
+def test_what_a_run_lacks_leaves_methods_out_and_a_wrong_attribute_is_refused(context, methods):
+    *_, reference = methods
+    blind = {"asyrp", "supervised"}
+    for words, missing in (([], {"loco", *blind}), (["data.masks=[0,0,0.5,1]"], blind)):
+        run = context(*words)
+        found = Methods(run, run.cfg.study["comparison"], 599, [], reference)
+        assert set(METHODS) - set(found.names) == missing
+    run = context("study.comparison.attribute=moustache")
+    with pytest.raises(ConfigError, match=r"attribute=moustache is not known; known are background_hue"):
+        Methods(run, run.cfg.study["comparison"], 599, [], reference).names  # noqa: B018
+    with pytest.raises(ConfigError, match=r"methods=\['loco'\] is not possible; allowed: others too"):
+        run_study("comparison", context("study.comparison.methods=[loco]", "study.comparison.pictures=12"))
+
+
+def test_without_a_predictor_nothing_is_compared(context, caplog):
+    result = run_study("comparison", context("predictor=none"))
+    assert result.table.empty
+    assert "needs an attribute predictor" in caplog.text
+
+
+def test_ranks_share_ties_and_friedmans_test_is_scipys():
+    rows = [
+        {"sample": sample, "method": method, "direction": 0, "ssim": value, "locality": value}
+        for sample, values in enumerate([(1, 2, 3), (1, 3, 2), (1, 2, 2), (0, 5, 6)])
+        for method, value in zip("abc", values, strict=True)
+    ]
+    found = pd.DataFrame(ranks([pd.DataFrame(rows)])).set_index(["measure", "method"])
+    assert found.loc["ssim", "mean_rank"].to_dict() == {"a": 3, "b": 1.625, "c": 1.375}
+    assert found.loc["locality", "mean_rank"].to_dict() == {"a": 1, "b": 2.375, "c": 2.625}
+    assert found["n"].unique().tolist() == [4]
+    # by hand: rank sums 4, 9.5, 10.5; 12/(4·3·4) Σ R² − 3·4·4, over 1 − Σ(t³ − t)/(4·3·8) for the one tie of two
+    wanted = (12 / 48 * (4**2 + 9.5**2 + 10.5**2) - 48) / (1 - 6 / 96)
+    assert found.loc["ssim", "chi2"].to_list() == pytest.approx([wanted] * 3)
+    rows = [row | {"sample": 0} for row in rows[:3]]
+    assert np.isnan(pd.DataFrame(ranks([pd.DataFrame(rows)]))["p"]).all()
+
+
+def test_the_change_inside_a_mask():
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[0, :2] = True
+    a, b = torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    a[0, :, 0, 0] = 1
+    a[1, :, 3, 3] = 1
+    assert Inside(mask)(a, b).tolist() == pytest.approx([0.5**0.5, 0])
