@@ -22,7 +22,10 @@ MANDATORY = {
     ("model", "local_sd"): ["model.path=folder", "prompt=face"],
     ("model", "local_class"): ["model.path=folder", "model.class_label=1"],
     ("model", "dit_xl_256"): ["model.class_label=1"],
-    **{("model", name): ["prompt=face"] for name in ("sdxl_base", "sd3_medium", "flux_dev", "pixart_alpha", "sana_600m")},
+    **{
+        ("model", name): ["prompt=face"]
+        for name in ("sdxl_base", "sd3_medium", "flux_dev", "pixart_alpha", "sana_600m")
+    },
     ("study", "prompts"): ["model=factor_faces_t2i", "prompt=face"],
     ("data", "images"): ["data.images=folder"],
     ("predictor", "classifier"): ["predictor.path=net.pt", "predictor.names=[smiling]"],

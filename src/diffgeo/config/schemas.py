@@ -114,8 +114,8 @@ class ClassConditionalConfig(ModelConfig):
 
     Attributes:
         class_label: from 0.
-        guidance: scale of classifier-free guidance in sampling, 1 or more; 1 is none. The feature map never uses it, nor
-            do models without a label for none, those on pixels.
+        guidance: scale of classifier-free guidance in sampling, 1 or more; 1 is none. The feature map never uses it,
+            nor do models without a label for none, those on pixels.
         inversion_guidance: the same in DDIM inversion.
     """
 

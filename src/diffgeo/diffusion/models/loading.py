@@ -12,6 +12,7 @@ from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.family import Request, families
 from diffgeo.diffusion.models.json_files import without_marks
 from diffgeo.diffusion.models.locating import located
+from diffgeo.diffusion.models.lora import fuse_lora
 from diffgeo.diffusion.models.pipeline_folders import load_parts, read_index
 from diffgeo.errors import DeviceError
 from diffgeo.ranges import Rule
@@ -63,6 +64,8 @@ def load_model(
     guidance: float = 1.0,
     inversion_guidance: float = 1.0,
     embedded_guidance: Annotated[float, Rule(ge=0)] = 3.5,
+    lora: Sequence[str] = (),
+    lora_scale: Sequence[float] = (),
     size: Annotated[Sequence[int] | None, Rule(fits=_is_size, allowed=_SIZES)] = None,
     spacing: str | None = "trailing",
 ) -> DiffusionModel:
@@ -84,6 +87,8 @@ def load_model(
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         embedded_guidance: scale that a distilled network (Flux dev) is given as an input, everywhere.
+        lora: safetensors files that are fused into the weights, in their order; the model's ``source`` names them.
+        lora_scale: of each file; all 1 if there is none.
         size: height and width of the pictures in pixels; null is what the model's config says.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
 
@@ -104,6 +109,7 @@ def load_model(
     with without_marks(folder) as plain:
         index = read_index(plain)
         loaded = load_parts(plain, index, variant, strict=strict, dtype=dtype)
+    origin += fuse_lora(loaded, lora, lora_scale)
     request = Request(
         name,
         origin,
