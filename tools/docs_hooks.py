@@ -177,9 +177,12 @@ def _settings() -> str:
         given = _yaml(f"{group}/{chosen[group]}.yaml") if group in chosen else {}
         lines += [_sentence(schema), "", *_table(schema, f"{group}.", given=given)]
         if group == "model":
-            variant, base = schemas.TextToImageConfig, {field.name for field in fields(schema)}
-            lines += ["", "### model=factor_faces_t2i, sd15, …", "", _sentence(variant), ""]
-            lines += _table(variant, "model.", only={field.name for field in fields(variant)} - base)
+            base = {field.name for field in fields(schema)}
+            for title, variant in VARIANTS.items():
+                lines += ["", f"### {title}", "", _sentence(variant), ""]
+                lines += _table(variant, "model.", only={field.name for field in fields(variant)} - base)
+            own = own_settings("model", schema._target_, schema)
+            lines += ["", "### Of models that `load_model` loads", "", *_table(own, "model.")]
         for name, own in _own(group, schema):
             given = _yaml(f"{group}/{name}.yaml")
             lines += ["", f"### {group}={name}", "", _sentence(own), "", *_table(own, f"{group}.", given=given)]
@@ -218,6 +221,11 @@ GROUPS: dict[str, type] = {
     "store": schemas.StoreConfig,
 }
 """Group → the settings of all its choices."""
+VARIANTS: dict[str, type] = {
+    "model=factor_faces_t2i, sd15, …": schemas.TextToImageConfig,
+    "model=dit_xl_256, local_class": schemas.ClassConditionalConfig,
+}
+"""Choices of a model → their settings."""
 
 
 def _own(group: str, schema: type) -> Iterator[tuple[str, type]]:

@@ -14,6 +14,7 @@ from mkdocs.exceptions import PluginError
 
 import diffgeo
 from diffgeo.config import MODEL_SCHEMAS, Config, config_folder, own_settings, raw
+from diffgeo.config.schemas import ModelConfig
 from diffgeo.diffusion.models.inputs import REFUSED_INPUTS
 from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, REFUSED_SCHEDULERS
 from diffgeo.studies import studies
@@ -40,6 +41,7 @@ def keys():
         elif field.name != "study":
             yield field.name
     yield from (f"model.{field.name}" for schema in MODEL_SCHEMAS.values() for field in fields(schema))
+    yield from (f"model.{field.name}" for field in fields(own_settings("model", ModelConfig._target_, ModelConfig)))
     for group in ("svd", "edit", "predictor"):
         for path in (config_folder() / group).glob("*.yaml"):
             own = own_settings(group, raw(path)["_target_"], vars(Config())[group].__class__)

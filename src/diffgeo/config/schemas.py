@@ -66,7 +66,7 @@ class ModelConfig:
     Attributes:
         _target_: set by the choice ``model=…``: what loads it, called as
             :func:`diffgeo.diffusion.models.load_model` is, yours or ours.
-        path: a shipped name, a diffusers pipeline folder, or a hub id ``owner/name``.
+        path: a shipped name, a diffusers pipeline folder, a hub id ``owner/name``, or a safetensors file.
         revision: commit, tag or branch of a hub id, ``main`` when null; a folder has none. ``run.json`` says which
             commit it was.
         cache_dir: folder for hub downloads; diffusers' default when null.

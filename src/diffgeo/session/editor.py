@@ -171,7 +171,7 @@ class HSpace(Edit):
         fading: Δh falls linearly over the interval; else it stays the same.
 
     Raises:
-        ConfigError: in a traversal: the feature map is pooled or no block's output, or the interval ends before it begins.
+        ConfigError: in a traversal: h is pooled or no block's output, or the interval ends before it begins.
     """
 
     mixes: ClassVar[bool] = False

@@ -11,8 +11,10 @@ import torch
 from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.family import Request, families
 from diffgeo.diffusion.models.json_files import without_marks
-from diffgeo.diffusion.models.locating import located
+from diffgeo.diffusion.models.locating import SHIPPED, located
+from diffgeo.diffusion.models.lora import fuse_lora
 from diffgeo.diffusion.models.pipeline_folders import load_parts, read_index
+from diffgeo.diffusion.models.single_file import load_single_file
 from diffgeo.errors import DeviceError
 from diffgeo.ranges import Rule
 
@@ -63,13 +65,17 @@ def load_model(
     guidance: float = 1.0,
     inversion_guidance: float = 1.0,
     embedded_guidance: Annotated[float, Rule(ge=0)] = 3.5,
+    config: str | None = None,
+    lora: Sequence[str] = (),
+    lora_scale: Sequence[float] = (),
     size: Annotated[Sequence[int] | None, Rule(fits=_is_size, allowed=_SIZES)] = None,
     spacing: str | None = "trailing",
 ) -> DiffusionModel:
     """Load a pretrained diffusion model, with its prompt or class label bound.
 
     Args:
-        name_or_path: a shipped name (:data:`SHIPPED`), a diffusers pipeline folder, or a hub id (``owner/name``).
+        name_or_path: a shipped name (:data:`SHIPPED`), a diffusers pipeline folder, a hub id (``owner/name``), or a
+            checkpoint in one safetensors file.
         device: where to put it; ``auto`` picks a GPU when there is one.
         dtype: of the weights and of x, float32 or float64 (half precision breaks Jacobians).
         revision: commit, tag or branch of a hub id, ``main`` when None; the model's ``source`` names its commit.
@@ -84,6 +90,10 @@ def load_model(
         guidance: scale of classifier-free guidance in sampling, 1 for none.
         inversion_guidance: the same in DDIM inversion.
         embedded_guidance: scale that a distilled network (Flux dev) is given as an input, everywhere.
+        config: pipeline folder whose layout a single file has; its configs, tokenizers and scheduler are taken, and
+            networks that the file leaves out.
+        lora: safetensors files that are fused into the weights, in their order; the model's ``source`` names them.
+        lora_scale: of each file; all 1 if there is none.
         size: height and width of the pictures in pixels; null is what the model's config says.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
 
@@ -100,10 +110,13 @@ def load_model(
     """
     target = resolve_device(str(device))
     name = str(name_or_path)
-    folder, origin = located(name, revision, cache_dir, variant, local_files_only=local_files_only)
-    with without_marks(folder) as plain:
-        index = read_index(plain)
-        loaded = load_parts(plain, index, variant, strict=strict, dtype=dtype)
+    if name not in SHIPPED and (file := Path(name).expanduser()).is_file():
+        loaded, origin = load_single_file(file, config), str(file)
+    else:
+        folder, origin = located(name, revision, cache_dir, variant, local_files_only=local_files_only)
+        with without_marks(folder) as plain:
+            loaded = load_parts(plain, read_index(plain), variant, strict=strict, dtype=dtype)
+    origin += fuse_lora(loaded, lora, lora_scale)
     request = Request(
         name,
         origin,
@@ -119,4 +132,4 @@ def load_model(
         inversion_guidance=inversion_guidance,
         embedded_guidance=embedded_guidance,
     )
-    return families()[index["_class_name"]].build(loaded, request)
+    return families()[loaded.index["_class_name"]].build(loaded, request)

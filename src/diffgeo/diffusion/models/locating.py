@@ -62,8 +62,6 @@ def located(
     if folder.is_dir():
         verify_digests(folder, required=name in SHIPPED)
         return folder, f"shipped:{name}" if name in SHIPPED else str(folder)
-    if folder.exists():
-        raise ModelError(f"{folder} is a file", "model.path takes a diffusers pipeline folder or a hub id (owner/name)")
     if not _looks_like_hub_id(name):
         raise ModelError(
             f"no model called {name!r}: not a folder, not a hub id (owner/name)", f"shipped are {', '.join(SHIPPED)}"

@@ -28,7 +28,7 @@ from diffgeo.diffusion.models.wording import FOLDER_ADVICE, silent_warnings, wor
 from diffgeo.diffusion.scheduler_fields import check_length
 from diffgeo.errors import ModelError
 
-__all__ = ["check_parts", "load_parts", "read_index"]
+__all__ = ["check_parts", "load_network", "load_parts", "read_index", "variants_of"]
 
 Index = dict[str, Any]
 """A pipeline's ``model_index.json``."""
@@ -133,7 +133,7 @@ def load_parts(folder: Path, index: Index, variant: str | None, *, strict: bool,
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     family = families()[index["_class_name"]]
-    variants = _variants(folder, index, variant)
+    variants = variants_of(folder, index, variant)
     places = {part: folder / part if (folder / part).is_dir() else folder for part in sorted(family.used(index))}
     kinds: dict[str, Any] = {}
     for part in places:
@@ -160,14 +160,14 @@ def load_parts(folder: Path, index: Index, variant: str | None, *, strict: bool,
     parts: dict[str, Any] = {}
     for part, where in places.items():
         if part in variants:
-            parts[part] = _load_network(part, kinds[part], where, variants[part], strict=strict)
+            parts[part] = load_network(part, kinds[part], where, variants[part], strict=strict)
         else:
             with worded(str(folder), FOLDER_ADVICE), silent_warnings():
                 parts[part] = kinds[part].from_pretrained(where, local_files_only=True)
     return Loaded(parts, index, str(folder))
 
 
-def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str | None]:
+def variants_of(folder: Path, index: Index, wanted: str | None) -> dict[str, str | None]:
     """The variant of weight files to read for every network: the wanted one, or that without a name if it lacks it.
 
     Raises:
@@ -223,7 +223,7 @@ def _config_of(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _load_network(part: str, kind: Any, folder: Path, variant: str | None, *, strict: bool) -> Any:
+def load_network(part: str, kind: Any, folder: Path, variant: str | None, *, strict: bool) -> Any:
     """A network with every tensor of its file in its place.
 
     Raises:
