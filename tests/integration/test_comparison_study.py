@@ -167,3 +167,15 @@ def test_the_change_inside_a_mask():
     a[0, :, 0, 0] = 1
     a[1, :, 3, 3] = 1
     assert Inside(mask)(a, b).tolist() == pytest.approx([0.5**0.5, 0])
+
+
+@pytest.mark.slow
+def test_locos_directions_spill_less_outside_of_the_true_mask_than_unmasked_ones():
+    words = [
+        "data.masks=smile",
+        "study.comparison.samples=6",
+        "schedule.steps=10",
+        "study.comparison.methods=[x0,loco]",
+    ]
+    result = run_study("comparison", prepare(composed([*SMALL, *words])))
+    assert result.scalars["spill/x0_minus_loco_low"] > 0

@@ -14,6 +14,7 @@ from diffgeo.diffusion.sampling import ddim_sample, predicted
 from diffgeo.errors import ConfigError, ShapeError
 from diffgeo.session import Context
 from diffgeo.session.editor import HSpace
+from diffgeo.session.store import Store
 from diffgeo.studies.shared.matching import Edit, match_edits, pictures
 from diffgeo.svd import local_basis
 from folders import joint_pipeline
@@ -182,6 +183,22 @@ def test_a_run_walks_along_u(tiny_model, tiny_unet, picture, kind, real):
     shown = context.decoder(latents, t, sample, injection=injection.split(3)[1])
     assert torch.equal(shown[1], context.decoder(latents, t, sample)[1]), "the middle frame is the unedited picture"
     assert (shown[0] - shown[1]).abs().max() > 1e-4
+
+
+def test_the_store_tells_edits_of_h_apart(tiny_model, tmp_path):
+    context = Context(tiny_model, composed([*WORDS]), store=Store(tmp_path))
+    sample, (_, t) = context.samples[0], context.times_of([0.75], "t")[0]
+    x, injection = context.latents.of(sample, t)[None], context.editor.injection(sample, t, 1).split(1)[2]
+    ways = [
+        None,
+        injection,
+        replace(injection, symmetric=True),
+        replace(injection, last=t),
+        replace(injection, fading=True),
+    ]
+    first, again = ([context.decoder(x, t, sample, injection=one) for one in ways] for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert len({one.sum().item() for one in first}) == len(ways)
 
 
 def test_a_discovery_shows_these_edits(tiny_model):
