@@ -12,6 +12,7 @@ from diffgeo.errors import ConfigError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.runner.prepare import prepare
 from diffgeo.studies.shared.matching import output_map
+from folders import joint_pipeline
 
 D = 3 * 16 * 16
 
@@ -139,3 +140,16 @@ def test_it_runs_on_the_latents_of_a_text_to_image_model(settings):
         assert np.isfinite(
             table.drop(columns=["numerical_rank", "resolved"], errors="ignore").select_dtypes("number")
         ).all(None)
+
+
+def test_a_flow_has_no_posterior_components_at_noise_alone(composed, tmp_path):
+    joint_pipeline().save_pretrained(tmp_path)
+    words = ("model=local_sd", f"model.path={tmp_path}", "prompt=a face", "feature.block=transformer_blocks.0")
+    own = ("samples=1", "t_fracs=[1.0,0.5]", "dimension_t_fracs=[0.5]", "probes=4", "rank=4", "directions=1")
+    fixed = ("scale=smoke", "device=cpu", "tracking=none", "study=[denoiser]", "model.guidance=1", "predictor=none")
+    _, found = run(typed(composed(*words, *fixed, *(f"study.denoiser.{word}" for word in own))))
+    table = found.table.set_index("t_frac")
+    assert math.isnan(table.loc[1.0, "posterior_variance"])
+    assert math.isfinite(table.loc[0.5, "posterior_variance"])
+    assert set(found.more_tables["components"]["t_frac"]) == {0.5}
+    assert set(found.more_tables["linearity"]["t_frac"]) == {1.0, 0.5}

@@ -137,8 +137,8 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
     probes = probe(jacobian, cfg.probes, seed=context.cfg.seed)
     leading = leading_part(jacobian, basis.truncated(min(max(DEFLATED, 2 * cfg.directions), basis.rank)))
     energy, total, skew = squared_norm(probes, leading), trace(probes, leading), asymmetry(probes, leading)
-    components = posterior_components(leading, min(cfg.directions, basis.rank), a=a, b=b)
     held = basis.s.double().square().sum().item()
+    variance = b**2 / a if a else math.nan  # a flow at T has noise alone, which tells nothing of x0
     found.main.append(
         where
         | {
@@ -151,12 +151,14 @@ def _measure(context: Context, cfg: DenoiserConfig, sample: Sample, t: int, wher
             "asymmetry_error": skew.error,
             "trace": total.value,
             "trace_error": total.error,
-            "posterior_variance": b**2 / a * total.value,
-            "posterior_variance_error": b**2 / a * total.error,
+            "posterior_variance": variance * total.value,
+            "posterior_variance_error": variance * total.error,
             "probes": probes.omega.shape[1],
         }
     )
-    _add_components(denoiser, components, where | {"name": sample.name}, b**2 / a * total.value, found)
+    if a:
+        components = posterior_components(leading, min(cfg.directions, basis.rank), a=a, b=b)
+        _add_components(denoiser, components, where | {"name": sample.name}, variance * total.value, found)
     found.linearity += [where | row for row in _linearity(denoiser, cfg)]
     n = min(basis.rank, (h := context.bases.of(sample, t)).rank)
     for name, one in (("h", h), ("x0", basis)):
