@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from diffgeo.diffusion.editing import normalise_distortion
 from diffgeo.diffusion.noise_schedule import CLEAN, NoiseSchedule
 from diffgeo.diffusion.rectified_flow import RectifiedFlow, noise_process
-from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, ddim_step
+from diffgeo.diffusion.sampling import INVERSIONS, ddim_invert, ddim_sample, ddim_step
 from diffgeo.errors import ModelError, ValueRangeError
 
 F64 = torch.float64
@@ -99,6 +99,36 @@ def test_samples_and_inversion_of_gaussian_data_converge_to_the_exact_flow(build
     expected = exact(process, x, start, end)
     assert (ends[2] - expected).abs().max() < 1e-2
     torch.testing.assert_close((4 * second - first) / 3, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("build", "prediction"), [(flow, "velocity"), (preserving, "epsilon")])
+@pytest.mark.parametrize(("method", "order"), [("ddim", 1), ("fixed_point", 1), ("midpoint", 2), ("fireflow", 2)])
+def test_the_order_of_an_inversion_is_what_it_is_said_to_be(build, prediction, method, order):
+    """On the same network of 2000 timesteps, up to half-way, where no step is the first or the last of the schedule."""
+    process = build(2000, prediction)
+    x, stop, errors = noise(1, 1, 2, 2), 999, []
+    start = exact(process, x, CLEAN, 199)
+    for steps in (10, 20, 40):  # half-way between two timesteps lies a third
+        found = ddim_invert(gaussian_model(process), start, steps=steps, start=199, stop=stop, method=method)
+        errors.append((found - exact(process, x, CLEAN, stop)).abs().max().item())
+    assert math.log2(errors[1] / errors[2]) == pytest.approx(order, abs=0.35)
+    assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize(("build", "prediction"), PROCESSES)
+def test_the_fixed_point_brings_a_picture_back_best(build, prediction):
+    process, x = build(40, prediction), noise(1, 1, 2, 2)
+    model = gaussian_model(process)
+    lost = {
+        method: (ddim_sample(model, ddim_invert(model, x, steps=20, method=method), steps=20) - x).abs().max().item()
+        for method in INVERSIONS
+    }
+    assert lost["fixed_point"] < 0.35 * min(lost["ddim"], lost["midpoint"], lost["fireflow"])
+
+
+def test_an_unknown_inversion_is_refused():
+    with pytest.raises(ValueRangeError, match=r"no inversion 'euler'; allowed are ddim, midpoint, fireflow"):
+        ddim_invert(gaussian_model(flow(5)), noise(1, 1, 2, 2), steps=5, method="euler")
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine

@@ -164,6 +164,8 @@ class ScheduleConfig:
             more than half a step below the lowest are refused.
         eta: η of the DDIM steps after the edit, in [0, 1]; those before it are always deterministic.
         boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
+        inversion: how pictures are inverted: ``ddim``, as the papers do; ``midpoint`` and ``fireflow``, of second
+            order; or ``fixed_point``, which inverts the sampling step itself and brings pictures back best.
         clip: clip x̂0 while denoising, as the model's scheduler does, to [−1, 1] if it does not clip; null does so for
             generated samples of a model whose scheduler clips, and never for inverted pictures.
     """
@@ -174,6 +176,7 @@ class ScheduleConfig:
     )
     eta: float = setting(0.0, ge=0, le=1)
     boost_below: float = setting(0.0, ge=0, le=1)
+    inversion: str = setting("ddim", choices=("ddim", "midpoint", "fireflow", "fixed_point"), affects="model")
     clip: bool | None = setting(None, affects="model")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,9 +21,11 @@ from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.noise_schedule import CLEAN, Clipping, NoiseProcess
 from diffgeo.errors import ValueRangeError
 
-__all__ = ["ddim_invert", "ddim_sample", "ddim_step", "initial_noise", "predicted"]
+__all__ = ["INVERSIONS", "Inversion", "ddim_invert", "ddim_sample", "ddim_step", "initial_noise", "predicted"]
 
 OnStep = Callable[[], None]
+Inversion = Literal["ddim", "midpoint", "fireflow", "fixed_point"]
+INVERSIONS: tuple[Inversion, ...] = get_args(Inversion)
 Predict = Callable[[DiffusionModel, Tensor, int], tuple[Tensor | None, Tensor]]
 
 
@@ -142,38 +145,71 @@ def ddim_invert(
     steps: int,
     start: int = CLEAN,
     stop: int | None = None,
+    method: Inversion = "ddim",
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """DDIM inversion: the noise from which deterministic DDIM gives back x0.
+    r"""DDIM inversion: the noise from which deterministic DDIM gives back x0.
 
-    Each step solves the sampling step for its start with ε taken at the known end, the first-order inverse that
-    the papers use. The clean latent's ε is taken at the schedule's lowest timestep, or, if the network knows σ = 0 as
-    that of a flow does, there. If x_T is noise alone, it is ε.
+    x̂0 and ε tell the slope of a path, dx = x̂0 da + ε db. A step from x_s to the noisier x_t takes one slope for all of
+    it, x_t = x_s + (a_t − a_s) x̂0 + (b_t − b_s) ε, which is taken
+
+        ddim          at x_s: the first-order inverse that the papers use
+        midpoint      half-way, where a first-order half-step leads; two evaluations a step
+        fireflow      half-way, where a half-step along the slope of the step before leads; one evaluation a step
+                      (FireFlow, arXiv 2412.07517)
+        fixed_point   at x_t, as the sampling step does that is inverted: where a first-order step leads, once; two
+                      evaluations a step (AIDI, arXiv 2309.04907; ReNoise, arXiv 2403.14602)
+
+    The clean latent's slope is taken with the network at the schedule's lowest timestep, or, if it knows σ = 0 as that
+    of a flow does, there. If x_T is noise alone, ``ddim`` gives ε.
 
     Args:
-        model: gives ε.
+        model: gives x̂0 and ε.
         x0: clean latents, shape (B, C, H, W); x_start where ``start`` says so.
         steps: length of the whole schedule.
         start: where to go on from, −1 (clean) or a timestep of that schedule.
         stop: a timestep of that schedule, T when None.
-        on_step: called after every network evaluation.
+        method: where the slope is taken.
+        on_step: called after every step.
 
     Returns:
         x_stop, same shape. Never clipped: clipping x̂0 breaks reconstruction.
 
     Raises:
-        ValueRangeError: stop is no timestep of the schedule.
+        ValueRangeError: stop is no timestep of the schedule, or there is no such method.
     """
-    x = x0
-    for t, s in reversed(_walk(model.schedule, steps, stop, start)):
-        if s == CLEAN and not model.schedule.network_knows_clean:
-            clean, noise = None, model.predict_noise(x, t)
+    if method not in INVERSIONS:
+        raise ValueRangeError(f"there is no inversion {method!r}", f"allowed are {', '.join(INVERSIONS)}")
+    schedule, x = model.schedule, x0
+    slope: tuple[Tensor, Tensor] | None = None
+    for t, s in reversed(_walk(schedule, steps, stop, start)):
+        if method != "fireflow" or slope is None:
+            slope = _slope(model, x, t if s == CLEAN and not schedule.network_knows_clean else s, s)
+        if method in ("midpoint", "fireflow"):
+            middle = (max(s, 0) + t) // 2
+            slope = _slope(model, _along(schedule, x, slope, s, middle), middle, middle)
+        elif method == "fixed_point":
+            slope = _slope(model, _along(schedule, x, slope, s, t), t, t)
+        if method == "ddim":
+            clean, noise = slope
+            x = schedule.a(t) * clean + schedule.b(t) * noise
         else:
-            clean, noise = predicted(model, x, s)
-        x = ddim_step(model.schedule, x, noise, s, t, x0=clean)
+            x = _along(schedule, x, slope, s, t)
         if on_step is not None:
             on_step()
     return x
+
+
+def _slope(model: DiffusionModel, x: Tensor, t: int, at: int) -> tuple[Tensor, Tensor]:
+    """x̂0 and ε of x at timestep ``at``, from the network at timestep t."""
+    clean, noise = predicted(model, x, t)
+    return model.schedule.predict_x0(x, noise, at) if clean is None or t != at else clean, noise
+
+
+def _along(schedule: NoiseProcess, x: Tensor, slope: tuple[Tensor, Tensor], s: int, t: int) -> Tensor:
+    """x_s + (a_t − a_s) x̂0 + (b_t − b_s) ε."""
+    clean, noise = slope
+    return x + (schedule.a(t) - schedule.a(s)) * clean + (schedule.b(t) - schedule.b(s)) * noise
 
 
 def predicted(model: DiffusionModel, x: Tensor, t: int) -> tuple[Tensor | None, Tensor]:

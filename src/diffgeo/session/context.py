@@ -123,15 +123,15 @@ class Context:
     def latents(self) -> Latents:
         """x_t of the samples."""
         cfg, schedule = self.cfg, self.cfg.schedule
-        found = self._remembered("latents", self.pictures, cfg.seed, schedule.steps, schedule.clip)
+        found = self._remembered("latents", self.pictures, cfg.seed, schedule.steps, schedule.clip, schedule.inversion)
         return Latents(self.model, schedule, self.cache, self.display, found)
 
     @cached_property
     def bases(self) -> Bases:
         """Local bases of the samples, and at any other point."""
         cfg, schedule = self.cfg, self.cfg.schedule
-        where = (cfg.data, self.pictures, cfg.seed, schedule.steps, schedule.clip, cfg.feature, cfg.svd, cfg.max_memory)
-        found = self._remembered("bases", *where)
+        where = (cfg.data, self.pictures, cfg.seed, schedule.steps, schedule.clip, schedule.inversion)
+        found = self._remembered("bases", *where, cfg.feature, cfg.svd, cfg.max_memory)
         return Bases(self.model, cfg, self.samples, self.latents, self.cache, self.display, self.tally, found)
 
     @cached_property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor
 
 from diffgeo.config import ScheduleConfig
 from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.diffusion.sampling import Inversion, ddim_invert, ddim_sample, initial_noise
 from diffgeo.session.cache import Cache
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample
@@ -19,7 +21,7 @@ class Latents:
 
     Args:
         model: the diffusion model.
-        cfg: number of DDIM steps, clipping.
+        cfg: number of DDIM steps, clipping, inversion.
         cache: keeps latents from run to run.
         display: progress bars.
         found: latents so far, by sample and timestep; shared by contexts whose latents are the same.
@@ -56,12 +58,14 @@ class Latents:
 
     def _inverted(self, sample: Sample, x0: Tensor) -> Tensor:
         steps, inverter = self._cfg.steps, self._model.inverter
+        method = cast(Inversion, self._cfg.inversion)
 
         def compute() -> Tensor:
             with self._display.task(f"inverting {sample.name}", steps) as advance:
-                return ddim_invert(inverter, x0[None], steps=steps, on_step=advance)[0]
+                return ddim_invert(inverter, x0[None], steps=steps, method=method, on_step=advance)[0]
 
-        return self._cache.tensor("latents", {"inverted": inverter.fingerprint, "x": x0, "steps": steps}, compute)
+        key = {"inverted": inverter.fingerprint, "x": x0, "steps": steps, "method": method}
+        return self._cache.tensor("latents", key, compute)
 
     def _denoised(self, sample: Sample, x: Tensor, start: int, stop: int) -> Tensor:
         steps, clip, model = self._cfg.steps, self.clips(sample), self._model

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.diffusion.noise_schedule import CLEAN
-from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
+from diffgeo.diffusion.sampling import Inversion, ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.session import Context
@@ -106,7 +107,8 @@ def _chunk(
 ) -> tuple[list[Tensor], Tensor, Tensor | None]:
     """(x_t at each of the falling times, pictures, the rendered faces' factors) of some seeds."""
     model, steps = context.model, context.cfg.schedule.steps
-    place = {"seeds": seeds, "times": times, "steps": steps, "rendered": known}
+    method = cast(Inversion, context.cfg.schedule.inversion)
+    place = {"seeds": seeds, "times": times, "steps": steps, "rendered": known, "method": method}
     z = None
     if known:
         z = torch.cat([sample_factors(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
@@ -116,7 +118,7 @@ def _chunk(
         def follow() -> Tensor:
             x, at, points = clean, CLEAN, []
             for t in reversed(times):
-                x, at = ddim_invert(model.inverter, x, steps=steps, start=at, stop=t), t
+                x, at = ddim_invert(model.inverter, x, steps=steps, start=at, stop=t, method=method), t
                 points.append(x)
             return torch.stack(points[::-1])
 
