@@ -79,6 +79,7 @@ _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<vari
 """Names of weight files, without the number of a shard."""
 
 _FOLDER_ADVICE = "the folder is incomplete or a weight file is truncated; copy it again"
+_FUSE_ADVICE = "load the pipeline in diffusers, call fuse_lora() and unload_lora_weights(), and save it again"
 _HUB_ADVICE = "check the id, model.revision and the network, or download it elsewhere and pass model.path=FOLDER"
 
 
@@ -259,6 +260,7 @@ def _read_index(folder: Path) -> Index:
     if not isinstance(index, dict) or "_class_name" not in index:
         raise ModelError(f"{path} names no pipeline class (_class_name)", "restore the file")
     _check_parts(index, str(folder))
+    _check_adapters(index, folder)
     _check_shards(folder)
     if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
         missing = [part for part in _used_parts(index) if not (folder / part).is_dir()]
@@ -296,6 +298,13 @@ def _check_parts(index: Index, where: str) -> None:
                 f"{where}: the {part} is a {value[1]}, that of a {name} is a {' or '.join(classes)}",
                 "correct model_index.json, or choose another model",
             )
+
+
+def _check_adapters(index: Index, folder: Path) -> None:
+    """Whether parts are whole: of an encoder with an adapter, transformers saves the adapter alone."""
+    for part in _used_parts(index):
+        if (folder / part / "adapter_config.json").is_file():
+            raise ModelError(f"{folder / part} holds an adapter (LoRA) that is not fused", _FUSE_ADVICE)
 
 
 def _check_shards(folder: Path) -> None:
@@ -473,6 +482,11 @@ def _load_network(part: str, kind: Any, folder: Path, variant: str | None, *, st
             **shapes,
         )
     surplus = sorted(info["unexpected_keys"])
+    if added := [name for name in surplus if "lora" in name and (strict or info["missing_keys"])]:
+        raise ModelError(
+            f"{folder}: the weights of the {part} hold an adapter (LoRA) that is not fused: {_listed(added)}",
+            _FUSE_ADVICE,
+        )
     faults = (
         (info["missing_keys"], "lacks", ""),
         (surplus if strict else [], "holds beside its own", ", or leave them out by model.strict=false"),
