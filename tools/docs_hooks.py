@@ -325,6 +325,20 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _pipelines() -> str:
+    """Pipelines that are understood, a row for those of equal parts, with the classes of every part."""
+    from diffgeo.diffusion.models.pipelines import MAY_LACK, PIPELINES
+
+    lines = ["| pipeline | parts that are read |", "|---|---|"]
+    for parts, same in groupby(PIPELINES, key=PIPELINES.__getitem__):
+        cells = [
+            f"{part}: {' or '.join(f'`{kind}`' for kind in kinds) or 'see below'}{', or none' * (part in MAY_LACK)}"
+            for part, kinds in parts.items()
+        ]
+        lines.append(f"| {', '.join(f'`{name}`' for name in same)} | {'<br>'.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _scheduler_fields() -> str:
     """Every field of every scheduler that is understood, with what is done with it and why."""
     from diffgeo.diffusion.scheduler_fields import FIELDS, FLOW_SCHEDULERS, OLD_FIELDS, SCHEDULERS
@@ -364,6 +378,7 @@ def _network_inputs() -> str:
 
 
 MARKERS: dict[str, Callable[[], str]] = {
+    "<!-- pipelines -->": _pipelines,
     "<!-- scheduler fields -->": _scheduler_fields,
     "<!-- refused schedulers -->": _refused_schedulers,
     "<!-- network inputs -->": _network_inputs,

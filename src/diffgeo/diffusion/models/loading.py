@@ -23,6 +23,7 @@ from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.inputs import check_autoencoder, check_finite, check_network, check_size
 from diffgeo.diffusion.models.json_files import without_marks
 from diffgeo.diffusion.models.latent import LatentDiffusion
+from diffgeo.diffusion.models.pipelines import FUSE_ADVICE, MAY_LACK, Index, check_parts, read_index, used_parts
 from diffgeo.diffusion.models.pixel import PixelDiffusion
 from diffgeo.diffusion.models.sd3 import T5_TOKENS, StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
 from diffgeo.diffusion.models.sizes import (
@@ -39,9 +40,6 @@ from diffgeo.errors import ConfigError, DeviceError, ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "load_model", "resolve_device", "shipped_folder", "verify_digests"]
 
-Index = dict[str, Any]
-"""A pipeline's ``model_index.json``."""
-
 log = logging.getLogger(__name__)
 
 SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist", "factor_faces_t2i")
@@ -50,36 +48,10 @@ SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist", "factor_faces_t2i"
 DIGESTS = "SHA256SUMS"
 """File beside shipped weights, in the format of ``sha256sum``."""
 
-_PIXEL_PIPELINES = {"DDPMPipeline", "DDIMPipeline", "PNDMPipeline"}
-_TEXT_PIPELINES = {"StableDiffusionPipeline", "StableDiffusion3Pipeline"}
-_PIXEL_PARTS: dict[str, tuple[str, ...]] = {"scheduler": (), "unet": ("UNet2DModel",)}
-_TEXT_PARTS: dict[str, tuple[str, ...]] = {
-    "scheduler": (),
-    "text_encoder": ("CLIPTextModel",),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL", "AutoencoderTiny"),
-}
-_SD3_PARTS: dict[str, tuple[str, ...]] = {
-    "scheduler": (),
-    "text_encoder": ("CLIPTextModelWithProjection",),
-    "text_encoder_2": ("CLIPTextModelWithProjection",),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "transformer": ("SD3Transformer2DModel",),
-    "vae": ("AutoencoderKL",),
-}
-_T5_PARTS: dict[str, tuple[str, ...]] = {
-    "text_encoder_3": ("T5EncoderModel",),
-    "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast"),
-}
-"""Parts of a pipeline that are used, with the classes that they may have (any scheduler); others are never read."""
-
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>.+))?\.(safetensors|bin)")
 """Names of weight files, without the number of a shard."""
 
 _FOLDER_ADVICE = "the folder is incomplete or a weight file is truncated; copy it again"
-_FUSE_ADVICE = "load the pipeline in diffusers, call fuse_lora() and unload_lora_weights(), and save it again"
 _HUB_ADVICE = "check the id, model.revision and the network, or download it elsewhere and pass model.path=FOLDER"
 
 
@@ -184,7 +156,7 @@ def load_model(
     name = str(name_or_path)
     folder, origin = _located(name, revision, cache_dir, variant, local_files_only=local_files_only)
     with without_marks(folder) as plain:
-        pipeline = _load_pipeline(plain, _read_index(plain), variant, strict=strict, dtype=dtype)
+        pipeline = _load_pipeline(plain, read_index(plain), variant, strict=strict, dtype=dtype)
     schedule = noise_process(pipeline.scheduler, spacing=spacing, tokens=_image_tokens(pipeline))
     joint = hasattr(pipeline, "transformer")
     # diffusers' own .to() warns of dtypes even if there is nothing to keep in float32
@@ -246,79 +218,6 @@ def _looks_like_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")) and ".." not in parts
 
 
-def _read_index(folder: Path) -> Index:
-    path = folder / "model_index.json"
-    try:
-        index = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} is no diffusers pipeline: model_index.json is missing",
-            "save one with DDPMPipeline(unet, scheduler).save_pretrained(folder)",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
-    if not isinstance(index, dict) or "_class_name" not in index:
-        raise ModelError(f"{path} names no pipeline class (_class_name)", "restore the file")
-    _check_parts(index, str(folder))
-    _check_adapters(index, folder)
-    _check_shards(folder)
-    if index["_class_name"] in _TEXT_PIPELINES:  # transformers makes an empty tokenizer of a folder that is not there
-        missing = [part for part in _used_parts(index) if not (folder / part).is_dir()]
-        if missing:
-            raise ModelError(f"{folder} lacks {', '.join(missing)}", "copy the whole pipeline folder")
-    return index
-
-
-def _used_parts(index: Index) -> dict[str, tuple[str, ...]]:
-    name = index["_class_name"]
-    if name == "StableDiffusion3Pipeline":
-        return _SD3_PARTS | {
-            part: kinds for part, kinds in _T5_PARTS.items() if index.get(part) not in (None, [None, None])
-        }
-    return _TEXT_PARTS if name in _TEXT_PIPELINES else _PIXEL_PARTS
-
-
-def _check_parts(index: Index, where: str) -> None:
-    """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own."""
-    known = _PIXEL_PIPELINES | _TEXT_PIPELINES
-    name = str(index.get("_class_name"))
-    if name not in known:
-        raise ModelError(f"{where} holds a {name}", f"diffgeo loads {', '.join(sorted(known))}")
-    for part, value in index.items():
-        if isinstance(value, list) and value[:1] not in ([None], ["diffusers"], ["transformers"], ["stable_diffusion"]):
-            raise ModelError(
-                f"{where} takes its {part} from {value[0]!r}", "diffgeo runs no code that comes with a model"
-            )
-    for part, classes in _used_parts(index).items():
-        value = index.get(part)
-        if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
-            raise ModelError(f"{where}: model_index.json names no {part}", "restore the file")
-        if classes and value[1] not in classes:
-            raise ModelError(
-                f"{where}: the {part} is a {value[1]}, that of a {name} is a {' or '.join(classes)}",
-                "correct model_index.json, or choose another model",
-            )
-
-
-def _check_adapters(index: Index, folder: Path) -> None:
-    """Whether parts are whole: of an encoder with an adapter, transformers saves the adapter alone."""
-    for part in _used_parts(index):
-        if (folder / part / "adapter_config.json").is_file():
-            raise ModelError(f"{folder / part} holds an adapter (LoRA) that is not fused", _FUSE_ADVICE)
-
-
-def _check_shards(folder: Path) -> None:
-    """Whether lists of weight files name files that lie beside them."""
-    for path in (*folder.glob("*.index*.json"), *folder.glob("*/*.index*.json")):
-        try:
-            files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
-        outside = sorted(str(f) for f in files if not isinstance(f, str) or Path(f).name != f)
-        if outside:
-            raise ModelError(f"{path} points outside its folder: {outside[0]}", "diffgeo reads weights beside it only")
-
-
 def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> str:
     """The commit of a hub id, from its index alone: a few bytes tell what it holds before gigabytes are fetched.
 
@@ -328,7 +227,7 @@ def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> s
 
     with _worded(name, _HUB_ADVICE):
         index = dict(DDPMPipeline.load_config(name, revision=revision, cache_dir=cache_dir))
-    _check_parts(index, name)
+    check_parts(index, name)
     return _cached_snapshot(name, revision, cache_dir).name
 
 
@@ -360,9 +259,9 @@ def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: b
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    text = index["_class_name"] in _TEXT_PIPELINES
+    text = "vae" in used_parts(index)
     variants = _variants(folder, index, variant)
-    places = {part: folder / part if (folder / part).is_dir() else folder for part in sorted(_used_parts(index))}
+    places = {part: folder / part if (folder / part).is_dir() else folder for part in sorted(used_parts(index))}
     kinds: dict[str, Any] = {}
     for part in places:
         library, name = index[part]
@@ -403,7 +302,7 @@ def _load_pipeline(folder: Path, index: Index, variant: str | None, *, strict: b
     check_autoencoder(parts["vae"].config, described.in_channels, str(folder))
     if index["_class_name"] == "StableDiffusion3Pipeline":
         with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
-            return diffusers.StableDiffusion3Pipeline(**dict.fromkeys(_T5_PARTS) | parts)
+            return diffusers.StableDiffusion3Pipeline(**dict.fromkeys(MAY_LACK) | parts)
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     with _worded(str(folder), _FOLDER_ADVICE), _silent_warnings():
         return diffusers.StableDiffusionPipeline(**parts, **unused)
@@ -415,7 +314,7 @@ def _variants(folder: Path, index: Index, wanted: str | None) -> dict[str, str |
     Raises:
         ModelError: no network has the wanted variant, or one has only variants and none is wanted; those are listed.
     """
-    networks = [part for part in _used_parts(index) if not part.startswith(("scheduler", "tokenizer"))]
+    networks = [part for part in used_parts(index) if not part.startswith(("scheduler", "tokenizer"))]
     there = {part: _variants_in(folder / part if (folder / part).is_dir() else folder) for part in networks}
     named = sorted({one for found in there.values() for one in found if one is not None})
     if wanted is not None and wanted not in named:
@@ -485,7 +384,7 @@ def _load_network(part: str, kind: Any, folder: Path, variant: str | None, *, st
     if added := [name for name in surplus if "lora" in name and (strict or info["missing_keys"])]:
         raise ModelError(
             f"{folder}: the weights of the {part} hold an adapter (LoRA) that is not fused: {_listed(added)}",
-            _FUSE_ADVICE,
+            FUSE_ADVICE,
         )
     faults = (
         (info["missing_keys"], "lacks", ""),
