@@ -5,23 +5,27 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler
 
 from diffgeo.api import run_study
-from diffgeo.composition import typed
+from diffgeo.composition import check, composed
 from diffgeo.errors import ConfigError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.runner.prepare import prepare
 from diffgeo.studies.shared.matching import output_map
 
-D = 3 * 16 * 16
+D = 3 * 8 * 8
 
 
-@pytest.fixture
-def settings(composed, tiny_pipeline):
+@pytest.fixture(scope="module")
+def settings(tiny_unet, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "8x8"
+    DDPMPipeline(tiny_unet(), DDPMScheduler(num_train_timesteps=1000)).save_pretrained(folder)
+
     def make(*overrides, model=("model=local", "model.dtype=float64")):
-        place = [f"model.path={tiny_pipeline}"] if model[0] == "model=local" else []
+        place = [f"model.path={folder}"] if model[0] == "model=local" else []
         words = [*model, *place, "scale=smoke", "device=cpu", "data.samples=2", "tracking=none", "study=[denoiser]"]
-        return typed(composed(*words, *overrides))
+        return composed([*words, *overrides])
 
     return make
 
@@ -31,9 +35,9 @@ def run(cfg):
     return context, run_study("denoiser", context, context.cfg.study["denoiser"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def exact(settings):
-    """With as many probes as dimensions, at one sample and timestep."""
+    """With as many probes as dimensions, at one sample and timestep; tests only read it."""
     words = ["samples=1", "t_fracs=[0.5]", f"probes={D}", "rank=6", "directions=2", "lengths=[0.05]"]
     return run(settings("svd.tol=1e-8", *(f"study.denoiser.{word}" for word in words)))
 
@@ -122,8 +126,6 @@ def test_one_picture_of_ones_own_is_enough(settings, tmp_path):
 
 
 def test_settings_out_of_range_are_refused(settings):
-    from diffgeo.composition import check
-
     for word in ("t_fracs=[0.01]", "probes=1", "rank=1", "lengths=[]", "dimension_t_fracs=[0.0]"):
         with pytest.raises(ConfigError, match=f"study.denoiser.{word.split('=')[0]}"):
             check(settings(f"study.denoiser.{word}"))
