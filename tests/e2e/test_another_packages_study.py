@@ -68,7 +68,7 @@ for line in sys.stdin.read().splitlines():
 
 
 def several(site, *lines, cwd):
-    """(code, stdout, stderr) of each command, its name first, all run by one process that finds the packages of ``site``."""
+    """(code, stdout, stderr) of each command, its name first, if one process that finds ``site`` runs all of them."""
     paths = os.pathsep.join(map(str, (site, SOURCES)))
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     done = subprocess.run(
