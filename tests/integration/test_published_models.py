@@ -22,6 +22,8 @@ from published import CALM, PUBLISHED, build_unet, save_published
 ENTRIES = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 OWN_FOLDER = {"afhq_dog": "afhq_dog", "local": "ddpm_celebahq", "local_sd": "sd15"}
 """Entries that have no model of their own, and the architecture that they are tried with."""
+DONE_BY_ANOTHER = {"ddpm_lsun_bedroom", "ddpm_lsun_cat", "ddpm_lsun_church", "local"}
+"""Entries whose networks, with these random weights, are that of ``ddpm_celebahq`` to the last bit: they are loaded."""
 
 
 def settings(composed, entry, folder=None):
@@ -89,9 +91,12 @@ def test_every_entry_is_composed_and_runs_from_disk_to_edited_pictures(composed,
         return
     name = OWN_FOLDER.get(entry, entry)
     architecture = PUBLISHED[name]
+    assert (architecture == PUBLISHED["ddpm_celebahq"]) == (entry in {*DONE_BY_ANOTHER, "ddpm_celebahq"})
     model = load(settings(composed, entry, published(name)))
     untouched = {key: value for key, value in architecture.unet.items() if key not in architecture.narrow}
     assert {key: model.unet.config[key] for key in untouched} == untouched
+    if entry in DONE_BY_ANOTHER:
+        return
     assert goes_through(model, model.encode(picture(model.picture_size, model.picture_size))) > 20
 
 
