@@ -122,7 +122,7 @@ def cpu_bytes() -> float:
 
     In a container, or a job of SLURM, the machine may have much more free than the control group allows.
     """
-    return min(psutil.virtual_memory().available, _group_leaves(), _process_leaves())
+    return min(float(psutil.virtual_memory().available), _group_leaves(), _process_leaves())
 
 
 def _group_leaves(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:

@@ -220,7 +220,8 @@ def centred_ranks(values: Array) -> Array:
 
 def pair_orders(values: Array) -> Array:
     """Signs of all differences of n values, shape (n²,): the cosine of two of these is Kendall's τ_b."""
-    return np.sign(values[:, None] - values[None, :]).ravel()
+    signs: Array = np.sign(values[:, None] - values[None, :]).ravel()
+    return signs
 
 
 def mantel_test(
