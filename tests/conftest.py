@@ -1,10 +1,12 @@
 """Fixtures that several test folders share: tiny random-weight networks, and the shipped model."""
 
+import copy
 import gc
 import json
 import logging
 import os
 import signal
+from dataclasses import replace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -13,15 +15,15 @@ os.environ["DIFFGEO_STORE"] = ""  # tests compute; those of the store name a fol
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
-import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from diffgeo.diffusion.models import PixelDiffusion, load_model
-from diffgeo.diffusion.noise_schedule import NoiseSchedule
+# torch and what needs it are imported where they are used: the process that hands out the tests needs neither
 
 
-def make_tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32):
+def make_tiny_unet(size=8, attention=True, seed=0, dtype=None):
     """A U-Net with random weights: channels (8, 16), attention at the lowest level, in eval mode."""
+    import torch
+    from diffusers import UNet2DModel
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DModel(
@@ -36,11 +38,15 @@ def make_tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32):
             down_block_types=("DownBlock2D", "AttnDownBlock2D" if attention else "DownBlock2D"),
             up_block_types=("AttnUpBlock2D" if attention else "UpBlock2D", "UpBlock2D"),
         )
-    return torch.nn.Module.to(unet, dtype).eval().requires_grad_(False)
+    return torch.nn.Module.to(unet, dtype or torch.float32).eval().requires_grad_(False)
 
 
 def linear_schedule(prediction="epsilon"):
     """DDPM's linear schedule of 1000 steps."""
+    from diffusers import DDPMScheduler
+
+    from diffgeo.diffusion.noise_schedule import NoiseSchedule
+
     return NoiseSchedule.of(DDPMScheduler(num_train_timesteps=1000, prediction_type=prediction))
 
 
@@ -70,6 +76,37 @@ def _ctrl_c_is_heard():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _conf_is_read_once():
+    """Hydra reads the 50 files and schemas of ``conf/`` anew for each of some 800 compositions, and copies the choices
+    made so far for every one of them, though no defaults list of ours has an interpolation that asks for them.
+    """
+    from hydra._internal import defaults_list
+    from hydra._internal.config_repository import ConfigRepository
+
+    from diffgeo.config import config_folder
+
+    ours, known = {f"file://{config_folder()}", "pkg://hydra.conf", "structured://"}, {}
+    load, choices = ConfigRepository.load_config, defaults_list._create_interpolation_map
+
+    def load_once(repository, config_path):
+        if not {source.full_path() for source in repository.sources} <= ours:
+            return load(repository, config_path)
+        found = known.get(config_path) or load(repository, config_path)
+        if found is not None:
+            found = known.setdefault(config_path, found)
+            found = replace(found, config=copy.deepcopy(found.config))
+        return found
+
+    def choices_if_asked(overrides, defaults, self_added):
+        return choices(overrides, defaults, self_added) if any(one.is_interpolation() for one in defaults) else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", load_once)
+        patch.setattr(defaults_list, "_create_interpolation_map", choices_if_asked)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_unet():
     """Factory of tiny U-Nets: ``tiny_unet(size=8, attention=True, seed=0, dtype=torch.float32)``."""
@@ -81,27 +118,40 @@ def schedule():
     return linear_schedule()
 
 
+def make_tiny_model(dtype=None):
+    """A pixel model of 8x8 pictures."""
+    from diffgeo.diffusion.models import PixelDiffusion
+
+    return PixelDiffusion(make_tiny_unet(dtype=dtype), linear_schedule(), name="tiny", source="random")
+
+
 @pytest.fixture
-def tiny_model(tiny_unet):
+def tiny_model():
     """A float32 pixel model of 8x8 pictures."""
-    return PixelDiffusion(tiny_unet(), linear_schedule(), name="tiny", source="random")
+    return make_tiny_model()
 
 
 @pytest.fixture
-def tiny_model64(tiny_unet):
+def tiny_model64():
     """The same network in float64."""
-    return PixelDiffusion(tiny_unet(dtype=torch.float64), linear_schedule(), name="tiny", source="random")
+    import torch
+
+    return make_tiny_model(torch.float64)
 
 
 @pytest.fixture(scope="session")
 def session_model64():
     """``tiny_model64`` for property tests, which share one network among their examples."""
-    return PixelDiffusion(make_tiny_unet(dtype=torch.float64), linear_schedule(), name="tiny", source="random")
+    import torch
+
+    return make_tiny_model(torch.float64)
 
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory, tiny_unet):
     """Folder of a DDPMPipeline, 16x16 pixels, random weights."""
+    from diffusers import DDPMPipeline, DDPMScheduler
+
     folder = tmp_path_factory.mktemp("models") / "tiny_ddpm"
     DDPMPipeline(tiny_unet(size=16), DDPMScheduler(num_train_timesteps=1000)).save_pretrained(folder)
     return folder
@@ -110,12 +160,15 @@ def tiny_pipeline(tmp_path_factory, tiny_unet):
 @pytest.fixture(scope="session")
 def shipped():
     """The model that diffgeo ships, float32 on the CPU."""
+    from diffgeo.diffusion.models import load_model
+
     return load_model("factor_faces")
 
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory):
     """A tiny CLIP with random weights, and a tokenizer of single letters."""
+    import torch
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
     folder = tmp_path_factory.mktemp("clip")

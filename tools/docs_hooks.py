@@ -10,7 +10,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
@@ -333,6 +333,23 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _pipelines() -> str:
+    """Pipelines that are understood, a row for those of equal parts, with the classes of every part."""
+    from diffgeo.diffusion.models.family import families
+
+    lines = ["| pipeline | parts that are read |", "|---|---|"]
+    for family in {id(one): one for one in families().values()}.values():
+        parts = [f"{part}: {_either(kinds)}" for part, kinds in family.parts.items()]
+        parts += [f"{part}: {_either(kinds)}, or none" for part, kinds in family.optional.items()]
+        names = ", ".join(f"`{name}`" for name in family.pipelines)
+        lines.append(f"| {names} | {'<br>'.join([*parts, 'scheduler: see below'])} |")
+    return "\n".join(lines)
+
+
+def _either(kinds: Sequence[str]) -> str:
+    return " or ".join(f"`{kind}`" for kind in kinds)
+
+
 def _scheduler_fields() -> str:
     """Every field of every scheduler that is understood, with what is done with it and why."""
     from diffgeo.diffusion.scheduler_fields import FIELDS, FLOW_SCHEDULERS, OLD_FIELDS, SCHEDULERS
@@ -372,6 +389,7 @@ def _network_inputs() -> str:
 
 
 MARKERS: dict[str, Callable[[], str]] = {
+    "<!-- pipelines -->": _pipelines,
     "<!-- scheduler fields -->": _scheduler_fields,
     "<!-- refused schedulers -->": _refused_schedulers,
     "<!-- network inputs -->": _network_inputs,

@@ -52,12 +52,12 @@ def diffgeo(site, *words, cwd):
 
 SEVERAL = """
 import sys
-from diffgeo.cli.command import main
+from diffgeo import __main__ as scripts
 for line in sys.stdin.read().splitlines():
-    sys.argv = ["diffgeo", *line.split()]
+    sys.argv = line.split()
     code = 0
     try:
-        main()
+        {"diffgeo": scripts.main, "diffgeo-paper": scripts.paper}[sys.argv[0]]()
     except SystemExit as stop:
         code = stop.code or 0
     sys.stdout.flush()
@@ -68,7 +68,7 @@ for line in sys.stdin.read().splitlines():
 
 
 def several(site, *lines, cwd):
-    """(code, stdout, stderr) of each command, if one process that finds the packages of ``site`` runs all of them."""
+    """(code, stdout, stderr) of each command, its name first, if one process that finds ``site`` runs all of them."""
     paths = os.pathsep.join(map(str, (site, SOURCES)))
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     done = subprocess.run(
@@ -93,12 +93,24 @@ def small(tiny_settings):
 
 
 @pytest.fixture(scope="module")
-def run(installed, small, tmp_path_factory):
-    """(folder, output) of a run with a setting of the study."""
+def ended(installed, small, tmp_path_factory):
+    """(folder, outputs) of a run with a setting of the study, in ``out``, and of ``diffgeo-paper``, in ``paper``."""
     folder = tmp_path_factory.mktemp("run")
-    done = diffgeo(installed, *small, "study.greyness.directions=3", "hydra.run.dir=out", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "out", done.stdout + done.stderr
+    words = [word for word in small if not word.startswith("study=")]
+    done = several(
+        installed,
+        ["diffgeo", *small, "study.greyness.directions=3", "hydra.run.dir=out"],
+        ["diffgeo-paper", "only=[greyness]", "out=paper", *words],
+        cwd=folder,
+    )
+    assert [code for code, *_ in done] == [0, 0], done
+    return folder, [out + err for _, out, err in done]
+
+
+@pytest.fixture(scope="module")
+def run(ended):
+    """(folder, output) of the run."""
+    return ended[0] / "out", ended[1][0]
 
 
 def test_it_leaves_its_table_scalars_and_figure(run):
@@ -133,9 +145,9 @@ def test_its_section_chart_table_finding_and_claim_are_on_the_page(run):
 def test_its_settings_follow_the_scale_and_keep_their_range(installed, small, tmp_path):
     cfg, refused, unknown = several(
         installed,
-        [*small, "scale.directions=4", "--cfg", "job", "--resolve"],
-        [*small, "study.greyness.directions=0"],
-        [*small, "study.greyness.drections=1"],
+        ["diffgeo", *small, "scale.directions=4", "--cfg", "job", "--resolve"],
+        ["diffgeo", *small, "study.greyness.directions=0"],
+        ["diffgeo", *small, "study.greyness.drections=1"],
         cwd=tmp_path,
     )
     assert [cfg[0], refused[0], unknown[0]] == [0, 2, 2]
@@ -147,7 +159,7 @@ def test_its_settings_follow_the_scale_and_keep_their_range(installed, small, tm
 
 def test_the_help_lists_it_with_its_question_and_keys(installed, tmp_path):
     *lists, (_, keys, _) = several(
-        installed, ["--help"], ["--help", "study"], ["--help", "study=greyness"], cwd=tmp_path
+        installed, *(["diffgeo", "--help", *of] for of in ([], ["study"], ["study=greyness"])), cwd=tmp_path
     )
     for code, listed, err in lists:
         assert code == 0, err
@@ -222,17 +234,8 @@ def test_a_package_whose_study_cannot_be_used_is_named(tmp_path, monkeypatch, te
         assert word in f"{caught.value.what}; {caught.value.advice}"
 
 
-def test_its_claims_are_judged_by_diffgeo_paper_on_a_run_of_the_study(installed, small, tmp_path):
-    paths = os.pathsep.join(map(str, (installed, SOURCES)))
-    words = [word for word in small if not word.startswith(("study=", "hydra"))]
-    done = subprocess.run(
-        [sys.executable, "-c", "from diffgeo.__main__ import paper; paper()", "only=[greyness]", "out=out", *words],
-        env=os.environ | {"PYTHONPATH": paths, "HYDRA_FULL_ERROR": "0"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "out" / "claims.csv")
+def test_its_claims_are_judged_by_diffgeo_paper_on_a_run_of_the_study(ended):
+    folder, _ = ended
+    table = pd.read_csv(folder / "paper" / "claims.csv")
     assert set(table["source"]) == {"Greyness"}
-    assert (tmp_path / "out" / "greyness" / "tables" / "greyness.parquet").is_file()
+    assert (folder / "paper" / "greyness" / "tables" / "greyness.parquet").is_file()

@@ -5,24 +5,28 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler
 
 from diffgeo.api import run_study
-from diffgeo.composition import typed
+from diffgeo.composition import check, composed
 from diffgeo.errors import ConfigError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.runner.prepare import prepare
 from diffgeo.studies.shared.matching import output_map
 from folders import joint_pipeline
 
-D = 3 * 16 * 16
+D = 3 * 8 * 8
 
 
-@pytest.fixture
-def settings(composed, tiny_pipeline):
+@pytest.fixture(scope="module")
+def settings(tiny_unet, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "8x8"
+    DDPMPipeline(tiny_unet(), DDPMScheduler(num_train_timesteps=1000)).save_pretrained(folder)
+
     def make(*overrides, model=("model=local", "model.dtype=float64")):
-        place = [f"model.path={tiny_pipeline}"] if model[0] == "model=local" else []
+        place = [f"model.path={folder}"] if model[0] == "model=local" else []
         words = [*model, *place, "scale=smoke", "device=cpu", "data.samples=2", "tracking=none", "study=[denoiser]"]
-        return typed(composed(*words, *overrides))
+        return composed([*words, *overrides])
 
     return make
 
@@ -32,9 +36,9 @@ def run(cfg):
     return context, run_study("denoiser", context, context.cfg.study["denoiser"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def exact(settings):
-    """With as many probes as dimensions, at one sample and timestep."""
+    """With as many probes as dimensions, at one sample and timestep; tests only read it."""
     words = ["samples=1", "t_fracs=[0.5]", f"probes={D}", "rank=6", "directions=2", "lengths=[0.05]"]
     return run(settings("svd.tol=1e-8", *(f"study.denoiser.{word}" for word in words)))
 
@@ -123,8 +127,6 @@ def test_one_picture_of_ones_own_is_enough(settings, tmp_path):
 
 
 def test_settings_out_of_range_are_refused(settings):
-    from diffgeo.composition import check
-
     for word in ("t_fracs=[0.01]", "probes=1", "rank=1", "lengths=[]", "dimension_t_fracs=[0.0]"):
         with pytest.raises(ConfigError, match=f"study.denoiser.{word.split('=')[0]}"):
             check(settings(f"study.denoiser.{word}"))
@@ -142,12 +144,12 @@ def test_it_runs_on_the_latents_of_a_text_to_image_model(settings):
         ).all(None)
 
 
-def test_a_flow_has_no_posterior_components_at_noise_alone(composed, tmp_path):
+def test_a_flow_has_no_posterior_components_at_noise_alone(tmp_path):
     joint_pipeline().save_pretrained(tmp_path)
     words = ("model=local_sd", f"model.path={tmp_path}", "prompt=a face", "feature.block=transformer_blocks.0")
     own = ("samples=1", "t_fracs=[1.0,0.5]", "dimension_t_fracs=[0.5]", "probes=4", "rank=4", "directions=1")
     fixed = ("scale=smoke", "device=cpu", "tracking=none", "study=[denoiser]", "model.guidance=1", "predictor=none")
-    _, found = run(typed(composed(*words, *fixed, *(f"study.denoiser.{word}" for word in own))))
+    _, found = run(composed([*words, *fixed, *(f"study.denoiser.{word}" for word in own)]))
     table = found.table.set_index("t_frac")
     assert math.isnan(table.loc[1.0, "posterior_variance"])
     assert math.isfinite(table.loc[0.5, "posterior_variance"])

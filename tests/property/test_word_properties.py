@@ -88,6 +88,7 @@ def settings_or_two_lines(words):
 @example(words=["study=null"])
 @example(words=["svd=[1,2]"])
 @example(words=["hydra/launcher=[${seed},-4.5e+69,6486]"])
+@example(words=["study.tangent_truth.kinds.x=inf"])
 def test_random_words_are_settings_or_an_error_in_two_lines(words):
     settings_or_two_lines(words)
 

@@ -106,6 +106,12 @@ def test_weights_and_latents_that_do_not_fit_into_memory(pixels, monkeypatch):
 
 
 @pytest.mark.usefixtures("nothing_is_built")
+def test_weights_that_fit_into_the_machine_but_not_into_its_container(pixels, monkeypatch):
+    monkeypatch.setattr("diffgeo.jacobian.memory._group_leaves", lambda: 300_000.0)
+    refused(pixels, "of memory by its configs (unet alone", "0.0 GB are free")
+
+
+@pytest.mark.usefixtures("nothing_is_built")
 def test_a_config_of_a_larger_network_than_its_weights(of):
     folder = of("pixels")
     patch(folder / "unet" / "config.json", block_out_channels=[64, 128])

@@ -15,6 +15,7 @@ from mkdocs.exceptions import PluginError
 import diffgeo
 from diffgeo.config import MODEL_SCHEMAS, Config, config_folder, own_settings, raw
 from diffgeo.config.schemas import ModelConfig
+from diffgeo.diffusion.models.family import families
 from diffgeo.diffusion.models.inputs import REFUSED_INPUTS
 from diffgeo.diffusion.scheduler_fields import FIELDS, OLD_FIELDS, REFUSED_SCHEDULERS
 from diffgeo.studies import studies
@@ -96,8 +97,13 @@ def test_the_navigation_has_every_card(hooks):
 
 def test_what_is_understood_of_diffusers_is_printed_from_the_tables_that_the_code_checks(hooks):
     page = (ROOT / "docs" / "compatibility.md").read_text()
-    for marker in ("<!-- scheduler fields -->", "<!-- refused schedulers -->", "<!-- network inputs -->"):
-        assert marker in page
+    for marker in ("pipelines", "scheduler fields", "refused schedulers", "network inputs"):
+        assert f"<!-- {marker} -->" in page
+    for pipeline, family in families().items():
+        parts = dict(family.parts) | dict(family.optional)
+        (row,) = [row for row in hooks._pipelines().splitlines() if f"`{pipeline}`" in row]
+        assert [part for part in parts if f"{part}: " not in row] == []
+        assert [kind for kinds in parts.values() for kind in kinds if f"`{kind}`" not in row] == []
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (\w+) \| (.+) \|$", hooks._scheduler_fields(), re.MULTILINE)
     assert {field for field, *_ in rows} == {*FIELDS, *OLD_FIELDS}
     assert all(treatment == (FIELDS | OLD_FIELDS)[field].treatment for field, _, treatment, _ in rows)

@@ -4,7 +4,9 @@ import io
 import shlex
 import struct
 import zlib
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -37,9 +39,14 @@ class Brightness(AttributePredictor):
         return images.mean(dim=(2, 3))
 
 
+@cache
+def settings_of(*overrides):
+    return composed(with_defaults(overrides))
+
+
 def explorer_of(model, *words, store=None, **options):
     overrides = [*WORDS, *words]
-    context = Context(model, composed(with_defaults(overrides)), Brightness(), store=store)
+    context = Context(model, deepcopy(settings_of(*overrides)), Brightness(), store=store)
     return Explorer(context, overrides=overrides, preview=4, **options)
 
 

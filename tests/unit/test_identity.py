@@ -294,3 +294,13 @@ def test_the_checksum_of_a_network_tells_one_other_value_and_another_order_apart
     assert network_state(held) == plain
     held.values[i] += 1
     assert network_state(held) != plain
+
+
+@pytest.mark.parametrize("there", [7 * 1024 - 5, 1024, 1, 5 * 1024 - 7, 3 * 1024 + 1])
+@pytest.mark.parametrize("size", [20_000, 200_000])
+def test_the_checksum_tells_two_values_that_were_swapped_at_any_distance(size, there):
+    held = torch.nn.Module()
+    held.register_buffer("values", torch.arange(size))
+    plain = network_state(held)
+    held.values[[6000, 6000 + there]] = held.values[[6000 + there, 6000]]
+    assert network_state(held) != plain

@@ -1,13 +1,15 @@
 """How much memory a computation takes, and what happens where there is too little."""
 
 import logging
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
 from diffgeo.errors import DeviceError, ValueRangeError
-from diffgeo.jacobian import JacobianOperator, chunk_that_fits
-from diffgeo.jacobian.memory import is_out_of_memory, most_that_fits, peak_bytes
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits, memory
+from diffgeo.jacobian.memory import cpu_bytes, free_bytes, is_out_of_memory, most_that_fits, peak_bytes
 
 F64 = torch.float64
 
@@ -150,3 +152,69 @@ def test_other_errors_pass_through():
     assert not is_out_of_memory(crowded.error)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         JacobianOperator(crowded, torch.zeros(2, dtype=F64)).rmv(torch.ones(2, 3, dtype=F64))
+
+
+GB = 10**9
+V1, V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
+NO_LIMIT = 2**63 - 4096
+"""What version 1 says then."""
+
+
+def group(folder, names, limit, used, stat=""):
+    """The files of a control group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in zip(names, (limit, used), strict=True):
+        (folder / name).write_text(f"{value}\n")
+    (folder / "memory.stat").write_text(stat or "cache 0\n")
+
+
+def container_2(root):
+    """Version 2 as a container sees it: its own group is the root."""
+    group(root, V2, 8 * GB, 3 * GB, f"anon 1\ninactive_file {GB}\n")
+    return "0::/\n"
+
+
+def job_2(root):
+    """Version 2 in a batch job: the step has no limit, the job around it has."""
+    group(root / "slurm/job/step", V2, "max", 2 * GB)
+    group(root / "slurm/job", V2, 8 * GB, 2 * GB)
+    group(root / "slurm", V2, 100 * GB, 2 * GB)
+    return "0::/slurm/job/step\n"
+
+
+def container_1(root):
+    """Version 1 without a namespace: the process is told the host's path, which the container does not have."""
+    group(root / "memory", V1, 8 * GB, 3 * GB, f"inactive_file 5\ntotal_inactive_file {GB}\n")
+    return "9:cpu,cpuacct:/docker/a1\n5:memory:/docker/a1\n1:name=systemd:/docker/a1\n0::/docker/a1\n"
+
+
+def job_1(root):
+    group(root / "memory", V1, NO_LIMIT, 9 * GB)
+    group(root / "memory/job", V1, 8 * GB, 2 * GB)
+    return "5:hugetlb,memory:/job\n"
+
+
+@pytest.mark.parametrize("tree", [container_2, job_2, container_1, job_1])
+def test_a_control_group_bounds_the_memory_of_the_machine(tree, tmp_path):
+    told = tmp_path / "cgroup"
+    told.write_text(tree(tmp_path / "fs"))
+    assert memory._group_leaves(told, tmp_path / "fs") == 6 * GB
+
+
+@pytest.mark.parametrize("lines", ["0::/\n", "5:memory:/a\n", "", "nonsense\n", None])
+def test_without_a_limit_the_machine_s_memory_counts(lines, tmp_path):
+    if lines is not None:
+        (tmp_path / "cgroup").write_text(lines)
+        group(tmp_path / "fs", V2, "max", 5)
+    assert memory._group_leaves(tmp_path / "cgroup", tmp_path / "fs") == float("inf")
+
+
+def test_what_is_free_is_the_least_of_machine_control_group_and_process(monkeypatch):
+    bounds = {"machine": 30.0, "group": 20.0, "process": 10.0}
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=bounds["machine"]))
+    monkeypatch.setattr(memory, "_group_leaves", lambda: bounds["group"])
+    monkeypatch.setattr(memory, "_process_leaves", lambda: bounds["process"])
+    for one in bounds:
+        assert cpu_bytes() == min(bounds.values())
+        assert free_bytes(torch.device("cpu")) == 0.8 * min(bounds.values())
+        bounds[min(bounds, key=bounds.get)] = 100.0 + len(one)

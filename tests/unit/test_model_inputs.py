@@ -26,10 +26,10 @@ def prompted(tmp_path_factory):
     return save_prompted(tmp_path_factory.mktemp("inputs") / "prompted")
 
 
-def refused(folder, *words, prompt=None):
+def refused(folder, *words, **how):
     """The message, in the form of what is wrong, a semicolon, and what to do."""
     with pytest.raises(ModelError) as caught:
-        load_model(folder, prompt=prompt)
+        load_model(folder, **how)
     message = str(caught.value)
     for word in words:
         assert word in message, message
@@ -172,6 +172,40 @@ def test_surplus_missing_and_other_tensors_are_listed(request, tmp_path, kind, f
         save_file(tensors, folder / file, {"format": "pt"})
         words = {"surplus": ("7 tensors (extra.0.weight", "and 2 more"), "missing": (first,), "shape": (first,)}[change]
         refused(folder, *(word.removeprefix("text_model.") for word in words), prompt=prompt)
+
+
+def adapted(tensors):
+    """A network's tensors as PEFT names them once an adapter is at its first query."""
+    name = next(name for name in sorted(tensors) if name.endswith(("to_q.weight", "q_proj.weight")))
+    stem, weight = name.removesuffix("weight"), tensors[name]
+    rest = {key: value for key, value in tensors.items() if key != name}
+    added = {"lora_A.default.weight": weight[:2].clone(), "lora_B.default.weight": weight[:, :2].clone()}
+    return rest | {f"{stem}base_layer.weight": weight} | {stem + key: value for key, value in added.items()}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(("kind", "part"), [("pixels", "unet"), ("prompted", "unet"), ("prompted", "text_encoder")])
+def test_a_network_saved_with_an_adapter_that_is_not_fused_is_refused(request, tmp_path, kind, part, strict):
+    folder = copied(request.getfixturevalue(kind), tmp_path / "m")
+    (file,) = (folder / part).glob("*.safetensors")
+    save_file(adapted(load_file(file)), file, {"format": "pt"})
+    prompt = {"prompt": PROMPT} if kind == "prompted" else {}
+    refused(folder, "adapter (LoRA) that is not fused: 2", "lora_A.default", "fuse_lora()", strict=strict, **prompt)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_text_encoder_saved_as_its_adapter_alone_is_refused(prompted, tmp_path, whole):
+    """So transformers saves an encoder with an adapter. Without PEFT it would read weights beside one and leave it."""
+    folder = copied(prompted, tmp_path / "m")
+    encoder = folder / "text_encoder"
+    tensors = adapted(load_file(encoder / "model.safetensors"))
+    added = {f"base_model.model.{key}": value for key, value in tensors.items() if "lora" in key}
+    save_file(added, encoder / "adapter_model.safetensors", {"format": "pt"})
+    (encoder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "base_model_name_or_path": null}')
+    if not whole:
+        (encoder / "config.json").unlink()
+        (encoder / "model.safetensors").unlink()
+    refused(folder, "text_encoder holds an adapter (LoRA) that is not fused", "fuse_lora()", prompt=PROMPT)
 
 
 @pytest.mark.parametrize("part", ["safety_checker", "feature_extractor", "image_encoder"])

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, norm, permutation_test, spearmanr, ttest_1samp
+from scipy.stats import bootstrap, kendalltau, norm, permutation_test, spearmanr, ttest_1samp
 
 import diffgeo
 from diffgeo.metrics.statistics import (
     FEWEST,
     INTERVAL_FROM,
     SIGNIFICANT,
+    centred_ranks,
     false_discovery_rates,
     mantel_test,
     mean_interval,
     monte_carlo_p,
+    pair_orders,
     resample,
     resample_all,
+    shuffled_correlations,
     sign_flip_test,
 )
 from diffgeo.studies.frequency import measure as frequency
@@ -211,10 +215,6 @@ def test_what_counts_as_significant_is_said_once():
     )
 
 
-def spearman(x, y):
-    return float(spearmanr(x, y).statistic)
-
-
 def between(points):
     return np.abs(points[:, None] - points[None, :])
 
@@ -223,10 +223,10 @@ def test_mantels_test_finds_what_goes_together_and_counts_things_not_pairs():
     random = np.random.default_rng(0)
     points = random.random(9)
     matrices = [between(points + random.normal(0, 0.02, 9)) for _ in range(3)]
-    values, p = mantel_test(between(points), matrices, spearman)
+    values, p = mantel_test(between(points), matrices, centred_ranks)
     assert (values > 0.9).all()
     assert p == 1 / 1000
-    values, p = mantel_test(between(points), [-one for one in matrices], spearman)
+    values, p = mantel_test(between(points), [-one for one in matrices], centred_ranks)
     assert (values < -0.9).all()
     assert p == 1 / 1000, "two-sided"
 
@@ -237,12 +237,26 @@ def test_mantels_test_keeps_its_level_if_all_samples_share_one_pattern():
         random = np.random.default_rng(seed)
         reference, shared = between(random.random(7)), between(random.random(7))
         noise = [0.05 * random.random((7, 7)) for _ in range(8)]
-        hits += mantel_test(reference, [shared + one + one.T for one in noise], spearman, draws=99)[1] <= 0.05
+        hits += mantel_test(reference, [shared + one + one.T for one in noise], centred_ranks, draws=99)[1] <= 0.05
     assert hits <= 8  # a sign-flip test over the eight samples would reject most of the time
 
 
+@pytest.mark.parametrize(("features", "statistic"), [(centred_ranks, spearmanr), (pair_orders, kendalltau)])
+@given(values=st.lists(st.integers(0, 6), min_size=15, max_size=15), seed=st.integers(0, 99))
+def test_correlations_of_shuffled_things_are_those_of_scipy(features, statistic, values, seed):
+    reference, far = between(np.arange(6.0)), np.zeros((6, 6))
+    upper = np.triu_indices(6, 1)
+    far[upper] = values
+    found, null = shuffled_correlations(reference, [far + far.T], features, draws=3, seed=seed)
+    random = np.random.default_rng(seed)
+    for one, order in zip([found, *null], [np.arange(6), *(random.permutation(6) for _ in range(3))], strict=True):
+        with warnings.catch_warnings(action="ignore"):  # of constants, whose correlation is NaN
+            expected = statistic(reference[order][:, order][upper], values).statistic
+        np.testing.assert_allclose(one, [expected], atol=1e-12)
+
+
 def test_a_constant_matrix_counts_as_no_correlation():
-    values, p = mantel_test(between(np.arange(4.0)), [np.ones((4, 4))], lambda x, y: math.nan)
+    values, p = mantel_test(between(np.arange(4.0)), [np.ones((4, 4))], centred_ranks)
     assert (values[0], p) == (0, 1)
 
 

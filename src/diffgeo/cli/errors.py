@@ -149,6 +149,8 @@ def explain(error: Exception) -> DiffgeoError | None:
     if isinstance(error, ValueError) and not isinstance(error, OmegaConfBaseException):
         if str(error).startswith("Only one of --run"):
             return ConfigError("these flags exclude each other", f"{str(error)[0].lower()}{str(error)[1:]}")
+        if no_number := re.match(r"invalid literal for int\(\) with base 10: '(.+)'", str(error)):
+            return _in_a_list(no_number[1])
         if "Config group override" not in str(error):
             return None
         return ConfigError(f"a group takes the name of a choice ({error})", "see `diffgeo --help` for all choices")
@@ -174,6 +176,13 @@ def explain(error: Exception) -> DiffgeoError | None:
     if name:
         return ConfigError(f"{name}: {first}", "see `diffgeo --help` for keys and values")
     return _of_hydra(str(error))
+
+
+def _in_a_list(name: str) -> ConfigError | None:
+    """A word that sets a name inside of a list, which OmegaConf takes for an item's number; None if there is none."""
+    keys = [word.partition("=")[0].lstrip("+~") for word in sys.argv[1:]]
+    inside = next((key.rpartition(".")[0] for key in keys if key.endswith(f".{name}")), None)
+    return ConfigError(f"{inside} is a list and has no {name}", f"give all of it: {inside}=[…]") if inside else None
 
 
 def _of_hydra(message: str) -> ConfigError:

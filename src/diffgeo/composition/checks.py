@@ -7,6 +7,8 @@ its method ``check()``; here is what spans several.
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -81,10 +83,16 @@ def _check_name(key: str, settings: Any) -> None:
     """What a choice calls itself in tables was not set to another choice's name; code of the user's own has any."""
     group, _, field = key.partition(".")
     name, target = getattr(settings, field), settings._target_
-    ours = {path.stem: raw(path).get("_target_") for path in sorted((config_folder() / group).glob("*.yaml"))}
+    ours = _targets(config_folder() / group)
     if target not in ours.values() or ours.get(name) == target:
         return
     raise refusal(key, name, f"what {group}=… sets; choose {group}={name} instead" if name in ours else ", ".join(ours))
+
+
+@cache
+def _targets(group: Path) -> dict[str, object]:
+    """What the choices of a group name, by choice."""
+    return {path.stem: raw(path).get("_target_") for path in sorted(group.glob("*.yaml"))}
 
 
 def _check_objective(cfg: Config) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from diffgeo.errors import ValueRangeError
 
-__all__ = ["Ledger", "device_name", "free_bytes", "is_out_of_memory", "most_that_fits", "peak_bytes"]
+__all__ = ["Ledger", "cpu_bytes", "device_name", "free_bytes", "is_out_of_memory", "most_that_fits", "peak_bytes"]
 
 _OURS = 0.8
 """Share of what is free that tensors may take; the rest is for kernels' workspace, the allocator, other processes."""
@@ -105,8 +106,7 @@ def free_bytes(device: torch.device) -> float:
     """How many bytes new tensors may take on a device: four fifths of what is free.
 
     Args:
-        device: a GPU's memory counts with what its allocator holds unused; on a CPU the least of what the machine has
-            available, what the control group leaves (containers, SLURM), and what ``ulimit -v`` leaves.
+        device: a GPU's memory counts with what its allocator holds unused; a CPU's is that of :func:`cpu_bytes`.
 
     Returns:
         Bytes; infinity if the system does not tell.
@@ -114,14 +114,15 @@ def free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return _OURS * (torch.cuda.mem_get_info(device)[0] + unused)
-    return _OURS * min(_machine_leaves(), _group_leaves(), _process_leaves()) if device.type == "cpu" else float("inf")
+    return _OURS * cpu_bytes() if device.type == "cpu" else float("inf")
 
 
-def _machine_leaves() -> float:
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return float("inf")
+def cpu_bytes() -> float:
+    """Bytes that this process can still take: the least of what machine, control group and ``ulimit -v`` leave.
+
+    In a container, or a job of SLURM, the machine may have much more free than the control group allows.
+    """
+    return min(float(psutil.virtual_memory().available), _group_leaves(), _process_leaves())
 
 
 def _group_leaves(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:

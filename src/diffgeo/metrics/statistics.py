@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import false_discovery_control, norm, t
+from scipy.stats import false_discovery_control, norm, rankdata, t
 from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
@@ -27,15 +27,21 @@ __all__ = [
     "INTERVAL_FROM",
     "SIGNIFICANT",
     "Estimate",
+    "centred_ranks",
     "false_discovery_rates",
     "mantel_test",
     "mean_interval",
     "monte_carlo_p",
+    "pair_orders",
     "resample",
     "resample_all",
+    "shuffled_correlations",
     "sign_flip_test",
 ]
 
+Array = np.ndarray[Any, Any]
+Features = Callable[[Array], Array]
+"""What a rank correlation is the cosine of."""
 
 SIGNIFICANT = 0.05
 """Largest p (of several claims: false discovery rate) with which a difference counts as shown."""
@@ -206,40 +212,67 @@ def false_discovery_rates(p: Sequence[float]) -> list[float]:
     return [float(value) for value in found]
 
 
+def centred_ranks(values: Array) -> Array:
+    """Ranks less their mean, shape as ``values``: the cosine of two of these is Spearman's ρ."""
+    ranks: Array = rankdata(values) - (len(values) + 1) / 2
+    return ranks
+
+
+def pair_orders(values: Array) -> Array:
+    """Signs of all differences of n values, shape (n²,): the cosine of two of these is Kendall's τ_b."""
+    signs: Array = np.sign(values[:, None] - values[None, :]).ravel()
+    return signs
+
+
 def mantel_test(
-    reference: np.ndarray[Any, Any],
-    matrices: Sequence[np.ndarray[Any, Any]],
-    correlation: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float],
-    *,
-    draws: int = 999,
-    seed: int = 0,
-) -> tuple[np.ndarray[Any, Any], float]:
+    reference: Array, matrices: Sequence[Array], features: Features, *, draws: int = 999, seed: int = 0
+) -> tuple[Array, float]:
     """Do matrices of distances go with a reference between the same things (Mantel 1967)?
 
-    The pairs of k things are not independent, and matrices of several samples share the things: the null shuffles the
-    things, in all matrices alike.
-
     Args:
-        reference: symmetric, shape (k, k), k ≥ 3.
+        reference: as :func:`shuffled_correlations`; so are the others.
         matrices: symmetric, shape (k, k) each.
-        correlation: of two vectors, one number per pair; NaN, if one is constant, counts as 0.
+        features: :func:`centred_ranks` or :func:`pair_orders`.
         draws: orders of the things.
         seed: of the orders.
 
     Returns:
-        (correlation of each matrix, two-sided p of their mean).
+        (correlation of each matrix, 0 if it or the reference is constant; two-sided p of their mean).
+    """
+    found, null = (
+        np.nan_to_num(one) for one in shuffled_correlations(reference, matrices, features, draws=draws, seed=seed)
+    )
+    return found, monte_carlo_p(abs(found.mean()), np.abs(null.mean(axis=1)))
+
+
+def shuffled_correlations(
+    reference: Array, matrices: Sequence[Array], features: Features, *, draws: int, seed: int
+) -> tuple[Array, Array]:
+    """Rank correlations of matrices with a reference between the same things, and the null's.
+
+    The pairs of k things are not independent, and matrices of several samples share the things: the null shuffles the
+    things, in all matrices alike. Sums of ranks and signs are exact, so that equal orders are ties.
+
+    Args:
+        reference: symmetric, shape (k, k), k ≥ 3.
+        matrices: symmetric, shape (k, k) each, S of them.
+        features: :func:`centred_ranks` (Spearman's ρ) or :func:`pair_orders` (Kendall's τ_b).
+        draws: orders of the things.
+        seed: of the orders.
+
+    Returns:
+        (shape (S,), shape (draws, S)); NaN of a matrix, or a reference, that is constant.
     """
     upper, random = np.triu_indices(len(reference), 1), np.random.default_rng(seed)
-    values = [matrix[upper] for matrix in matrices]
+    theirs, ours = np.stack([features(matrix[upper]) for matrix in matrices]), features(reference[upper])
+    lengths = np.sqrt((theirs**2).sum(axis=1) * (ours @ ours))
 
-    def each(order: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        shuffled = reference[order][:, order][upper]
-        each_one = np.array([correlation(shuffled, one) for one in values], dtype=float)
-        return np.where(np.isnan(each_one), 0.0, each_one)
+    def each(order: Array) -> Array:
+        return theirs @ features(reference[order][:, order][upper])
 
-    found = each(np.arange(len(reference)))
-    null = np.array([each(random.permutation(len(reference))).mean() for _ in range(draws)])
-    return found, monte_carlo_p(abs(found.mean()), np.abs(null))
+    orders = (random.permutation(len(reference)) for _ in range(draws))
+    with np.errstate(invalid="ignore"):
+        return theirs @ ours / lengths, np.stack([each(order) for order in orders]) / lengths
 
 
 def monte_carlo_p(observed: float, null: np.ndarray[Any, Any]) -> float:

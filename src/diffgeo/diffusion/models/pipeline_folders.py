@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>.+))?\.(safetensors|bin)")
 """Names of weight files, without the number of a shard."""
 
+FUSE_ADVICE = "load the pipeline in diffusers, call fuse_lora() and unload_lora_weights(), and save it again"
+"""What to do about an adapter beside weights."""
+
 _ALONE = 2
 """Parts of a pipeline, a network and its scheduler, that may lie in the folder itself."""
 
@@ -63,6 +66,9 @@ def read_index(folder: Path) -> Index:
     check_parts(index, str(folder))
     _check_shards(folder)
     used = families()[index["_class_name"]].used(index)
+    for part in used:  # of an encoder with an adapter, transformers saves the adapter alone
+        if (folder / part / "adapter_config.json").is_file():
+            raise ModelError(f"{folder / part} holds an adapter (LoRA) that is not fused", FUSE_ADVICE)
     if len(used) > _ALONE:  # transformers makes an empty tokenizer of a folder that is not there
         missing = [part for part in used if not (folder / part).is_dir()]
         if missing:
@@ -242,6 +248,11 @@ def load_network(part: str, kind: Any, folder: Path, variant: str | None, *, str
             **shapes,
         )
     surplus = sorted(info["unexpected_keys"])
+    if added := [name for name in surplus if "lora" in name and (strict or info["missing_keys"])]:
+        raise ModelError(
+            f"{folder}: the weights of the {part} hold an adapter (LoRA) that is not fused: {_listed(added)}",
+            FUSE_ADVICE,
+        )
     faults = (
         (info["missing_keys"], "lacks", ""),
         (surplus if strict else [], "holds beside its own", ", or leave them out by model.strict=false"),

@@ -2,7 +2,7 @@
 
 A config of a few lines can ask for terabytes, or for so many layers that building them takes hours. Here such a folder
 is refused within seconds: a network is first built without memory (torch's ``meta`` device), its numbers are compared
-with the headers of its weight files, and with the memory that this machine has left.
+with the headers of its weight files, and with the memory that is left.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
 from diffgeo.errors import ModelError
+from diffgeo.jacobian.memory import cpu_bytes
 
 __all__ = ["check_activations", "check_depth", "check_memory", "check_weight_files", "without_memory"]
 
@@ -162,7 +162,7 @@ def check_memory(networks: Mapping[str, nn.Module], where: str, dtype: torch.dty
         part: each * sum(tensor.numel() for tensor in network.state_dict().values())
         for part, network in networks.items()
     }
-    free = psutil.virtual_memory().available
+    free = cpu_bytes()
     if sum(needed.values()) > free:
         largest = max(needed, key=lambda part: needed[part])
         raise ModelError(
@@ -185,7 +185,7 @@ def check_activations(config: Mapping[str, Any], where: str) -> None:
     size = config["sample_size"]
     height, width = (size, size) if isinstance(size, int) else size
     channels = max(_numbers(list(config["block_out_channels"][:1])), default=1)
-    needed, free = 4 * 4 * channels * height * width, psutil.virtual_memory().available
+    needed, free = 4 * 4 * channels * height * width, cpu_bytes()
     if needed > free:
         raise ModelError(
             f"{where}: sample_size={size} and {channels} channels take {_gigabytes(needed)} for four layers, and "

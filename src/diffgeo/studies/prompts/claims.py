@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from diffgeo.claims import Claim, Tables, Values, first_last
-from diffgeo.metrics.statistics import mantel_test
+from diffgeo.metrics.statistics import centred_ranks, mantel_test
 
 __all__ = ["CLAIMS"]
 
@@ -41,7 +41,7 @@ def _mantel(tables: Tables) -> float:
         far[a, b] = far[b, a] = part["distance"]
         alike[a, b] = alike[b, a] = part["factor_overlap"].fillna(0)  # captions that say nothing have nothing in common
         matrices.append(far)
-    return mantel_test(alike, matrices, lambda x, y: float(spearmanr(x, y).statistic))[1]
+    return mantel_test(alike, matrices, centred_ranks)[1]
 
 
 def _prompt_fades(kind: str) -> Callable[[Tables], Values]:

@@ -26,17 +26,15 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from diffgeo.data.captions import prompted_values
 from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
 from diffgeo.metrics.clip import ClipPredictor
-from diffgeo.metrics.statistics import mean_interval, monte_carlo_p
+from diffgeo.metrics.statistics import centred_ranks, mean_interval, monte_carlo_p, shuffled_correlations
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.prompts.settings import PromptsConfig
@@ -158,19 +156,13 @@ def mantel(similarity: Tensor, distance: Tensor, *, draws: int, seed: int) -> tu
         low). Both NaN for fewer than three things, or if all are equally similar or far.
     """
     upper = torch.triu_indices(len(similarity), len(similarity), offset=1)
-
-    def rho(order: np.ndarray[Any, Any] | None = None) -> float:
-        one = similarity if order is None else similarity[order][:, order]
-        values = one[upper[0], upper[1]].numpy()
-        return float(np.mean([spearmanr(values, far[upper[0], upper[1]].numpy()).statistic for far in distance]))
-
     flat = distance[:, upper[0], upper[1]]
     if len(similarity) < 3 or similarity[upper[0], upper[1]].std() == 0 or bool((flat.std(dim=1) == 0).any()):
         return float("nan"), float("nan")
-    random = np.random.default_rng(seed)
-    observed = rho()
-    null = np.array([rho(random.permutation(len(similarity))) for _ in range(draws)])
-    return observed, monte_carlo_p(-observed, -null)
+    found, null = shuffled_correlations(
+        similarity.numpy(), list(distance.numpy()), centred_ranks, draws=draws, seed=seed
+    )
+    return float(found.mean()), monte_carlo_p(-found.mean(), -null.mean(axis=1))
 
 
 def _scalars(summary: pd.DataFrame) -> dict[str, float]:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from diffgeo.metrics.statistics import monte_carlo_p
+from diffgeo.metrics.statistics import monte_carlo_p, pair_orders, shuffled_correlations
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
@@ -102,18 +102,14 @@ def trend_over_times(times: np.ndarray[Any, Any], distances: np.ndarray[Any, Any
     apart = np.abs(times[:, None] - times[None, :]).round(6)
     values = distances[upper]
 
-    def tau(order: np.ndarray[Any, Any]) -> float:
-        return float(kendalltau(apart[order][:, order][upper], values).statistic)
-
-    random, here = np.random.default_rng(0), np.arange(len(times))
-    null = np.array([tau(random.permutation(len(times))) for _ in range(SHUFFLES)])
+    found, null = shuffled_correlations(apart, [distances], pair_orders, draws=SHUFFLES, seed=0)
     ordered = np.argsort(apart[upper], kind="stable").argsort()
     return {
         "timesteps": len(times),
-        "tau": tau(here),
+        "tau": float(kendalltau(apart[upper], values).statistic),
         "tau_max": float(kendalltau(apart[upper], ordered).statistic),
         "slope": float(np.polyfit(apart[upper], values, 1)[0]),
-        "p": monte_carlo_p(tau(here), null),
+        "p": monte_carlo_p(found[0], null[:, 0]),
     }
 
 
