@@ -38,8 +38,8 @@ def findings(run: Run) -> Iterator[Finding]:
         held = [ORDERINGS[column] for column, (words, _) in shown.items() if words == "yes"]
         yield Finding(
             "comparison",
-            f"Of LOCO's orderings over the pullback of h, {' and '.join(held) if held else 'none'} "
-            f"{'hold' if len(held) > 1 else 'holds'} at equal change.",
+            f"Of LOCO's orderings over the pullback of h, {' and '.join(held) or 'none'} "
+            f"{'are' if len(held) > 1 else 'is'} established at equal change.",
             "; ".join(f"{ORDERINGS[column]}, LOCO − local: {numbers}" for column, (_, numbers) in shown.items()) + ".",
         )
 

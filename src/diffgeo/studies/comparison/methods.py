@@ -46,6 +46,8 @@ __all__ = ["IN_H", "SHARED", "Found", "Methods"]
 IN_H = ("local_h", "pca_h", "eps_h", "asyrp")
 """Methods whose directions are of H, and injected there."""
 SYMMETRIC = ("pca_h", "eps_h")
+REACH = 10
+"""How much further than edits of x those of h may go: the steps that follow undo much of a symmetric one."""
 SHARED = ("global", "pca_h", "random", "supervised", "asyrp")
 """Methods whose directions are the same for all samples."""
 
@@ -112,7 +114,8 @@ class Methods:
         through = editor.through(found.columns.T, sample, t)
         scale = context.bases.of(sample, t).s[0]  # γ is about as long as in x
         for i, u in enumerate(found.columns.T):
-            yield Edit(name, i, lambda gamma, u=u: gamma * scale * u, limit, through=through)  # type: ignore[misc]
+            step = u * scale
+            yield Edit(name, i, lambda gamma, step=step: gamma * step, REACH * limit, through=through)  # type: ignore[misc]
 
     def found(self, name: str, source: Sample) -> Found:
         """The directions of a method at a sample, found once."""

@@ -35,7 +35,7 @@ def tables(run: Run) -> list[Table]:
 
 def _means(table: pd.DataFrame) -> Table:
     values = ["local_success", "transfer_success", "change", "ssim", "passes", "precision", "locality", "off_data"]
-    means = means_of(table, ["method"], values)
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*values, "matched"])
     headings = {
         "local_success": "local success",
         "transfer_success": "transfer success",
@@ -46,7 +46,13 @@ def _means(table: pd.DataFrame) -> Table:
         "off_data": "distance from the data",
     }
     shown = [mean_column(text, column) for column, text in headings.items() if column in means]
-    columns = [Column("method", "method", name), *shown, Column("passes", "passes"), N_COLUMN]
+    columns = [
+        Column("method", "method", name),
+        *shown,
+        Column("passes", "passes"),
+        Column("share matched", "matched"),
+        N_COLUMN,
+    ]
     note = (
         f"{INTERVALS} n counts edits. Transfer success is among the edits that are a local success. Passes are what "
         f"finding one set of directions took. At {timestep(float(table['t_frac'].iloc[0]))}."

@@ -33,7 +33,7 @@ class ComparisonConfig:
             standardised.
         change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
             basis reaches at ``edit.strength``.
-        limit: largest |γ| that is tried, as a multiple of ``edit.strength``.
+        limit: largest |γ| that is tried, as a multiple of ``edit.strength``; edits of h may go ten times as far.
         moved: standard deviations that count as a change (local and transfer success).
         still: what the others must stay under, as a fraction of ``moved``.
     """
