@@ -215,7 +215,7 @@ pipeline_tag: text-to-image
 # FactorFaces {cfg["size"]}×{cfg["size"]}, rectified flow, {"transformer" if joint else "U-Net"}
 
 A small text-to-image model of captioned synthetic portraits, shipped with diffgeo to compare architectures: a transformer and a
-U-Net were trained on the same latents, captions and batches with the same target. Not a model of real people.
+U-Net can be trained on the same latents, captions and batches with the same target. Not a model of real people.
 
 ![samples](samples.png)
 
