@@ -95,7 +95,9 @@ def test_an_edit_out_of_its_range_is_refused_and_ours_keep_their_names(own, tiny
     words = [searchpath, "edit=colour", "study=[discovery]"]
     tiny_run(*words, "edit.share=2").assert_failed(2, "edit.share=2", "0 to 1")
     tiny_run("edit=shooting", "edit.frames=7", "edit.steps=4").assert_failed(2, "edit.steps=4", "a multiple of 3")
-    tiny_run("edit.method=colour").assert_failed(2, "edit.method=colour is not possible", "guidance, shooting, single")
+    tiny_run("edit.method=colour").assert_failed(
+        2, "edit.method=colour is not possible", "guidance, h, shooting, single"
+    )
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ def not_a_number(folder):
 REFUSED = {
     "A6 3 to 1": (lambda d: save_pixels(d, unet(out_channels=1)), ("takes 3 channels and gives 1",)),
     "A6 2 to 1": (lambda d: save_pixels(d, unet(in_channels=2, out_channels=1)), ("takes 2 channels and gives 1",)),
-    "B1": (lambda d: save_pixels(d, unet(num_class_embeds=10)), ("class-conditional",)),
     "B2": (lambda d: save_prompted(d, conditional_unet(in_channels=9)), ("inpainting",)),
     "B4": (lambda d: save_pixels(d, unet(in_channels=4, out_channels=4)), ("works on 4 channels",)),
     "B8": (lambda d: save_pixels(d, variant="fp16"), ("model.variant=fp16",)),
@@ -105,6 +104,14 @@ def test_what_cannot_work_ends_in_two_lines_before_anything_is_computed(run, tmp
     outcome = run(tmp_path / "m", tmp_path / "out", "store.enabled=false")
     outcome.assert_failed(3, *words)
     assert len([line for line in outcome.err.splitlines() if line.strip()]) == 2, outcome.err
+
+
+def test_a_class_conditional_model_asks_for_its_label_and_runs_with_it(run, tmp_path):
+    """diffusers#3984, case B1."""
+    folder = save_pixels(tmp_path / "m", unet(num_class_embeds=10))
+    run(folder, tmp_path / "1", "store.enabled=false").assert_failed(2, "class-conditional", "model.class_label=0 to 9")
+    labelled = run(folder, tmp_path / "2", "model=local_class", "model.class_label=3", "store.enabled=false")
+    assert len(singular_values(labelled)) > 0
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])

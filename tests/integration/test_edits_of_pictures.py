@@ -70,7 +70,7 @@ def test_defaults_leave_pictures_whole_where_the_formula_alone_saturates_them(co
     ends = table[table["gamma"] != 0]
     assert (ends["x_change"] > 5 * ends["gamma"].abs()).all()
     (record,) = caplog.records  # once per study
-    assert "1 T" in record.getMessage()
+    assert " at T, " in record.getMessage()
     assert "0.75 T" in record.getMessage()
 
     titles = [

@@ -127,8 +127,12 @@ def drawn(tables):
     return {name: charts_of(study, tables) for name, study in studies().items()}
 
 
+ELSEWHERE = ("denoiser", "blocks", "comparison")
+"""Studies whose charts are drawn in the tests of their own tables."""
+
+
 def test_every_study_has_charts_in_named_figures(drawn):
-    drawn = {study: of for study, of in drawn.items() if study != "denoiser"}  # drawn in test_denoiser_page.py
+    drawn = {study: of for study, of in drawn.items() if study not in ELSEWHERE}
     assert all(drawn.values())
     found = {study: list(dict.fromkeys(chart.figure for chart in of)) for study, of in drawn.items()}
     rescoring = [f"rescoring_{t:g}T" for t in TIMES]

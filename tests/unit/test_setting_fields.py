@@ -95,6 +95,7 @@ def test_a_study_of_its_own_may_say_that_a_setting_is_silent(run, monkeypatch):
 def test_a_session_is_shared_by_runs_that_differ_in_what_is_done_with_it(run):
     kept = set(leaves(session_depends_on(run)))
     assert {key for key in kept if key.partition(".")[0] in ("schedule", "data", "edit", "metric", "study")} == {
+        "schedule.inversion",
         "schedule.steps",
         "schedule.clip",
         "data.images",

@@ -103,6 +103,8 @@ class ImageLayout:
             grid = " or ".join(f"{rows}·{columns}" for rows, columns in self.grids)
             raise ConfigError(f"{what} {held}, and the image has {grid}: it holds no image tokens", _ADVICE)
         image = images[0]
+        if self.maps and image.ndim == 4:  # a U-Net's block may return skip connections behind its h
+            return image
         if len(images) > 1 or (image.ndim == 3 and image.shape[1] == self.text):
             raise ConfigError(
                 f"{what} {', '.join(map(str, counts)) or len(images)} tokens, as many as the image has: its own cannot "
