@@ -89,6 +89,10 @@ def settings_or_two_lines(words):
 @example(words=["svd=[1,2]"])
 @example(words=["hydra/launcher=[${seed},-4.5e+69,6486]"])
 @example(words=["study.tangent_truth.kinds.x=inf"])
+@example(words=["model={1: {2: 3}}"])
+@example(words=["metric.extra={1: {2: 3}}"])
+@example(words=["study.ablation={null: 1}"])
+@example(words=["edit={true: 1}"])
 def test_random_words_are_settings_or_an_error_in_two_lines(words):
     settings_or_two_lines(words)
 

@@ -96,8 +96,9 @@ def typed(cfg: DictConfig) -> Config:
     """The composed configuration as dataclasses, interpolations resolved.
 
     Raises:
-        ConfigError: a mandatory key has no value, or a key was appended (``+key=``) that no schema knows.
+        ConfigError: a mandatory key has no value; a key was appended (``+key=``) that no schema knows, or is no name.
     """
+    _check_names(OmegaConf.to_container(cfg, resolve=False))
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"{missing[0]} has no value", f"give one: {missing[0]}=…")
@@ -112,6 +113,22 @@ def typed(cfg: DictConfig) -> Config:
                 f"there is no setting {where}{name}", f"remove +{where}{name}, diffgeo takes no extra keys"
             )
     return config
+
+
+def _check_names(node: object, where: str = "") -> None:
+    """Whether all keys are texts: OmegaConf asserts that they are when it makes dataclasses.
+
+    Args:
+        node: plain dictionaries, one within the other.
+        where: the key of this one.
+
+    Raises:
+        ConfigError: one is no text, as in ``model={1: 2}``.
+    """
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if not isinstance(key, str):
+            raise ConfigError(f"there is no setting {where}{key}", "settings have names, such as svd.rank")
+        _check_names(value, f"{where}{key}.")
 
 
 def composed(overrides: Sequence[str]) -> Config:
