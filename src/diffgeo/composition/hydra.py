@@ -104,7 +104,13 @@ def typed(cfg: DictConfig) -> Config:
         raise ConfigError(f"{missing[0]} has no value", f"give one: {missing[0]}=…")
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)  # the primary config derives from the schema
-    for part, where in [(config, ""), *((v, f"{k}.") for k, v in vars(config).items() if is_dataclass(v))]:
+    parts = [(config, ""), *((v, f"{k}.") for k, v in vars(config).items() if is_dataclass(v))]
+    for part, where in [*parts, *((v, f"study.{k}.") for k, v in config.study.items() if is_dataclass(v))]:
+        for one in fields(part):
+            if isinstance(one.default, str) and one.default.startswith("${") and getattr(part, one.name) == one.default:
+                key = f"{where}{one.name}"
+                raise ConfigError(f"{key} was deleted, and follows another setting", f"leave ~{key} out, or set {key}")
+    for part, where in parts:
         for name in [name for name in vars(part) if name not in {f.name for f in fields(part)}]:
             if hasattr(part, "options"):
                 part.options[name] = vars(part).pop(name)
