@@ -165,7 +165,7 @@ class ScheduleConfig:
         eta: η of the DDIM steps after the edit, in [0, 1]; those before it are always deterministic.
         boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
         inversion: how pictures are inverted: ``ddim``, as the papers do; ``midpoint`` and ``fireflow``, of second
-            order; or ``fixed_point``, which inverts the sampling step itself and brings pictures back best.
+            order; or ``fixed_point``, which inverts the sampling step itself. ``fireflow`` costs what ``ddim`` does.
         clip: clip x̂0 while denoising, as the model's scheduler does, to [−1, 1] if it does not clip; null does so for
             generated samples of a model whose scheduler clips, and never for inverted pictures.
     """
