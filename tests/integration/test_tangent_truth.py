@@ -205,7 +205,10 @@ def test_a_model_on_latents_is_compared_with_the_tangent_space_of_its_latents():
 
 @pytest.mark.slow
 def test_the_known_values_of_three_portraits(shipped):
-    """Mean share of the 13 factors in n = 13 and n = 50 directions; the spread over portraits bounds the difference."""
+    """Mean share of the 13 factors in n = 13 and n = 50 directions, found by another program on three other portraits.
+
+    The spread over portraits bounds the difference, or a tenth: a standard deviation of three is often too small.
+    """
     own = "study.tangent_truth"
     words = (f"{own}.maps=[h,x0]", f"{own}.kinds=[render]", f"{own}.samples=3", f"{own}.rank=50", "svd.rank=50")
     more = (f"{own}.output_rank=50", f"{own}.noise=[1.0,0.75,0.5,0.1,0.02]", f"{own}.draws=20")
@@ -220,7 +223,7 @@ def test_the_known_values_of_three_portraits(shipped):
     for (name, n), values in known.items():
         for t_frac, value in values.items():
             found = factors[name, n, t_frac]
-            assert found.mean() == pytest.approx(value, abs=max(3 * found.std(), 0.03)), (name, n, t_frac)
+            assert found.mean() == pytest.approx(value, abs=max(3 * found.std(), 0.1 * value, 0.03)), (name, n, t_frac)
 
 
 # --- the distance from the data in tables of edits
