@@ -79,11 +79,20 @@ def halve(pipeline: Path) -> None:
         save_file({k: v.half() for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
+def forget_places(pipeline: Path) -> None:
+    """Leave out of every config where on this machine a part was loaded from."""
+    for path in pipeline.rglob("config.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
 def ship_diffusion(trained: Path, evaluation: dict[str, Any]) -> Path:
     facts, target = json.loads((trained / "training.json").read_text(encoding="utf-8")), shipped_folder(trained.name)
     facts["half"] = any(v.dtype == torch.float16 for v in load_file(next(trained.rglob("*.safetensors"))).values())
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained / "pipeline", target)
+    forget_places(target)
     shutil.copy(trained / "loss.png", target / "loss.png")
     shutil.copy(sorted((trained / "samples").glob("*.png"))[-1], target / "samples.png")
     (target / "evaluation.json").write_text(
@@ -99,6 +108,7 @@ def ship_prompted(trained: Path, samples: int, measured: bool, *, flow: bool) ->
     target = shipped_folder(trained.name)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained / "pipeline", target)
+    forget_places(target)
     halve(target)
     if not measured:
         reader = shipped_folder("factor_predictor_64")
