@@ -47,7 +47,6 @@ from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.ablation.settings import AblationConfig
 from diffgeo.studies.shared.matching import (
-    TOL,
     Edit,
     Matched,
     at_length,
@@ -205,11 +204,7 @@ def _rows(
             "variant": edit.variant,
             "direction": edit.direction,
             "frame": i,
-            "gamma": found.gammas[i].item(),
-            "x_change": found.x_changes[i].item(),
-            "change": found.changes[i].item(),
-            "change_wanted": found.target,
-            "matched": abs(found.changes[i].item() / found.target - 1) <= TOL,
+            **found.row(i),
             "perceptual_measure": context.perceptual.name,
             **{name: values[i].item() for name, values in damage.items()},
             **{name: values[i] for name, values in own.items()},

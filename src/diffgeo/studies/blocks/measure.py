@@ -46,7 +46,7 @@ from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.blocks.settings import BlocksConfig
-from diffgeo.studies.shared.matching import TOL, Edit, match_edits, random_in_x, straight
+from diffgeo.studies.shared.matching import Edit, match_edits, random_in_x, straight
 from diffgeo.studies.shared.portraits import sampled_portraits, share_of_span
 from diffgeo.svd import LocalBasis
 
@@ -219,11 +219,7 @@ def _edits(context: Context, cfg: BlocksConfig, sample: Sample, t: int, found: D
             "sample": sample.index,
             "block": edit.variant,
             "direction": edit.direction,
-            "gamma": matched.gammas[i].item(),
-            "x_change": matched.x_changes[i].item(),
-            "change": matched.changes[i].item(),
-            "change_wanted": matched.target,
-            "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,
+            **matched.row(i),
             "perceptual_measure": context.perceptual.name,
             "attribute": predictor.names[int(changes[i].abs().argmax())],
             "precision": precision[i].item(),

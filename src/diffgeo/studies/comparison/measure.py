@@ -207,11 +207,7 @@ class _Study:
         for i, (edit, row) in enumerate(zip(edits, found, strict=True)):
             yield row | {
                 "frame": first + i,
-                "gamma": matched.gammas[i].item(),
-                "x_change": matched.x_changes[i].item(),
-                "change": matched.changes[i].item(),
-                "change_wanted": matched.target,
-                "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,
+                **matched.row(i),
                 "perceptual_measure": self.context.perceptual.name,
                 "passes": self.methods.found(edit.variant, sample).passes,
             }

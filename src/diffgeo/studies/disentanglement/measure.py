@@ -59,7 +59,6 @@ from diffgeo.studies.disentanglement.scorecard import scorecard
 from diffgeo.studies.disentanglement.settings import METHODS, DisentanglementConfig
 from diffgeo.studies.disentanglement.timing import coarse_to_fine
 from diffgeo.studies.shared.matching import (
-    TOL,
     Edit,
     Matched,
     features,
@@ -280,11 +279,7 @@ def _rows(
             "method": edit.variant,
             "direction": edit.direction,
             "frame": frame + i,
-            "gamma": matched.gammas[i].item(),
-            "x_change": matched.x_changes[i].item(),
-            "change": matched.changes[i].item(),
-            "change_wanted": matched.target,
-            "matched": abs(matched.changes[i].item() / matched.target - 1) <= TOL,
+            **matched.row(i),
             "perceptual_measure": context.perceptual.name,
             "local_success": bool(local[i]),
             "ssim": similar[0][i].item(),

@@ -20,6 +20,7 @@ from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.geometry import loco_directions, project_to_tangent, pull_back
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.perceptual import PerceptualDistance
+from diffgeo.results import Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.svd import LocalBasis
@@ -94,6 +95,17 @@ class Matched:
     x_changes: Tensor
     original: Tensor
     edited: Tensor
+
+    def row(self, i: int) -> Row:
+        """What tables of edits say of how far the i-th edit goes, and whether that is the common strength."""
+        change = self.changes[i].item()
+        return {
+            "gamma": self.gammas[i].item(),
+            "x_change": self.x_changes[i].item(),
+            "change": change,
+            "change_wanted": self.target,
+            "matched": abs(change / self.target - 1) <= TOL,
+        }
 
 
 def straight(
