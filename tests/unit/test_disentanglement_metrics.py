@@ -10,11 +10,13 @@ import torch
 from scipy.stats import entropy
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.feature_selection import mutual_info_classif
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LassoLarsIC, LinearRegression
 from sklearn.metrics import mutual_info_score
 
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.metrics.disentanglement import (
+    _lasso,
+    _noise,
     dci,
     effect_gap,
     effect_vote,
@@ -287,3 +289,14 @@ def test_the_vote_counts_how_often_other_samples_foretell_the_attribute():
     assert effect_vote(three) == pytest.approx((0.5 + 0.5 + 0) / 3)
     with pytest.raises(ValueRangeError, match="2 or more"):
         effect_vote(same[:1])
+
+
+def test_the_lasso_of_dci_is_scikit_learns_with_its_penalty_by_bic() -> None:
+    random = np.random.default_rng(0)
+    for n, k in ((16, 2), (24, 10), (60, 5)):
+        x = random.normal(size=(n, k))
+        x = (x - x.mean(axis=0)) / x.std(axis=0)
+        v = x[:, 0] + random.normal(size=n)
+        v = (v - v.mean()) / v.std()
+        expected = LassoLarsIC(criterion="bic", noise_variance=_noise(x, v)).fit(x, v).coef_
+        np.testing.assert_allclose(_lasso(x, v), expected, atol=1e-12)

@@ -30,9 +30,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LassoLarsIC
+from sklearn.linear_model import lars_path
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.svm import LinearSVC
 from torch import Tensor
@@ -147,15 +148,12 @@ def dci(
             continue
         v = (y[:, j] - y[train, j].mean()) / y[train, j].std()
         if regressor == "lasso":
-            model = LassoLarsIC(criterion="bic", noise_variance=_noise(x[train], v[train]))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # codes that are copies of each other
-                model.fit(x[train], v[train])
-            importance[:, j] = np.abs(model.coef_)
+            coefficients = _lasso(x[train], v[train])
+            importance[:, j], predicted = np.abs(coefficients), x[test] @ coefficients
         else:
             model = RandomForestRegressor(100, min_samples_leaf=2, random_state=seed)
             importance[:, j] = model.fit(x[train], v[train]).feature_importances_
-        predicted = model.predict(x[test])
+            predicted = model.predict(x[test])
         if np.ptp(y[test, j]) == 0:
             continue
         if kinds[j]:
@@ -166,6 +164,22 @@ def dci(
             scores.append(max(0.0, r2_score(v[test], predicted)))
     d, c = importance_scores(torch.from_numpy(importance))
     return Dci(d, c, float(np.mean(scores)) if scores else float("nan"), torch.from_numpy(importance))
+
+
+def _lasso(x: Array, v: Array) -> Array:
+    """Coefficients of the Lasso whose penalty has the least BIC; of ``LassoLarsIC``, six times as fast for few codes.
+
+    Args:
+        x: codes of mean 0, shape (N, K).
+        v: a factor of mean 0, shape (N,).
+    """
+    with warnings.catch_warnings(), config_context(skip_parameter_validation=True, assume_finite=True):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # codes that are copies of each other
+        _, _, path = lars_path(x, v, method="lasso")
+    error = np.square(v[:, None] - x @ path).sum(axis=0)
+    used = (np.abs(path) > np.finfo(float).eps).sum(axis=0)
+    best: Array = path[:, np.argmin(error / _noise(x, v) + np.log(len(x)) * used)]
+    return best
 
 
 def _noise(x: Array, v: Array) -> float:
