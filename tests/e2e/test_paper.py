@@ -1,7 +1,9 @@
 """``diffgeo-paper``: plans, runs, judges, and goes on where it stopped."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from unittest import mock
 
 import pandas as pd
@@ -9,12 +11,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from diffgeo.cli import command, paper
 from diffgeo.cli import explore as explore_command
-from diffgeo.cli import paper
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import ConfigError
 from diffgeo.report.reading import read_run
+from diffgeo.runner.run import execute as real
 
 
 def run(capsys, *words):
@@ -110,7 +113,7 @@ def test_a_search_path_of_ones_own_is_passed_on(command):
 def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):
     code, out, err = run(capsys, *tiny, "only=[p23b]", "--dry-run")
     assert code == 0
-    assert len([line for line in out.splitlines() if line.startswith("p23b/")]) == 4
+    assert len([line for line in out.splitlines() if line.endswith(("to run", "the same run"))]) == 4
     assert "tangent_distance" in out
     assert "dataset_complexity" in out
     assert "no similar run yet" in out
@@ -138,10 +141,10 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     assert "P23b samples" in out
     assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 7
     assert "[2/2]" in err
-    command = read_run(tmp_path / "out" / "p23a_fig3b").command
+    command = read_run(tmp_path / "out" / "p23a" / "fig3b").command
     assert command.startswith("diffgeo experiment=p23a/fig3b scale=smoke model=local ")
 
-    with mock.patch("diffgeo.runner.run.execute", side_effect=AssertionError("computed again")):
+    with mock.patch("diffgeo.api.execute", side_effect=AssertionError("computed again")):
         again, _, _ = run(capsys, *words)
     assert again == 0
     assert pd.read_csv(tmp_path / "out" / "claims.csv").equals(table)
@@ -149,27 +152,25 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_path):
-    from diffgeo import runner
 
     calls = []
 
     def interrupted(cfg, folder, earlier=None):
-        calls.append(folder.name)
+        calls.append(folder)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(cfg, folder, earlier)
 
-    real = runner.execute
     words = [*tiny, "only=[p23a/fig3b,p23a/fig5b]"]
-    with mock.patch("diffgeo.runner.run.execute", interrupted):
+    with mock.patch("diffgeo.api.execute", interrupted):
         code, _, _ = run(capsys, *words)
     assert code == 130
     assert list(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == ["P23a Fig. 3b"]
     calls.clear()
-    with mock.patch("diffgeo.runner.run.execute", lambda *a: calls.append(a[1].name) or real(*a)):
+    with mock.patch("diffgeo.api.execute", lambda *a: calls.append(a[1]) or real(*a)):
         code, _, _ = run(capsys, *words)
     assert code == 0
-    assert calls == ["p23a_fig5b"]
+    assert calls == [tmp_path / "out" / "p23a" / "fig5b"]
     assert len(pd.read_csv(tmp_path / "out" / "claims.csv")) == 2
 
 
@@ -177,4 +178,59 @@ def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_p
 def test_a_run_with_other_settings_is_not_kept(capsys, tiny, tmp_path):
     run(capsys, *tiny, "only=[p23a/fig3b]")
     run(capsys, *tiny, "only=[p23a/fig3b]", "seed=1")
-    assert json.loads((tmp_path / "out" / "p23a_fig3b" / "run.json").read_text())["seed"] == 1
+    assert json.loads((tmp_path / "out" / "p23a" / "fig3b" / "run.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["models=[factor_faces]", "model=factor_faces_4"], "name every network in models"),
+        (["models=[factor_faces,nets/mine,other/mine]"], "has mine twice"),
+    ],
+)
+def test_networks_that_cannot_be_told_apart_are_refused(words, hint):
+    with pytest.raises(ConfigError, match=hint):
+        paper.plan(paper.COMMAND.parse(words), config_folder())
+
+
+def test_the_command_of_an_atlas_says_what_its_numbers_depend_on():
+    words = ["models=[factor_faces,nets/mine]", "out=elsewhere", "scale=smoke", "only=[p23b]", "seed=3"]
+    chosen = paper.plan(paper.COMMAND.parse(words), config_folder())
+    assert chosen.command == "diffgeo-paper 'models=[factor_faces,nets/mine]' 'only=[p23b]' scale=smoke seed=3"
+    assert paper.plan(paper.COMMAND.parse(["models=[a]"]), config_folder()).out.as_posix() == "outputs/atlas/small"
+
+
+def test_several_networks_make_an_atlas_and_what_is_deleted_is_computed_again(capsys, tiny, tiny_pipeline, tmp_path):
+    second = shutil.copytree(tiny_pipeline, tmp_path / "nets" / "second")
+    rest = [word for word in tiny if not word.startswith("model")]
+    words = [*rest, f"models=[{tiny_pipeline},{second}]", "only=[p23a/fig3b,p23b/prompts]"]
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    first = Path(tiny_pipeline).name
+    folder = tmp_path / "out"
+    found = pd.read_parquet(folder / "atlas.parquet").set_index(["network", "experiment"]).sort_index()
+    assert found.loc[(first, "p23a/fig3b"), "n"].max() == 3
+    assert set(found.loc[("second", "p23b/prompts"), "reading"]) == {"cannot be asked"}
+    assert (folder / "second" / "claims.csv").is_file()
+    assert (folder / "atlas.html").read_text().count('href="second/p23a/fig3b/report.html"') >= 1
+    assert "The atlas: " in out
+
+    shutil.rmtree(folder / "second" / "p23a" / "fig3b")
+    calls = []
+
+    with mock.patch("diffgeo.api.execute", lambda *a: calls.append(a[1]) or real(*a)):
+        code, _, _ = run(capsys, *words)
+    assert (code, calls) == (0, [folder / "second" / "p23a" / "fig3b"])
+
+
+def test_a_run_of_a_sweep_in_its_place_counts_as_complete(capsys, tiny, tmp_path):
+    """What docs/scaling.md says: a sweep over experiment and model leaves runs where the atlas looks for them."""
+    words = [word for word in tiny if not word.startswith("out=")]
+    line = ["-m", "experiment=p23a/fig3b", f"hydra.sweep.dir={tmp_path / 'out'}", *words]
+    choices = "${hydra:runtime.choices.experiment}"
+    with mock.patch.object(sys, "argv", ["diffgeo", *line, f"hydra.sweep.subdir={choices}"]):
+        command.main()
+    GlobalHydra.instance().clear()
+    code, out, _ = run(capsys, *tiny, "only=[p23a/fig3b]", "--dry-run")
+    assert code == 0
+    assert "complete" in out

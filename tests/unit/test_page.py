@@ -23,9 +23,9 @@ from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import lean
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
-from diffgeo.report.page import _ASSETS as ASSETS
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.sections import all_findings, sections
+from diffgeo.report.page.templates import _ASSETS as ASSETS
 from diffgeo.report.reading import Run
 from diffgeo.report.reading import read_run as read_folder
 from diffgeo.report.tables import Column, as_table

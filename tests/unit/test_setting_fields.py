@@ -113,7 +113,7 @@ def test_schemas_of_a_group_agree_on_what_a_setting_affects(schema):
 
 def test_the_four_that_ask_agree(run):
     """The store's keys, the report's columns and the papers' comparison leave out and take in the same settings."""
-    from diffgeo.cli.paper import _settings
+    from diffgeo.cli.network import _settings
 
     for key in ("device", "tracking", "store", "retries", "objective", "scale"):
         changed = run | {key: "another"}

@@ -86,6 +86,7 @@ SILENT = [
     "cli/command.py",
     "cli/help.py",
     "cli/paper.py",
+    "cli/network.py",
     "__main__.py",
     "api.py",
 ]

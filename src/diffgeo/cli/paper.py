@@ -1,28 +1,29 @@
 """The command ``diffgeo-paper``: every table and figure of the papers, as one table of verdicts.
 
 Runs the experiments of ``conf/experiment/``, each into a run folder of its own, then judges the claims of
-:mod:`diffgeo.claims` on their tables. A run that is complete, with the settings asked for, is kept: an interrupted
-command goes on where it stopped. Experiments with equal settings share one run.
+:mod:`diffgeo.claims` on their tables (:mod:`diffgeo.cli.network`). Of several networks it draws one page
+(:mod:`diffgeo.report.atlas`). A run that is complete, with the settings asked for, is kept: an interrupted command goes
+on where it stopped.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import shlex
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from omegaconf import OmegaConf
+from typing import TYPE_CHECKING
 
 from diffgeo.cli.help import rows
+from diffgeo.cli.network import Network, choosing
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import check, composed, others, register, results_depend_on, words_of
-from diffgeo.config import Config, config_folder, heed_wandb, nearest
+from diffgeo.composition import others, register
+from diffgeo.config import config_folder, nearest
 from diffgeo.config.experiments import order_of
-from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
+from diffgeo.errors import ConfigError, DiffgeoError
 
 if TYPE_CHECKING:
     from diffgeo.results import Row
@@ -39,8 +40,10 @@ class Plan:
     Attributes:
         scale: a choice of the group ``scale``.
         names: experiments, in the order of the papers.
-        out: where run folders and the table go.
+        out: where run folders and the table go; a folder for each network if there are several.
         overrides: passed on to every run.
+        models: networks to compare, choices of the group ``model`` or folders; empty for the one of ``overrides``.
+        only: what of the papers was asked for, all if empty.
         dry: only list the runs.
     """
 
@@ -48,7 +51,16 @@ class Plan:
     names: list[str]
     out: Path
     overrides: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    only: list[str] = field(default_factory=list)
     dry: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command line that gives the same numbers, wherever its folder is."""
+        lists = {"models": self.models, "only": self.only}
+        given = [f"{key}=[{','.join(values)}]" for key, values in lists.items() if values]
+        return shlex.join(["diffgeo-paper", *given, f"scale={self.scale}", *self.overrides])
 
 
 def experiments(conf: Path) -> list[str]:
@@ -76,9 +88,20 @@ def plan(words: Words, conf: Path) -> Plan:
             hint = f"did you mean {guess}?" if guess else f"known are {', '.join(known)}"
             raise ConfigError(f"there is no experiment {name}", hint)
     names = [k for k in known if not wanted or any(k == w or k.startswith(f"{w}/") for w in wanted)]
-    model = next((w.partition("=")[2] for w in words.others if w.startswith("model=")), "factor_faces")
-    out = words.path("out", Path("outputs") / "paper" / model / scale)
-    return Plan(scale, names, out, words.others, "--dry-run" in words.flags)
+    models = listed(words.given.get("models", ""))
+    model = next((w.partition("=")[2] for w in words.others if w.startswith("model=")), None)
+    _refuse_repeated(models, model)
+    default = Path("outputs") / ("atlas" if models else f"paper/{model or 'factor_faces'}") / scale
+    return Plan(scale, names, words.path("out", default), words.others, models, wanted, "--dry-run" in words.flags)
+
+
+def _refuse_repeated(models: list[str], model: str | None) -> None:
+    """Each network needs a folder of its own."""
+    if models and model is not None:
+        raise ConfigError(f"models=[...] and model={model} are both given", "name every network in models")
+    names = [choosing(one)[0] for one in models]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"models=[{','.join(models)}] has {twice} twice", "name each network once")
 
 
 def main() -> None:
@@ -112,9 +135,11 @@ COMMAND = Command(
         "scale=NAME": "how much is computed: smoke (minutes), small (in the order of an hour on two cores; the "
         "default), paper",
         "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b, loco)",
-        "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out. Runs that are "
-        "complete there, with the same settings, are kept. (A model's weights are not compared: after changing them, "
-        "give another folder.)",
+        "models=[NAME,...]": "ask all of several networks, choices of the group model or folders (nets/mine), and draw "
+        "one page: claims down, networks across",
+        "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out, of several "
+        "networks outputs/atlas/SCALE, with a folder for each. Runs that are complete there, with the same settings, "
+        "are kept. (A model's weights are not compared: after changing them, give another folder.)",
         "--dry-run": "list the runs, which are complete, and what the others would compute; write nothing",
     },
     about=(
@@ -126,6 +151,7 @@ COMMAND = Command(
         "diffgeo-paper --dry-run": "what would be computed",
         "diffgeo-paper scale=smoke": "whether everything runs",
         "diffgeo-paper only=[p23a]": "the experiments of one paper",
+        "diffgeo-paper models=[factor_faces,factor_faces_4,fashion_mnist]": "what holds on which network",
         "diffgeo-paper model=ddpm_celebahq device=cuda scale=paper": "the papers' model at the papers' sizes",
     },
     codes=(0, 1, 2, 3, 4, 5, 6, 7, 130),
@@ -136,121 +162,72 @@ COMMAND = Command(
 
 
 def _execute(work: Plan) -> None:
-    known: dict[str, Config] = {}
-    for name in experiments(config_folder()):
-        try:
-            known[name] = _compose(work, name)
-        except UnsuitableModelError as error:
-            if name in work.names:
-                print(f"{name} is left out: {error}", file=sys.stderr, flush=True)
-    names = [name for name in work.names if name in known]
-    folders, missing = _folders(work, known)
-    todo = {f: cfg for f, cfg in missing.items() if f in {folders[name] for name in names}}
+    known, group = experiments(config_folder()), f"paper {work.out.name}"
+    networks = [
+        Network.of(name, folder, [f"scale={work.scale}", *words], known, group)
+        for name, folder, words in _networks(work)
+    ]
+    for network in networks:
+        for name in work.names:
+            if name in network.unsuitable:
+                print(f"{name} is left out: {network.unsuitable[name]}", file=sys.stderr, flush=True)
     if work.dry:
-        _list(names, folders, todo, work.out)
+        _list(networks, work)
         return
-    from diffgeo.api import run
-
-    context, failed = None, None
+    context, failures = None, []
     try:
-        for i, (folder, cfg) in enumerate(todo.items()):
-            print(f"[{i + 1}/{len(todo)}] {folder}", file=sys.stderr, flush=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            _leave_words(folder, next(name for name in names if folders[name] == folder), work)
-            try:
-                context = run(cfg, folder, earlier=context).context
-            except DiffgeoError as error:  # the others may still run
-                failed = error
-                print(f"{folder} failed: {error}", file=sys.stderr, flush=True)
+        for network in networks:
+            context, failed = network.run(work.names, context)
+            failures += failed
     finally:
-        rows = _judge(folders, known)
-        if rows:
-            _write(rows, work.out)
-            _show(rows)
-    if failed is not None:
-        raise failed
+        judged = {network.name: network.judged() for network in networks}
+        for network in networks:
+            if judged[network.name]:
+                _write(judged[network.name], network.folder)
+        if work.models:
+            _write_atlas(networks, judged, work)
+        for name, rows in judged.items():
+            if rows:
+                _show(rows, name if work.models else None)
+    if failures:
+        raise failures[-1]
 
 
-def _list(names: list[str], folders: dict[str, Path], todo: dict[Path, Config], out: Path) -> None:
+def _networks(work: Plan) -> list[tuple[str, Path, list[str]]]:
+    """(name, folder, words) of every network; one without ``models=``, whose folder is ``out`` itself."""
+    if not work.models:
+        return [("", work.out, work.overrides)]
+    chosen = [choosing(model) for model in work.models]
+    return [(name, work.out / name, [*words, *work.overrides]) for name, words in chosen]
+
+
+def _list(networks: Sequence[Network], work: Plan) -> None:
     """Print which run each experiment has, and what those that are not complete would compute."""
-    for name in names:
-        state = "to run" if folders[name] in todo else "complete"
-        own = folders[name].name == name.replace("/", "_")
-        print(f"{name:<18} {folders[name]}  {state if own else 'the same run'}", flush=True)
-    if not todo:
-        return
     from diffgeo.runner.dry_run import Planner
 
-    planner = Planner(out)
-    for folder, cfg in todo.items():
-        try:
-            planner.add(folder.name, cfg)
-        except DiffgeoError as error:
-            print(f"{folder} would fail: {error}", file=sys.stderr, flush=True)
-    planner.show()
+    planner, any_left = Planner(work.out), False
+    for network in networks:
+        names = [name for name in work.names if name in network.configs]
+        todo = network.todo(names)
+        for name in names:
+            folder = network.folders[name]
+            state = "to run" if folder in todo else "complete"
+            print(f"{name:<18} {folder}  {state if folder == network.folder / name else 'the same run'}", flush=True)
+        for folder, name in todo.items():
+            any_left = True
+            try:
+                planner.add(folder.relative_to(work.out).as_posix(), network.configs[name])
+            except DiffgeoError as error:
+                print(f"{folder} would fail: {error}", file=sys.stderr, flush=True)
+    if any_left:
+        planner.show()
 
 
-def _compose(work: Plan, name: str) -> Config:
-    cfg = composed([words_of(name), f"scale={work.scale}", *work.overrides])
-    heed_wandb(cfg, work.overrides, os.environ)
-    check(cfg)
-    cfg.tracking.group = cfg.tracking.group or f"paper {work.out.name}"
-    return cfg
+def _write_atlas(networks: Sequence[Network], judged: Mapping[str, list[Row]], work: Plan) -> None:
+    from diffgeo.report.atlas import Told, write_atlas
 
-
-def _leave_words(folder: Path, name: str, work: Plan) -> None:
-    """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
-    path = folder / ".hydra" / "overrides.yaml"
-    path.parent.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create([words_of(name), f"scale={work.scale}", *work.overrides]), path)
-
-
-def _folders(work: Plan, configs: dict[str, Config]) -> tuple[dict[str, Path], dict[Path, Config]]:
-    """(experiment → its run folder, shared by equal settings; folder → settings, for those not complete yet)."""
-    folders: dict[str, Path] = {}
-    missing: dict[Path, Config] = {}
-    by_settings: dict[str, Path] = {}
-    for name, cfg in configs.items():
-        settings = _settings(asdict(cfg))
-        folder = by_settings.setdefault(settings, work.out / name.replace("/", "_"))
-        folders[name] = folder
-        if folder not in missing and not _complete(folder, settings):
-            missing[folder] = cfg
-    return folders, missing
-
-
-def _settings(cfg: dict[str, Any]) -> str:
-    """What a run's numbers depend on, as text."""
-    return json.dumps(results_depend_on(cfg), sort_keys=True)
-
-
-def _complete(folder: Path, settings: str) -> bool:
-    try:
-        facts = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError):
-        return False
-    return facts.get("status") == "completed" and _settings(facts["settings"]) == settings
-
-
-def _judge(folders: dict[str, Path], configs: dict[str, Config]) -> list[Row]:
-    """Rows of every experiment whose run is complete with these settings, asked for in this call or not."""
-    import pandas as pd
-
-    from diffgeo.claims import decide, judge
-    from diffgeo.convergence import Convergence, summary
-    from diffgeo.run_files import belongs
-    from diffgeo.studies import all_claims
-
-    rows = []
-    for claim in all_claims():
-        folder = folders.get(claim.experiment)
-        if folder is not None and _complete(folder, _settings(asdict(configs[claim.experiment]))):
-            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            paths = [path for path in (folder / "tables").glob("*.parquet") if belongs(facts, f"tables/{path.name}")]
-            tables = {path.stem: pd.read_parquet(path) for path in paths}
-            found = summary(Convergence.read(facts))
-            rows.append(judge(claim, tables, facts["model"]["source"]) | {"not_converged": found, "run": str(folder)})
-    return decide(rows)
+    told = [Told(network.name, network.folder, judged[network.name], network.unsuitable) for network in networks]
+    print(f"The atlas: {write_atlas(told, work.out, work.command)}", flush=True)
 
 
 def _write(rows: list[Row], folder: Path) -> None:
@@ -292,11 +269,11 @@ def _cells(row: Row) -> list[str]:
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
-def _show(rows: list[Row]) -> None:
+def _show(rows: list[Row], network: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*_HEAD)
+    shown = Table(*_HEAD, title=network)
     colours = {"holds": "green", "contradicted": "red", "undecided": "yellow"}
     for row in rows:
         shown.add_row(*_cells(row), style=colours.get(row["verdict"], "dim"))

@@ -9,12 +9,9 @@ The page is made from the run folder alone, without the model, so that the page 
 from __future__ import annotations
 
 import logging
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -26,6 +23,7 @@ from diffgeo.report.charts import javascript, page_theme
 from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, in_words, timestep
 from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
+from diffgeo.report.page.templates import asset, environment, installed_version
 from diffgeo.report.pictures import Picture
 from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
@@ -38,8 +36,6 @@ from diffgeo.studies import all_claims
 __all__ = ["PAGE", "render", "write_page"]
 
 log = logging.getLogger(__name__)
-
-_ASSETS = Path(__file__).parent / "assets"
 
 
 def write_page(folder: Path) -> Path:
@@ -70,30 +66,15 @@ def render(run: Run) -> str:
     page = _page(run, found, shown)
     drawn = page["claims_chart"] or any(section.charts for section in shown)
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             page=page,
-            css=_asset("page.css"),
-            js=_asset("page.js"),
+            css=asset("page.css"),
+            js=asset("page.js"),
             charts={"theme": page_theme(), "library": Markup(javascript())} if drawn else None,
         )
     )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_ASSETS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _asset(file: str) -> Markup:
-    return Markup((_ASSETS / file).read_text(encoding="utf-8"))
 
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
@@ -118,7 +99,7 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "claims_count": count_of_verdicts(run.verdicts),
         "command": run.command,
         "settings": _settings(run),
-        "version": _version(),
+        "version": installed_version(),
         "folder": run.folder.name,
     }
 
@@ -211,10 +192,3 @@ def _settings(run: Run) -> list[Table]:
         given = [Column("setting", "key"), Column("value", "value")]
         tables.append(as_table("table-settings", "All settings", settings, given, folded=True))
     return tables
-
-
-def _version() -> str:
-    try:
-        return version("diffgeo")
-    except PackageNotFoundError:
-        return "?"

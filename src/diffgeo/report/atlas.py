@@ -1,0 +1,288 @@
+"""The atlas: what of the papers holds, and where. Claims down, networks across, on one page and in one table.
+
+Data flows one way: the networks' rows of :func:`diffgeo.claims.decide` ─▶ one long table (``atlas.parquet``, ``.csv``)
+─▶ the page (``atlas.html``) and the LaTeX table (``atlas.tex``). Either can be made again from the table alone.
+
+The false discovery rate is that of each network's own claims, so that a network's verdicts do not depend on which
+others stand beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from diffgeo.claims import Claim, reading_of
+from diffgeo.config import Plain
+from diffgeo.errors import DataError
+from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
+from diffgeo.report.formatting import counted, in_words, interval, name
+from diffgeo.report.page.templates import asset, environment, installed_version
+from diffgeo.report.verdicts import labels
+from diffgeo.results import Row, atomic, write_csv
+from diffgeo.run_files import PAGE
+from diffgeo.studies import all_claims
+
+__all__ = ["Told", "latex", "page", "table", "write_atlas"]
+
+_FILE = "atlas"
+_SYMBOLS = {"holds": "+", "contradicted": "−", "undecided": "?"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one network's runs say.
+
+    Attributes:
+        network: its name.
+        folder: of its runs.
+        rows: of :func:`diffgeo.claims.decide`, one per claim that could be judged.
+        unsuitable: experiments that cannot be asked of it, with the reason.
+    """
+
+    network: str
+    folder: Path
+    rows: Sequence[Row]
+    unsuitable: dict[str, str]
+
+
+def write_atlas(told: Sequence[Told], folder: Path, command: str) -> Path:
+    """Write ``atlas.parquet``, ``.csv``, ``.tex``, ``.json`` (how it was made) and ``.html``.
+
+    Args:
+        told: of every network, left to right.
+        folder: where to.
+        command: that gives these numbers.
+
+    Returns:
+        The page.
+    """
+    found = table(told, folder)
+    facts: Plain = {"command": command, "networks": {one.network: _made(one) for one in told}}
+    with atomic(folder / f"{_FILE}.parquet") as path:
+        found.to_parquet(path, index=False)
+    with atomic(folder / f"{_FILE}.csv") as path:
+        write_csv(found.drop(columns="values"), path)
+    texts = {"json": json.dumps(facts, indent=2), "tex": latex(found), "html": page(found, facts)}
+    for suffix, text in texts.items():
+        with atomic(folder / f"{_FILE}.{suffix}") as path:
+            path.write_text(text, encoding="utf-8")
+    return folder / f"{_FILE}.html"
+
+
+def table(told: Sequence[Told], folder: Path) -> pd.DataFrame:
+    """A row per claim and network, in the order of the papers.
+
+    Args:
+        told: of every network.
+        folder: of the atlas; runs are named from there.
+
+    Returns:
+        network, label, source, experiment, quantity, role, unit, published, ours, low, high, n, p, q, values, verdict,
+        reading (the verdict with what limits it), remark, not_converged, and run. A claim that was not judged has NaN
+        and n = 0, and its reading says why: ``cannot be asked``, with the reason in ``remark``, or ``not run``.
+    """
+    claims = all_claims()
+    named = labels([{"source": claim.source} for claim in claims])
+    rows = []
+    for one in told:
+        judged = {(row["source"], row["experiment"], row["quantity"]): row for row in one.rows}
+        for label, claim in zip(named, claims, strict=True):
+            key = claim.source, claim.experiment, claim.quantity
+            row = judged.get(key)
+            rows.append(
+                {"network": one.network, "label": label}
+                | (_unjudged(claim, one) if row is None else _judged(row, folder))
+            )
+    return pd.DataFrame(rows)
+
+
+def _judged(row: Row, folder: Path) -> Row:
+    run = Path(os.path.relpath(row["run"], folder)).as_posix()
+    kept = {key: value for key, value in row.items() if key not in ("comparable", "expected")}
+    return kept | {"reading": reading_of(row), "run": run}
+
+
+def _unjudged(claim: Claim, one: Told) -> Row:
+    reason = one.unsuitable.get(claim.experiment, "")
+    missing = dict.fromkeys(("ours", "low", "high", "p", "q"), math.nan)
+    return {
+        "source": claim.source,
+        "experiment": claim.experiment,
+        "quantity": claim.quantity,
+        "role": claim.role,
+        "unit": claim.unit,
+        "published": claim.published or "–",
+        **missing,
+        "n": 0,
+        "values": [],
+        "remark": reason,
+        "not_converged": "",
+        "run": "",
+        "verdict": "",
+        "reading": "cannot be asked" if reason else "not run",
+    }
+
+
+def _made(one: Told) -> Plain:
+    """How a network's runs were made: its weights, versions, commits, and how long all took."""
+    folders = dict.fromkeys(row["run"] for row in one.rows)
+    runs = [json.loads((Path(folder) / "run.json").read_text(encoding="utf-8")) for folder in folders]
+    if not runs:
+        return {}
+    return {
+        "digest": runs[0]["model"].get("digest"),
+        "samples": max(len(facts["samples"]) for facts in runs),
+        "commits": sorted({str(facts["commit"]) for facts in runs}),
+        "versions": runs[0]["versions"],
+        "device": sorted({facts["device"] for facts in runs}),
+        "started": min(facts["started"] for facts in runs),
+        "seconds": round(sum(facts["duration"] for facts in runs)),
+        "runs": len(runs),
+    }
+
+
+def latex(found: pd.DataFrame) -> str:
+    """The claims with a verdict as a LaTeX table (booktabs): a column per network, ``+ 0.42 [0.28, 0.56]``."""
+    claims = found[found["role"].isin(["claim", "value"])]
+    lines = []
+    for label, part in claims.groupby("label", sort=False):
+        cells = {row["network"]: _latex_cell(row) for row in part.to_dict("records")}
+        lines.append({"claim": label, "measured": part["quantity"].iloc[0]} | cells)
+    shown = pd.DataFrame(lines)
+    text: str = shown.rename(columns=name).to_latex(
+        index=False, escape=True, column_format="ll" + "l" * (shown.shape[1] - 2)
+    )
+    return text.replace("−", "$-$").replace("≥", r"$\geq$").replace("‖", r"$\Vert$")
+
+
+def _latex_cell(row: dict[Any, Any]) -> str:
+    if not row["n"]:
+        return "–"
+    symbol = _SYMBOLS.get(str(row["verdict"]), "")
+    return f"{symbol} {interval(row['ours'], row['low'], row['high'])} (n = {row['n']})".strip()
+
+
+def page(found: pd.DataFrame, facts: Plain, *, links: bool = True) -> str:
+    """The atlas as HTML, one file that needs no network.
+
+    Args:
+        found: of :func:`table`.
+        facts: ``command`` and ``networks``, as ``atlas.json`` has them.
+        links: whether cells lead to the runs' own pages, which must then lie beside it.
+
+    Raises:
+        DataError: a table without rows.
+    """
+    if found.empty:
+        raise DataError("the atlas has no rows", "run diffgeo-paper models=[...]")
+    networks = list(dict.fromkeys(found["network"]))
+    judged = found[found["role"] == "claim"]
+    lines = _lines(found, networks, links)
+    return (
+        environment()
+        .get_template("atlas.html.j2")
+        .render(
+            css=asset("page.css") + asset("atlas.css"),
+            networks=[_head(one, facts["networks"].get(one, {}), judged[judged["network"] == one]) for one in networks],
+            groups=[line for line in lines if line["role"] in ("claim", "value")],
+            more=[line for line in lines if line["role"] not in ("claim", "value")],
+            summary=_summary(judged),
+            command=facts["command"],
+            version=installed_version(),
+            significant=SIGNIFICANT,
+            fewest=FEWEST,
+        )
+    )
+
+
+def _lines(found: pd.DataFrame, networks: Sequence[str], links: bool) -> list[Plain]:
+    """What the page prints of every claim that at least one network was asked."""
+    claims: dict[Any, Claim] = {(claim.source, claim.experiment, claim.quantity): claim for claim in all_claims()}
+    lines: list[Plain] = []
+    for key, part in found.groupby(["source", "experiment", "quantity"], sort=False):
+        rows = part.set_index("network", drop=False).to_dict("index")
+        if not part["n"].any():
+            continue
+        width = max(map(_reach, rows.values()))
+        said = {column: part[column].iloc[0] for column in ("label", "quantity", "published", "role", "unit")}
+        cells = [_cell(rows[network], width, links) for network in networks]
+        lines.append(said | {"claim": claims.get(key), "cells": cells})  # a package that is gone leaves no words
+    return lines
+
+
+def _summary(judged: pd.DataFrame) -> str:
+    """How many cells say what, and the claims that hold everywhere or are contradicted somewhere, in sentences."""
+    asked = judged[judged["n"] > 0]
+    count = asked["verdict"].value_counts()
+    few = int(((asked["verdict"] == "undecided") & (asked["n"] < FEWEST)).sum())
+    networks = counted(asked["network"].nunique(), "network")
+    told = f"{counted(asked['label'].nunique(), 'claim')} on {networks}, {counted(len(asked), 'cell')}: "
+    told += f"{count.get('holds', 0)} hold, {count.get('contradicted', 0)} are contradicted, "
+    told += f"{count.get('undecided', 0)} are undecided"
+    told += f", {few} of them for lack of values." if few else "."
+    verdicts = asked.groupby("label", sort=False)["verdict"].agg(set)
+    several = set(asked["label"][asked.duplicated("label")])
+    everywhere = [str(label) for label, found in verdicts.items() if found == {"holds"} and label in several]
+    both = [str(label) for label, found in verdicts.items() if {"holds", "contradicted"} <= found]
+    if everywhere:
+        told += f" On every network that was asked: {', '.join(everywhere)}."
+    if both:
+        told += f" On one network and contradicted on another: {', '.join(both)}."
+    return told
+
+
+def _head(network: str, made: Plain, judged: pd.DataFrame) -> Plain:
+    count = judged["verdict"].value_counts()
+    return {
+        "name": name(network),
+        "holds": int(count.get("holds", 0)),
+        "contradicted": int(count.get("contradicted", 0)),
+        "undecided": int(count.get("undecided", 0)),
+        "made": made,
+        "took": in_words(made["seconds"]) if made else "",
+    }
+
+
+def _reach(row: dict[Any, Any]) -> float:
+    """How far from 0 a cell's interval reaches, for the scale that its line of cells shares."""
+    return max((abs(row[key]) for key in ("ours", "low", "high") if math.isfinite(row[key])), default=0.0)
+
+
+def _cell(row: dict[Any, Any], width: float, links: bool) -> Plain:
+    limits = [
+        text
+        for text in (row["remark"], row["not_converged"], f"q = {row['q']:.2g}" if row["q"] == row["q"] else "")
+        if text
+    ]
+    return {
+        "asked": row["n"] > 0,
+        "text": interval(row["ours"], row["low"], row["high"]) if row["n"] else "",
+        "n": row["n"],
+        "reading": f"{row['reading']}{', not converged' if row['not_converged'] else ''}",
+        "style": f"verdict-{str(row['reading']).split()[0]}",
+        "title": "; ".join(limits),
+        "glyph": _glyph(row, width) if row["n"] and row["role"] != "value" and width > 0 else "",
+        "href": f"{row['run']}/{PAGE}" if links and row["run"] else "",
+    }
+
+
+def _glyph(row: dict[Any, Any], width: float) -> Markup:
+    """The interval as a line with a dot, and 0 in the middle; all cells of a claim share the scale."""
+
+    def x(value: float) -> float:
+        return round(50 + 46 * value / width, 1)
+
+    parts = ['<line x1="50" x2="50" y1="0" y2="14" class="zero"/>']
+    if math.isfinite(row["low"]):
+        parts.append(f'<line x1="{x(row["low"])}" x2="{x(row["high"])}" y1="7" y2="7" class="span"/>')
+    parts.append(f'<circle cx="{x(row["ours"])}" cy="7" r="3.2"/>')
+    return Markup(f'<svg viewBox="0 0 100 14" aria-hidden="true">{"".join(parts)}</svg>')
