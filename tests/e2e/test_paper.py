@@ -152,7 +152,6 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_path):
-
     calls = []
 
     def interrupted(cfg, folder, earlier=None):
