@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint typecheck docs docs-serve check format bench wheel clean
+.PHONY: help setup run test test-slow test-nightly lint typecheck docs docs-serve check format bench wheel clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv and install everything
 
@@ -23,11 +23,17 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY) ## all studies on the shipped model (minutes); ARGS="data.samples=8" adds settings
 	$(BIN)/diffgeo $(ARGS)
 
-test: $(READY) ## the tests (minutes), a worker per core, one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+# a worker per core, one thread each; a file's tests share their fixtures, and the small files of tests/unit come last
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY) ## the tests that take long
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow $(ARGS)
+test: $(READY) ## the quick tests (minutes); ARGS="tests/unit -x" for a part
+	$(PYTEST) $(ARGS)
+
+test-slow: $(READY) ## the slow ones that CI runs as well (minutes)
+	$(PYTEST) -m slow $(ARGS)
+
+test-nightly: $(READY) ## those that CI has no time for (minutes each)
+	$(PYTEST) -m nightly $(ARGS)
 
 lint: $(READY) ## style and docstrings
 	$(BIN)/ruff check .
@@ -43,7 +49,7 @@ docs: $(READY) ## build the documentation into build/docs, warnings as errors
 docs-serve: $(READY) ## show the documentation at localhost:8000 and rebuild it after every change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dirtyreload $(ARGS)
 
-check: lint typecheck docs test ## what CI checks, except for some slow tests
+check: lint typecheck docs test ## what CI checks, except for the slow tests
 
 format: $(READY) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .

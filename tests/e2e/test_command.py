@@ -117,7 +117,7 @@ def started(tiny_settings, tmp_path):
             run_.process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ctrl_c_keeps_the_samples_that_were_finished(started):
     job = started("data.samples=400", "study.discovery.directions=1")
     job.wait_for("[1/3]")
@@ -175,7 +175,7 @@ def test_other_signals_end_a_run_as_ctrl_c_does(tiny_run, monkeypatch, number, r
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+    "seed", [0, 1, pytest.param(2, marks=pytest.mark.nightly), pytest.param(3, marks=pytest.mark.nightly)]
 )
 def test_ctrl_c_while_a_command_starts_is_never_swallowed(started, seed):
     job = started("data.samples=400", "study.discovery.directions=1")
@@ -207,7 +207,7 @@ def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch, request):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_wheel_holds_the_settings_and_the_shipped_models(tmp_path):
     built = run(
         *(sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--no-index"),

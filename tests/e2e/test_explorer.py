@@ -150,7 +150,7 @@ def test_a_slider_changes_the_picture_and_both_can_be_saved(visit, tmp_path, shi
     becomes(page, alone)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_another_picture_and_place_are_picked(visit):
     page = visit(color_scheme="dark")
     seed_0 = shown(page)

@@ -95,7 +95,7 @@ def without_figures():
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_proc
 def test_a_job_that_dies_twice_costs_only_itself(command, tiny_settings, serial, tmp_path, marked):
     with Killer(marked, times=2) as killer:
@@ -109,7 +109,7 @@ def test_a_job_that_dies_twice_costs_only_itself(command, tiny_settings, serial,
 
 
 @needs_proc
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_joblib_gives_the_serial_tables_though_a_job_is_killed(command, tiny_settings, serial, tmp_path, marked):
     running = tmp_path / "out"
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"store.path={tmp_path}/store"]
@@ -122,7 +122,7 @@ def test_joblib_gives_the_serial_tables_though_a_job_is_killed(command, tiny_set
     assert_same_tables(running, serial)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_submitit_gives_the_serial_tables(command, tiny_settings, serial, tmp_path):
     pytest.importorskip("submitit")
     outcome = sweep(command, tiny_settings, tmp_path / "out", "hydra/launcher=submitit_local")
@@ -130,7 +130,7 @@ def test_submitit_gives_the_serial_tables(command, tiny_settings, serial, tmp_pa
     assert_same_tables(outcome.folder, serial)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ray_gives_the_serial_tables(command, tiny_settings, serial, tmp_path):
     pytest.importorskip("ray", reason="diffgeo[ray] needs another cloudpickle than the rest of the environment")
     outcome = sweep(command, tiny_settings, tmp_path / "out", "hydra/launcher=ray")

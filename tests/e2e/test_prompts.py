@@ -22,7 +22,7 @@ def test_what_is_quoted_or_swept_is_left_alone():
         assert quoted_prompts(words) == words
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_study_runs_on_the_latents_of_a_prompted_model(command, tmp_path):
     folder = tmp_path / "run"
     outcome = command(

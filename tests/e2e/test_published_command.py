@@ -22,7 +22,7 @@ def photographs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("chosen", "architecture"),
     [

@@ -28,7 +28,7 @@ PROGRAM = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
 def test_a_basis_of_a_large_network_in_six_gigabytes():
     done = subprocess.run([sys.executable, "-c", dedent(PROGRAM)], capture_output=True, text=True, timeout=900)

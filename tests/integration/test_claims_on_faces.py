@@ -8,7 +8,7 @@ from diffgeo.claims import judge
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.studies import all_claims
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 WORDS = [
     *("experiment=p23a/fig9", "scale=small", "scale.samples=8", "study.ablation.directions=2"),

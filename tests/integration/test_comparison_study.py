@@ -169,7 +169,7 @@ def test_the_change_inside_a_mask():
     assert Inside(mask)(a, b).tolist() == pytest.approx([0.5**0.5, 0])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_locos_directions_spill_less_outside_of_the_true_mask_than_unmasked_ones():
     words = [
         "data.masks=smile",

@@ -132,7 +132,7 @@ def test_settings_out_of_range_are_refused(settings):
             check(settings(f"study.denoiser.{word}"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_runs_on_the_latents_of_a_text_to_image_model(settings):
     words = ["prompt=portrait of a face", "study.denoiser.rank=8", "study.denoiser.samples=1"]
     context, result = run(settings(*words, model=("model=factor_faces_t2i",)))

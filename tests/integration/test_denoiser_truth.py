@@ -56,7 +56,7 @@ def weighted_posterior(x, z, a, b, draws=6000, seed=0):
     return pictures, weights, 1 / weights.square().sum().item()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_posterior_components_of_little_noise_are_those_of_the_weighted_portraits(shipped):
     """At 0.1 T: the components lie where the data can lie, and the variance along them is of the right size."""
     t, schedule = 99, shipped.schedule
@@ -85,7 +85,7 @@ def test_posterior_components_of_little_noise_are_those_of_the_weighted_portrait
     assert 0.5 < torch.stack(ratios).log().mean().exp() < 3
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_more_factors_give_a_larger_dimension_by_every_estimate(composed):
     """The data have at most 13 dimensions with all factors, and 3 with four of them (glasses have no tangent)."""
     means = {}

@@ -38,7 +38,7 @@ SETTINGS = [
     "study.prompts.samples=1",
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_every_hub_model_is_pinned_to_a_commit(composed):
     assert all(len(revision) == 40 and set(revision) <= set("0123456789abcdef") for revision in revisions)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["ddpm_celebahq", "sd15", "sd21_base"])
 def test_the_architectures_run_at_full_width(composed, tmp_path, name):
     folder = save_published(name, tmp_path / name, full_width=True)

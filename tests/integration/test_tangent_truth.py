@@ -203,7 +203,7 @@ def test_a_model_on_latents_is_compared_with_the_tangent_space_of_its_latents():
     assert span.loc["random", "share"] < 2 * span.loc["random", "null_high"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_known_values_of_three_portraits(shipped):
     """Mean share of the 13 factors in n = 13 and n = 50 directions, found by another program on three other portraits.
 

@@ -186,7 +186,7 @@ def test_the_psnr_of_an_autoencoder_is_that_of_its_pictures():
     torch.testing.assert_close(autoencoder_psnr(vae, 16, n=8), expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_shipped_model_passes_the_figures_of_its_card():
     """The bars of the card, on the shipped float16 weights; the card's own figures are of 2,000 samples."""
     found = evaluate_text_to_image(

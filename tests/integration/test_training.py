@@ -211,7 +211,7 @@ def test_the_predictors_card_names_its_commands():
     assert "| yaw | 0.9877 |" in card
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_shipped_model_reconstructs_held_out_renders(shipped):
     assert reconstruction_psnr(shipped, held_out(DiffusionTraining(), 8)).mean() >= 35
 

@@ -122,7 +122,7 @@ def test_latents_are_those_of_diffusers_or_the_config_is_refused_as_the_table_sa
     latents_or_a_refusal(config, more, data)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(max_examples=2000)
 @given(config=configs, more=surplus, data=st.data())
 def test_latents_are_those_of_diffusers_or_the_config_is_refused_in_2000_examples(config, more, data):

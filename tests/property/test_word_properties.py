@@ -100,7 +100,7 @@ def test_random_words_are_settings_or_an_error_in_two_lines(words):
     settings_or_two_lines(words)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(max_examples=2000, deadline=None, derandomize=True)
 @given(words=st.lists(WORDS, min_size=1, max_size=3))
 def test_random_words_are_settings_or_an_error_in_two_lines_in_2000_examples(words):

@@ -200,7 +200,7 @@ def test_a_negative_number_of_factors_is_refused():
         sample_factors(-1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_rendering_speed_is_at_least_500_pictures_a_second():
     z = factors(500)
     render(z)

@@ -278,7 +278,7 @@ def test_random_pictures_of_every_mode_are_read_by_its_rule(mode, width, height,
     as_the_rule_says(mode, width, height, shape, seed)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(max_examples=2000)
 @given(mode=st.sampled_from(MODES), width=SIDES, height=SIDES, shape=st.tuples(SIDES, SIDES), seed=st.integers(0, 99))
 def test_random_pictures_of_every_mode_are_read_by_its_rule_in_2000_examples(mode, width, height, shape, seed):

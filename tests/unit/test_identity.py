@@ -117,7 +117,7 @@ def test_another_digest_for_fields_that_shape_the_numbers(request, tmp_path, kin
     check_fields(folder, kind, file, copied(folder, tmp_path / "scratch"), sorted(SHAPING[kind, file])[:2])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("kind", "file"), list(SHAPING))
 def test_another_digest_whatever_field_of_a_config_changes_the_numbers(request, tmp_path, kind, file):
     folder = request.getfixturevalue(kind)

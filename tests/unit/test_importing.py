@@ -226,7 +226,7 @@ def test_presets_have_the_published_numbers_of_parameters(preset, millions):
     assert round(unet.num_parameters() / 1e6, 2) == millions
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("preset", "kind", "options", "millions"),
     [

@@ -71,7 +71,7 @@ def test_intervals_hold_the_mean_as_often_as_they_say(n):
     assert hits / 2000 == pytest.approx(0.95, abs=0.015)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_documented_coverage_is_what_the_simulation_gives():
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     from intervals import row
