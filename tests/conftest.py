@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from dataclasses import replace
+from unittest import mock
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -104,6 +105,13 @@ def _conf_is_read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigRepository, "load_config", load_once)
         patch.setattr(defaults_list, "_create_interpolation_map", choices_if_asked)
+        yield
+
+
+@pytest.fixture
+def without_figures():
+    """Runs of this process draw no figures and no page, which takes most of a tiny run's time."""
+    with mock.patch("diffgeo.runner.finish.draw", return_value={}), mock.patch("diffgeo.runner.manifest._draw_page"):
         yield
 
 

@@ -67,6 +67,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
     assert str(first) == str(second)  # NaN and all
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
     ("change", "bases", "pictures"),
     [
@@ -118,6 +119,7 @@ def test_a_damaged_store_gives_the_same_tables(settings, tmp_path, caplog):
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_pictures_count_by_what_they_show(settings, tmp_path):
     from PIL import Image
 
@@ -179,6 +181,7 @@ def store_says(capsys, *words):
     return code, said.out, said.err
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_command_lists_verifies_and_prunes(capsys, settings, tmp_path):
     execute(settings("study=[discovery]"), tmp_path / "a")
     where = f"path={tmp_path / 'store'}"

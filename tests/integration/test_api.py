@@ -23,6 +23,7 @@ def test_a_run_gives_its_tables_as_data_frames(words, tmp_path):
     assert outcome.page.is_file()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_an_earlier_context_is_used_again(words, tmp_path):
     first = diffgeo.run(diffgeo.settings("study=[spectrum]", *words), tmp_path / "a")
     second = diffgeo.run(diffgeo.settings("study=[frequency]", *words), tmp_path / "b", earlier=first.context)

@@ -16,6 +16,7 @@ def context(tmp_path):
 
     def prepared(*words):
         plain = (f"model.path={folder}", "model=local", "scale=smoke", "device=cpu", "data.samples=1", "predictor=none")
+        plain += ("schedule.steps=2", "schedule.edit=[1.0]", "svd.rank=2", "svd.tol=1e-2")
         return prepare(diffgeo.settings(*plain, "study=[spectrum]", *words))
 
     return prepared

@@ -15,7 +15,7 @@ STUDIES = "study=[discovery,curvedness]"
 
 
 @pytest.fixture
-def run(tiny_pipeline, tmp_path):
+def run(tiny_pipeline, tmp_path, without_figures):
     """``run(*overrides)``: (tables by stem, log) of a run of seconds."""
     register()
     common = [

@@ -14,6 +14,7 @@ from folders import save_pixels, unet
 def context(tmp_path):
     folder = save_pixels(tmp_path / "m", unet())
     words = (f"model.path={folder}", "model=local", "scale=smoke", "device=cpu", "data.samples=1", "predictor=none")
+    words += ("schedule.steps=2", "schedule.edit=[1.0]", "svd.rank=2", "svd.tol=1e-2")
     cfg = diffgeo.settings(*words, "study=[spectrum]", f"store.path={tmp_path / 'store'}")
     return lambda: prepare(cfg)
 

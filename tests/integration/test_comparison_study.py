@@ -28,12 +28,12 @@ SMALL = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def context():
     return lambda *words: prepare(composed([*SMALL, *words]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def methods(context):
     """Directions at 0.6T, samples that make the global ones, and one that is edited."""
     run = context("data.masks=smile")

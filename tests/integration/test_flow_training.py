@@ -39,7 +39,15 @@ def quick_grids(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
+def unet(tmp_path_factory):
+    """The folder of a toy U-Net."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "_sample_grid", lambda *_: None)
+        return train_flow(settings("unet"), tmp_path_factory.mktemp("unet"))
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
     """The folder of a toy transformer, with weights far from the identity that it starts at."""
     folder = tmp_path_factory.mktemp("flow")
     with pytest.MonkeyPatch.context() as patch:
@@ -47,21 +55,21 @@ def pipeline(tmp_path_factory):
         return train_flow(settings(), folder)
 
 
-def test_diffusers_samples_the_folder_of_the_transformer(pipeline):
-    pipe = StableDiffusion3Pipeline.from_pretrained(pipeline, **WITHOUT_T5)
+def test_diffusers_samples_the_folder_of_the_transformer(transformer):
+    pipe = StableDiffusion3Pipeline.from_pretrained(transformer, **WITHOUT_T5)
     pipe.set_progress_bar_config(disable=True)
     assert isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler)
     assert pipe.scheduler.config.shift == 3.0
     picture = pipe("a smiling face", num_inference_steps=2, guidance_scale=3.0, output_type="pt").images
     assert picture.shape == (1, 3, 64, 64)
     assert bool(picture.isfinite().all())
-    assert (pipeline.parent / "samples" / "00000012.png").exists()
-    assert (pipeline.parent / "loss.png").exists()
+    assert (transformer.parent / "samples" / "00000012.png").exists()
+    assert (transformer.parent / "loss.png").exists()
 
 
 @pytest.mark.parametrize("zeros", [1, 9, 256])
-def test_training_computes_what_the_pipeline_would_with_that_many_zero_tokens(pipeline, zeros):
-    pipe = StableDiffusion3Pipeline.from_pretrained(pipeline, **WITHOUT_T5)
+def test_training_computes_what_the_pipeline_would_with_that_many_zero_tokens(transformer, zeros):
+    pipe = StableDiffusion3Pipeline.from_pretrained(transformer, **WITHOUT_T5)
     prompts = ["a smiling face with long red hair", "glasses, blue background"]
     given = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": False, "max_sequence_length": zeros}
     states, _, pooled, _ = pipe.encode_prompt(prompts, **given)
@@ -103,8 +111,8 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
         torch.testing.assert_close(found[key], value, atol=0, rtol=0)
 
 
-def test_the_samplers_of_both_networks_step_along_the_straight_path(tmp_path, quick_grids):
-    pipe = StableDiffusionPipeline.from_pretrained(train_flow(settings("unet"), tmp_path), safety_checker=None)
+def test_the_samplers_of_both_networks_step_along_the_straight_path(unet):
+    pipe = StableDiffusionPipeline.from_pretrained(unet, safety_checker=None)
     pipe.scheduler.set_timesteps(5)
     x, v = torch.randn(1, 4, 16, 16), torch.randn(1, 4, 16, 16)
     here, there = pipe.scheduler.sigmas[:2]
@@ -113,8 +121,8 @@ def test_the_samplers_of_both_networks_step_along_the_straight_path(tmp_path, qu
 
 
 @pytest.mark.parametrize("network", ["transformer", "unet"])
-def test_diffgeo_loads_both_folders_and_samples_by_eulers_steps(tmp_path, quick_grids, network):
-    model = load_model(train_flow(settings(network), tmp_path), prompt="a smiling face", guidance=2.0)
+def test_diffgeo_loads_both_folders_and_samples_by_eulers_steps(request, network):
+    model = load_model(request.getfixturevalue(network), prompt="a smiling face", guidance=2.0)
     assert model.latent_shape == (4, 16, 16)
     expected = x = initial_noise(model, [0])
     sigmas = [model.schedule.sigma(t) for t in (*model.schedule.timesteps(4), CLEAN)]
@@ -158,12 +166,12 @@ def test_another_network_is_refused_before_training(tmp_path):
 
 
 @pytest.mark.parametrize("network", ["transformer", "unet"])
-def test_a_flow_is_measured_and_its_card_says_so(tmp_path, quick_grids, network):
-    folder = train_flow(settings(network), tmp_path)
+def test_a_flow_is_measured_and_its_card_says_so(request, network):
+    folder = request.getfixturevalue(network)
     evaluation = evaluate_flow(folder, "factor_predictor_64", n=4, reconstructed=2, steps=2, batch_size=3, device="cpu")
     assert set(evaluation["ks_distance"]) == set(FACTOR_NAMES)
     assert evaluation["reconstruction_psnr_db"]["min"] <= evaluation["reconstruction_psnr_db"]["mean"]
-    facts = json.loads((tmp_path / "training.json").read_text()) | {"prompts": ["a face"]}
+    facts = json.loads((folder.parent / "training.json").read_text()) | {"prompts": ["a face"]}
     card = flow_card(f"factor_faces_{network}", facts, evaluation)
     assert f"of the autoencoder alone {evaluation['vae_psnr_db']['mean']:.1f} dB" in card
     assert ("text_encoder_3=None" in card) == (network == "transformer")
