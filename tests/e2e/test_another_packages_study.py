@@ -113,6 +113,7 @@ def run(ended):
     return ended[0] / "out", ended[1][0]
 
 
+@pytest.mark.slow
 def test_it_leaves_its_table_scalars_and_figure(run):
     folder, _ = run
     table = pd.read_parquet(folder / "tables" / "greyness.parquet")
@@ -128,6 +129,7 @@ def test_it_leaves_its_table_scalars_and_figure(run):
     assert (folder / "figures" / "greyness_by_timestep.svg").is_file()
 
 
+@pytest.mark.slow
 def test_its_section_chart_table_finding_and_claim_are_on_the_page(run):
     folder, output = run
     page = (folder / "report.html").read_text()
@@ -142,14 +144,21 @@ def test_its_section_chart_table_finding_and_claim_are_on_the_page(run):
     assert finding in output
 
 
-def test_its_settings_follow_the_scale_and_keep_their_range(installed, small, tmp_path):
-    cfg, refused, unknown = several(
+@pytest.fixture(scope="module")
+def told(installed, small, tmp_path_factory):
+    """What commands say that compute nothing: three about settings, three helps."""
+    return several(
         installed,
         ["diffgeo", *small, "scale.directions=4", "--cfg", "job", "--resolve"],
         ["diffgeo", *small, "study.greyness.directions=0"],
         ["diffgeo", *small, "study.greyness.drections=1"],
-        cwd=tmp_path,
+        *(["diffgeo", "--help", *of] for of in ([], ["study"], ["study=greyness"])),
+        cwd=tmp_path_factory.mktemp("told"),
     )
+
+
+def test_its_settings_follow_the_scale_and_keep_their_range(told):
+    cfg, refused, unknown = told[:3]
     assert [cfg[0], refused[0], unknown[0]] == [0, 2, 2]
     assert "directions: 4" in cfg[1].partition("greyness:")[2][:40]
     said = [line for line in refused[2].splitlines() if line]
@@ -157,10 +166,8 @@ def test_its_settings_follow_the_scale_and_keep_their_range(installed, small, tm
     assert unknown[2].rstrip().endswith("\nDid you mean study.greyness.directions?")
 
 
-def test_the_help_lists_it_with_its_question_and_keys(installed, tmp_path):
-    *lists, (_, keys, _) = several(
-        installed, *(["diffgeo", "--help", *of] for of in ([], ["study"], ["study=greyness"])), cwd=tmp_path
-    )
+def test_the_help_lists_it_with_its_question_and_keys(told):
+    *lists, (_, keys, _) = told[3:]
     for code, listed, err in lists:
         assert code == 0, err
         (line,) = [line for line in listed.splitlines() if "study=greyness" in line]
@@ -169,6 +176,7 @@ def test_the_help_lists_it_with_its_question_and_keys(installed, tmp_path):
     assert "leading directions that are measured" in keys
 
 
+@pytest.mark.slow
 def test_without_the_package_the_choice_is_unknown_and_the_page_of_its_run_is_still_made(run, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -234,6 +242,7 @@ def test_a_package_whose_study_cannot_be_used_is_named(tmp_path, monkeypatch, te
         assert word in f"{caught.value.what}; {caught.value.advice}"
 
 
+@pytest.mark.slow
 def test_its_claims_are_judged_by_diffgeo_paper_on_a_run_of_the_study(ended):
     folder, _ = ended
     table = pd.read_csv(folder / "paper" / "claims.csv")

@@ -106,6 +106,7 @@ def download(page, button):
     return event.value
 
 
+@pytest.mark.slow
 def test_a_slider_changes_the_picture_and_both_can_be_saved(visit, tmp_path, shipped):
     page = visit(color_scheme="light")
     original = page.get_attribute(".dg-figures figure:nth-child(1) img", "src")
@@ -150,7 +151,7 @@ def test_a_slider_changes_the_picture_and_both_can_be_saved(visit, tmp_path, shi
     becomes(page, alone)
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_another_picture_and_place_are_picked(visit):
     page = visit(color_scheme="dark")
     seed_0 = shown(page)
@@ -172,6 +173,7 @@ def test_another_picture_and_place_are_picked(visit):
     assert seen.getextrema()[1] < 160, "what is not filled of a slider is dark in the dark"
 
 
+@pytest.mark.slow
 def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_path):
     page = visit(viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out on a phone"
@@ -200,6 +202,7 @@ def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_pa
         assert [content for content in kept if content.startswith(start)] == []
 
 
+@pytest.mark.slow
 def test_visitors_queue_and_see_it(visit, explorer, monkeypatch):
     first, busy, edit = visit(), threading.Event(), explorer.edit
 

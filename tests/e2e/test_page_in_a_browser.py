@@ -1,4 +1,7 @@
-"""The page of a real run in a real browser: from disk, without network, by mouse and by keyboard."""
+"""The page of a real run in a real browser: from disk, without network, by mouse and by keyboard.
+
+Slow, as a run of eight studies takes; ``test_page_opens`` opens a smaller page.
+"""
 
 import base64
 import csv
@@ -16,7 +19,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.jit, about itself
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # of torch.jit, about itself
+]
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "outputs" / "screenshots"
 STUDIES = "discovery,spectrum,frequency,global_consistency,curvedness,tangent_distance,ablation,disentanglement"
@@ -244,7 +250,6 @@ def test_tables_sort_by_every_column(desk, run):
     assert values() == sorted(values(), reverse=True)
 
 
-@pytest.mark.slow
 def test_every_column_of_every_whole_table_sorts(show, run):
     opened = show(run.folder / "report.html")
     page, clicked = opened.page, 0
@@ -431,7 +436,6 @@ def test_a_chart_is_saved_as_svg(desk, run):
     desk.check()
 
 
-@pytest.mark.slow
 def test_a_phone_never_scrolls_sideways(show, run):
     opened = show(run.folder / "report.html", width=390)
     page = opened.page
@@ -463,7 +467,6 @@ def test_the_page_of_an_ordinary_run_opens_too(show, good):
     opened.check()
 
 
-@pytest.mark.slow
 def test_the_shipped_model_has_a_page_on_which_every_slider_works(show, command, tmp_path):
     folder = tmp_path / "run"
     outcome = command("scale=smoke", "tracking=none", f"hydra.run.dir={folder}", folder=folder)
