@@ -117,7 +117,7 @@ def started(tiny_settings, tmp_path):
             run_.process.wait()
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_samples_that_were_finished(started):
     job = started("data.samples=400", "study.discovery.directions=1")
     job.wait_for("[1/3]")
@@ -174,9 +174,7 @@ def test_other_signals_end_a_run_as_ctrl_c_does(tiny_run, monkeypatch, number, r
     assert list(pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")["sample"].unique()) == [0]
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 1, pytest.param(2, marks=pytest.mark.nightly), pytest.param(3, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 2, 3))])
 def test_ctrl_c_while_a_command_starts_is_never_swallowed(started, seed):
     job = started("data.samples=400", "study.discovery.directions=1")
     time.sleep(random.Random(seed).uniform(0.05, 6))
@@ -207,7 +205,7 @@ def test_a_second_ctrl_c_stops_at_once(tiny_run, monkeypatch, request):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_the_wheel_holds_the_settings_and_the_shipped_models(tmp_path):
     built = run(
         *(sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--no-index"),

@@ -185,7 +185,7 @@ STUDIES = {
 }
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_every_study_of_the_geometry_runs_on_a_model_without_a_predictor(tiny_run):
     outcome = tiny_run(
         f"study=[{','.join(STUDIES)}]",

@@ -122,7 +122,7 @@ def test_a_dry_run_lists_and_computes_nothing(capsys, tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     words = [*tiny, "only=[p23a/fig3b,p23b/samples,p23b/timesteps]"]
     code, out, err = run(capsys, *words)
@@ -150,7 +150,7 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     assert pd.read_csv(tmp_path / "out" / "claims.csv").equals(table)
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_path):
     calls = []
 
@@ -173,7 +173,7 @@ def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_p
     assert len(pd.read_csv(tmp_path / "out" / "claims.csv")) == 2
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_run_with_other_settings_is_not_kept(capsys, tiny, tmp_path):
     run(capsys, *tiny, "only=[p23a/fig3b]")
     run(capsys, *tiny, "only=[p23a/fig3b]", "seed=1")

@@ -36,7 +36,7 @@ def test_a_run_that_fails_later_says_it_as_well(tiny_run):
     assert outcome.manifest["convergence"]["spectrum"]["missed"] == 1
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_sweep_names_its_jobs(tiny_settings, tmp_path, command):
     words = ["-m", *tiny_settings, "svd.max_passes=6,200", f"hydra.sweep.dir={tmp_path}"]
     with mock.patch("diffgeo.runner.finish.draw", return_value={}):
@@ -45,7 +45,7 @@ def test_a_sweep_names_its_jobs(tiny_settings, tmp_path, command):
     assert "Jobs with local bases that missed svd.tol or svd.share: 0\n" in outcome.err
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default::diffgeo.errors.ConvergenceWarning")
 def test_verdicts_of_the_papers_are_marked(capsys, tiny_pipeline, tmp_path):
     words = ["scale=smoke", f"out={tmp_path / 'out'}", "model=local", f"model.path={tiny_pipeline}", "schedule.steps=4"]

@@ -88,6 +88,7 @@ def result():
     return run_study("comparison", prepare(cfg), cfg.study["comparison"])
 
 
+@pytest.mark.slow
 def test_the_tables_have_a_row_per_edit_with_its_measures(result):
     table, inside = result.table, result.more_tables["inside"]
     assert table.groupby("method").size().to_dict() == {"asyrp": 2, "loco": 2, "x0": 2}
@@ -106,6 +107,7 @@ def test_the_tables_have_a_row_per_edit_with_its_measures(result):
     assert table["transfer_success"].notna().sum() == len(successes)
 
 
+@pytest.mark.slow
 def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
     assert set(draw(study_named("comparison"), result)) == {
         f"comparison_{name}" for name in ("edits", "measures", "spill")

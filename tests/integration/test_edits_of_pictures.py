@@ -48,6 +48,7 @@ def at_limits(result):
     return table.assign(size=table["gamma"].abs().round(2), share=shares).groupby(["t_frac", "size"])["share"].mean()
 
 
+@pytest.mark.slow
 def test_defaults_leave_pictures_whole_where_the_formula_alone_saturates_them(context, caplog):
     with caplog.at_level(logging.WARNING):
         plain = discover(context)

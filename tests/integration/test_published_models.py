@@ -28,6 +28,17 @@ OWN_FOLDER = {"afhq_dog": "afhq_dog", "local": "ddpm_celebahq", "local_class": "
 EQUAL = dict.fromkeys(("ddpm_lsun_bedroom", "ddpm_lsun_cat", "ddpm_lsun_church", "local"), "ddpm_celebahq")
 EQUAL["local_sd"] = "sd15"
 """Entries that, with these random weights, are another one to the last bit: they are loaded, the other goes through."""
+QUICK = {*EQUAL, "ddpm_celebahq", "sd15", "factor_faces"}
+"""Entries of every kind; the others go through among the slow tests."""
+
+
+def slow_unless(quick, cases):
+    """The cases, as parameters; those that are not among the quick ones are slow."""
+    slow = [case for case in cases if case not in quick]
+    return [
+        *(case for case in cases if case in quick),
+        *(pytest.param(*([case] if isinstance(case, str) else case), marks=pytest.mark.slow) for case in slow),
+    ]
 
 
 def settings(composed, entry, folder=None):
@@ -88,7 +99,7 @@ def goes_through(model, x0, *, steps=6, tol=3e-2, block="mid"):
     return psnr(model.decode(rebuilt), model.decode(x0))
 
 
-@pytest.mark.parametrize("entry", sorted(set(ENTRIES) - set(BY_FAMILY)))
+@pytest.mark.parametrize("entry", slow_unless(QUICK, sorted(set(ENTRIES) - set(BY_FAMILY))))
 def test_every_entry_is_composed_and_runs_from_disk_to_edited_pictures(composed, published, entry):
     if entry in SHIPPED:  # trained ones rebuild only what they know
         own = settings(composed, entry)
@@ -171,6 +182,7 @@ LAYOUTS = {
 }
 CASES = [("epsilon", layout) for layout in LAYOUTS]
 CASES += [(other, layout) for other in ("v_prediction", "sample") for layout in ("plain", "improved_ddpm")]
+QUICK_CASES = [("epsilon", "improved_ddpm"), ("epsilon", "oblong"), ("v_prediction", "plain"), ("sample", "plain")]
 
 
 def save_layout(folder, prediction="epsilon", **changes):
@@ -196,7 +208,7 @@ def save_layout(folder, prediction="epsilon", **changes):
     return folder
 
 
-@pytest.mark.parametrize(("prediction", "layout"), CASES)
+@pytest.mark.parametrize(("prediction", "layout"), slow_unless(QUICK_CASES, CASES))
 def test_any_layout_and_parametrisation_goes_through(tmp_path, prediction, layout):
     model = diffgeo.load_model(save_layout(tmp_path / "m", prediction, **LAYOUTS[layout]), dtype=torch.float64)
     assert model.schedule.prediction == prediction

@@ -1,11 +1,13 @@
-"""The studies at toy size on the shipped model: what tables say, against the bases and pictures they are made of."""
+"""The studies at toy size on the shipped model: what tables say, against the bases and pictures they are made of.
+
+Slow; ``tests/e2e/test_every_study.py`` runs each of them on a smaller model.
+"""
 
 import math
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -24,11 +26,12 @@ from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.residual import denoising_residual
 from diffgeo.session import Context
-from diffgeo.studies.disentanglement.timing import coarse_to_fine, factor_scale
 from diffgeo.studies.shared.matching import features, gradients_in_h, random_in_x
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.studies.spectrum.settings import SpectrumConfig
 from diffgeo.svd import local_basis
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = [
     "scale=smoke",
@@ -699,25 +702,3 @@ def test_generated_pictures_serve_where_factors_are_not_known(context):
     cfg = replace(context.cfg.study["disentanglement"], methods=["nearest"], renders=False, t_fracs=[1.0], **SMALL)
     card = run_study("disentanglement", context, cfg).more_tables["scorecard"]
     assert "dci_d" in set(card["metric"])
-
-
-def test_factor_scales_run_from_the_background_to_the_freckles():
-    scale = factor_scale()
-    assert scale["background_hue"] > scale["smile"]
-    assert scale["hair_length"] > scale["freckles"]
-    assert min(scale, key=scale.get) in ("freckles", "mouth_opening", "smile", "brow_angle", "eye_opening", "glasses")
-
-
-def test_coarse_to_fine_is_a_rank_correlation():
-    scale = factor_scale()
-    names = sorted(scale, key=scale.get)
-    rows = []
-    for place in range(3):
-        for j, name in enumerate(names):
-            for t_frac in (0.25, 0.5, 1.0):
-                best = (0.25, 0.5, 1.0)[3 * j // len(names)]
-                rows.append((t_frac, "local", place, name, 1.0 if t_frac == best else 0.1))
-    table, scalars = coarse_to_fine(pd.DataFrame(rows, columns=["t_frac", "method", "place", "attribute", "share"]))
-    assert scalars["coarse_to_fine_rho"] > 0.9
-    assert scalars["coarse_to_fine_p"] == pytest.approx(0.001)  # none of 999 shuffles comes near
-    assert table.groupby("attribute")["best_t_frac"].first()[names[0]] == 0.25

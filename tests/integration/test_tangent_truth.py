@@ -117,6 +117,7 @@ def test_crossings_are_found_by_sample():
 # --- on the shipped model
 
 
+@pytest.mark.slow
 def test_the_bottleneck_sees_more_near_noise_and_the_denoiser_near_the_picture(result):
     """The values that a script of its own gave: at 0.1 T .67 against .14, at T .10 against .22 (mean over factors)."""
     factors = result.table[(result.table["factor"] != "span") & (result.table["n"] == 13)]
@@ -129,6 +130,7 @@ def test_the_bottleneck_sees_more_near_noise_and_the_denoiser_near_the_picture(r
         assert mean[kind, 1.0, "random"] == pytest.approx(13 / 3072, abs=0.003)
 
 
+@pytest.mark.slow
 def test_the_tables_are_tidy(result):
     table, axes = result.table, result.more_tables["axes"]
     assert not table.duplicated([*KEYS, "factor", "scale"]).any()
@@ -146,6 +148,7 @@ def test_the_tables_are_tidy(result):
     assert result.scalars["pictures_far_from_data"] == 0
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_the_bases(shipped, result):
     """One number of the table, from the dense definition."""
     context = context_of(shipped)
@@ -160,6 +163,7 @@ def test_shares_are_those_of_the_bases(shipped, result):
     assert row["share"].item() == pytest.approx((v.T @ tau).square().sum().item(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_pictures_far_from_the_data_are_left_out_and_counted(shipped, caplog):
     own = "study.tangent_truth"
     words = (f"{own}.maps=[random]", f"{own}.kinds=[render,path]", f"{own}.residual=1e-4", f"{own}.noise=[1.0]")
@@ -175,6 +179,7 @@ def test_a_model_whose_data_are_not_known_has_no_such_study(shipped, caplog):
     assert "tangent_truth was left out" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_model_of_four_factors_is_compared_with_its_own_three_tangents():
     own = "study.tangent_truth"
     words = (f"{own}.maps=[h,x0]", f"{own}.kinds=[render]", f"{own}.samples=1", f"{own}.noise=[0.1]", f"{own}.rank=6")
@@ -187,6 +192,7 @@ def test_the_model_of_four_factors_is_compared_with_its_own_three_tangents():
     assert span["x0"] > span["h"] > 0.01
 
 
+@pytest.mark.slow
 def test_a_model_on_latents_is_compared_with_the_tangent_space_of_its_latents():
     own = "study.tangent_truth"
     words = (
@@ -243,6 +249,7 @@ def test_every_measured_picture_of_a_model_of_known_data_has_its_distance_from_t
 # --- what is shown
 
 
+@pytest.mark.slow
 def test_charts_have_a_line_per_map_and_a_pick_per_kind(result):
     found = charts(result.tables())
     assert {chart.figure for chart in found} == {"share", "scales", "axes"}
