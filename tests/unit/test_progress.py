@@ -83,7 +83,10 @@ with signals_end(), Interruption().listening() as interruption:
 """
 
 
-@pytest.mark.parametrize(("signal_name", "requested"), [("SIGINT", "False"), ("SIGTERM", "True"), ("SIGHUP", "True")])
+@pytest.mark.parametrize(
+    ("signal_name", "requested"),
+    [("SIGINT", "False"), ("SIGTERM", "True"), pytest.param("SIGHUP", "True", marks=pytest.mark.slow)],
+)
 def test_a_job_in_the_background_of_a_script_goes_on_after_the_terminals_ctrl_c(signal_name, requested):
     done = subprocess.run(
         [sys.executable, "-c", IGNORING, WORK, signal_name], capture_output=True, text=True, timeout=60, check=False

@@ -173,7 +173,9 @@ def appears(path, seconds=60):
     return path.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_child_is_told_when_only_the_worker_is(tmp_path, number):
     started, finished = tmp_path / "started", tmp_path / "finished"
     work = (
