@@ -41,17 +41,17 @@ PLACEHOLDER = re.compile(r"""…(?!["'])| \\?\| | \.\.\.|<\w+>|(?<![\w=])[A-Z]{3
 """In a command within text: something to be filled in, so that it cannot be typed as it stands."""
 
 RUN = {
-    "diffgeo seed=7",
-    "diffgeo svd=dense svd.rank=10",
     "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
-    "diffgeo store.enabled=false",
-    "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" edit=colour edit.share=0.5',
 }
 """Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
 RUN_SLOWLY = {
     "diffgeo",
+    "diffgeo seed=7",
+    "diffgeo svd=dense svd.rank=10",
+    "diffgeo store.enabled=false",
+    "PYTHONPATH=. diffgeo metric.extra.sharpness._target_=my_metric.Sharpness metric.extra.sharpness.floor=1e-4",
     "diffgeo schedule.edit=[1.0,0.5] svd.rank=25 seed=7",
     "diffgeo feature=mid_pooled",
     "diffgeo edit=shooting edit.strength=0.08",

@@ -61,7 +61,9 @@ def test_experiments_come_in_the_order_of_the_papers():
     assert names.index("p23a/fig9") < names.index("p23a/fig10") < names.index("p23b/samples")
 
 
-@pytest.mark.parametrize("scale", paper.SCALES)
+@pytest.mark.parametrize(
+    "scale", [scale if scale == "small" else pytest.param(scale, marks=pytest.mark.slow) for scale in paper.SCALES]
+)
 def test_every_experiment_composes_at_every_scale(scale):
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):

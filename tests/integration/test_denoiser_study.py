@@ -100,6 +100,7 @@ def test_flipd_is_taken_at_the_clean_picture(exact):
     assert 1 <= row["normal_bundle_centred"] < row["rank"] == 6
 
 
+@pytest.mark.slow
 def test_the_whole_of_j_gives_the_numerical_rank(settings):
     _, part = run(settings("study.denoiser.samples=1", "study.denoiser.t_fracs=[0.5]", "study.denoiser.rank=3"))
     assert part.table["numerical_rank"].isna().all()
@@ -114,6 +115,7 @@ def test_the_whole_of_j_gives_the_numerical_rank(settings):
     assert whole.table["norm_share"].iloc[0] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_one_picture_of_ones_own_is_enough(settings, tmp_path):
     from PIL import Image
 

@@ -101,7 +101,7 @@ def saved(folder, kind):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("kind", ["torchscript", "export", "onnx"])
+@pytest.mark.parametrize("kind", ["torchscript", pytest.param("export", marks=pytest.mark.slow), "onnx"])
 def test_a_classifier_of_any_file_type_reads_the_same_attributes(tmp_path, pictures, kind):
     network = load_network(str(saved(tmp_path, kind)))
     predictor = ClassifierPredictor(network, ["red", "blue"], size=24, mean=[0.5] * 3, std=[0.5] * 3)
