@@ -26,10 +26,7 @@ SETTINGS = {
     "prompts": ["model=local_sd", "model.path={prompted}", "prompt=face", "prompts=[face,hair]", "samples=1"],
     "blocks": [*FACES, "blocks=[mid]", "maps=[output]", "t_fracs=[1.0]", "samples=1", "rank=3", "directions=1"],
     "tangent_truth": [*FACES, "maps=[h]", "kinds=[render]", "samples=1", "noise=[0.5]", "rank=3", "draws=20"],
-    "comparison": [
-        *(*FACES, "data.masks=smile", "methods=[x0,asyrp]", "samples=2", "training=2", "pictures=24"),
-        "schedule.steps=5",
-    ],
+    "comparison": [*READER, "methods=[x0,random]", "samples=2", "training=2", "pictures=12", "metric.perceptual=rmse"],
 }
 """Of each study, its own settings by their names alone, and others of the run."""
 
