@@ -144,6 +144,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra(command):
         outcome.assert_failed(ConfigError.exit_code, "hydra/launcher/ray is not installed", "diffgeo[ray]")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_grids_job_shows_a_command_that_can_be_typed(command, tiny_settings, tmp_path):
     words = [w for w in tiny_settings if not w.startswith(("svd.rank=", "study=", "hydra.run.dir="))]
     words += ["study=[spectrum]", "svd=golub_kahan"]
@@ -164,6 +165,7 @@ def test_a_sweep_without_its_flag_says_it(command, choice, tmp_path):
     assert len(outcome.err.splitlines()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_search_improves_a_scalar_of_its_runs(command, tiny_settings, tmp_path):
     pytest.importorskip("optuna")

@@ -131,18 +131,23 @@ def test_the_same_settings_and_seed_give_the_same_bytes(good, tiny_run):
         assert (again.folder / name).read_bytes() == (good.folder / name).read_bytes(), name
 
 
+SLOWLY = [
+    ["edit=shooting", "edit.steps=2", "svd.rank=2", "svd.tol=1e-2"],
+    ["edit=guidance", "edit.steps=2"],
+    ["svd=randomized"],
+    ["svd.share=0.02"],
+]
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         ["feature=mid_pooled"],
-        ["edit=shooting", "edit.steps=2", "svd.rank=2", "svd.tol=1e-2"],
         ["edit=shooting", "edit.steps=1", "edit.transport=pullback", "edit.normalise=false"],
-        ["edit=guidance", "edit.steps=2"],
         ["svd=subspace", "svd.tol=1e-2"],
-        ["svd=randomized"],
-        ["svd.share=0.02"],
         ["schedule.boost_below=0.2", "schedule.eta=0.5"],
         ["model.dtype=float64"],
+        *(pytest.param(overrides, marks=pytest.mark.slow) for overrides in SLOWLY),
     ],
     ids=lambda overrides: ",".join(overrides),
 )

@@ -103,7 +103,7 @@ def test_an_edit_out_of_its_range_is_refused_and_ours_keep_their_names(own, tiny
 @pytest.mark.parametrize(
     ("example", "choice", "old", "new"),
     [
-        ("model", "model=mine", "return self.unet(", "return 0.5 * self.unet("),
+        pytest.param("model", "model=mine", "return self.unet(", "return 0.5 * self.unet(", marks=pytest.mark.slow),
         ("edit", "edit=colour", "colour = offsets - ", "colour = offsets + "),
     ],
 )

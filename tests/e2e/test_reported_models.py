@@ -114,7 +114,7 @@ def test_a_class_conditional_model_asks_for_its_label_and_runs_with_it(run, tmp_
     assert len(singular_values(labelled)) > 0
 
 
-@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+@pytest.mark.parametrize("prediction", ["v_prediction", pytest.param("sample", marks=pytest.mark.slow)])
 def test_zero_terminal_snr_runs(run, tmp_path, prediction):
     """diffusers#5103, generated samples and an own picture, edits at T and below."""
     scheduler = DDIMScheduler(prediction_type=prediction, rescale_betas_zero_snr=True)

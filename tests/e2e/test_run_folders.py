@@ -64,6 +64,7 @@ def words(tiny_settings, tmp_path):
     return [*tiny_settings[:-1], "study=[spectrum]", f"store.path={tmp_path}/store"]
 
 
+@pytest.mark.slow
 def test_runs_that_start_in_one_second_have_a_folder_each(words, tmp_path):
     where = f"hydra.run.dir={tmp_path}/out/{CLOCK}"
     assert at_once(*([*words, where, f"seed={seed}"] for seed in (1, 2, 3))) == [0, 0, 0]

@@ -73,7 +73,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
     [
         pytest.param("study.discovery.directions=1", False, True, marks=pytest.mark.slow),
         pytest.param("edit.strength=0.1", False, True, marks=pytest.mark.slow),
-        ("svd.rank=5", True, True),
+        pytest.param("svd.rank=5", True, True, marks=pytest.mark.slow),
         pytest.param("study.frequency.low=0.3", False, False, marks=pytest.mark.slow),
     ],
 )

@@ -85,7 +85,7 @@ def test_training_computes_what_the_pipeline_would_with_that_many_zero_tokens(tr
     assert (other - expected).abs().max() > 1e-4, "the number of zero tokens makes a difference"
 
 
-@pytest.mark.parametrize("network", ["transformer", "unet"])
+@pytest.mark.parametrize("network", ["transformer", pytest.param("unet", marks=pytest.mark.slow)])
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path, monkeypatch, quick_grids, network
 ):

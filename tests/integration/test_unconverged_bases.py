@@ -61,6 +61,7 @@ def test_bases_short_of_svd_share_are_counted(settings):
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_bases_off_the_runs_own_path_are_counted(settings):
     cfg = settings(FEW, "study=[tangent_distance,curvedness,ablation]", "study.curvedness.paths=[slerp]")
     context = prepare(cfg)

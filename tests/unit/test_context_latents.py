@@ -1,6 +1,8 @@
 """Contexts that share their latents and bases under other settings never take one that those settings do not give."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -12,8 +14,13 @@ from diffgeo.session import Context
 WORDS = ["schedule.steps=8", "schedule.edit=[0.5]", "svd.rank=2", "data.samples=1", "edit.normalise=false"]
 
 
-def settings(*words):
+@cache
+def once_composed(*words):
     return composed([*WORDS, *words])
+
+
+def settings(*words):
+    return deepcopy(once_composed(*words))
 
 
 def shared(context, *words):
