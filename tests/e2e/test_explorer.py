@@ -225,11 +225,13 @@ def test_visitors_queue_and_see_it(visit, explorer, monkeypatch):
     assert shown(second) == before, "what one visitor does is not seen by another"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/gradio_api/file=/etc/hostname", "/gradio_api/file=pyproject.toml"])
 def test_no_file_of_the_machine_is_served(address, path):
     assert httpx.get(address.rstrip("/") + path).status_code in (403, 404)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/etc/hostname", "https://example.com/a.png"])
 def test_a_crafted_request_reads_no_file_and_no_address(address, path):
     wired = httpx.get(f"{address}config").json()["dependencies"]
@@ -243,6 +245,7 @@ def test_a_crafted_request_reads_no_file_and_no_address(address, path):
     assert "uploaded" in done["output"]["error"]
 
 
+@pytest.mark.slow
 def test_the_page_lets_nothing_in_or_out(address):
     answer = httpx.get(address)
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]

@@ -28,8 +28,8 @@ OWN_FOLDER = {"afhq_dog": "afhq_dog", "local": "ddpm_celebahq", "local_class": "
 EQUAL = dict.fromkeys(("ddpm_lsun_bedroom", "ddpm_lsun_cat", "ddpm_lsun_church", "local"), "ddpm_celebahq")
 EQUAL["local_sd"] = "sd15"
 """Entries that, with these random weights, are another one to the last bit: they are loaded, the other goes through."""
-QUICK = {*EQUAL, "ddpm_celebahq", "sd15", "factor_faces"}
-"""Entries of every kind; the others go through among the slow tests."""
+QUICK = {*EQUAL, "ddpm_celebahq", "sd15"}
+"""An entry on pixels and one on latents; the others go through among the slow tests."""
 
 
 def slow_unless(quick, cases):

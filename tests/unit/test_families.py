@@ -20,6 +20,7 @@ from folders import patch
 
 PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
 FAMILIES = ["labelled", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
+QUICK = FAMILIES[:4]
 LABELS = ("labelled", "dit")
 TEXTS = [name for name in FAMILIES if name not in LABELS]
 SAMPLED = [(name, scale) for name in FAMILIES for scale in (1.0, 3.0) if (name, scale) != ("labelled", 3.0)]
@@ -140,7 +141,7 @@ def test_pictures_are_those_of_the_autoencoder_and_back(made, model, family):
     assert found.encode(pictures).shape == x0.shape
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[4:]])
 def test_a_basis_an_edit_and_inversion(model, family):
     found = model(family)
     f = found.feature_map(found.schedule.T, block_of(family))
