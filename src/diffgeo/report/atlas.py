@@ -234,9 +234,9 @@ def _summary(judged: pd.DataFrame) -> str:
     everywhere = [str(label) for label, found in verdicts.items() if found == {"holds"} and label in several]
     both = [str(label) for label, found in verdicts.items() if {"holds", "contradicted"} <= found]
     if everywhere:
-        told += f" On every network that was asked: {', '.join(everywhere)}."
+        told += f" These hold on every network that was asked: {', '.join(everywhere)}."
     if both:
-        told += f" On one network and contradicted on another: {', '.join(both)}."
+        told += f" These hold on one network and are contradicted on another: {', '.join(both)}."
     return told
 
 
