@@ -29,7 +29,7 @@ COMMAND = Command(
     "pick a picture, move its directions, see what they mean, on a page of this machine.",
     (
         "[host=127.0.0.1] [port=7860] [preview=20] [directions=FILE] [group=choice ...] [key=value ...]",
-        "weights=[1,0,-0.5] out=FOLDER [directions=local|global|FILE] [group=choice ...] [key=value ...]",
+        "weights=[1,0,-0.5] out=FOLDER [directions=local|global|FILE] [mask=PIXELS] [group=choice ...] [key=value ...]",
     ),
     {
         "host=ADDRESS": "to listen on, 127.0.0.1 if left out; any other lets others in, and there is no password",
@@ -37,9 +37,12 @@ COMMAND = Command(
         "preview=STEPS": "at most so many DDIM steps after a move; saved pictures take schedule.steps",
         "directions=FILE": "also offer the directions of this file (diffgeo.save_directions); without the page, whose "
         "to take: the picture's own (local, the default), those that the first samples share (global), or a file's",
+        "mask=PIXELS": "begin with the directions that act in a painted mask, as the command line that the page shows "
+        "has it; data.masks=… takes a picture, a rectangle or a factor instead",
         "weights=[NUMBER,...]": "no page: mix the directions with these weights, 1 being edit.strength, and write what "
         "comes out",
-        "out=FOLDER": "to this folder: before, after and difference as PNG, direction.safetensors, edit.json",
+        "out=FOLDER": "to this folder: before, after and difference as PNG, edit.json, and direction.safetensors, or "
+        "mask.png if there is a mask",
         "key=value": "as for diffgeo, where svd.rank=8 and schedule.steps=40 if left out",
     },
     about=(
@@ -69,6 +72,7 @@ class Wanted:
         directions: ``local``, ``global`` or a file.
         weights: of one edit without the page, or None.
         out: its folder, or None.
+        mask: the painted one's text, or None.
         overrides: everything else, Hydra's.
     """
 
@@ -78,6 +82,7 @@ class Wanted:
     directions: str = "local"
     weights: tuple[float, ...] | None = None
     out: Path | None = None
+    mask: str | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -107,6 +112,8 @@ def _wanted(words: Words) -> Wanted:
     given = words.given
     if ("weights" in given) != ("out" in given):
         raise ConfigError("weights=… and out=… belong together", "give both for one edit without the page, or neither")
+    if "mask" in given and "directions" in given:
+        raise ConfigError("mask=… and directions=… both say whose directions are taken", "leave one of them out")
     return Wanted(
         given.get("host", LOCAL),
         _whole("port", given.get("port", "7860"), 0, 65535),
@@ -114,6 +121,7 @@ def _wanted(words: Words) -> Wanted:
         given.get("directions", "local"),
         _weights(given["weights"]) if "weights" in given else None,
         words.path("out", Path()) if "out" in given else None,
+        given.get("mask"),
         tuple(words.others),
     )
 
@@ -156,6 +164,7 @@ def _explorer(wanted: Wanted, cfg: Config) -> Explorer:
         preview=wanted.preview,
         directions=None if file is None else load_directions(file),
         file=file,
+        mask=wanted.mask,
     )
 
 
@@ -224,18 +233,23 @@ def _write(wanted: Wanted, cfg: Config) -> None:
 
     assert wanted.out is not None
     assert wanted.weights is not None
-    source = wanted.directions if wanted.directions in ("local", "global") else "file"
-    place = explorer.place(replace(explorer.start, source=source))  # type: ignore[arg-type]
+    choice = explorer.start
+    if explorer.mask is None or wanted.directions != "local":
+        source = wanted.directions if wanted.directions in ("local", "global") else "file"
+        choice = replace(choice, source=source, mask=None)  # type: ignore[arg-type]
+    place = explorer.place(choice)
     edited = explorer.edit(place, wanted.weights, full=True)
     pictures = {
         "before": page.as_image(edited.before),
         "after": page.as_image(edited.after),
         "difference": page.heat_map(edited.difference),
     }
+    if place.mask is not None:
+        pictures["mask"] = page.as_image(2.0 * place.mask.expand(3, -1, -1) - 1)
     for name, image in pictures.items():
         with atomic(wanted.out / f"{name}.png") as path:
             path.write_bytes(page.png(image))
-    if any(wanted.weights):
+    if any(wanted.weights) and place.mask is None:
         with atomic(wanted.out / "direction.safetensors") as path:
             save_directions(path, explorer.direction(place, wanted.weights))
     facts = {

@@ -22,7 +22,7 @@ from diffgeo.data.images import load_image
 from diffgeo.data.tangent import RANK_TOL
 from diffgeo.errors import DataError, ShapeError, ValueRangeError
 
-__all__ = ["checked_mask", "factor_mask", "load_mask", "rectangle", "resize_mask"]
+__all__ = ["checked_mask", "checked_size", "factor_mask", "load_mask", "rectangle", "resize_mask"]
 
 
 def checked_mask(mask: Tensor, what: str) -> Tensor:
@@ -40,6 +40,24 @@ def checked_mask(mask: Tensor, what: str) -> Tensor:
     if bool(mask.all()):
         raise DataError(f"{what} has every pixel inside", "give a mask with black where the picture should stay")
     return mask
+
+
+def checked_size(what: str, given: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Refuse a mask of another size than the picture's.
+
+    Args:
+        what: it is, for messages.
+        given: rows and columns of the mask.
+        wanted: rows and columns of the model's pictures.
+
+    Raises:
+        DataError: the two differ.
+    """
+    if given != wanted:
+        raise DataError(
+            f"{what} has {given[1]} × {given[0]} pixels, the model's pictures {wanted[1]} × {wanted[0]}",
+            "give a mask of the pictures' size",
+        )
 
 
 def rectangle(edges: Sequence[float], height: int, width: int) -> Tensor:
@@ -83,11 +101,7 @@ def load_mask(path: Path, height: int, width: int) -> Tensor:
     """
     pixels = load_image(path, height, width)
     with Image.open(path) as opened:
-        if opened.size != (width, height):
-            raise DataError(
-                f"the mask {path} has {opened.width} × {opened.height} pixels, the model's pictures {width} × {height}",
-                "give a mask of the pictures' size",
-            )
+        checked_size(f"the mask {path}", (opened.height, opened.width), (height, width))
     return checked_mask(pixels.mean(dim=0) > 0, f"the mask {path}")
 
 

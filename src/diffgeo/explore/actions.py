@@ -21,7 +21,7 @@ from diffgeo.errors import DataError, DiffgeoError, sentence
 from diffgeo.explore import page
 from diffgeo.explore.links import link_of, linked
 from diffgeo.explore.panels import SHOWN, SOURCES, STRENGTH, SUMMED, WHOLE
-from diffgeo.explore.session import Choice, Explorer, LatentDirections, Picture, Report
+from diffgeo.explore.session import Choice, Explorer, LatentDirections, Picture, Report, Source
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
 
@@ -123,7 +123,8 @@ class Actions:
         weights = (*weights, *[0.0] * place.rank)[: place.rank]
         pool = SUMMED if choice.pool else WHOLE
         controls = [choice.sample, choice.t_frac, choice.block, pool, choice.rank, SOURCES[choice.source]]
-        return [*controls, *self._shown(Visitor(place, None, weights), report, strength=choice.strength)]
+        shown = self._shown(Visitor(place, None, weights), report, strength=choice.strength)
+        return [*controls, choice.mask or "", *shown]
 
     @_worded
     def find(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
@@ -132,6 +133,16 @@ class Actions:
         if visitor.place is not None and choice.sample != visitor.place.choice.sample:
             visitor = replace(visitor, picture=None)  # another seed was typed in after the upload
         return self._found(visitor, choice, progress)
+
+    @_worded
+    def inside(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
+        """Find directions that act in the painted mask."""
+        return self._turned("mask", visitor or Visitor(), controls, progress)
+
+    @_worded
+    def whole(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
+        """Come back to the directions of the whole picture."""
+        return self._turned(self.explorer.whole, visitor or Visitor(), controls, progress)
 
     @_worded
     def pick(self, visitor: Visitor | None, *controls: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
@@ -219,6 +230,12 @@ class Actions:
         place = self.explorer.place(choice, visitor.picture, earlier=visitor.place, report=report)
         return self._shown(Visitor(place, visitor.picture, (0.0,) * place.rank), report)
 
+    def _turned(self, source: Source, visitor: Visitor, controls: Sequence[Any], progress: Any) -> list[Any]:
+        """Directions of another source: its control, and what is found."""
+        own = list(SOURCES.values())
+        changed = [SOURCES[source] if control in own else control for control in controls]
+        return [SOURCES[source], *self._found(visitor, _choice(*changed), progress)]
+
     def _edited(self, visitor: Visitor) -> tuple[Any, ...]:
         assert visitor.place is not None
         edited = self.explorer.edit(visitor.place, visitor.weights)
@@ -243,7 +260,7 @@ class Actions:
             bars,
             gr.Radio(choices=choices, value=visitor.first, visible=len(choices) > 1),
             *[gr.Column(visible=i < len(found)) for i in range(SHOWN)],
-            *[page.card(one, place.fit is not None) for one in found],
+            *[page.card(one, place) for one in found],
             *[""] * missing,
             *[
                 gr.Slider(value=weight, label=f"Weight of direction {visitor.first + i + 1}")
@@ -257,11 +274,16 @@ class Actions:
         ]
 
 
-def _choice(sample: float, t_frac: float, block: str, pool: str, rank: float, source: str, strength: float) -> Choice:
+def _choice(
+    sample: float, t_frac: float, block: str, pool: str, rank: float, source: str, mask: str, strength: float
+) -> Choice:
     known = {text: key for key, text in SOURCES.items()}
-    summed = "sum" if pool == SUMMED else None
+    chosen = known[source]
+    summed, painted = "sum" if pool == SUMMED else None, mask if chosen == "mask" else None
     # a slider's steps add up to 0.15000000000000002, which the command line would not say
-    return Choice(int(sample or 0), round(t_frac, 6), block, summed, int(rank), known[source], round(strength, 6))
+    return Choice(
+        int(sample or 0), round(t_frac, 6), block, summed, int(rank), chosen, round(strength, 6), painted or None
+    )
 
 
 def _here(visitor: Visitor | None) -> tuple[Visitor, LatentDirections]:

@@ -27,6 +27,7 @@ _AT_ONCE: Wiring = {"queue": False, "api_visibility": "private"}
 
 _ARRIVE = "() => [window.location.search]"
 _ADDRESS = "(link) => { window.history.replaceState(null, '', link || window.location.pathname); }"
+_GIVEN = "(mask) => { window.diffgeoPaint.given(mask); }"
 _DOWNLOAD = """(file) => {
   const bytes = Uint8Array.from(atob(file.data), (c) => c.charCodeAt(0));
   const link = document.createElement("a");
@@ -83,6 +84,14 @@ def _look(
         actions.pick, [visitor, *left.controls], **looking
     )
     left.upload.upload(actions.upload, [left.upload, visitor, *left.controls], **looking)
+    painting = right.painting
+    for button, action in ((painting.inside, actions.inside), (painting.whole, actions.whole)):
+        turning = looking | {
+            "outputs": [left.where.source, *shown],
+            "show_progress_on": [right.figures, painting.board],
+        }
+        button.click(action, [visitor, *left.controls], **turning)
+    left.where.mask.change(None, left.where.mask, None, js=_GIVEN, api_visibility="private")
     right.pages.input(actions.turn, [visitor, right.pages], **looking)
     changed = [control.change for control in left.controls]
     gr.on(changed, actions.stale, [visitor, *left.controls], left.note, show_progress="hidden", **_AT_ONCE)

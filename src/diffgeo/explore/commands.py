@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from diffgeo.config import Config
+from diffgeo.errors import ConfigError
 
-__all__ = ["DEFAULTS", "again", "settings_of", "with_defaults"]
+if TYPE_CHECKING:
+    from diffgeo.diffusion.direction_files import Directions
+    from diffgeo.session import Context
+
+__all__ = ["DEFAULTS", "again", "refuse_other_place", "settings_of", "with_defaults"]
 
 DEFAULTS = {"svd.rank": "8", "schedule.steps": "40", "tracking": "none", "study": "[discovery]"}
 """What the explorer sets unless its command line says otherwise: fewer directions than a run, and finer steps."""
 _OF_THE_PAGE = (
     "data",
     "data.images",
+    "data.masks",
     "data.samples",
     "edit.strength",
     "feature.block",
@@ -63,7 +70,36 @@ def settings_of(cfg: Config, overrides: Sequence[str], uploaded: str | None) -> 
     ]
 
 
-def again(words: Sequence[str], source: str, weights: Sequence[float], *, uploaded: bool) -> str:
+def refuse_other_place(context: Context, words: Sequence[str], found: Directions, file: str) -> None:
+    """Directions of a file belong to one timestep and feature map: no setting may ask for another.
+
+    Args:
+        context: with the command line's settings.
+        words: of the command line, for Hydra.
+        found: the directions.
+        file: that they come from, for messages.
+
+    Raises:
+        ConfigError: a word asks for another.
+    """
+    cfg, given = context.cfg, {key_of(word) for word in words}
+    asked = {
+        "schedule.edit": (cfg.schedule.edit, context.edit_times[0][1] == found.t, f"timestep {found.t}"),
+        "feature.block": (cfg.feature.block, cfg.feature.block == found.block, f"block {found.block}"),
+        "feature.pool": (cfg.feature.pool, cfg.feature.pool == found.pool, f"pool {found.pool or 'null'}"),
+    }
+    for key, (value, fits, own) in asked.items():
+        if key in given and not fits:
+            shown = "null" if value is None else value
+            raise ConfigError(
+                f"{key}={shown} does not fit the directions of {file}, which belong to {own}",
+                f"leave out {key}: the file says it",
+            )
+
+
+def again(
+    words: Sequence[str], source: str, weights: Sequence[float], *, uploaded: bool, mask: str | None = None
+) -> str:
     """Lines for a shell: this edit, and a run that finds these directions and tables what they do.
 
     Args:
@@ -71,11 +107,13 @@ def again(words: Sequence[str], source: str, weights: Sequence[float], *, upload
         source: whose directions, as ``diffgeo-explore directions=…`` takes it.
         weights: of the mixture.
         uploaded: whether the picture's path has to be put in by its owner.
+        mask: that the directions act in, as its text, or None.
     """
     used = list(weights)
     while used and not used[-1]:
         used.pop()
-    mixture = [] if source == "local" else [f"directions={source}"]
+    own = [f"directions={source}"] if mask is None else [f"mask={mask}"]
+    mixture = [] if source == "local" else own
     mixture += [f"weights=[{','.join(f'{w:g}' for w in used or [0.0])}]", "out=edit"]
     lines = ["# put the path of your picture where its name is"] if uploaded else []
     lines += ["# this edit", shlex.join(["diffgeo-explore", *words, *mixture])]

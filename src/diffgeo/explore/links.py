@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from urllib.parse import parse_qs, urlencode
 
 from diffgeo.errors import DataError
+from diffgeo.explore.painting import mask_of
 from diffgeo.explore.session import LIMIT, Choice, Explorer
 
 __all__ = ["link_of", "linked"]
@@ -17,7 +18,7 @@ _WEIGHTS = "weights"
 
 def link_of(choice: Choice, weights: Sequence[float]) -> str:
     """``?sample=0&t_frac=0.5&…&weights=1.5,-1``: a choice and the weights of its directions."""
-    words: dict[str, object] = {f.name: getattr(choice, f.name) for f in fields(Choice)}
+    words = {f.name: value for f in fields(Choice) if (value := getattr(choice, f.name)) is not None}
     words["pool"] = choice.pool or "none"
     used = list(weights)
     while used and not used[-1]:
@@ -35,7 +36,7 @@ def linked(query: str, explorer: Explorer) -> tuple[Choice, tuple[float, ...]]:
         explorer: whose times, blocks and sources are allowed.
 
     Raises:
-        DataError: a value is out of range or no number.
+        DataError: a value is out of range or no number, or the mask does not fit.
     """
     given = {key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()}
     start = explorer.start
@@ -50,6 +51,7 @@ def linked(query: str, explorer: Explorer) -> tuple[Choice, tuple[float, ...]]:
             source=given.get("source", start.source),  # type: ignore[arg-type]
             strength=float(given.get("strength", start.strength)),
         )
+        choice = replace(choice, mask=given.get("mask", start.mask) if choice.source == "mask" else None)
         weights = tuple(float(w) for w in given.get(_WEIGHTS, "0").split(","))
     except ValueError:
         raise DataError(
@@ -69,4 +71,6 @@ def linked(query: str, explorer: Explorer) -> tuple[Choice, tuple[float, ...]]:
     )
     if not all(fits):
         raise DataError("the link asks for what this model does not have", "leave out what follows the question mark")
+    if choice.source == "mask":
+        mask_of(choice.mask or "", *explorer.context.model.picture_shape)
     return choice, weights

@@ -11,9 +11,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from diffgeo.explore.painting import outline_of
 from diffgeo.explore.session import Card, EditedPicture, LatentDirections
 
-__all__ = ["as_image", "bars", "card", "figures", "head", "heat_map", "png", "readable"]
+__all__ = ["as_image", "bars", "board", "card", "figures", "head", "heat_map", "png", "readable"]
 
 FULL = 0.5
 """Share of the whole range at which the difference map is at its brightest."""
@@ -62,17 +63,36 @@ def head(source: str, size: int, prompt: str | None) -> str:
 
 
 def figures(edited: EditedPicture, place: LatentDirections, full_steps: int) -> str:
-    """Before, after and difference, and how they were made."""
+    """Before, after and difference, with the outline of the mask if there is one, and how they were made."""
     most = f"up to {100 * edited.difference.max().item():.0f} % of the range"
     before = place.sample.name if place.sample.x0 is None else f"{place.sample.name}, reconstructed"
+    outline = "" if place.mask is None else _outline(place.mask)
     parts = [
-        _figure(as_image(edited.before), "Before", before),
-        _figure(as_image(edited.after), "After", f"edited at t = {place.t}", _spoken(edited)),
-        _figure(heat_map(edited.difference), "Difference", most),
+        _figure(as_image(edited.before), "Before", before, outline=outline),
+        _figure(as_image(edited.after), "After", f"edited at t = {place.t}", _spoken(edited), outline),
+        _figure(heat_map(edited.difference), "Difference", most, outline=outline),
     ]
+    shown = f"Shown in {edited.steps} DDIM steps; a saved picture takes {full_steps}."
+    if place.mask is not None:
+        mask = place.mask.cpu()
+        inside, outside = (100 * edited.difference[part].mean().item() for part in (mask, ~mask))
+        shown = f"Mean change: {inside:.1f} % of the range inside the mask, {outside:.1f} % outside. {shown}"
+    return f'<div class="dg-figures">{"".join(parts)}</div><p class="dg-quiet">{shown}</p>'
+
+
+def board() -> str:
+    """Where a mask is painted; what it does is in ``paint.js``."""
     return (
-        f'<div class="dg-figures">{"".join(parts)}</div>'
-        f'<p class="dg-quiet">Shown in {edited.steps} DDIM steps; a saved picture takes {full_steps}.</p>'
+        '<div class="dg-board"><canvas id="dg-canvas" width="1" height="1" tabindex="0" role="application" '
+        'aria-label="The picture, to paint a mask on" aria-describedby="dg-paint-help"></canvas>'
+        '<div class="dg-tools"><p class="dg-quiet" id="dg-paint-help">Paint where the picture should change. '
+        "Keys: arrows move the brush, Space paints, Shift with arrows draws.</p>"
+        '<label class="dg-brush"><span>Brush</span><input type="range" id="dg-brush" min="3" max="40" value="12" '
+        'aria-label="Size of the brush, in percent of the width"></label>'
+        '<div class="dg-buttons"><button type="button" id="dg-erase" aria-pressed="false">Erase</button>'
+        '<button type="button" id="dg-unstroke">Undo stroke</button>'
+        '<button type="button" id="dg-clear">Clear</button></div>'
+        '<p class="dg-quiet" id="dg-painted" role="status">Nothing is painted.</p></div></div>'
     )
 
 
@@ -87,11 +107,14 @@ def bars(edited: EditedPicture) -> str:
     )
 
 
-def card(found: Card, shared: bool) -> str:
+def card(found: Card, place: LatentDirections) -> str:
     """One direction: the picture at −1 and at +1, and what changes."""
     name = f"Direction {found.index + 1}"
-    number = f"fit {found.value:.2f}" if shared else f"s = {found.value:.3g}"
-    title = "share of this shared direction that the picture can follow" if shared else "singular value of ∂h/∂x"
+    number, title = f"s = {found.value:.3g}", "singular value of ∂h/∂x"
+    if place.mask is not None:
+        title = "singular value of the predicted picture's change inside the mask, ∂x̂0/∂x"
+    elif place.fit is not None:
+        number, title = f"fit {found.value:.2f}", "share of this shared direction that the picture can follow"
     label = escape(readable(found.label))
     return (
         f'<div class="dg-card"><div class="dg-pair">{_image(as_image(found.minus), f"{name} at −1: {label}")}'
@@ -111,10 +134,17 @@ def _spoken(edited: EditedPicture) -> str:
     return ", ".join(changes[:4]) or "nothing that the predictor sees changes"
 
 
-def _figure(image: Image.Image, name: str, about: str, spoken: str = "") -> str:
+def _outline(mask: Tensor) -> str:
+    """The mask's edges over a picture: a light line on a dark one, seen on any picture."""
+    height, width = mask.shape
+    path = f'<path d="{outline_of(mask)}" vector-effect="non-scaling-stroke"/>'
+    return f'<svg class="dg-outline" viewBox="0 0 {width} {height}" aria-hidden="true">{path}{path}</svg>'
+
+
+def _figure(image: Image.Image, name: str, about: str, spoken: str = "", outline: str = "") -> str:
     label = "; ".join(part for part in (about, spoken) if part)
     return (
-        f"<figure>{_image(image, f'{name}: {label}')}<figcaption><b>{name}</b>"
+        f"<figure><div class='dg-framed'>{_image(image, f'{name}: {label}')}{outline}</div><figcaption><b>{name}</b>"
         f'<span class="dg-quiet">{escape(about)}</span></figcaption></figure>'
     )
 

@@ -8,15 +8,29 @@ from typing import Any
 
 import gradio as gr
 
+from diffgeo.explore import page
 from diffgeo.explore.session import LIMIT, Choice, Explorer, Source
 
-__all__ = ["SHOWN", "SOURCES", "STRENGTH", "SUMMED", "WHOLE", "Controls", "Found", "Picking", "found", "picking"]
+__all__ = [
+    "SHOWN",
+    "SOURCES",
+    "STRENGTH",
+    "SUMMED",
+    "WHOLE",
+    "Controls",
+    "Found",
+    "Painting",
+    "Picking",
+    "found",
+    "picking",
+]
 
 SHOWN = 8
 """Directions on the page at a time."""
 SOURCES: dict[Source, str] = {
     "local": "this picture's own",
     "global": "shared by several pictures",
+    "mask": "those that act in the painted mask",
     "file": "from the file",
 }
 WHOLE, SUMMED = "whole map", "summed over space"
@@ -33,6 +47,7 @@ class Controls:
     rank: Any
     strength: Any
     source: Any
+    mask: Any
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,17 @@ class Picking:
     def controls(self) -> list[Any]:
         """What a choice is made of, in the order in which actions take it."""
         where = self.where
-        return [self.sample, where.t_frac, where.block, where.pool, where.rank, where.source, where.strength]
+        found = [self.sample, where.t_frac, where.block, where.pool, where.rank, where.source, where.mask]
+        return [*found, where.strength]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """Where a mask is painted, and directions are asked for that act in it."""
+
+    board: Any
+    inside: Any
+    whole: Any
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,7 @@ class Found:
     reset: Any
     save_picture: Any
     save_direction: Any
+    painting: Painting
     pages: Any
     columns: list[Any]
     cards: list[Any]
@@ -158,9 +184,10 @@ def _controls(explorer: Explorer, start: Choice) -> Controls:
             [SOURCES[key] for key in explorer.sources],
             value=SOURCES[start.source],
             label="Directions",
-            info="This picture's own, or ones that several pictures share, carried to it.",
+            info="This picture's own, or ones that several pictures share, carried to it; or those of a part of it.",
         )
-    return Controls(t_frac, block, pool, rank, strength, source)
+    mask = gr.Textbox(start.mask or "", visible="hidden", elem_id="dg-mask")
+    return Controls(t_frac, block, pool, rank, strength, source, mask)
 
 
 def found() -> Found:
@@ -175,6 +202,7 @@ def found() -> Found:
         reset = gr.Button("Reset sliders", size="sm", min_width=90, elem_id="dg-reset")
         save_picture = gr.Button("Save picture", size="sm", min_width=90, elem_id="dg-save-picture")
         save_direction = gr.Button("Save direction", size="sm", min_width=90, elem_id="dg-save-direction")
+    painting = _painting()
     gr.HTML(
         "<p class='dg-quiet'>Every direction at −1 and at +1, and what changes from one to the other. "
         f"Sliders go from −{LIMIT:g} to {LIMIT:g} and add up.</p>"
@@ -192,7 +220,22 @@ def found() -> Found:
             buttons=["copy"],
         )
     buttons = (undo, reset, save_picture, save_direction)
-    return Found(figures, bars, *buttons, pages, columns, cards, sliders, command)
+    return Found(figures, bars, *buttons, painting, pages, columns, cards, sliders, command)
+
+
+def _painting() -> Painting:
+    """A picture to paint on, and what is asked for then."""
+    with gr.Accordion("Change one part only: paint a mask", open=False, elem_id="dg-paint"):
+        board = gr.HTML(page.board(), elem_id="dg-board")
+        with gr.Row(elem_id="dg-paint-finds"):
+            inside = gr.Button("Find directions in the mask", variant="primary", size="md", elem_id="dg-inside")
+            whole = gr.Button("Back to the whole picture", size="md", elem_id="dg-whole")
+        gr.HTML(
+            "<p class='dg-quiet'>Those that change the predicted picture most inside the mask, less what changes the "
+            "rest most (LOCO Edit). They take longer to find than the usual ones; block and pooling do not "
+            "count.</p>"
+        )
+    return Painting(board, inside, whole)
 
 
 def _files_only(component: Any) -> None:

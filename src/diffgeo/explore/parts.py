@@ -29,8 +29,8 @@ __all__ = [
 Report = Callable[[str, int, int | None], None]
 """Told of progress: what is being done, steps done, steps in all (None if unknown)."""
 
-Source = Literal["local", "global", "file"]
-"""Whose directions: the picture's own, those that several samples share, or those of a file."""
+Source = Literal["local", "global", "mask", "file"]
+"""Whose directions: the picture's own, those that several samples share, that act in a mask, or those of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Choice:
         rank: directions to find.
         source: whose they are.
         strength: the length that weight 1 stands for, as a share of √d (``edit.strength``).
+        mask: where the picture should change, as :func:`~diffgeo.explore.painting.text_of` says it; None unless the
+            source is ``mask``, for which block and pooling do not count.
     """
 
     sample: int
@@ -54,6 +56,7 @@ class Choice:
     rank: int
     source: Source = "local"
     strength: float = 0.06
+    mask: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,11 +83,12 @@ class LatentDirections:
         sample: whose latent it is.
         t: its timestep.
         x: x_t, shape (C, H, W).
-        basis: the local basis at x.
+        basis: the local basis at x; with a mask, that of ∂x̂0/∂x inside it.
         V: unit directions of X, shape (d, k).
         fit: share of each direction's length within the picture's tangent space, (k,); None for its own.
         original: the unedited picture in preview steps, shape (3, H, W) in [−1, 1].
         names: labels that came with a file of directions, or None.
+        mask: where the directions act, boolean, of the picture's shape (H, W), or None.
     """
 
     choice: Choice
@@ -98,6 +102,7 @@ class LatentDirections:
     fit: Tensor | None
     original: Tensor
     names: tuple[str, ...] | None = None
+    mask: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -146,11 +151,17 @@ class EditedPicture:
 
 
 class Reporting(Display):
-    """Tells a function of progress instead of drawing bars, and leaves when the page ends."""
+    """Tells a function of progress instead of drawing bars, and leaves when the page ends.
 
-    def __init__(self, report: Report | None, interruption: Interruption) -> None:
+    Args:
+        report: told of progress.
+        interruption: that the page ends.
+        during: words before each description.
+    """
+
+    def __init__(self, report: Report | None, interruption: Interruption, during: str = "") -> None:
         super().__init__()
-        self._report, self._interruption = report, interruption
+        self._report, self._interruption, self._during = report, interruption, during
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -163,7 +174,7 @@ class Reporting(Display):
             if self._interruption.requested:
                 raise DiffgeoError("the explorer is being ended", "start it again")
             if self._report is not None:
-                self._report(description, done, total)
+                self._report(f"{self._during}{description}", done, total)
 
         yield advance
 

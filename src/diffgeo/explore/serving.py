@@ -127,6 +127,7 @@ def serving(explorer: Explorer, host: str, port: int) -> Iterator[str]:
                 app_kwargs={"middleware": middleware},
                 theme=theme(),
                 css_paths=[Path(__file__).with_name("page.css")],
+                js=Path(__file__).with_name("paint.js").read_text(encoding="utf-8"),
             )
             yield url
         finally:

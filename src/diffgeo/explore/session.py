@@ -14,6 +14,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -24,7 +25,9 @@ from diffgeo.convergence import Tally
 from diffgeo.data.images import list_images
 from diffgeo.diffusion.direction_files import Directions
 from diffgeo.errors import ConfigError, ValueRangeError
-from diffgeo.explore.commands import again, key_of, settings_of
+from diffgeo.explore.commands import again, refuse_other_place, settings_of
+from diffgeo.explore.directions import carried, directions_inside, padded, saved
+from diffgeo.explore.painting import mask_of, text_of
 from diffgeo.explore.parts import (
     Card,
     Choice,
@@ -37,7 +40,7 @@ from diffgeo.explore.parts import (
     preview_steps,
 )
 from diffgeo.explore.uploads import picture_of
-from diffgeo.geometry import GlobalDirections, global_directions, project_to_tangent, pull_back
+from diffgeo.geometry import GlobalDirections, global_directions
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.session import Context, Sample
@@ -76,10 +79,13 @@ class Explorer:
         preview: at most so many DDIM steps in previews.
         directions: of a file, offered beside the local and global ones.
         file: that file's path, for :meth:`command`.
+        mask: painted at the start, as :func:`~diffgeo.explore.painting.text_of` says it; the one that ``data.masks``
+            has for the first picture if None.
 
     Raises:
         ConfigError: an edit that follows one direction alone, such as ``edit=shooting``; or a timestep, block or
             pooling is asked for that is not the file's.
+        DataError: the mask does not fit.
         DirectionsError: the directions belong to another model.
     """
 
@@ -91,6 +97,7 @@ class Explorer:
         preview: int = 20,
         directions: Directions | None = None,
         file: str | None = None,
+        mask: str | None = None,
     ) -> None:
         if not context.editor.mixes:
             method = context.cfg.edit.method
@@ -107,23 +114,12 @@ class Explorer:
         if directions is not None:
             tap = context.cfg.feature.tap
             directions.check(context.model, t=directions.t, block=directions.block, pool=directions.pool, tap=tap)
-            self._refuse_other_place(directions)
-
-    def _refuse_other_place(self, found: Directions) -> None:
-        """Directions of a file belong to one timestep and feature map: no setting may ask for another."""
-        cfg, given = self.context.cfg, {key_of(word) for word in self.overrides}
-        asked = {
-            "schedule.edit": (cfg.schedule.edit, self.context.edit_times[0][1] == found.t, f"timestep {found.t}"),
-            "feature.block": (cfg.feature.block, cfg.feature.block == found.block, f"block {found.block}"),
-            "feature.pool": (cfg.feature.pool, cfg.feature.pool == found.pool, f"pool {found.pool or 'null'}"),
-        }
-        for key, (value, fits, own) in asked.items():
-            if key in given and not fits:
-                shown = "null" if value is None else value
-                raise ConfigError(
-                    f"{key}={shown} does not fit the directions of {self.file or 'the file'}, which belong to {own}",
-                    f"leave out {key}: the file says it",
-                )
+            refuse_other_place(context, self.overrides, directions, file or "the file")
+        if mask is None and context.masks:
+            mask = text_of(context.masks.of(context.samples.first(1)[0]))
+        if mask is not None:
+            self._mask(mask)
+        self.mask = mask
 
     @property
     def files(self) -> list[Any] | None:
@@ -133,7 +129,7 @@ class Explorer:
     @property
     def sources(self) -> tuple[Source, ...]:
         """What ``Choice.source`` may be."""
-        return get_args(Source) if self.directions is not None else ("local", "global")
+        return get_args(Source) if self.directions is not None else ("local", "global", "mask")
 
     @property
     def times(self) -> list[float]:
@@ -149,15 +145,17 @@ class Explorer:
     @property
     def start(self) -> Choice:
         """What the command line asks for."""
-        cfg, found = self.context.cfg, self.directions
+        cfg, found, mask = self.context.cfg, self.directions, self.mask
         sample = cfg.seed if self._files is None else 0
-        if found is None:
-            at = min(self.times, key=lambda frac: abs(frac - cfg.schedule.edit[0]))
-            source: Source = "local"
-            block, pool = cfg.feature.block, cfg.feature.pool
-            return Choice(sample, at, block, pool, cfg.svd.rank, source, cfg.edit.strength)
-        at = min(self.times, key=lambda frac: abs(frac * found.T - found.t))
-        return Choice(sample, at, found.block, found.pool, cfg.svd.rank, "file", cfg.edit.strength)
+        source: Source = self.whole if mask is None else "mask"
+        feature, wanted = (cfg.feature, cfg.schedule.edit[0]) if found is None else (found, found.t / found.T)
+        at = min(self.times, key=lambda frac: abs(frac - wanted))
+        return Choice(sample, at, feature.block, feature.pool, cfg.svd.rank, source, cfg.edit.strength, mask)
+
+    @property
+    def whole(self) -> Source:
+        """Whose directions are shown where there is no mask."""
+        return "local" if self.directions is None else "file"
 
     def samples(self, most: int = 24) -> list[tuple[str, Tensor]]:
         """What can be picked: (name, picture (3, H, W)) of the first seeds, or of ``data.images``."""
@@ -198,6 +196,7 @@ class Explorer:
 
         Raises:
             ConfigError: no such block, rank or source.
+            DataError: the mask is no mask of the model's pictures, or nothing or all of it is painted.
             DirectionsError: the file's directions belong elsewhere.
         """
         if choice.source not in self.sources:
@@ -207,15 +206,22 @@ class Explorer:
         if picture is None and choice in self._places:
             self._places.move_to_end(choice)
             return self._places[choice]
-        display = self._display(report)
+        display, mask = self._display(report), None
+        if choice.source == "mask":
+            mask = self._mask(choice.mask or "")
         context, sample = self._at(choice, picture, earlier, display)
         t = context.edit_times[0][1]
-        x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
-        V, fit = self._directions(choice, basis, t, display)
+        x = context.latents.of(sample, t)
+        if mask is None:
+            basis = context.bases.of(sample, t)
+            V, fit = self._directions(choice, basis, t, display)
+        else:
+            display_of = partial(self._display, report)
+            (V, basis), fit = directions_inside(context, x, t, mask, display_of), None
         silent = replace(context, display=self._display(None))
         original = self._view(silent).decoder(x[None], t, sample)[0]
         names = self.directions.labels if choice.source == "file" and self.directions is not None else None
-        place = LatentDirections(choice, picture, silent, sample, t, x, basis, V, fit, original, names)
+        place = LatentDirections(choice, picture, silent, sample, t, x, basis, V, fit, original, names, mask)
         if picture is None:
             _remember(self._places, choice, place)
         return place
@@ -305,7 +311,7 @@ class Explorer:
         before = context.decoder(place.x[None], place.t, place.sample)[0] if full else place.original
         after = before
         if any(weights):
-            moved = self.moved(place, self._padded(place, weights)[None])
+            moved = self.moved(place, padded(place, weights)[None])
             after = context.decoder(moved, place.t, place.sample)[0]
             if not bool(after.isfinite().all()):
                 raise ValueRangeError("the edited picture holds NaN", "move the sliders back or lower edit.strength")
@@ -315,41 +321,8 @@ class Explorer:
         return EditedPicture(before.cpu(), after.cpu(), difference.cpu(), self.attributes, changes, steps)
 
     def direction(self, place: LatentDirections, weights: Sequence[float], label: str | None = None) -> Directions:
-        """The mixed direction, carried to H to be saved; pulled back at the same place it is the same mixture.
-
-        Args:
-            place: where.
-            weights: as in :meth:`edit`, not all 0.
-            label: what it does.
-
-        Raises:
-            ValueRangeError: all weights are 0.
-        """
-        if not any(weights):
-            raise ValueRangeError("all sliders are at 0, which is no direction", "move one first")
-        v = place.V @ self._padded(place, weights).to(place.V)
-        # of the two conventions that `pull_back` knows, the isometric one: coordinates in V are those in U
-        u = place.basis.U @ (place.basis.V.T @ v)
-        found = GlobalDirections((u / u.norm())[:, None], torch.full((1,), float("nan")), "explored")
-        choice, cfg = place.choice, place.context.cfg
-        provenance: dict[str, object] = {
-            "sample": place.sample.name,
-            "source": choice.source,
-            "weights": [float(w) for w in weights],
-            "strength": choice.strength,
-            "rank": place.rank,
-            "steps": cfg.schedule.steps,
-        }
-        return Directions.of(
-            found,
-            self.context.model,
-            t=place.t,
-            block=choice.block,
-            pool=choice.pool,
-            tap=cfg.feature.tap,
-            labels=None if label is None else [label],
-            provenance=provenance,
-        )
+        """The mixed direction, to be saved; see :func:`diffgeo.explore.directions.saved`."""
+        return saved(place, weights, label)
 
     def words(self, place: LatentDirections) -> list[str]:
         """The settings of a place as words of the command line: composed, they give ``place.context.cfg``."""
@@ -357,8 +330,9 @@ class Explorer:
 
     def command(self, place: LatentDirections, weights: Sequence[float]) -> str:
         """Command lines that do the same: the edit, and a run that finds and shows these directions."""
-        source = self.file if place.choice.source == "file" and self.file else place.choice.source
-        return again(self.words(place), source, weights, uploaded=place.picture is not None)
+        choice = place.choice
+        source = self.file if choice.source == "file" and self.file else choice.source
+        return again(self.words(place), source, weights, uploaded=place.picture is not None, mask=choice.mask)
 
     def _at(
         self, choice: Choice, picture: Picture | None, earlier: LatentDirections | None, display: Display
@@ -380,8 +354,12 @@ class Explorer:
         fresh.predictor, fresh.own_predictor = own.predictor, own.own_predictor
         return fresh
 
-    def _display(self, report: Report | None) -> Display:
-        return Reporting(report, self.context.interruption)
+    def _display(self, report: Report | None, during: str = "") -> Display:
+        return Reporting(report, self.context.interruption, during)
+
+    def _mask(self, text: str) -> Tensor:
+        model = self.context.model
+        return mask_of(text, *model.picture_shape).to(model.device)
 
     def _settings(self, choice: Choice, picture: Picture | None) -> Config:
         cfg, files = self.context.cfg, self._files
@@ -407,8 +385,7 @@ class Explorer:
             tap = self.context.cfg.feature.tap
             self.directions.check(self.context.model, t=t, block=choice.block, pool=choice.pool, tap=tap)
             u = self.directions.U
-        u, fit = project_to_tangent(u.to(basis.U), basis)
-        return torch.stack([pull_back(column, basis) for column in u.unbind(dim=1)], dim=1), fit
+        return carried(u, basis)
 
     def _global(self, choice: Choice, t: int, display: Display) -> GlobalDirections:
         """Directions that the first samples share, whatever picture they are for."""
@@ -430,12 +407,6 @@ class Explorer:
         """The same context with the preview's schedule, and without a store: pictures of previews are not kept."""
         cfg = context.cfg
         return replace(context, cfg=replace(cfg, schedule=replace(cfg.schedule, steps=self.preview)), store=None)
-
-    @staticmethod
-    def _padded(place: LatentDirections, weights: Sequence[float]) -> Tensor:
-        if len(weights) > place.rank:
-            raise ValueRangeError(f"{len(weights)} weights for {place.rank} directions", "give at most one each")
-        return torch.tensor([*weights, *[0.0] * (place.rank - len(weights))])
 
     def _scores(self, pictures: Tensor) -> Tensor:
         predictor = self.context.predictor

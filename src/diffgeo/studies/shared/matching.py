@@ -38,6 +38,7 @@ __all__ = [
     "loco",
     "match_edits",
     "output_map",
+    "picture_part",
     "pictures",
     "random_in_x",
     "straight",
@@ -176,10 +177,22 @@ def loco(context: Context, x: Tensor, t: int, mask: Tensor, *, rank: int = 1, nu
         rank: leading directions inside.
         null_rank: leading directions outside, whose span is taken away.
     """
-    f, name, part = output_map(context, t, "x0"), MapName(t, output="x0"), resize_mask(mask, *x.shape[1:])
-    inside = context.bases.of_part(f, x, part, name=name, rank=rank)
-    outside = context.bases.of_part(f, x, ~part, name=name, rank=null_rank)
+    part = resize_mask(mask, *x.shape[1:])
+    inside, outside = picture_part(context, x, t, part, rank), picture_part(context, x, t, ~part, null_rank)
     return loco_directions(inside, outside), inside.certificate.passes + outside.certificate.passes
+
+
+def picture_part(context: Context, x: Tensor, t: int, part: Tensor, rank: int) -> LocalBasis:
+    """The leading singular triplets of ∂x̂0/∂x, its rows in a part of the grid of x.
+
+    Args:
+        context: of the run.
+        x: x_t, shape (C, H, W).
+        t: timestep.
+        part: boolean, shape (H, W).
+        rank: number of directions; fewer if the part has fewer rows.
+    """
+    return context.bases.of_part(output_map(context, t, "x0"), x, part, name=MapName(t, output="x0"), rank=rank)
 
 
 def features(context: Context, n: int, t: int) -> Tensor:
