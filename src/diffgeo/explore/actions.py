@@ -232,8 +232,8 @@ class Actions:
 
     def _turned(self, source: Source, visitor: Visitor, controls: Sequence[Any], progress: Any) -> list[Any]:
         """Directions of another source: its control, and what is found."""
-        own = list(SOURCES.values())
-        changed = [SOURCES[source] if control in own else control for control in controls]
+        *where, _, mask, strength = controls
+        changed: list[Any] = [*where, SOURCES[source], mask, strength]
         return [SOURCES[source], *self._found(visitor, _choice(*changed), progress)]
 
     def _edited(self, visitor: Visitor) -> tuple[Any, ...]:
@@ -294,7 +294,11 @@ def _here(visitor: Visitor | None) -> tuple[Visitor, LatentDirections]:
 
 def _reporting(progress: Any) -> Report:
     def report(description: str, done: int, total: int | None) -> None:
-        progress(None if total is None else (done, total), desc=f"{description}: {done}" if not total else description)
+        if total is not None:
+            progress((done, total), desc=description)
+            return
+        what, _, counted = description.rpartition(", ")  # Gradio shows a description beside a share alone
+        progress((done, None), unit=f"{counted}: {what}")
 
     return report
 

@@ -44,7 +44,7 @@ def directions_inside(
         ValueRangeError: a direction inside lies in the span of those outside.
     """
     grid = resize_mask(mask, *x.shape[1:])
-    parts = {"1 of 2, in the mask: ": (grid, context.cfg.svd.rank), "2 of 2, outside the mask: ": (~grid, OUTSIDE)}
+    parts = {"in the mask, 1 of 2: ": (grid, context.cfg.svd.rank), "outside it, 2 of 2: ": (~grid, OUTSIDE)}
     inside, outside = (
         picture_part(replace(context, display=display(words)), x, t, part, rank)
         for words, (part, rank) in parts.items()
