@@ -1,5 +1,6 @@
 """The page of ``diffgeo-explore`` in a real browser, on the shipped model; and the command without the page."""
 
+import base64
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +23,7 @@ from diffgeo.cli import explore as explore_command
 from diffgeo.composition import composed
 from diffgeo.explore import Explorer
 from diffgeo.explore.commands import with_defaults
+from diffgeo.explore.painting import mask_of
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.session import Context
 
@@ -202,6 +205,188 @@ def test_an_upload_is_inverted_and_not_kept_and_others_are_refused(visit, tmp_pa
         assert [content for content in kept if content.startswith(start)] == []
 
 
+# masks
+
+MASK = "#dg-mask textarea, #dg-mask input"
+MOUTH = ((0.36, 0.69), (0.5, 0.75), (0.64, 0.69))
+"""A stroke over the mouth, in shares of the picture."""
+
+
+def opened_board(page):
+    """Opens the panel for painting; gives ``place(x, y)``, shares of the picture in pixels of the window."""
+    page.click("#dg-paint button")
+    page.wait_for_function("() => document.getElementById('dg-canvas').width > 1")
+    canvas = page.locator("#dg-canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    return lambda x, y: {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+
+
+def painted(page):
+    """The mask that the page would ask for, boolean."""
+    return mask_of(page.input_value(MASK), 32, 32).numpy()
+
+
+def becomes_painted(page, before=""):
+    page.wait_for_function(
+        "([where, old]) => document.querySelector(where).value !== old", arg=[MASK.partition(",")[0], before]
+    )
+
+
+def pixels(page, which):
+    data = page.get_attribute(f".dg-figures figure:nth-child({which}) img", "src").partition(",")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+
+
+def ask_inside_and_move(page, mask):
+    """Asks for directions in the mask, and moves the first: the picture must change there more than elsewhere."""
+    page.click("#dg-inside")
+    page.wait_for_selector("#dg-picture >> text=/passes: (in the mask|outside it), [12] of 2/")
+    page.wait_for_selector(".dg-outline")
+    assert page.get_by_label("those that act in the painted mask").is_checked()
+    slide(page, 1, 1.5)
+    change = np.abs(pixels(page, 2) - pixels(page, 1)).mean(axis=-1)
+    assert change[mask].mean() > 4, "of 255"
+    assert change[mask].mean() > 2.5 * change[~mask].mean()
+    assert "inside the mask" in page.locator("#dg-picture").inner_text()
+
+
+@pytest.mark.slow
+def test_a_mask_is_painted_by_mouse_and_its_directions_act_there(visit):
+    page = visit(color_scheme="light")
+    original, place = shown(page), opened_board(page)
+    page.click("#dg-inside")
+    page.wait_for_selector("text=Nothing is painted. Paint where the edit should act")
+    for x, y in MOUTH:
+        page.mouse.move(**place(x, y), steps=3)
+        page.mouse.down()
+    page.mouse.up()
+    becomes_painted(page)
+    mask = painted(page)
+    assert mask[22, 12:20].all()
+    assert not mask[:18].any()
+    assert 30 < mask.sum() < 90
+    page.wait_for_selector(f"text=Painted: {100 * mask.mean():.0f} % of the picture.")
+    ask_inside_and_move(page, mask)
+    alone, address = shown(page), page.url
+    assert "&mask=32x32," in address
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / "explorer_mask_light.png", full_page=True)
+    linked = visit(at=address)
+    assert shown(linked) == alone, "the page's address has the mask"
+    opened_board(linked)
+    linked.wait_for_selector(f"text=Painted: {100 * mask.mean():.0f} % of the picture.")
+    page.click("#dg-undo")
+    becomes(page, original)
+    assert page.locator(".dg-outline").count() == 3, "undo takes back the slider, not the mask"
+    page.click("#dg-whole")
+    page.wait_for_selector(".dg-outline", state="detached")
+    assert page.get_by_label("this picture's own").is_checked()
+    assert "mask" not in page.url
+    assert (painted(page) == mask).all(), "it is still there to be taken again"
+
+
+@pytest.mark.slow
+def test_a_mask_is_painted_by_touch_on_a_phone(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark")
+    place = opened_board(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
+    assert page.locator("#dg-canvas").bounding_box()["width"] > 250, "large enough for a finger"
+    for button in ("#dg-erase", "#dg-unstroke", "#dg-clear", "#dg-inside", "#dg-whole"):
+        assert page.locator(button).bounding_box()["height"] >= 28
+    before, touch = page.evaluate("scrollY"), page.context.new_cdp_session(page)
+    start, *others = [place(x, y) for x, y in MOUTH]
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [start]})
+    for point in others:
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    becomes_painted(page)
+    assert page.evaluate("scrollY") == before, "a finger on the picture paints, and does not scroll"
+    mask = painted(page)
+    assert mask[22, 12:20].all()
+    assert not mask[:18].any()
+    ask_inside_and_move(page, mask)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#dg-canvas").scroll_into_view_if_needed()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / "explorer_mask_phone.png")
+
+
+@pytest.mark.slow
+def test_strokes_are_taken_back_and_made_by_pen_and_keys(visit):
+    page = visit()
+    place, texts = opened_board(page), [""]
+
+    def done():
+        becomes_painted(page, texts[-1])
+        texts.append(page.input_value(MASK))
+        return texts[-1]
+
+    pen = page.context.new_cdp_session(page)
+    for kind, buttons in (("mousePressed", 1), ("mouseMoved", 1), ("mouseReleased", 0)):
+        event = {**place(0.3, 0.3 if kind == "mousePressed" else 0.6), "button": "left", "pointerType": "pen"}
+        pen.send("Input.dispatchMouseEvent", {"type": kind, "buttons": buttons, "clickCount": 1, **event})
+    done()
+    assert painted(page)[10:19, 9].all()
+    page.mouse.click(**place(0.8, 0.8))
+    first, second = texts[1], done()
+    assert painted(page)[25, 25]
+    page.click("#dg-unstroke")
+    assert done() == first
+    page.click("#dg-clear")
+    assert done() == "32x32,1024"
+    assert page.inner_text("#dg-painted") == "Nothing is painted."
+    page.click("#dg-unstroke")
+    assert done() == first, "clearing is taken back, too"
+    page.click("#dg-erase")
+    page.mouse.click(**place(0.3, 0.45))
+    done()
+    assert not painted(page)[14, 9]
+    assert painted(page)[10, 9]
+    page.click("#dg-erase")
+    page.focus("#dg-canvas")
+    page.keyboard.press("Space")
+    done()
+    assert painted(page)[16, 16]
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+        done()
+    assert painted(page)[16, 16:21].all()
+    page.keyboard.press("Control+z")
+    assert done() == texts[-3]
+    page.locator("#dg-brush").fill("40")
+    page.mouse.click(**place(0.5, 0.5))
+    done()
+    assert painted(page).sum() > 120, "a wide brush"
+    page.mouse.click(**place(0.5, 0.5), button="right")
+    assert page.input_value(MASK) == texts[-1]
+    assert second not in texts[3:]
+    page.wait_for_timeout(300)  # nothing that is painted asks for anything by itself
+    assert page.locator(".dg-outline").count() == 0
+
+
+@pytest.mark.slow
+def test_all_painted_is_refused_in_words(visit, explorer):
+    page = visit()
+    place = opened_board(page)
+    page.locator("#dg-brush").fill("40")
+    page.mouse.move(**place(0.1, 0.1))
+    page.mouse.down()
+    for y in (0.1, 0.4, 0.7, 0.95):
+        page.mouse.move(**place(0.02, y), steps=2)
+        page.mouse.move(**place(0.98, y), steps=4)
+    page.mouse.up()
+    becomes_painted(page)
+    assert page.input_value(MASK) == "32x32,0,1024"
+    page.click("#dg-inside")
+    page.wait_for_selector("text=The painted mask has every pixel inside. Paint where the edit should act")
+    page.locator(MASK).first.evaluate(
+        "(e) => { e.value = '16x16,100,9,147'; e.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    page.click("#dg-inside")
+    page.wait_for_selector("text=The painted mask has 16 × 16 pixels, the model's pictures 32 × 32")
+
+
 @pytest.mark.slow
 def test_visitors_queue_and_see_it(visit, explorer, monkeypatch):
     first, busy, edit = visit(), threading.Event(), explorer.edit
@@ -294,9 +479,31 @@ def test_one_edit_without_the_page(capsys, tmp_path, tiny):
     assert json.loads((again / "edit.json").read_text())["choice"]["source"] == "file"
 
 
+def test_one_edit_in_a_mask_without_the_page(capsys, tmp_path, tiny):
+    out, again = tmp_path / "edit", tmp_path / "again"
+    code, _, err = says(capsys, *tiny, "mask=16x16,70,4,12,4,166", "weights=[1,-0.5]", f"out={out}")
+    assert code == 0, err
+    mask = np.asarray(Image.open(out / "mask.png").convert("L")) > 127
+    assert mask.sum() == 8
+    assert not (out / "direction.safetensors").exists()
+    line = json.loads((out / "edit.json").read_text())["command"].splitlines()[1]
+    words = [f"out={again}" if word == "out=edit" else word for word in shlex.split(line)[1:]]
+    assert "mask=16x16,70,4,12,4,166" in words
+    assert says(capsys, *words)[0] == 0
+    assert (again / "after.png").read_bytes() == (out / "after.png").read_bytes()
+    own = [*tiny, f"data.masks={out / 'mask.png'}", "weights=[1,-0.5]", f"out={tmp_path / 'file'}"]
+    assert says(capsys, *own)[0] == 0
+    assert (tmp_path / "file" / "after.png").read_bytes() == (out / "after.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (["weights=[1]", "out=x", "mask=16x16,256"], 4, "the painted mask has no pixel inside"),
+        (["weights=[1]", "out=x", "mask=16x16,0,256"], 4, "the painted mask has every pixel inside"),
+        (["weights=[1]", "out=x", "mask=8x8,3,4,57"], 4, "the model's pictures 16 × 16"),
+        (["weights=[1]", "out=x", "mask=nonsense"], 4, "is no mask's text"),
+        (["mask=16x16,3,4,249", "directions=global"], 2, "leave one of them out"),
         (["nonsense"], 2, "nonsense is no argument of diffgeo-explore"),
         (["port=x"], 2, "port=x is not possible; allowed: 0 to 65535"),
         (["preview=0"], 2, "preview=0 is not possible"),

@@ -43,15 +43,16 @@ def mask_of(text: str, height: int, width: int) -> Tensor:
     """
     if not text:
         raise DataError("nothing is painted", _PAINT)
-    found = _TEXT.fullmatch(text) if len(text) <= MAX_TEXT else None
+    if len(text) > MAX_TEXT:
+        raise DataError(f"the painted mask's text has more than {MAX_TEXT} characters", "paint it with fewer edges")
+    found = _TEXT.fullmatch(text)
     if found is None:
-        what = "is no mask's text" if len(text) <= MAX_TEXT else f"has more than {MAX_TEXT} characters"
-        raise DataError(f"the mask {text[:20]}… {what}", "paint it with fewer edges, on the page")
+        raise DataError(f"{text[:20]!r} is no mask's text", "paint it on the page, whose command line has it")
     given_width, given_height = int(found[1]), int(found[2])
     checked_size("the painted mask", (given_height, given_width), (height, width))
     runs = torch.tensor([int(run) for run in found[3][1:].split(",")])
     if int(runs.sum()) != height * width or bool((runs[1:] == 0).any()):
-        raise DataError(f"the mask {text[:20]}… has runs that do not make its pixels", "paint it again")
+        raise DataError(f"the runs of the mask {text[:20]!r} do not make its pixels", "paint it on the page again")
     inside = torch.arange(len(runs)) % 2 == 1
     mask = torch.repeat_interleave(inside, runs).reshape(height, width)
     try:
