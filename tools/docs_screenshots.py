@@ -20,6 +20,9 @@ from diffgeo.session.progress import Interruption
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 WORDS = ["seed=7", "schedule.edit=[0.7]", "edit.strength=0.03", "svd.rank=8"]
 SLIDERS = {2: 1.2, 5: -1}
+AFTER = ".dg-figures figure:nth-child(2) img"
+MOUTH = ((0.38, 0.68), (0.5, 0.73), (0.62, 0.68))
+"""A stroke over it, in shares of the picture."""
 
 
 def main() -> None:
@@ -40,27 +43,54 @@ def main() -> None:
             page.wait_for_selector(".dg-card img")
             page.wait_for_selector("#dg-samples img")
             for which, value in SLIDERS.items():
-                before = page.get_attribute(".dg-figures figure:nth-child(2) img", "src")
-                page.locator(f"#dg-slider-{which} input[type=range]").evaluate(
-                    "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
-                )
-                page.wait_for_function(
-                    "old => document.querySelector('.dg-figures figure:nth-child(2) img').src !== old", arg=before
-                )
+                slide(page, which, value)
             keep(page, "explorer", whole=True)
+            inside_mask(page)
+            keep(page, "explorer_mask", part="#dg-right")
         browser.close()
 
 
 def window(browser: Browser, height: int) -> Page:
     """A fresh window 1280 pixels wide, in light colours."""
-    return browser.new_context(viewport={"width": 1280, "height": height}, color_scheme="light").new_page()
+    page = browser.new_context(viewport={"width": 1280, "height": height}, color_scheme="light").new_page()
+    page.set_default_timeout(600_000)
+    return page
 
 
-def keep(page: Page, name: str, *, whole: bool = False) -> None:
-    """Save what is seen, or all there is, in 256 colours."""
+def slide(page: Page, which: int, value: float) -> None:
+    """Move a slider, and wait for the picture."""
+    before = page.get_attribute(AFTER, "src")
+    page.locator(f"#dg-slider-{which} input[type=range]").evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+    page.wait_for_function("([where, old]) => document.querySelector(where).src !== old", arg=[AFTER, before])
+
+
+def inside_mask(page: Page) -> None:
+    """Paint over the mouth, and move the first direction there."""
+    page.click("#dg-paint button")
+    page.wait_for_function("() => document.getElementById('dg-canvas').width > 1")
+    canvas = page.locator("#dg-canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    for x, y in MOUTH:
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        page.mouse.down()
+    page.mouse.up()
+    page.click("#dg-inside")
+    page.wait_for_selector(".dg-outline")
+    slide(page, 1, 2)
+
+
+def keep(page: Page, name: str, *, whole: bool = False, part: str | None = None) -> None:
+    """Save what is seen, or all there is, or one part of the page, in 256 colours."""
     path = FOLDER / f"{name}.png"
     page.wait_for_timeout(1000)
-    page.screenshot(path=path, full_page=whole)
+    if part is None:
+        page.screenshot(path=path, full_page=whole)
+    else:
+        page.locator(part).screenshot(path=path)
     with Image.open(path) as opened:
         opened.convert("RGB").quantize(256).save(path, optimize=True)
     print(path)
