@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "images"
 WORDS = ["seed=7", "schedule.edit=[0.7]", "edit.strength=0.03", "svd.rank=8"]
 SLIDERS = {2: 1.2, 5: -1}
 AFTER = ".dg-figures figure:nth-child(2) img"
-MOUTH = ((0.38, 0.68), (0.5, 0.73), (0.62, 0.68))
+MOUTH = ((0.36, 0.69), (0.5, 0.75), (0.64, 0.69))
 """A stroke over it, in shares of the picture."""
 
 
@@ -45,6 +45,8 @@ def main() -> None:
             for which, value in SLIDERS.items():
                 slide(page, which, value)
             keep(page, "explorer", whole=True)
+            page.goto(f"{address}?sample=0&t_frac=0.5&rank=4&strength=0.06")
+            page.wait_for_selector(".dg-card img")
             inside_mask(page)
             keep(page, "explorer_mask", part="#dg-right")
         browser.close()
@@ -80,7 +82,7 @@ def inside_mask(page: Page) -> None:
     page.mouse.up()
     page.click("#dg-inside")
     page.wait_for_selector(".dg-outline")
-    slide(page, 1, 2)
+    slide(page, 1, 1.5)
 
 
 def keep(page: Page, name: str, *, whole: bool = False, part: str | None = None) -> None:
