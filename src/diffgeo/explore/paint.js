@@ -6,13 +6,14 @@
   if (window.diffgeoPaint) return;
 
   const SIDE = 704; // of the canvas inside, so that outlines are fine lines on small pictures, too
-  const TINT = [47, 127, 209, 120];
+  const TINT = new Uint32Array(new Uint8Array([47, 127, 209, 120]).buffer)[0];
   let width = 0, height = 0, scale = 1;
   let picture = null; // an image, once it is loaded
   let base = null; // painted elsewhere: a link's mask
   let strokes = []; // { erase, radius, points } or { clear: true }
   let mask = new Uint8Array(0);
   let text = "";
+  let seen = null; // the mask as it is drawn, until it changes
   let brush = null; // where it is shown: [x, y]
   let drawing = null; // id of the pointer that paints
   let wanted = false; // a picture to be drawn
@@ -24,6 +25,7 @@
 
   function dab(stroke, from, to) {
     const r = stroke.radius, value = stroke.erase ? 0 : 1;
+    seen = null;
     const [ax, ay] = from, dx = to[0] - ax, dy = to[1] - ay, length = dx * dx + dy * dy;
     const low = (a, b) => Math.max(0, Math.floor(Math.min(a, b) - r));
     const high = (a, b, most) => Math.min(most - 1, Math.ceil(Math.max(a, b) + r));
@@ -39,6 +41,7 @@
   }
 
   function again() {
+    seen = null;
     mask = base ? base.slice() : new Uint8Array(width * height);
     for (const stroke of strokes) {
       if (stroke.clear) mask.fill(0);
@@ -135,6 +138,20 @@
     return path;
   }
 
+  /** The mask's colour, its outline and its number of pixels. */
+  function drawn() {
+    const layer = new OffscreenCanvas(width, height), tint = new ImageData(width, height);
+    const colours = new Uint32Array(tint.data.buffer);
+    let count = 0;
+    for (let i = 0; i < mask.length; i++) {
+      if (!mask[i]) continue;
+      colours[i] = TINT;
+      count++;
+    }
+    layer.getContext("2d").putImageData(tint, 0, 0);
+    return { layer, outline: edges(), count };
+  }
+
   function twice(context, path) {
     for (const [colour, line] of [["#0b1220", 7], ["#fff", 3]]) {
       context.strokeStyle = colour;
@@ -153,18 +170,16 @@
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = width >= 128;
     context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    const layer = new OffscreenCanvas(width, height), tint = new ImageData(width, height);
-    mask.forEach((value, i) => value && tint.data.set(TINT, 4 * i));
-    layer.getContext("2d").putImageData(tint, 0, 0);
+    seen ??= drawn();
     context.imageSmoothingEnabled = false;
-    context.drawImage(layer, 0, 0, canvas.width, canvas.height);
-    twice(context, edges());
+    context.drawImage(seen.layer, 0, 0, canvas.width, canvas.height);
+    twice(context, seen.outline);
     if (brush) {
       const ring = new Path2D();
       ring.arc(brush[0] * scale, brush[1] * scale, radius() * scale, 0, 2 * Math.PI);
       twice(context, ring);
     }
-    const count = mask.reduce((sum, value) => sum + value, 0), share = (100 * count) / (width * height);
+    const { count } = seen, share = (100 * count) / (width * height);
     const shown = share < 1 ? share.toFixed(1) : share.toFixed(0);
     const words = count ? `Painted: ${shown} % of the picture.` : "Nothing is painted.";
     if (find("dg-painted").textContent !== words) find("dg-painted").textContent = words;
