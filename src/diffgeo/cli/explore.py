@@ -29,7 +29,7 @@ COMMAND = Command(
     "pick a picture, move its directions, see what they mean, on a page of this machine.",
     (
         "[host=127.0.0.1] [port=7860] [preview=20] [directions=FILE] [group=choice ...] [key=value ...]",
-        "weights=[1,0,-0.5] out=FOLDER [directions=local|global|FILE] [mask=PIXELS] [group=choice ...] [key=value ...]",
+        "weights=[1,0,-0.5] out=FOLDER [directions=local|global|FILE] [mask=PIXELS] [key=value ...]",
     ),
     {
         "host=ADDRESS": "to listen on, 127.0.0.1 if left out; any other lets others in, and there is no password",
