@@ -174,7 +174,7 @@ def _asyrp(quantity: str, measure: Callable[[Tables], Values], *, asserts: str =
 PULLBACK = NAMES["local"]
 DAMAGE = (
     "Methods change different things, so they are compared where each has moved the attribute that the mask belongs to "
-    "by one standard deviation; whoever cannot has lost."
+    "by half a standard deviation; whoever cannot has lost."
 )
 TRAINED = "Δh is the difference of mean h with and without the attribute; Asyrp trains it with CLIP."
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval, sign_flip_test
+from diffgeo.metrics.statistics import SIGNIFICANT, mean_interval, sign_flip_test
 from diffgeo.report.findings import FEWEST, Finding, lean
-from diffgeo.report.formatting import interval, p_value
+from diffgeo.report.formatting import interval, name, number, p_value
 from diffgeo.report.reading import Run
 
 __all__ = ["findings"]
@@ -33,6 +33,8 @@ def findings(run: Run) -> Iterator[Finding]:
             told.get(words, "Whether LOCO's directions spill less outside the mask than unmasked ones stays open."),
             f"At equal change inside, outside / inside of ∂x̂0/∂x less that of LOCO is {numbers}.",
         )
+    if (target := run.table("comparison_target")) is not None:
+        yield from _cheapest(target, run.table("comparison_ranks"))
     if "local" in set(table["method"]):
         shown = {column: _difference(table, column, "loco", "local") for column in ORDERINGS}
         held = [ORDERINGS[column] for column, (words, _) in shown.items() if words == "yes"]
@@ -42,6 +44,26 @@ def findings(run: Run) -> Iterator[Finding]:
             f"{'are' if len(held) > 1 else 'is'} established at equal change.",
             "; ".join(f"{ORDERINGS[column]}, LOCO − local: {numbers}" for column, (_, numbers) in shown.items()) + ".",
         )
+
+
+def _cheapest(target: pd.DataFrame, ranks: pd.DataFrame | None) -> Iterator[Finding]:
+    """Which edits change the picture least for the same change of the attribute, if that is established."""
+    wanted = name(target["wanted"].iloc[0])
+    if ranks is None or (mine := ranks[(ranks["at"] == "target") & (ranks["measure"] == "change")]).empty:
+        return
+    best, n, p = mine.loc[mine["mean_rank"].idxmin()], int(mine["n"].iloc[0]), float(mine["p"].iloc[0])
+    reached = target.groupby("method", sort=False)["matched"].mean()
+    shown = n >= FEWEST and p <= SIGNIFICANT
+    yield Finding(
+        "comparison",
+        f"For the same change of {wanted}, edits of {name(best['method'])} change the picture least."
+        if shown
+        else f"Which edits change the picture least for the same change of {wanted} stays open.",
+        f"Mean rank {number(best['mean_rank'], 2)} of {len(mine)} methods, where edits that cannot reach the change "
+        f"come last (Friedman's test, n = {n}{'' if np.isnan(p) else f', {p_value(p)}'}); it is reached by "
+        f"{number(reached[best['method']], 2)} of these edits, and by {number(reached.min(), 2)} of those of "
+        f"{name(reached.idxmin())}.",
+    )
 
 
 def _difference(table: pd.DataFrame, column: str, first: str, second: str) -> tuple[str, str]:

@@ -25,9 +25,11 @@ A direction that a method finds at a sample is also tried on another: in X as it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from time import process_time
 
 import torch
 from torch import Tensor
@@ -43,6 +45,8 @@ from diffgeo.studies.disentanglement.reference import Reference
 from diffgeo.studies.shared.matching import Edit, from_h, loco, output_map, random_in_x, straight
 
 __all__ = ["IN_H", "SHARED", "TOLD", "Found", "Methods"]
+
+log = logging.getLogger(__name__)
 
 IN_H = ("local_h", "pca_h", "eps_h", "asyrp", "random_h")
 """Methods whose directions are of H, and injected there."""
@@ -84,6 +88,7 @@ class Methods:
     ) -> None:
         self._context, self._cfg, self._t, self._training, self._reference = context, cfg, t, training, reference
         self._known: dict[tuple[str, int], Found] = {}
+        self._seconds: dict[str, float] = {}
 
     @property
     def names(self) -> list[str]:
@@ -124,8 +129,15 @@ class Methods:
         """The directions of a method at a sample, found once."""
         where = -1 if name in SHARED and name != "global" else source.index
         if (name, where) not in self._known:
+            began = process_time()
             self._known[name, where] = self._find(name, source)
+            self._seconds[name] = self._seconds.get(name, 0.0) + process_time() - began
         return self._known[name, where]
+
+    def say_seconds(self) -> None:
+        """Tell the log what finding the directions took here; less where the store, or another method, had a part."""
+        spent = ", ".join(f"{name} {seconds:.2g} s" for name, seconds in self._seconds.items())
+        log.info("finding directions took CPU time: %s", spent)
 
     def _find(self, name: str, source: Sample) -> Found:
         context, t, k = self._context, self._t, self._cfg.directions

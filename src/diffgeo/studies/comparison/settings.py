@@ -34,9 +34,9 @@ class ComparisonConfig:
             standardised.
         change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
             basis reaches at ``edit.strength``.
+        effect: change of the attribute that every edit is brought to as well, in standard deviations.
         limit: largest |γ| that is tried, as a multiple of ``edit.strength``; edits of h may go ten times as far.
-        moved: standard deviations that count as a change (local and transfer success), and that the attribute changes
-            by at equal change of the attribute.
+        moved: standard deviations that count as a change (local and transfer success).
         still: what the others must stay under, as a fraction of ``moved``.
     """
 
@@ -50,6 +50,7 @@ class ComparisonConfig:
     attribute: str | None = None
     pictures: int = setting(48, ge=12)
     change: float | None = setting(None, gt=0)
+    effect: float = setting(0.5, gt=0)
     limit: float = setting(8.0, ge=1)
     moved: float = setting(1.0, gt=0)
     still: float = setting(0.5, gt=0, le=1)
