@@ -19,8 +19,8 @@ Equal change of the whole picture favours edits that spread. So where there are 
 change inside the mask, Δ_in = √(mean of Δx² there), the median of the edits of ∂x̂0/∂x on the first sample; table
 ``comparison_inside`` has the same measures then, what changes outside of the mask, and ``spill``, the ratio of the two.
 
-Where an attribute is named, they are also brought to one change of it, ``effect`` standard deviations, towards the other
-side of its mean; a direction is turned if it moved the attribute the other way at equal change of the picture. Table
+Where an attribute is named, they are also brought to one change of it, ``effect`` standard deviations, towards the
+other side of its mean; a direction is turned if it moved it the other way at equal change of the picture. Table
 ``comparison_target`` has what that costs: the perceptual ``change``, the change of the other attributes
 (``off_target``), ``precision`` of this attribute, and the measures above. An edit that cannot reach it has ``matched``
 false, and comes last in ranks.
