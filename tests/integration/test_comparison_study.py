@@ -242,6 +242,7 @@ def test_the_change_of_an_attribute_counts_the_wanted_way_alone():
     a, b = torch.tensor([[0.0, 2, 0], [0, -3, 0]])[..., None, None].expand(2, 3, 4, 4), torch.zeros(1, 3, 4, 4)
     assert OfAttribute(attributes, 1, 1)(a, b).tolist() == [2, 0]
     assert OfAttribute(attributes, 1, -1)(a, b).tolist() == [0, 3]
+    assert OfAttribute(attributes, 1, 1)(a.clone().index_fill_(3, torch.tensor(2), torch.inf), b).tolist() == [0, 0]
 
 
 def test_the_change_inside_a_mask():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 __all__ = ["Inside", "OfAttribute"]
@@ -46,5 +47,7 @@ class OfAttribute:
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Δa of the attribute, times ``side``, at least 0, shape (B,), on the CPU."""
+        whole = a.isfinite().flatten(1).all(dim=1).reshape(-1, 1, 1, 1)
+        a = torch.where(whole, a, b)  # a broken picture shows no attribute
         change: Tensor = (self.attributes(a, b)[:, self.column] * self.side).clamp_min(0).cpu()
         return change

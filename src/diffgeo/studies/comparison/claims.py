@@ -17,10 +17,8 @@ from diffgeo.claims import Claim, Tables, Values, pseudo_values
 
 __all__ = ["CLAIMS", "cosines", "duels"]
 
-CHANGE, INSIDE, TARGET, STRENGTHS = (
-    "comparison",
-    *(f"comparison_{table}" for table in ("inside", "target", "strengths")),
-)
+CHANGE = "comparison"
+INSIDE, TARGET, STRENGTHS = (f"comparison_{table}" for table in ("inside", "target", "strengths"))
 """Tables: edits at equal change of the picture, inside the mask, of the attribute; and at shares of their strength."""
 NAMES = {
     "local": "∂h/∂x (the pullback)",

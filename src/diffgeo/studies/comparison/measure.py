@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from statistics import median
 from typing import cast
 
@@ -305,23 +306,19 @@ class _Study:
         gammas = [share * matched.gammas[i].item() for share in SHARES for i in told]
         shown, _ = pictures(self.context, sample, self.t, [edits[i] for i in told] * len(SHARES), gammas)
         found = self._attributes(shown, matched.original)
-        for j, share in enumerate(SHARES):
-            for effect, i in zip(found[j * len(told) :], told, strict=False):
-                expected = share * changes[i]
-                yield {
-                    "sample": sample.index,
-                    "name": sample.name,
-                    "method": edits[i].variant,
-                    "direction": edits[i].direction,
-                    "share": share,
-                    "gamma": gammas[j * len(told) + told.index(i)],
-                    "departure": ((effect - expected).norm() / expected.norm()).item(),
-                    "cosine": _cosine(effect, expected).item(),
-                    **{
-                        f"delta_{name}": value
-                        for name, value in zip(self.reference.names, effect.tolist(), strict=True)
-                    },
-                }
+        for (share, i), gamma, effect in zip(product(SHARES, told), gammas, found, strict=True):
+            expected = share * changes[i]
+            yield {
+                "sample": sample.index,
+                "name": sample.name,
+                "method": edits[i].variant,
+                "direction": edits[i].direction,
+                "share": share,
+                "gamma": gamma,
+                "departure": ((effect - expected).norm() / expected.norm()).item(),
+                "cosine": _cosine(effect, expected).item(),
+                **{f"delta_{name}": value for name, value in zip(self.reference.names, effect.tolist(), strict=True)},
+            }
 
     def _mask(self, sample: Sample) -> Tensor:
         return self.context.masks.of(sample)
