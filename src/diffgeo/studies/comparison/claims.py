@@ -95,7 +95,7 @@ def cosines(table: pd.DataFrame, method: str) -> pd.DataFrame:
         Columns ``a``, ``b`` (samples) and ``cosine``, NaN if an edit changes no attribute.
     """
     own = table[(table["method"] == method) & (table["direction"] == 0)].set_index("sample")
-    changes = own[[column for column in own if column.startswith("delta_")]].to_numpy(float)
+    changes = own[[column for column in own if str(column).startswith("delta_")]].to_numpy(float)
     lengths = np.linalg.norm(changes, axis=1, keepdims=True)
     unit = changes / np.where(lengths > 0, lengths, np.nan)
     pairs = [(i, j) for i in range(len(own)) for j in range(i)]

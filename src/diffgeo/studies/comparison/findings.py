@@ -51,7 +51,8 @@ def _cheapest(target: pd.DataFrame, ranks: pd.DataFrame | None) -> Iterator[Find
     wanted = name(target["wanted"].iloc[0])
     if ranks is None or (mine := ranks[(ranks["at"] == "target") & (ranks["measure"] == "change")]).empty:
         return
-    best, n, p = mine.loc[mine["mean_rank"].idxmin()], int(mine["n"].iloc[0]), float(mine["p"].iloc[0])
+    best = mine.sort_values("mean_rank", kind="stable").iloc[0]
+    n, p = int(best["n"]), float(best["p"])
     reached = target.groupby("method", sort=False)["matched"].mean()
     shown = n >= FEWEST and p <= SIGNIFICANT
     yield Finding(
