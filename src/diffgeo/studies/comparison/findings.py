@@ -47,7 +47,7 @@ def findings(run: Run) -> Iterator[Finding]:
 
 
 def _cheapest(target: pd.DataFrame, ranks: pd.DataFrame | None) -> Iterator[Finding]:
-    """Which edits change the picture least for the same change of the attribute, if that is established."""
+    """Whether methods differ in how much they change the picture for the same change of the attribute."""
     wanted = name(target["wanted"].iloc[0])
     if ranks is None or (mine := ranks[(ranks["at"] == "target") & (ranks["measure"] == "change")]).empty:
         return
@@ -57,13 +57,13 @@ def _cheapest(target: pd.DataFrame, ranks: pd.DataFrame | None) -> Iterator[Find
     shown = n >= FEWEST and p <= SIGNIFICANT
     yield Finding(
         "comparison",
-        f"For the same change of {wanted}, edits of {name(best['method'])} change the picture least."
+        f"How much an edit changes the picture for the same change of {wanted} depends on the method."
         if shown
-        else f"Which edits change the picture least for the same change of {wanted} stays open.",
-        f"Mean rank {number(best['mean_rank'], 2)} of {len(mine)} methods, where edits that cannot reach the change "
-        f"come last (Friedman's test, n = {n}{'' if np.isnan(p) else f', {p_value(p)}'}); it is reached by "
-        f"{number(reached[best['method']], 2)} of these edits, and by {number(reached.min(), 2)} of those of "
-        f"{name(reached.idxmin())}.",
+        else f"Whether methods differ in how much they change the picture for the same change of {wanted} stays open.",
+        f"{name(best['method'])} has the best mean rank, {number(best['mean_rank'], 2)} of {len(mine)} methods, where "
+        f"edits that cannot reach the change come last (Friedman's test, n = {n}"
+        f"{'' if np.isnan(p) else f', {p_value(p)}'}). The change is reached by {number(100 * reached.mean(), 2)} % of "
+        f"all edits, by {number(100 * reached[best['method']], 2)} % of these.",
     )
 
 
