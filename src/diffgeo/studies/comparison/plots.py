@@ -36,7 +36,8 @@ def charts(tables: Tables) -> list[Chart]:
     if (target := tables.get("comparison_target")) is not None and target["matched"].any():
         wanted, size = name(target["wanted"].iloc[0]), float(target["change_wanted"].iloc[0])
         reached = target[target["matched"]]
-        groups = {name(method): part["change"] for method, part in reached.groupby("method", sort=False)}
+        parts = {method: reached[reached["method"] == method]["change"] for method in target["method"].unique()}
+        groups = {name(method): values for method, values in parts.items() if len(values)}
         caption = (
             f"All edits move {wanted} by {number(size, 2)} standard deviations, at {at}; dots are the "
             f"{len(reached)} of {len(target)} edits that reach this, diamonds means."
