@@ -15,7 +15,7 @@ import pandas as pd
 
 from diffgeo.claims import Claim, Tables, Values, pseudo_values
 
-__all__ = ["CLAIMS", "cosines", "duels"]
+__all__ = ["CLAIMS"]
 
 CHANGE = "comparison"
 INSIDE, TARGET, STRENGTHS = (f"comparison_{table}" for table in ("inside", "target", "strengths"))
