@@ -1,5 +1,7 @@
 """The comparison of the field's methods on the shipped model: its edits, its tables, its words."""
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,20 +14,25 @@ from diffgeo.errors import ConfigError
 from diffgeo.report.figures import draw
 from diffgeo.report.reading import Run
 from diffgeo.runner.prepare import prepare
+from diffgeo.session.decoder import Decoder
 from diffgeo.studies import study_named
+from diffgeo.studies.comparison.changes import Inside, OfAttribute
 from diffgeo.studies.comparison.findings import findings
-from diffgeo.studies.comparison.measure import Inside, ranks
+from diffgeo.studies.comparison.measure import ranks
 from diffgeo.studies.comparison.methods import IN_H, SHARED, Methods
 from diffgeo.studies.comparison.page import pictures, tables
 from diffgeo.studies.comparison.settings import METHODS
 from diffgeo.studies.disentanglement.reference import reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
+from diffgeo.studies.shared.matching import pictures as decoded
+from diffgeo.studies.shared.matching import turned
 
 SMALL = (
     *("scale=smoke", "schedule.steps=5", "svd.rank=2", "svd.tol=1e-2", "device=cpu", "tracking=none"),
     *("store.enabled=false", "study=[comparison]", "study.comparison.pictures=24", "metric.perceptual=rmse"),
     *("study.comparison.samples=2", "study.comparison.training=2"),
 )
+PAGE = ("means", "published", "inside", "target", "strengths", "ranks")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +62,7 @@ def test_every_method_gives_unit_directions_of_its_space(methods):
         assert here.columns.norm(dim=0).item() == pytest.approx(1, abs=1e-4), name
         same = torch.equal(here.columns, there.columns)
         assert same == (name in SHARED and name != "global"), name
-        assert (here.passes > 0) == (name != "random"), name
+        assert (here.passes > 0) == (name not in ("random", "random_h")), name
 
 
 def test_the_supervised_directions_are_mean_differences_free_of_the_others(methods):
@@ -81,6 +88,23 @@ def test_a_direction_found_elsewhere_is_taken_as_it_is(methods):
     torch.testing.assert_close(edit.offset(2.0), 2 * scale * found.found("eps_h", other).columns[:, 0])
     assert edit.through.symmetric
     assert (edit.through.first, edit.through.last) == (t, 299)
+
+
+@pytest.mark.slow
+def test_edits_of_h_decode_together_as_they_do_alone_and_turned_ones_the_other_way(methods):
+    found, (sample, other), run, t, _ = methods
+    edits = [edit for name in ("local_h", "pca_h", "asyrp", "random_h") for edit in found.edits(name, sample, other)]
+    edits.append(turned(edits[0]))
+    gammas = [2.0, 3.0, 4.0, 5.0, -2.0]
+    runs = []
+    with mock.patch.object(Decoder, "__call__", autospec=True, side_effect=Decoder.__call__) as decode:
+        together, _ = decoded(run, sample, t, edits, gammas)
+        runs = [len(call.args[1]) for call in decode.call_args_list]
+    assert sorted(runs) == [1, 4], "one batch of asymmetric edits, one of symmetric ones"
+    alone = torch.cat([decoded(run, sample, t, [edit], [gamma])[0] for edit, gamma in zip(edits, gammas, strict=True)])
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=0)
+    torch.testing.assert_close(together[0], together[4], atol=1e-3, rtol=0)
+    assert min((a - b).abs().max() for i, a in enumerate(together[:4]) for b in together[:i]) > 0.01
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +133,59 @@ def test_the_tables_have_a_row_per_edit_with_its_measures(result):
 
 
 @pytest.mark.slow
+def test_every_edit_is_brought_to_the_same_change_of_the_attribute(result):
+    target = result.more_tables["target"]
+    assert (target["wanted"] == "smile").all()
+    assert (target["change_wanted"] == 0.5).all()
+    matched = target[target["matched"]]
+    assert len(matched) >= 2, "some reach it"
+    assert np.allclose(matched["effect"], 0.5, rtol=0.11)
+    # towards one side for all edits of a sample, by as much as the attribute itself says
+    for _, part in matched.groupby("sample"):
+        assert np.allclose(part["delta_smile"].abs(), part["effect"])
+        assert part["delta_smile"].gt(0).nunique() == 1
+    names = [column for column in target if column.startswith("delta_") and column != "delta_smile"]
+    assert np.allclose(target["off_target"], target[names].abs().mean(axis=1), rtol=1e-4)
+    assert np.allclose(target["precision"], target["delta_smile"].abs() / target["off_target"], rtol=1e-3)
+    first = result.table.set_index(["sample", "method"])["delta_smile"]
+    turned = target.set_index(["sample", "method"])["turned"]
+    sides = matched.set_index(["sample", "method"])["delta_smile"] > 0
+    for key, side in sides.items():
+        assert turned[key] == ((first[key] > 0) != side)
+
+
+@pytest.mark.slow
+def test_effects_at_other_strengths_are_of_the_told_methods(result):
+    table = result.more_tables["strengths"]
+    assert set(zip(table["method"], table["share"], strict=True)) == {("asyrp", 0.5), ("asyrp", -1.0)}
+    whole = result.table[result.table["method"] == "asyrp"].set_index("sample")
+    names = [column for column in table if column.startswith("delta_")]
+    for row in table.to_dict("records"):
+        expected = row["share"] * whole.loc[row["sample"], names].to_numpy(float)
+        found = np.array([row[name] for name in names])
+        departure = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert row["departure"] == pytest.approx(departure, rel=1e-3)
+        assert row["cosine"] == pytest.approx(
+            found @ expected / np.linalg.norm(found) / np.linalg.norm(expected), abs=1e-4
+        )
+
+
+@pytest.mark.slow
 def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
     assert set(draw(study_named("comparison"), result)) == {
-        f"comparison_{name}" for name in ("edits", "measures", "spill")
+        f"comparison_{name}" for name in ("edits", "measures", "spill", "target")
     }
     stems = {"comparison": result.table} | {f"comparison_{k}": v for k, v in result.more_tables.items()}
     (tmp_path / "tensors").mkdir()
     save_file(result.tensors, tmp_path / "tensors" / "comparison.safetensors")
     run = Run(tmp_path, {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}, stems)
     shown = {table.id: table for table in tables(run)}
-    assert set(shown) == {f"table-comparison-{name}" for name in ("means", "published", "inside", "ranks")}
+    assert set(shown) == {f"table-comparison-{name}" for name in PAGE}
     assert "people" in str(shown["table-comparison-published"].note)
     [shown] = pictures(run)
     assert [len(row.pictures) for row in shown.rows] == [4]
-    [spill] = findings(run)
+    spill, cost = findings(run)
+    assert "the same change of smile" in cost.headline
     assert "outside / inside of ∂x̂0/∂x less that of LOCO is" in spill.detail
 
 
@@ -152,7 +215,7 @@ def test_ranks_share_ties_and_friedmans_test_is_scipys():
         for sample, values in enumerate([(1, 2, 3), (1, 3, 2), (1, 2, 2), (0, 5, 6)])
         for method, value in zip("abc", values, strict=True)
     ]
-    found = pd.DataFrame(ranks([pd.DataFrame(rows)])).set_index(["measure", "method"])
+    found = pd.DataFrame(ranks({"change": pd.DataFrame(rows)})).set_index(["measure", "method"])
     assert found.loc["ssim", "mean_rank"].to_dict() == {"a": 3, "b": 1.625, "c": 1.375}
     assert found.loc["locality", "mean_rank"].to_dict() == {"a": 1, "b": 2.375, "c": 2.625}
     assert found["n"].unique().tolist() == [4]
@@ -160,7 +223,26 @@ def test_ranks_share_ties_and_friedmans_test_is_scipys():
     wanted = (12 / 48 * (4**2 + 9.5**2 + 10.5**2) - 48) / (1 - 6 / 96)
     assert found.loc["ssim", "chi2"].to_list() == pytest.approx([wanted] * 3)
     rows = [row | {"sample": 0} for row in rows[:3]]
-    assert np.isnan(pd.DataFrame(ranks([pd.DataFrame(rows)]))["p"]).all()
+    assert np.isnan(pd.DataFrame(ranks({"change": pd.DataFrame(rows)}))["p"]).all()
+
+
+def test_edits_that_cannot_reach_the_change_of_the_attribute_come_last():
+    table = pd.DataFrame(
+        {"sample": [0, 0, 0, 1, 1, 1], "method": list("abcabc"), "direction": 0}
+        | {"change": [0.1, 0.2, 0.3, 0.3, 0.2, 0.1], "matched": [False, True, True, False, True, False]}
+    )
+    found = pd.DataFrame(ranks({"target": table})).set_index(["at", "measure", "method"])
+    assert found.loc[("target", "change"), "mean_rank"].to_dict() == {"a": 2.75, "b": 1, "c": 2.25}
+
+
+def test_the_change_of_an_attribute_counts_the_wanted_way_alone():
+    def attributes(a, b):
+        return (a - b).mean(dim=(2, 3))
+
+    a, b = torch.tensor([[0.0, 2, 0], [0, -3, 0]])[..., None, None].expand(2, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    assert OfAttribute(attributes, 1, 1)(a, b).tolist() == [2, 0]
+    assert OfAttribute(attributes, 1, -1)(a, b).tolist() == [0, 3]
+    assert OfAttribute(attributes, 1, 1)(a.clone().index_fill_(3, torch.tensor(2), torch.inf), b).tolist() == [0, 0]
 
 
 def test_the_change_inside_a_mask():

@@ -134,7 +134,7 @@ COMMAND = Command(
     {
         "scale=NAME": "how much is computed: smoke (minutes), small (in the order of an hour on two cores; the "
         "default), paper",
-        "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b, loco)",
+        "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b, loco, asyrp)",
         "models=[NAME,...]": "ask all of several networks, choices of the group model or folders (nets/mine), and draw "
         "one page: claims down, networks across",
         "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out, of several "

@@ -53,6 +53,11 @@ class Injection:
     symmetric: bool = False
     fading: bool = False
 
+    @property
+    def way(self) -> tuple[object, ...]:
+        """How Δh is added, whatever it is: alike for injections that can be one batch."""
+        return self.block, self.first, self.last, self.symmetric, self.fading
+
     def weight(self, t: int) -> float:
         """w(t): 0 outside the interval."""
         if not self.last <= t <= self.first:

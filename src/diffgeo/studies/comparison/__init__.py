@@ -12,5 +12,8 @@ STUDY = Study(
     settings=ComparisonConfig,
     package=__name__,
     place=95,
-    columns=("local_success", "transfer_success", "ssim", "locality", "passes", "inside", "outside", "spill"),
+    columns=(
+        *("local_success", "transfer_success", "transfer", "ssim", "locality", "passes", "inside", "outside", "spill"),
+        *("effect", "wanted", "turned", "mask_share"),
+    ),
 )

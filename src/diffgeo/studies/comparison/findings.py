@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval, sign_flip_test
+from diffgeo.metrics.statistics import SIGNIFICANT, mean_interval, sign_flip_test
 from diffgeo.report.findings import FEWEST, Finding, lean
-from diffgeo.report.formatting import interval, p_value
+from diffgeo.report.formatting import interval, name, number, p_value
 from diffgeo.report.reading import Run
 
 __all__ = ["findings"]
@@ -33,6 +33,8 @@ def findings(run: Run) -> Iterator[Finding]:
             told.get(words, "Whether LOCO's directions spill less outside the mask than unmasked ones stays open."),
             f"At equal change inside, outside / inside of ∂x̂0/∂x less that of LOCO is {numbers}.",
         )
+    if (target := run.table("comparison_target")) is not None:
+        yield from _cheapest(target, run.table("comparison_ranks"))
     if "local" in set(table["method"]):
         shown = {column: _difference(table, column, "loco", "local") for column in ORDERINGS}
         held = [ORDERINGS[column] for column, (words, _) in shown.items() if words == "yes"]
@@ -42,6 +44,27 @@ def findings(run: Run) -> Iterator[Finding]:
             f"{'are' if len(held) > 1 else 'is'} established at equal change.",
             "; ".join(f"{ORDERINGS[column]}, LOCO − local: {numbers}" for column, (_, numbers) in shown.items()) + ".",
         )
+
+
+def _cheapest(target: pd.DataFrame, ranks: pd.DataFrame | None) -> Iterator[Finding]:
+    """Whether methods differ in how much they change the picture for the same change of the attribute."""
+    wanted = name(target["wanted"].iloc[0])
+    if ranks is None or (mine := ranks[(ranks["at"] == "target") & (ranks["measure"] == "change")]).empty:
+        return
+    best = mine.sort_values("mean_rank", kind="stable").iloc[0]
+    n, p = int(best["n"]), float(best["p"])
+    reached = target.groupby("method", sort=False)["matched"].mean()
+    shown = n >= FEWEST and p <= SIGNIFICANT
+    yield Finding(
+        "comparison",
+        f"How much an edit changes the picture for the same change of {wanted} depends on the method."
+        if shown
+        else f"Whether methods differ in how much they change the picture for the same change of {wanted} stays open.",
+        f"{name(best['method'])} has the best mean rank, {number(best['mean_rank'], 2)} of {len(mine)} methods, where "
+        f"edits that cannot reach the change come last (Friedman's test, n = {n}"
+        f"{'' if np.isnan(p) else f', {p_value(p)}'}). The change is reached by {number(100 * reached.mean(), 2)} % of "
+        f"all edits, by {number(100 * reached[best['method']], 2)} % of these.",
+    )
 
 
 def _difference(table: pd.DataFrame, column: str, first: str, second: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ perceptual change, as in ``ablation``; γ differs, the change does not. Of each 
     local_success      exactly one attribute moves (:func:`diffgeo.metrics.edits.local_success`)
     transfer_success   its direction moves the same attribute of the next sample the same way, at the same change;
                        NaN if it is no local success
+    transfer           cosine of all attributes' changes at its own sample and at the next, whether a success or not
     precision          change of the attribute that moves most over the mean change of the others
     ssim               structural similarity with the unedited picture
     locality           share of the change outside the sample's mask, 0 to 1; chance is what ``random`` has
@@ -18,6 +19,15 @@ Equal change of the whole picture favours edits that spread. So where there are 
 change inside the mask, Δ_in = √(mean of Δx² there), the median of the edits of ∂x̂0/∂x on the first sample; table
 ``comparison_inside`` has the same measures then, what changes outside of the mask, and ``spill``, the ratio of the two.
 
+Where an attribute is named, they are also brought to one change of it, ``effect`` standard deviations, towards the
+other side of its mean; a direction is turned if it moved it the other way at equal change of the picture. Table
+``comparison_target`` has what that costs: the perceptual ``change``, the change of the other attributes
+(``off_target``), ``precision`` of this attribute, and the measures above. An edit that cannot reach it has ``matched``
+false, and comes last in ranks.
+
+Table ``comparison_strengths``: the edits of methods that are told an attribute at :data:`SHARES` s of their strength,
+with the ``departure`` from proportion ‖Δa(s) − sΔa(1)‖ / ‖sΔa(1)‖ and the ``cosine`` of Δa(s) and sΔa(1).
+
 Table ``comparison_ranks``: for every measure the methods' mean ranks over samples (1 is best), with Friedman's test of
 the hypothesis that they do not differ.
 """
@@ -25,7 +35,8 @@ the hypothesis that they do not differ.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from statistics import median
 from typing import cast
 
@@ -41,44 +52,33 @@ from diffgeo.metrics import edits as scores
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
-from diffgeo.studies.comparison.methods import SHARED, Methods
+from diffgeo.studies.comparison.changes import Inside, OfAttribute
+from diffgeo.studies.comparison.methods import SHARED, TOLD, Methods
 from diffgeo.studies.comparison.settings import ComparisonConfig
 from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
-from diffgeo.studies.shared.matching import TOL, Edit, Matched, match_edits
+from diffgeo.studies.shared.matching import Edit, Matched, match_edits, pictures, turned
 
-__all__ = ["Inside", "ranks", "run"]
+__all__ = ["ranks", "run"]
 
 log = logging.getLogger(__name__)
 
 BETTER = {
-    "local_success": 1,
-    "transfer_success": 1,
-    "precision": 1,
-    "ssim": 1,
-    "locality": -1,
-    "off_data": -1,
-    "spill": -1,
+    "change": {
+        "local_success": 1,
+        "transfer_success": 1,
+        "transfer": 1,
+        "precision": 1,
+        "ssim": 1,
+        "locality": -1,
+        "off_data": -1,
+    },
+    "inside": {"spill": -1},
+    "target": {"change": -1, "off_target": -1, "ssim": 1, "locality": -1, "off_data": -1},
 }
-"""Measures by which methods are ranked: 1 if larger is better."""
-
-
-class Inside:
-    """How much a picture changes inside a mask; a :class:`~diffgeo.metrics.perceptual.PerceptualDistance`.
-
-    Args:
-        mask: boolean, shape (H, W).
-    """
-
-    name = "rms inside the mask"
-
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
-
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """√(mean of (a − b)² over the mask's pixels and the channels), shape (B,), on the CPU."""
-        change: Tensor = (a - b)[..., self.mask].square().mean(dim=(1, 2)).sqrt().cpu()
-        return change
+"""Measures by which methods are ranked, by what change is held equal: 1 if larger is better."""
+SHARES = (0.5, -1.0)
+"""Of the strength that equal change of the picture takes; the effects there tell whether edits are proportional."""
 
 
 def run(context: Context, cfg: ComparisonConfig) -> Result:
@@ -109,10 +109,12 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
         study.edit(sample)
     where = {"t_frac": t_frac, "t": t}
     tables = {name: pd.DataFrame([{**where, **row} for row in rows]) for name, rows in study.tables().items() if rows}
-    if not (table := tables.pop("edits", pd.DataFrame())).empty:
-        tables["ranks"] = pd.DataFrame([{**where, **row} for row in ranks([table, *tables.values()])])
+    scalars = _scalars(tables) if "change" in tables else {}
+    if tables:
+        tables["ranks"] = pd.DataFrame([{**where, **row} for row in ranks(tables)])
+    methods.say_seconds()
     tensors = {"frames": torch.cat(study.frames)} if study.frames else {}
-    return Result("comparison", table, _scalars(table, tables), tensors, tables)
+    return Result("comparison", tables.pop("change", pd.DataFrame()), scalars, tensors, tables)
 
 
 class _Study:
@@ -141,6 +143,12 @@ class _Study:
         self.inside: float | None = None  # the change inside the mask, once a sample has set it
         self.rows: list[Row] = []
         self.part: list[Row] = []
+        self.effects: list[Row] = []
+        self.shares: list[Row] = []
+        wanted = methods.attribute
+        self.wanted = reference.names.index(wanted) if wanted in reference.names else None
+        if wanted is not None and self.wanted is None:
+            log.warning("comparison has no equal change of %s, which hardly varies among unedited pictures", wanted)
         self.frames: list[Tensor] = []
         self.own: dict[tuple[str, int, int], Tensor] = {}  # Δa of (method, direction) at a sample, by its index
         self.moved: dict[tuple[str, int, int], Tensor] = {}  # Δa on the next sample, likewise by where it was found
@@ -163,22 +171,27 @@ class _Study:
             kept[edit.variant, edit.direction, source.index] = change
             if before is not None and source is sample and edit.variant in SHARED:
                 self.moved[edit.variant, edit.direction, before.index] = change
-        self.rows += self._rows(sample, [edits[i][0] for i in own], matched, changes)
+        mine = [edits[i][0] for i in own]  # the first ones
+        self.rows += self._rows(sample, mine, matched, changes)
         shown = torch.cat([matched.original, matched.edited[own]]).clamp(-1, 1)
         self.frames.append(((shown + 1) * 127.5).round().to(torch.uint8).cpu())
         if self.context.masks:
-            self.part += self._inside(sample, [edits[i][0] for i in own], matched.edited[own], matched.original)
+            self.part += self._inside(sample, mine, matched.edited[own], matched.original)
+        if self.wanted is not None:
+            self.effects += self._of_attribute(sample, mine, matched, changes, self.wanted)
+        self.shares += self._at_shares(sample, mine, matched, changes)
 
     def tables(self) -> dict[str, list[Row]]:
         """Rows by table, with what needs all samples."""
         for row in self.rows:
             key = row["method"], row["direction"], row["sample"]
             moved = self.moved.get(key)
-            transfer = torch.tensor(torch.nan)
+            transfer = alike = torch.tensor(torch.nan)
             if moved is not None:
                 transfer = scores.transfer_success(self.own[key], moved, moved=self.cfg.moved, still=self.cfg.still)
-            row["transfer_success"] = transfer.item()
-        return {"edits": self.rows, "inside": self.part}
+                alike = _cosine(self.own[key], moved)
+            row |= {"transfer_success": transfer.item(), "transfer": alike.item()}
+        return {"change": self.rows, "inside": self.part, "target": self.effects, "strengths": self.shares}
 
     def _matched(
         self, what: str, sample: Sample, edits: list[Edit], target: float | None = None, measure: Inside | None = None
@@ -250,54 +263,116 @@ class _Study:
         rows = self._measures(sample, edits, found.edited, found.original, changes)
         for i, row in enumerate(rows):
             yield row | {
-                "gamma": found.gammas[i].item(),
+                **{key: value for key, value in found.row(i).items() if key != "change"},
                 "inside": found.changes[i].item(),
-                "change_wanted": found.target,
-                "matched": abs(found.changes[i].item() / found.target - 1) <= TOL,
                 "outside": spilt[i].item(),
                 "spill": spilt[i].item() / found.changes[i].item(),
                 "mask_share": mask.float().mean().item(),
+            }
+
+    def _of_attribute(
+        self, sample: Sample, edits: list[Edit], matched: Matched, changes: Tensor, wanted: int
+    ) -> Iterator[Row]:
+        """The same edits at one change of the wanted attribute, from what they did at equal change of the picture."""
+        known, original = self.reference.attributes[:, wanted], matched.original
+        now = self.context.predictor(original)[0, self.reference.columns[wanted]]  # type: ignore[misc]
+        side = -1 if now > known.mean() else 1
+        moved = changes[: len(edits), wanted].cpu() * side
+        back = (moved < 0).tolist()
+        tried = [turned(edit) if turn else edit for edit, turn in zip(edits, back, strict=True)]
+        start = matched.gammas[: len(edits)] * (self.cfg.effect / moved.abs().clamp_min(1e-6)).clamp(0.25, 4)
+        measure = OfAttribute(self._attributes, wanted, side)
+        found = match_edits(self.context, sample, self.t, tried, self.cfg.effect, start=start, measure=measure)
+        effects, cost = self._attributes(found.edited, original), self.context.perceptual(found.edited, original)
+        which = torch.full((len(edits),), wanted, device=effects.device)
+        precision, (others, _) = scores.edit_precision(effects, which), scores.attribute_dependency(effects, which)
+        for i, row in enumerate(self._measures(sample, edits, found.edited, original, effects)):
+            yield row | {
+                **found.row(i),
+                "effect": found.changes[i].item(),
+                "change": cost[i].item(),
+                "perceptual_measure": self.context.perceptual.name,
+                "wanted": self.reference.names[wanted],
+                "turned": back[i],
+                "precision": precision[i].item(),
+                "off_target": others[i].item(),
+            }
+
+    def _at_shares(self, sample: Sample, edits: list[Edit], matched: Matched, changes: Tensor) -> Iterator[Row]:
+        """How proportional the effects of the told methods' edits are to their strength."""
+        told = [i for i, edit in enumerate(edits) if edit.variant in TOLD]
+        if not told:
+            return
+        gammas = [share * matched.gammas[i].item() for share in SHARES for i in told]
+        shown, _ = pictures(self.context, sample, self.t, [edits[i] for i in told] * len(SHARES), gammas)
+        found = self._attributes(shown, matched.original)
+        for (share, i), gamma, effect in zip(product(SHARES, told), gammas, found, strict=True):
+            expected = share * changes[i]
+            yield {
+                "sample": sample.index,
+                "name": sample.name,
+                "method": edits[i].variant,
+                "direction": edits[i].direction,
+                "share": share,
+                "gamma": gamma,
+                "departure": ((effect - expected).norm() / expected.norm()).item(),
+                "cosine": _cosine(effect, expected).item(),
+                **{f"delta_{name}": value for name, value in zip(self.reference.names, effect.tolist(), strict=True)},
             }
 
     def _mask(self, sample: Sample) -> Tensor:
         return self.context.masks.of(sample)
 
 
-def ranks(tables: Sequence[pd.DataFrame]) -> Iterator[Row]:
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Of changes of attributes, shape (A,) both; NaN if one of them changes none."""
+    lengths = a.norm() * b.norm()
+    return a @ b / torch.where(lengths > 0, lengths, torch.nan)
+
+
+def ranks(tables: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
     """Mean ranks of methods by every measure, with Friedman's test.
 
     Args:
-        tables: of edits, with columns ``sample``, ``method`` and measures.
+        tables: of edits, by what change is held equal (keys of :data:`BETTER`), with columns ``sample``, ``method``
+            and measures; of ``target``, edits that are not ``matched`` come last.
 
     Returns:
-        A row per (measure, method): ``mean_rank``, 1 is best and ties share theirs, over the n samples that have a
+        A row per (at, measure, method): ``mean_rank``, 1 is best and ties share theirs, over the n samples that have a
         value of every method; ``chi2`` and ``p`` of the test, NaN for fewer than three methods or two samples.
     """
-    for measure, sign in BETTER.items():
-        table = next((one for one in tables if measure in one), None)
-        if table is None:
-            continue
-        wide = table.pivot_table(index="sample", columns="method", values=measure, sort=False).dropna()
-        if wide.empty:
-            continue
-        placed = rankdata(-sign * wide.to_numpy(), axis=1)
-        chi2, p = np.nan, np.nan
-        if wide.shape[1] >= 3 and len(wide) >= 2 and bool((wide.nunique(axis=1) > 1).any()):
-            chi2, p = map(float, friedmanchisquare(*wide.to_numpy().T))
-        for method, rank in zip(wide.columns, placed.mean(axis=0), strict=True):
-            yield {"measure": measure, "method": method, "mean_rank": rank, "n": len(wide), "chi2": chi2, "p": p}
+    for at, measures in BETTER.items():
+        table = tables.get(at, pd.DataFrame())
+        for measure in (one for one in measures if one in table):
+            value = measures[measure] * table[measure]
+            if at == "target":
+                value = value.where(table["matched"], -np.inf)
+            wide = table.assign(value=value).pivot_table(index="sample", columns="method", values="value", sort=False)
+            wide = wide.dropna()
+            if wide.empty:
+                continue
+            placed = rankdata(-wide.to_numpy(), axis=1)
+            chi2, p = np.nan, np.nan
+            if wide.shape[1] >= 3 and len(wide) >= 2 and bool((wide.nunique(axis=1) > 1).any()):
+                chi2, p = map(float, friedmanchisquare(*placed.T))
+            for method, rank in zip(wide.columns, placed.mean(axis=0), strict=True):
+                row = {"at": at, "measure": measure, "method": method, "mean_rank": rank}
+                yield row | {"n": len(wide), "chi2": chi2, "p": p}
 
 
-def _scalars(table: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> dict[str, float]:
+def _scalars(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     """Means by method, and by how much more unmasked directions of ∂x̂0/∂x spill than LOCO's."""
-    if table.empty:
-        return {}
+    table = tables["change"]
     scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
-    for measure in BETTER:
-        part = next((one for one in (table, *tables.values()) if measure in one), None)
-        if part is not None:
+    for at, measures in BETTER.items():
+        part = tables.get(at, pd.DataFrame())
+        if at == "target" and not part.empty:
+            scalars |= {f"reached/{method}": float(found.mean()) for method, found in part.groupby("method")["matched"]}
+            part = part[part["matched"]]
+        for measure in (one for one in measures if one in part):
             for method, values in part.groupby("method", sort=False)[measure]:
-                scalars[f"{measure}/{method}"] = float(values.mean())
+                name = f"{measure}_for_attribute" if at == "target" else measure
+                scalars[f"{name}/{method}"] = float(values.mean())
     if "inside" in tables:
         wide = tables["inside"].pivot_table(index="sample", columns="method", values="spill")
         if {"x0", "loco"} <= set(wide):

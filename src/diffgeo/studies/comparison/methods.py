@@ -17,23 +17,26 @@ Edits of h, where Δh = γ u is added at every step from the edit timestep down 
     eps_h        right singular vectors of ∂ε/∂h, symmetric (Haas et al.)
     asyrp        mean difference of h between pictures with and without the attribute, the others' removed; asymmetric,
                  as Asyrp, whose own Δh is trained with CLIP
+    random_h     drawn uniformly in H, once for all samples, asymmetric: the null of edits of h
 
 A direction that a method finds at a sample is also tried on another: in X as it is, in H as it is. ``global``,
-``pca_h``, ``random``, ``supervised`` and ``asyrp`` have the same directions for all samples.
+``pca_h``, ``random``, ``random_h``, ``supervised`` and ``asyrp`` have the same directions for all samples.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from time import process_time
 
 import torch
 from torch import Tensor
 
 from diffgeo.diffusion.h_edits import noise_of_h
 from diffgeo.errors import ConfigError
-from diffgeo.geometry import global_directions, mean_differences, pca_directions
+from diffgeo.geometry import global_directions, mean_differences, pca_directions, random_directions
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.session.editor import HSpace
@@ -41,15 +44,19 @@ from diffgeo.studies.comparison.settings import ComparisonConfig
 from diffgeo.studies.disentanglement.reference import Reference
 from diffgeo.studies.shared.matching import Edit, from_h, loco, output_map, random_in_x, straight
 
-__all__ = ["IN_H", "SHARED", "Found", "Methods"]
+__all__ = ["IN_H", "SHARED", "TOLD", "Found", "Methods"]
 
-IN_H = ("local_h", "pca_h", "eps_h", "asyrp")
+log = logging.getLogger(__name__)
+
+IN_H = ("local_h", "pca_h", "eps_h", "asyrp", "random_h")
 """Methods whose directions are of H, and injected there."""
 SYMMETRIC = ("pca_h", "eps_h")
 REACH = 10
 """How much further than edits of x those of h may go: the steps that follow undo much of a symmetric one."""
-SHARED = ("global", "pca_h", "random", "supervised", "asyrp")
+SHARED = ("global", "pca_h", "random", "supervised", "asyrp", "random_h")
 """Methods whose directions are the same for all samples."""
+TOLD = ("supervised", "asyrp")
+"""Methods that are told which attribute to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Methods:
     ) -> None:
         self._context, self._cfg, self._t, self._training, self._reference = context, cfg, t, training, reference
         self._known: dict[tuple[str, int], Found] = {}
+        self._seconds: dict[str, float] = {}
 
     @property
     def names(self) -> list[str]:
@@ -121,8 +129,15 @@ class Methods:
         """The directions of a method at a sample, found once."""
         where = -1 if name in SHARED and name != "global" else source.index
         if (name, where) not in self._known:
+            began = process_time()
             self._known[name, where] = self._find(name, source)
+            self._seconds[name] = self._seconds.get(name, 0.0) + process_time() - began
         return self._known[name, where]
+
+    def say_seconds(self) -> None:
+        """Tell the log what finding the directions took here; less where the store, or another method, had a part."""
+        spent = ", ".join(f"{name} {seconds:.2g} s" for name, seconds in self._seconds.items())
+        log.info("finding directions took CPU time: %s", spent)
 
     def _find(self, name: str, source: Sample) -> Found:
         context, t, k = self._context, self._t, self._cfg.directions
@@ -144,6 +159,9 @@ class Methods:
                 return Found(mean_differences(points, factors)[:, column : column + 1], len(points))
             case "random":
                 return Found(random_in_x(context, k), 0)
+            case "random_h":
+                basis = context.bases.of(source, t)
+                return Found(random_directions(len(basis.U), k, seed=context.cfg.seed).U.to(basis.U), 0)
             case _:
                 return self._of_output(name, source)
 

@@ -28,17 +28,25 @@ def tables(run: Run) -> list[Table]:
     found = [_means(table), _published(table)]
     if (inside := run.table("comparison_inside")) is not None:
         found.append(_inside(inside))
+    if (target := run.table("comparison_target")) is not None:
+        found.append(_target(target))
+    if (strengths := run.table("comparison_strengths")) is not None:
+        found.append(_strengths(strengths))
     if (ranks := run.table("comparison_ranks")) is not None:
         found.append(_ranks(ranks))
     return found
 
 
 def _means(table: pd.DataFrame) -> Table:
-    values = ["local_success", "transfer_success", "change", "ssim", "passes", "precision", "locality", "off_data"]
+    values = [
+        *("local_success", "transfer_success", "transfer", "change"),
+        *("ssim", "passes", "precision", "locality", "off_data"),
+    ]
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*values, "matched"])
     headings = {
         "local_success": "local success",
         "transfer_success": "transfer success",
+        "transfer": "likeness of transfer",
         "change": name(table["perceptual_measure"].iloc[0]),
         "ssim": "SSIM",
         "precision": "edit precision",
@@ -54,7 +62,8 @@ def _means(table: pd.DataFrame) -> Table:
         N_COLUMN,
     ]
     note = (
-        f"{INTERVALS} n counts edits. Transfer success is among the edits that are a local success. Passes are what "
+        f"{INTERVALS} n counts edits. Transfer success is among the edits that are a local success, likeness the "
+        "cosine of the changes of attributes here and on the next sample. Passes are what "
         f"finding one set of directions took. At {timestep(float(table['t_frac'].iloc[0]))}."
     )
     return as_table("table-comparison-means", "Methods at equal change", means, columns, note=note)
@@ -98,8 +107,50 @@ def _inside(table: pd.DataFrame) -> Table:
     return as_table("table-comparison-inside", "Methods at equal change inside the mask", means, columns, note=note)
 
 
+def _target(table: pd.DataFrame) -> Table:
+    """Means over the edits that reach the change of the attribute."""
+    wanted, size = name(table["wanted"].iloc[0]), float(table["change_wanted"].iloc[0])
+    headings = {
+        "change": name(table["perceptual_measure"].iloc[0]),
+        "off_target": "change of the others",
+        "precision": "edit precision",
+        "ssim": "SSIM",
+        "locality": "share outside the mask",
+        "off_data": "distance from the data",
+    }
+    share = table.groupby("method", sort=False)["matched"].mean().rename("reached").reset_index()
+    means = share.merge(means_of(table[table["matched"]], ["method"], list(headings)), on="method", how="left")
+    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
+    columns = [Column("method", "method", name), Column("share that reach it", "reached"), *shown, N_COLUMN]
+    note = (
+        f"All edits move {wanted} by {size:g} standard deviations, towards the other side of its mean. Means are over "
+        "the n edits that reach this; ranks count the others as last. Changes of others are in standard deviations. "
+        f"{INTERVALS}"
+    )
+    means["n"] = means["n"].fillna(0).astype(int)
+    return as_table("table-comparison-target", f"Methods at equal change of {wanted}", means, columns, note=note)
+
+
+def _strengths(table: pd.DataFrame) -> Table:
+    means = means_of(table, ["method", "share"], ["departure", "cosine"])
+    columns = [
+        Column("method", "method", name),
+        Column("share of the strength", "share"),
+        mean_column("departure from proportion", "departure"),
+        mean_column("cosine", "cosine"),
+        N_COLUMN,
+    ]
+    note = f"Of the changes of all attributes; 0 and 1 are proportional to the strength. {INTERVALS}"
+    return as_table("table-comparison-strengths", "Effects at other strengths", means, columns, note=note)
+
+
+AT = {"change": "the picture", "inside": "inside the mask", "target": "the attribute"}
+"""What change is held equal, in words."""
+
+
 def _ranks(table: pd.DataFrame) -> Table:
     columns = [
+        *([Column("equal change of", "at", lambda at: AT[at])] if "at" in table else []),
         Column("measure", "measure", name),
         Column("method", "method", name),
         Column("mean rank", "mean_rank"),

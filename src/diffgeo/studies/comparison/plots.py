@@ -33,6 +33,18 @@ def charts(tables: Tables) -> list[Chart]:
         groups = {name(method): part["spill"] for method, part in inside.groupby("method", sort=False)}
         label = "change outside / change inside (root mean square per pixel)"
         charts += in_figure([strips("comparison-spill", "Spill", caption, groups, label, marked="loco")], "spill")
+    if (target := tables.get("comparison_target")) is not None and target["matched"].any():
+        wanted, size = name(target["wanted"].iloc[0]), float(target["change_wanted"].iloc[0])
+        reached = target[target["matched"]]
+        parts = {method: reached[reached["method"] == method]["change"] for method in target["method"].unique()}
+        groups = {name(method): values for method, values in parts.items() if len(values)}
+        caption = (
+            f"All edits move {wanted} by {number(size, 2)} standard deviations, at {at}; dots are the "
+            f"{len(reached)} of {len(target)} edits that reach this, diamonds means."
+        )
+        label = f"perceptual change ({name(target['perceptual_measure'].iloc[0])})"
+        chart = strips("comparison-target", "What the same effect costs", caption, groups, label, marked="loco")
+        charts += in_figure([chart], "target")
     return charts
 
 

@@ -10,7 +10,7 @@ __all__ = ["ComparisonConfig", "METHODS"]
 
 METHODS = (
     *("local", "global", "x0", "eps", "loco", "random", "supervised"),
-    *("local_h", "pca_h", "eps_h", "asyrp"),
+    *("local_h", "pca_h", "eps_h", "asyrp", "random_h"),
 )
 """What the study compares, first edits of x, then edits of h; its module ``methods`` says what each is."""
 
@@ -28,11 +28,13 @@ class ComparisonConfig:
         t_frac: edit timestep, as a fraction of T.
         until: fraction of T at which edits of h end, which begin at ``t_frac``.
         null_rank: leading directions outside the mask whose span LOCO's directions are freed of.
-        attribute: of the supervised methods; null takes the factor that ``data.masks`` names.
+        attribute: what the supervised methods are told to change, and what all edits are brought to the same change
+            of; null takes the factor that ``data.masks`` names.
         pictures: unedited pictures with attributes: for PCA, for the supervised methods, and over which changes are
             standardised.
         change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
             basis reaches at ``edit.strength``.
+        effect: change of the attribute that every edit is brought to as well, in standard deviations.
         limit: largest |γ| that is tried, as a multiple of ``edit.strength``; edits of h may go ten times as far.
         moved: standard deviations that count as a change (local and transfer success).
         still: what the others must stay under, as a fraction of ``moved``.
@@ -48,6 +50,7 @@ class ComparisonConfig:
     attribute: str | None = None
     pictures: int = setting(48, ge=12)
     change: float | None = setting(None, gt=0)
+    effect: float = setting(0.5, gt=0)
     limit: float = setting(8.0, ge=1)
     moved: float = setting(1.0, gt=0)
     still: float = setting(0.5, gt=0, le=1)

@@ -42,6 +42,7 @@ __all__ = [
     "pictures",
     "random_in_x",
     "straight",
+    "turned",
 ]
 
 _RANDOM = 0xAB1A << 32
@@ -129,6 +130,11 @@ def added(variant: str, edits: Sequence[Edit]) -> Edit:
         return torch.stack([edit.offset(gamma) for edit in edits]).sum(dim=0)
 
     return Edit(variant, 0, offset, min(edit.limit for edit in edits), normalise=edits[0].normalise)
+
+
+def turned(edit: Edit) -> Edit:
+    """The same edit along the opposite direction."""
+    return replace(edit, offset=lambda gamma: -edit.offset(gamma))
 
 
 def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
@@ -233,9 +239,10 @@ def pictures(
     """What each edit makes of the sample at its γ: pictures (k, 3, H, W), and ‖x'−x‖ (k,)."""
     moved = latents(context, sample, t, edits, gammas)
     shown: dict[int, Tensor] = {}
-    for through in dict.fromkeys(edit.through for edit in edits):
-        rows = [i for i, edit in enumerate(edits) if edit.through is through]
-        injection = None
+    ways = [None if edit.through is None else edit.through.way for edit in edits]
+    for way in dict.fromkeys(ways):  # edits of h that differ in Δh alone make one batch
+        rows = [i for i, other in enumerate(ways) if other == way]
+        through, injection = edits[rows[0]].through, None
         if through is not None:
             offsets = torch.stack([edits[i].offset(gammas[i]) for i in rows])
             injection = replace(through, offsets=offsets.unflatten(1, through.offsets.shape[1:]))
