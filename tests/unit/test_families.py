@@ -292,7 +292,9 @@ def test_no_negative_prompt_of_sdxl_is_zeros_as_its_pipeline_has_it(made, model)
     torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("family", "shape"), [("ldm", (3, 8, 12)), ("sdxl", (4, 8, 12)), ("pixart", (4, 8, 12)), ("flux", (4, 8, 12))])
+@pytest.mark.parametrize(
+    ("family", "shape"), [("ldm", (3, 8, 12)), ("sdxl", (4, 8, 12)), ("pixart", (4, 8, 12)), ("flux", (4, 8, 12))]
+)
 def test_pictures_need_not_be_square(model, family, shape):
     found = model(family, size=(16, 24))
     assert found.latent_shape == shape
