@@ -20,7 +20,7 @@ from diffgeo.session import Context
 from diffgeo.session.samples import Sample
 from diffgeo.studies.shared.matching import random_in_x
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 COMMON = ("study=[spectrum]", "device=cpu", "tracking=none", "store.enabled=false", "scale=smoke")
 SAMPLES = 3

@@ -21,6 +21,7 @@ from folders import patch, without
 PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
 FAMILIES = ["labelled", "ldm", "ldm_kl", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
 QUICK = ["labelled", "ldm", "sdxl", "dit", "flux"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
 LABELS, UNTOLD = ("labelled", "dit"), ("ldm", "ldm_kl")
 TEXTS = [name for name in FAMILIES if name not in LABELS + UNTOLD]
 GUIDED = [*TEXTS, "dit"]
@@ -145,7 +146,7 @@ def test_pictures_are_those_of_the_autoencoder_and_back(made, model, family):
     assert found.encode(pictures).shape == x0.shape
 
 
-@pytest.mark.parametrize("family", QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[4:]])
+@pytest.mark.parametrize("family", QUICK + SLOW)
 def test_a_basis_an_edit_and_inversion(model, family):
     found = model(family)
     f = found.feature_map(found.schedule.T, block_of(family))
