@@ -1,6 +1,6 @@
 r"""How well stand-ins order edits by their distance from the data, where that distance is known.
 
-    python benchmarks/stand_in.py
+    python benchmarks/stand_in.py --samples 8
 
 edits FactorFaces portraits along local, random and principal directions, both ways, at several lengths, and compares
 ``off_data`` of the edited pictures, the distance from the nearest portrait, with measures that need no renderer:
