@@ -13,12 +13,14 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    LDMPipeline,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     StableDiffusionXLPipeline,
+    VQModel,
 )
 
 from diffgeo.diffusion.models import shipped_folder
@@ -90,6 +92,29 @@ def labelled(**changes):
     """DDPM with six classes."""
     network = awake(unet(num_class_embeds=6, sample_size=8, **changes))
     return DDPMPipeline(network, DDIMScheduler(clip_sample=False, timestep_spacing="trailing"))
+
+
+def ldm(vqvae=None):
+    """LDM on latents (3, 8, 8) of a VQ autoencoder that halves pictures and has 16 codes."""
+    network = awake(unet(sample_size=8, norm_num_groups=4), size=0.05)
+    return LDMPipeline(vqvae or vq_autoencoder(), network, DDIMScheduler(**LDM_SCHEDULER))
+
+
+LDM_SCHEDULER = {"beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear"}
+LDM_SCHEDULER |= {"clip_sample": False, "timestep_spacing": "trailing"}
+
+
+def vq_autoencoder(**changes):
+    sizes = {"block_out_channels": (8, 16), "norm_num_groups": 4, "num_vq_embeddings": 16, "sample_size": 16}
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    network = made(VQModel, **sizes | blocks | {"scaling_factor": 0.4} | changes)
+    network.quantize.embedding.weight.mul_(20)  # codes as far apart as latents are
+    return network
+
+
+def ldm_kl():
+    """LDM on latents of a KL autoencoder."""
+    return ldm(autoencoder(latent_channels=3))
 
 
 def sdxl(**changes):

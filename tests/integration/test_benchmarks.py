@@ -19,7 +19,7 @@ def bench():
     """Modules of benchmarks/, which is no package, by name."""
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("solvers", "cases", "measurement", "tables", "plot", "released")
+        names = ("solvers", "cases", "measurement", "tables", "plot", "released", "stand_in")
         return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(str(FOLDER))
@@ -186,3 +186,21 @@ def test_what_the_budget_leaves_no_time_for_is_said(bench, tmp_path):
     assert len(left_out) > 5
     assert left_out["status"].str.contains("skipped|stopped").all()
     assert table.loc[table["solver"] == "dense", "status"].item() == "ok"
+
+
+def test_a_stand_in_is_ranked_within_portraits_lengths_and_kinds(bench):
+    """A measure that knows only how far edits went orders lengths, and fails among edits of one length."""
+    rows = [
+        {"sample": s, "kind": kind, "length": length, "off_data": s + length + 0.01 * i, "change": length - 0.01 * i}
+        for s in range(5)
+        for length in (1.0, 2.0, 3.0)
+        for i, kind in enumerate(("local", "random"))
+    ]
+    table = pd.DataFrame(rows)
+    table["residual at 0.1 T"] = 2 * table["off_data"] - 20 * table["sample"]  # portraits are not compared
+    table["difference"] = table["change"]
+    found = {row.pop("stand-in"): row for row in bench.stand_in.summary(table)}
+    assert set(found["residual at 0.1 T"].values()) == {"1.00 [1.00, 1.00]"}
+    assert found["change"]["edits of one length"] == "-1.00 [-1.00, -1.00]"
+    assert found["change"]["edits of one kind"] == "1.00 [1.00, 1.00]"
+    assert 0 < bench.stand_in.correlations(table, "change", [])[0] < 1

@@ -16,15 +16,17 @@ from diffgeo.errors import ConfigError, ModelError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.session.digests import readable
 from diffgeo.svd import local_basis
-from folders import patch
+from folders import patch, without
 
 PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
-FAMILIES = ["labelled", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
-QUICK = FAMILIES[:4]
-LABELS = ("labelled", "dit")
-TEXTS = [name for name in FAMILIES if name not in LABELS]
-SAMPLED = [(name, scale) for name in FAMILIES for scale in (1.0, 3.0) if (name, scale) != ("labelled", 3.0)]
-BLOCKS = {"labelled": "mid", "sdxl": "mid"}
+FAMILIES = ["labelled", "ldm", "ldm_kl", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
+QUICK = ["labelled", "ldm", "sdxl", "dit", "flux"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
+LABELS, UNTOLD = ("labelled", "dit"), ("ldm", "ldm_kl")
+TEXTS = [name for name in FAMILIES if name not in LABELS + UNTOLD]
+GUIDED = [*TEXTS, "dit"]
+SAMPLED = [(name, 1.0) for name in FAMILIES] + [(name, 3.0) for name in GUIDED]
+BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sdxl"), "mid")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def model(made):
     """``model(family, **settings)``: it as diffgeo loads it, under a prompt or label."""
 
     def of(family, **settings):
-        told = {"class_label": 3} if family in LABELS else {"prompt": PROMPT}
+        told = {"class_label": 3} if family in LABELS else {"prompt": PROMPT} if family in TEXTS else {}
         size = {"size": (16, 16)} if family == "flux" else {}
         return load_model(made(family)[1], **told | size | settings)
 
@@ -109,12 +111,14 @@ def at_its_steps(family, model, pipeline):
 def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
     pipeline, _ = made(family)
     how = {"spacing": None} if family == "sdxl" else {}
-    how |= {} if family in LABELS else {"negative_prompt": NEGATIVE}
+    how |= {"negative_prompt": NEGATIVE} if family in TEXTS else {}
     found = model(family, guidance=guidance, **how)
-    if family == "dit":  # it takes no latents, and gives pictures
-        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-        settings = {"guidance_scale": guidance, "num_inference_steps": STEPS, "output_type": "np"}
-        expected = pipeline([3], generator=torch.Generator().manual_seed(5), **settings).images
+    if family in ("dit", *UNTOLD):  # they take no latents, and give pictures
+        x = torch.randn(1, *found.latent_shape, generator=torch.Generator().manual_seed(5))
+        settings = {"num_inference_steps": STEPS, "output_type": "np"}
+        if family == "dit":
+            settings |= {"class_labels": [3], "guidance_scale": guidance}
+        expected = pipeline(generator=torch.Generator().manual_seed(5), **settings).images
         pictures = found.decode(ddim_sample(found, x, steps=STEPS)) / 2 + 0.5
         np.testing.assert_allclose(pictures.permute(0, 2, 3, 1).numpy(), expected, rtol=1e-4, atol=1e-4)
         return
@@ -135,13 +139,14 @@ def test_pictures_are_those_of_the_autoencoder_and_back(made, model, family):
     if family == "labelled":
         assert torch.equal(pictures, x0.clamp(-1, 1))
         return
-    config = pipeline.vae.config
-    expected = pipeline.vae.decode(x0 / config.scaling_factor + (config.get("shift_factor") or 0)).sample
+    vae = pipeline.vqvae if family in UNTOLD else pipeline.vae
+    config = vae.config
+    expected = vae.decode(x0 / config.scaling_factor + (config.get("shift_factor") or 0)).sample
     torch.testing.assert_close(pictures, expected.clamp(-1, 1))
     assert found.encode(pictures).shape == x0.shape
 
 
-@pytest.mark.parametrize("family", QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[4:]])
+@pytest.mark.parametrize("family", QUICK + SLOW)
 def test_a_basis_an_edit_and_inversion(model, family):
     found = model(family)
     f = found.feature_map(found.schedule.T, block_of(family))
@@ -223,6 +228,42 @@ def test_a_prompt_is_asked_for_and_a_label_refused(model, family):
         model(family, class_label=1)
 
 
+@pytest.mark.parametrize("family", UNTOLD)
+def test_a_model_that_is_told_nothing_refuses_prompts_and_labels(model, family):
+    assert model(family).conditioning == {}
+    with pytest.raises(ConfigError, match="takes no prompt"):
+        model(family, prompt=PROMPT)
+    with pytest.raises(ConfigError, match="has no classes"):
+        model(family, class_label=1)
+
+
+def test_a_vq_autoencoder_decodes_the_nearest_codes(model):
+    found = model("ldm")
+    x0 = initial_noise(found, [1])
+    codes = found.vae.quantize.embedding.weight
+    places = (x0 / 0.4).permute(0, 2, 3, 1).reshape(-1, 3)
+    nearest = codes[torch.cdist(places, codes).argmin(1)].reshape(1, 8, 8, 3).permute(0, 3, 1, 2)
+    assert len(torch.cdist(places, codes).argmin(1).unique()) > 2
+    torch.testing.assert_close(found.decode(x0), found.decode(0.4 * nearest))
+    expected = found.vae.decode(nearest, force_not_quantize=True).sample.clamp(-1, 1)
+    torch.testing.assert_close(found.decode(x0), expected)
+
+
+def test_a_vq_config_older_than_the_scaling_factor_means_latents_that_were_not_scaled(made, tmp_path):
+    folder = shutil.copytree(made("ldm")[1], tmp_path / "ldm")
+    without(folder / "vqvae" / "config.json", "scaling_factor")
+    found = load_model(folder)
+    x0 = initial_noise(found, [1])
+    torch.testing.assert_close(found.decode(x0), found.vae.decode(x0).sample.clamp(-1, 1))
+    assert found.digest != load_model(made("ldm")[1]).digest
+
+
+def test_a_vq_autoencoder_of_other_latents_is_refused(tmp_path):
+    family_pipelines.ldm(family_pipelines.vq_autoencoder(vq_embed_dim=4)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="latents have 4 channels, the network takes 3"):
+        load_model(tmp_path)
+
+
 def test_text_within_flux_is_left_out_or_refused(model):
     found = model("flux")
     x, t = initial_noise(found, [0]), found.schedule.T
@@ -252,7 +293,9 @@ def test_no_negative_prompt_of_sdxl_is_zeros_as_its_pipeline_has_it(made, model)
     torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("family", "shape"), [("sdxl", (4, 8, 12)), ("pixart", (4, 8, 12)), ("flux", (4, 8, 12))])
+@pytest.mark.parametrize(
+    ("family", "shape"), [("ldm", (3, 8, 12)), ("sdxl", (4, 8, 12)), ("pixart", (4, 8, 12)), ("flux", (4, 8, 12))]
+)
 def test_pictures_need_not_be_square(model, family, shape):
     found = model(family, size=(16, 24))
     assert found.latent_shape == shape

@@ -6,17 +6,9 @@ eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the pro
     J V   one Jacobian-vector product (jvp) per column,
     Jᵀ U  one vector-Jacobian product (vjp) per column, by reverse mode.
 
-There are three roads to the same numbers. u ↦ Jᵀu is linear, so that its own vjp is J: reverse mode over reverse mode
-gives J V at the cost of Jᵀ U, a fraction of what forward mode costs (docs/performance.md). It goes
-
-    over copies   a graph of f at as many copies of x as there are columns. Nothing but torch's own kernels runs in a
-                  product, which is quickest as long as such graphs are small;
-    over one      graph of f at x, whose products take several columns by vmap. The graph's memory counts once;
-    forward       mode for J V, and one graph for Jᵀ U, if f cannot be differentiated twice.
-
-The first product measures what one column takes (:mod:`diffgeo.jacobian.memory`). Copies are chosen if those of a whole
-chunk stay below :data:`COPIES_BYTES`; and as many columns are made at once as fit what the caller allows, or what the
-device has free.
+There is more than one road to the same numbers (:mod:`diffgeo.jacobian.roads`). The first product measures what one
+column takes (:mod:`diffgeo.jacobian.memory`). Copies of x are chosen if those of a whole chunk stay below
+:data:`COPIES_BYTES`; and as many columns are made at once as fit what the caller allows, or what the device has free.
 
 A product with one column is a *pass*, the unit in which solvers are compared.
 
@@ -27,12 +19,11 @@ a column holds a part for each. One saved graph and one kernel launch then serve
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -41,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory
-from diffgeo.jacobian.transposable import transposable_layers
+from diffgeo.jacobian.roads import ROADS, Copies, OneGraph, Road, by_own_rules
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -116,9 +107,9 @@ class JacobianOperator:
         self.f, self.x, self.chunk_size, self.on_pass = f, x.detach(), chunk_size, on_pass
         self.max_bytes, self.passes = max_bytes, 0
         self._forward, self._most = forward, chunk_size
-        self._road: _Road | None = None
+        self._road: Road | None = None
         with _exact_arithmetic(), torch.no_grad():
-            self.h = _by_own_rules(f)(self.x).detach()
+            self.h = by_own_rules(f)(self.x).detach()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -208,7 +199,7 @@ class JacobianOperator:
         if self._road is not None:
             self._road.forget()
 
-    def _chosen(self) -> _Road:
+    def _chosen(self) -> Road:
         """The road; it and the number of columns that fit are found by a column of zeros, once for every f."""
         if self._road is None:
             limit = free_bytes(self.x.device) if self.max_bytes is None else self.max_bytes
@@ -218,41 +209,41 @@ class JacobianOperator:
                 raise MemoryError(f"one column takes {(graph + column) / 1e9:.2g} GB of {limit / 1e9:.2g} GB")
             self._most = max(1, min(self.chunk_size, int((limit - graph) / max(column, 1))))
             copies = int(min(limit, COPIES_BYTES) / max(graph + column, 1))
-            if isinstance(road, _OneGraph):
+            if isinstance(road, OneGraph):
                 if copies >= min(self.chunk_size, _FEW):
-                    road, self._most = _Copies(self.f, self.x), min(self.chunk_size, copies)
+                    road, self._most = Copies(self.f, self.x), min(self.chunk_size, copies)
                 elif self.x.device.type == "cpu":
                     self._most = min(self._most, _AT_ONCE_ON_A_CPU)
             self._road = road
         return self._road
 
-    def _measured(self, limit: float) -> tuple[_Road, tuple[float, float]]:
+    def _measured(self, limit: float) -> tuple[Road, tuple[float, float]]:
         """The first road that f can go; bytes of its graph, and of one column of both products over it."""
         known = _known(self.f)
         key = (self._forward, self.x.shape, self.x.dtype, self.x.device)
         if key in known:
             kind, bytes_of = known[key]
             return kind(self.f, self.x), bytes_of
-        for kind in _ROADS[self._forward]:
+        for kind in ROADS[self._forward]:
             road = kind(self.f, self.x)
             try:
                 bytes_of = self._taken(road, limit)
                 known[key] = kind, bytes_of
                 return road, bytes_of
             except RuntimeError as error:
-                if kind is _ROADS[self._forward][-1] or is_out_of_memory(error):
+                if kind is ROADS[self._forward][-1] or is_out_of_memory(error):
                     raise
                 log.info("no derivatives by %s, which is quicker: %s", road.name, str(error).partition("\n")[0])
         raise AssertionError("the last road returns or raises")
 
-    def _taken(self, road: _Road, limit: float) -> tuple[float, float]:
+    def _taken(self, road: Road, limit: float) -> tuple[float, float]:
         tangent, cotangent = torch.zeros_like(self.x)[None], torch.zeros_like(self.h)[None]
         with _exact_arithmetic(), torch.no_grad(), Ledger(limit) as ledger:
             road.pulled(cotangent)
             road.prepare()
             held = ledger.peak = ledger.held
             road.pulled(cotangent)
-            if isinstance(road, _OneGraph):  # forward mode costs the same, and f may have Jᵀ u alone
+            if isinstance(road, OneGraph):  # forward mode costs the same, and f may have Jᵀ u alone
                 road.pushed(tangent)
             return float(held), float(ledger.peak - held)
 
@@ -289,10 +280,10 @@ class JacobianOperator:
 
     def _leave_copies(self, error: RuntimeError | MemoryError) -> None:
         """Go over one graph from now on: f cannot be vectorised, as one that branches on x."""
-        if not isinstance(self._road, _Copies):
+        if not isinstance(self._road, Copies):
             raise error
         log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
-        self._road = _OneGraph(self.f, self.x)
+        self._road = OneGraph(self.f, self.x)
 
     def _halve(self, columns: int, why: str) -> None:
         """Take half as many columns from now on; what the failed call left behind goes back to the device."""
@@ -334,7 +325,7 @@ class TransposedJacobian:
         return self.jacobian.rmv(u) if u.ndim > 1 else self.jacobian.rmv(u[:, None])[:, 0]
 
 
-_Known = dict[Any, tuple["type[_Road]", tuple[float, float]]]
+_Known = dict[Any, tuple[type[Road], tuple[float, float]]]
 _MEASURED: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
 """Road and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
 a feature map's at several timesteps, say so by an attribute ``measured_as``, an object that they share."""
@@ -345,160 +336,6 @@ def _known(f: Callable[[Tensor], Tensor]) -> _Known:
         return _MEASURED.setdefault(getattr(f, "measured_as", f), {})
     except TypeError:  # f takes no weak reference, or has no hash
         return {}
-
-
-class _Road(ABC):
-    """A way to make products, which keeps the graphs that it has made.
-
-    Args:
-        f: the map.
-        x: the point.
-    """
-
-    name: ClassVar[str]
-    OWN_RULES: ClassVar[bool] = True
-    """Whether convolution, group norm and attention go by :mod:`diffgeo.jacobian.transposable`."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor) -> None:
-        self._f, self._x = _by_own_rules(f) if self.OWN_RULES else f, x
-
-    @abstractmethod
-    def pulled(self, cotangents: Tensor) -> Tensor:
-        """Jᵀ u, shape (k, *h.shape) → (k, *x.shape)."""
-
-    @abstractmethod
-    def pushed(self, tangents: Tensor) -> Tensor:
-        """J v, shape (k, *x.shape) → (k, *h.shape)."""
-
-    @abstractmethod
-    def forget(self) -> None:
-        """Drop the graphs."""
-
-    def prepare(self) -> None:  # noqa: B027  # most have nothing more to make
-        """Make the graphs that products keep."""
-
-
-class _Forward(_Road):
-    """Forward mode, and one graph for Jᵀ U."""
-
-    name = "forward"
-    _vjp: Callable[[Tensor], tuple[Tensor]] | None = None
-
-    def pushed(self, tangents: Tensor) -> Tensor:
-        image: Tensor = torch.func.vmap(lambda v: torch.func.jvp(self._f, (self._x,), (v,))[1])(tangents)
-        return image
-
-    def pulled(self, cotangents: Tensor) -> Tensor:
-        if self._vjp is None:
-            _, self._vjp = torch.func.vjp(self._f, self._x)  # type: ignore[misc]  # (h, vjp) without has_aux
-        vjp = self._vjp
-        image: Tensor = torch.func.vmap(lambda u: vjp(u)[0])(cotangents)
-        return image
-
-    def forget(self) -> None:
-        self._vjp = None
-
-
-class _Plain(_Forward):
-    """The same by torch's own rules, for f that holds derivatives itself: it needs second ones of its layers."""
-
-    name = "forward by torch's rules"
-    OWN_RULES = False
-
-
-class _OneGraph(_Road):
-    """Reverse mode over reverse mode, over one graph."""
-
-    name = "one graph"
-    _pull: tuple[Tensor, Tensor] | None = None
-    _push: tuple[Tensor, Tensor] | None = None
-
-    def pulled(self, cotangents: Tensor) -> Tensor:
-        h, point = self._graph()
-        return _over(h, point, cotangents)
-
-    def pushed(self, tangents: Tensor) -> Tensor:
-        return _over(*self._transposed(self._graph()), tangents)
-
-    def forget(self) -> None:
-        self._pull = self._push = None
-
-    def prepare(self) -> None:
-        self._transposed(self._graph())
-
-    def _graph(self) -> tuple[Tensor, Tensor]:
-        """The image h and the x that it was made of."""
-        if self._pull is None:
-            with torch.enable_grad():
-                point = self._x.clone().requires_grad_()
-                self._pull = _connected(self._f(point), point), point
-        return self._pull
-
-    def _transposed(self, graph: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Jᵀ u and the u that it was made of; any u does, the map is linear."""
-        if self._push is None:
-            h, point = graph
-            with torch.enable_grad():
-                u = torch.zeros_like(h, requires_grad=True)
-                self._push = torch.autograd.grad(h, point, u, create_graph=True)[0], u
-        return self._push
-
-
-class _Copies(_OneGraph):
-    """Reverse mode over reverse mode, over a graph of f at copies of x, one for each column."""
-
-    name = "copies"
-    width = 0
-
-    def pulled(self, cotangents: Tensor) -> Tensor:
-        h, copies = self._of_width(len(cotangents))
-        return torch.autograd.grad(h, copies, self._padded(cotangents), retain_graph=True)[0][: len(cotangents)]
-
-    def pushed(self, tangents: Tensor) -> Tensor:
-        image, u = self._transposed(self._of_width(len(tangents)))
-        return torch.autograd.grad(image, u, self._padded(tangents), retain_graph=True)[0][: len(tangents)]
-
-    def _of_width(self, k: int) -> tuple[Tensor, Tensor]:
-        if self._pull is None or not k <= self.width <= 2 * k:
-            self.forget()  # two of them at once might not fit
-            self.width = k
-            with torch.enable_grad():
-                copies = self._x.expand(k, *self._x.shape).clone().requires_grad_()
-                self._pull = _connected(torch.func.vmap(self._f)(copies), copies), copies
-        return self._pull
-
-    def _padded(self, rows: Tensor) -> Tensor:
-        return torch.cat([rows, rows.new_zeros(self.width - len(rows), *rows.shape[1:])])
-
-
-_ROADS: dict[bool | None, list[type[_Forward] | type[_Plain] | type[_OneGraph]]] = {
-    True: [_Forward, _Plain],
-    False: [_OneGraph],
-    None: [_OneGraph, _Forward, _Plain],
-}
-
-
-def _by_own_rules(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def ruled(x: Tensor) -> Tensor:
-        with transposable_layers():
-            return f(x)
-
-    return ruled
-
-
-def _connected(result: Tensor, source: Tensor) -> Tensor:
-    """The result; with a graph also if it does not depend on its source, where f is constant."""
-    return result if result.requires_grad else result + 0 * source.sum()
-
-
-def _over(result: Tensor, source: Tensor, rows: Tensor) -> Tensor:
-    """Products with the derivative of ``result`` by ``source``, one a row."""
-
-    def product(row: Tensor) -> Tensor:
-        # a result that does not depend on its source is an error: a derivative without a derivative of its own
-        return torch.autograd.grad(result, source, row, retain_graph=True)[0]
-
-    return product(rows[0])[None] if len(rows) == 1 else torch.func.vmap(product)(rows)
 
 
 def chunk_that_fits(

@@ -16,7 +16,7 @@ _AT_ONCE = 8
 
 
 class Autoencoder:
-    """A diffusers autoencoder: ``AutoencoderKL``, ``AutoencoderTiny`` or ``AutoencoderDC``.
+    """A diffusers autoencoder: ``AutoencoderKL``, ``AutoencoderTiny``, ``AutoencoderDC`` or ``VQModel``.
 
     Args:
         network: its ``scaling_factor``, and ``shift_factor`` or ``latents_mean`` and ``latents_std`` if it has them,
@@ -80,10 +80,10 @@ def check_autoencoder(config: Mapping[str, Any], channels: int, where: str, *, s
     Raises:
         ModelError: it has other channels, or scales as the pipeline does not.
     """
-    if config.get("latent_channels") != channels:
+    given = config.get("vq_embed_dim") or config.get("latent_channels")
+    if given != channels:
         raise ModelError(
-            f"{where}: the autoencoder's latents have {config.get('latent_channels')} channels, the network takes "
-            f"{channels}",
+            f"{where}: the autoencoder's latents have {given} channels, the network takes {channels}",
             "its parts are of different models, or this is an inpainting or depth model, choose another",
         )
     if (config.get("in_channels", 3), config.get("out_channels", 3)) != (3, 3):

@@ -31,13 +31,16 @@ REFUSED_INPUTS: dict[str, str] = {
 _LARGEST_SIDE = 8192
 
 
-def check_network(config: Mapping[str, Any], where: str, *, text: bool, told: Collection[str] = ()) -> None:
+def check_network(
+    config: Mapping[str, Any], where: str, *, text: bool, latent: bool | None = None, told: Collection[str] = ()
+) -> None:
     """Whether a U-Net takes what diffgeo passes and gives what it expects.
 
     Args:
         config: of a diffusers ``UNet2DModel`` or ``UNet2DConditionModel``.
         where: how messages name it.
-        text: whether it is the U-Net of a text-to-image model; otherwise x is a picture.
+        text: whether it is the U-Net of a text-to-image model.
+        latent: whether x is a latent, otherwise it is a picture; that of a text-to-image model is if None.
         told: fields of :data:`REFUSED_INPUTS` that are not refused, as its family passes what they ask for.
 
     Raises:
@@ -52,7 +55,7 @@ def check_network(config: Mapping[str, Any], where: str, *, text: bool, told: Co
             raise ModelError(
                 f"{where}: the U-Net {takes} ({field}={config[field]!r}), which diffgeo does not pass", f"{_ELSEWHERE}"
             )
-    _check_channels(config, where, text=text)
+    _check_channels(config, where, latent=text if latent is None else latent)
     check_size(config, where)
     _check_divisible(config, where, text=text)
     if not text and config.get("time_embedding_type") == "fourier":
@@ -61,7 +64,7 @@ def check_network(config: Mapping[str, Any], where: str, *, text: bool, told: Co
         )
 
 
-def _check_channels(config: Mapping[str, Any], where: str, *, text: bool) -> None:
+def _check_channels(config: Mapping[str, Any], where: str, *, latent: bool) -> None:
     taken, given = config["in_channels"], config.get("out_channels", config["in_channels"])
     if given not in (taken, 2 * taken):
         raise ModelError(
@@ -69,7 +72,7 @@ def _check_channels(config: Mapping[str, Any], where: str, *, text: bool) -> Non
             "a denoiser gives as many, or twice as many with a learned variance, and this is another kind of model "
             "(inpainting, segmentation): choose one that takes x",
         )
-    if not text and taken not in (1, 3):
+    if not latent and taken not in (1, 3):
         raise ModelError(
             f"{where}: the U-Net works on {taken} channels, pictures have 1 (grey) or 3 (RGB)",
             "choose a model of pictures, or save the whole pipeline with its autoencoder",

@@ -15,7 +15,7 @@ from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.noise_schedule import NoiseProcess
 from diffgeo.errors import ConfigError, ModelError, ShapeError
 
-__all__ = ["Condition", "ConditionedLatents", "LatentDiffusion", "latent_shape"]
+__all__ = ["CaptionedLatents", "Condition", "ConditionedLatents", "LatentDiffusion", "latent_shape"]
 
 Condition = Mapping[str, Tensor]
 """What a network is told beside x and its time, by name, each of shape (1, …): ``text``, ``pooled``, ``label``, …"""
@@ -230,6 +230,29 @@ class LatentDiffusion(ConditionedLatents):
     def _text_width(config: Mapping[str, Any]) -> int | None:
         """e, the numbers per token that a network of this config takes."""
         return config.get("cross_attention_dim")
+
+
+class CaptionedLatents(LatentDiffusion):
+    """:class:`LatentDiffusion` whose network attends to a text's tokens under a ``mask``: PixArt, Sana."""
+
+    def _added(self, x: Tensor) -> dict[str, Any]:  # noqa: ARG002
+        """What else the network is told, by the name of its argument."""
+        return {}
+
+    def _run(self, x: Tensor, t: int, told: Condition) -> Tensor:
+        output: Tensor = self.unet(
+            x,
+            encoder_hidden_states=told["text"],
+            encoder_attention_mask=told["mask"],
+            timestep=self._times(x, t),
+            return_dict=False,
+            **self._added(x),
+        )[0]
+        return output
+
+    @staticmethod
+    def _text_width(config: Mapping[str, Any]) -> int | None:
+        return config.get("caption_channels")
 
 
 def _repeated(one: Tensor, x: Tensor) -> Tensor:

@@ -76,26 +76,28 @@ def curves(
     series = list(dict.fromkeys(found["series"]))
     if log:
         found = found[found["min"] > 0]
-    axis_x = alt.X(**continuous("x", x[1], along, zero=False))
     axis_y = continuous("mean", y[1], limits, **({"type": "log", "nice": False} if log else {"zero": True}))
     if log:
         axis_y["axis"] = alt.Axis(values=_log_ticks(found), format=".5~g")
-    base: Any = alt.Chart(data(found)).encode(x=axis_x, color=colour_of(series))
-    mean = alt.Y(**axis_y)
-    layers = [
-        base.mark_line(strokeWidth=1.8, clip=True).encode(y=mean),
-        base.transform_filter("datum.marked")
-        .mark_point(filled=True, size=45, opacity=1)
-        .encode(y=mean, shape=shape_of(series)),
-        base.mark_point(size=120, opacity=0, filled=True).encode(
-            y=mean, tooltip=tips_of(series=" ", x=x[1], mean=y[1])
-        ),
-    ]
-    if band:
-        low = alt.Y(**axis_y | {"shorthand": "min:Q"})
-        layers.insert(0, base.mark_area(opacity=0.15, clip=True).encode(y=low, y2="max:Q"))
+    axis_x = alt.X(**continuous("x", x[1], along, zero=False))
+    base = alt.Chart(data(found)).encode(x=axis_x, color=colour_of(series))
+    tips = tips_of(series=" ", x=x[1], mean=y[1])
+    layers = _lines(base, axis_y, shape_of(series), tips, band=band)
     layers += chance_rule(*chance) if chance else []
     return layered_chart(identifier, title, caption, f"Mean {y[1]} by {of}. {'. '.join(texts)}.", layers)
+
+
+def _lines(base: Any, axis_y: dict[str, Any], shape: Any, tips: Any, *, band: bool) -> list[Any]:
+    """Band, lines, their markers, and what the pointer finds along them."""
+    mean = alt.Y(**axis_y)
+    low = alt.Y(**axis_y | {"shorthand": "min:Q"})
+    bands = [base.mark_area(opacity=0.15, clip=True).encode(y=low, y2="max:Q")] if band else []
+    return [
+        *bands,
+        base.mark_line(strokeWidth=1.8, clip=True).encode(y=mean),
+        base.transform_filter("datum.marked").mark_point(filled=True, size=45, opacity=1).encode(y=mean, shape=shape),
+        base.mark_point(size=120, opacity=0, filled=True).encode(y=mean, tooltip=tips),
+    ]
 
 
 def _summarised(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from diffgeo.report.formatting import name
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
@@ -14,12 +16,15 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table, axes = run.table("tangent_truth"), run.table("tangent_truth_axes")
     assert table is not None
-    spans = table[table["factor"] == "span"]
+    return [_shares(table), _factors(table), *([] if axes is None else [_axes(axes)])]
+
+
+def _shares(table: pd.DataFrame) -> Table:
     keys = ["kind", "map", "n", "scale", "t_frac"]
-    share = as_table(
+    return as_table(
         "table-tangent-truth-shares",
         "Share of the true tangent space",
-        means_of(spans, keys, ["log_snr", "share", "null"], unit="samples"),
+        means_of(table[table["factor"] == "span"], keys, ["log_snr", "share", "null"], unit="samples"),
         [
             Column("x_t from", "kind"),
             Column("map", "map", name),
@@ -33,14 +38,14 @@ def tables(run: Run) -> list[Table]:
         ],
         note=INTERVALS,
     )
-    factors = as_table(
+
+
+def _factors(table: pd.DataFrame) -> Table:
+    single = table[(table["factor"] != "span") & (table["n"] == table["tangent_rank"])]
+    return as_table(
         "table-tangent-truth-factors",
         "Share of every factor's tangent",
-        means_of(
-            table[(table["factor"] != "span") & (table["n"] == table["tangent_rank"])],
-            ["kind", "map", "factor", "scale", "t_frac"],
-            ["share"],
-        ),
+        means_of(single, ["kind", "map", "factor", "scale", "t_frac"], ["share"]),
         [
             Column("x_t from", "kind"),
             Column("map", "map", name),
@@ -53,9 +58,10 @@ def tables(run: Run) -> list[Table]:
         note=INTERVALS,
         folded=True,
     )
-    if axes is None:
-        return [share, factors]
-    matched = as_table(
+
+
+def _axes(axes: pd.DataFrame) -> Table:
+    return as_table(
         "table-tangent-truth-axes",
         "Single directions against single factors",
         means_of(axes[axes["factor"] == "mean"], ["kind", "map", "n", "t_frac"], ["cos", "null"], unit="samples"),
@@ -70,4 +76,3 @@ def tables(run: Run) -> list[Table]:
         ],
         note=INTERVALS,
     )
-    return [share, factors, matched]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +15,7 @@ from diffgeo.diffusion.models.family import (
     check_transformer,
     text_to_image,
 )
-from diffgeo.diffusion.models.latent import Condition, LatentDiffusion
+from diffgeo.diffusion.models.latent import CaptionedLatents, Condition
 from diffgeo.diffusion.models.text import PromptEncoder
 
 __all__ = ["FAMILY", "PixArt", "PixArtPrompts"]
@@ -40,10 +39,10 @@ class PixArtPrompts(PromptEncoder):
         return {"text": states, "mask": mask}
 
 
-class PixArt(LatentDiffusion):
-    """:class:`LatentDiffusion` whose network is a ``PixArtTransformer2DModel``."""
+class PixArt(CaptionedLatents):
+    """:class:`CaptionedLatents` whose network is a ``PixArtTransformer2DModel``."""
 
-    def _run(self, x: Tensor, t: int, told: Condition) -> Tensor:
+    def _added(self, x: Tensor) -> dict[str, Any]:
         network: Any = self.unet
         added: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if network.use_additional_conditions:  # of PixArt-α at 1024 pixels
@@ -52,19 +51,7 @@ class PixArt(LatentDiffusion):
                 "resolution": x.new_tensor([height, width]).expand(len(x), -1),
                 "aspect_ratio": x.new_tensor([height / width]).expand(len(x), -1),
             }
-        output: Tensor = network(
-            x,
-            encoder_hidden_states=told["text"],
-            encoder_attention_mask=told["mask"],
-            timestep=self._times(x, t),
-            added_cond_kwargs=added,
-            return_dict=False,
-        )[0]
-        return output
-
-    @staticmethod
-    def _text_width(config: Mapping[str, Any]) -> int | None:
-        return config.get("caption_channels")
+        return {"added_cond_kwargs": added}
 
 
 def _build(loaded: Loaded, request: Request) -> DiffusionModel:

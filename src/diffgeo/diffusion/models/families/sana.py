@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from diffgeo.diffusion.models.base import DiffusionModel
 from diffgeo.diffusion.models.family import Family, Loaded, Request, check_transformer, text_to_image
-from diffgeo.diffusion.models.latent import Condition, LatentDiffusion
+from diffgeo.diffusion.models.latent import CaptionedLatents, Condition
 from diffgeo.diffusion.models.text import PromptEncoder
 
 __all__ = ["FAMILY", "Sana", "SanaPrompts"]
@@ -42,23 +41,13 @@ class SanaPrompts(PromptEncoder):
         return {"text": states, "mask": mask}
 
 
-class Sana(LatentDiffusion):
-    """:class:`LatentDiffusion` whose network is a ``SanaTransformer2DModel``."""
+class Sana(CaptionedLatents):
+    """:class:`CaptionedLatents` whose network is a ``SanaTransformer2DModel``."""
 
-    def _run(self, x: Tensor, t: int, told: Condition) -> Tensor:
+    def _times(self, x: Tensor, t: int) -> Tensor:
         config: Any = self.unet.config
-        output: Tensor = self.unet(
-            x,
-            encoder_hidden_states=told["text"],
-            encoder_attention_mask=told["mask"],
-            timestep=self._times(x, t) * config.timestep_scale,
-            return_dict=False,
-        )[0]
-        return output
-
-    @staticmethod
-    def _text_width(config: Mapping[str, Any]) -> int | None:
-        return config.get("caption_channels")
+        scaled: Tensor = super()._times(x, t) * config.timestep_scale
+        return scaled
 
 
 def _build(loaded: Loaded, request: Request) -> DiffusionModel:
