@@ -201,6 +201,7 @@ def test_the_command_of_an_atlas_says_what_its_numbers_depend_on():
     assert paper.plan(paper.COMMAND.parse(["models=[a]"]), config_folder()).out.as_posix() == "outputs/atlas/small"
 
 
+@pytest.mark.slow
 def test_several_networks_make_an_atlas_and_what_is_deleted_is_computed_again(capsys, tiny, tiny_pipeline, tmp_path):
     second = shutil.copytree(tiny_pipeline, tmp_path / "nets" / "second")
     rest = [word for word in tiny if not word.startswith("model")]
@@ -224,6 +225,7 @@ def test_several_networks_make_an_atlas_and_what_is_deleted_is_computed_again(ca
     assert (code, calls) == (0, [folder / "second" / "p23a" / "fig3b"])
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_in_its_place_counts_as_complete(capsys, tiny, tmp_path):
     """What docs/scaling.md says: a sweep over experiment and model leaves runs where the atlas looks for them."""
     words = [word for word in tiny if not word.startswith("out=")]

@@ -9,7 +9,7 @@ import pytest
 
 from diffgeo.claims import decide
 from diffgeo.errors import DataError
-from diffgeo.report.atlas import Told, latex, page, table, write_atlas
+from diffgeo.report.page.atlas import Told, latex, page, table, write_atlas
 from diffgeo.report.verdicts import labels
 from diffgeo.studies import all_claims
 

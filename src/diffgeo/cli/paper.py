@@ -2,8 +2,8 @@
 
 Runs the experiments of ``conf/experiment/``, each into a run folder of its own, then judges the claims of
 :mod:`diffgeo.claims` on their tables (:mod:`diffgeo.cli.network`). Of several networks it draws one page
-(:mod:`diffgeo.report.atlas`). A run that is complete, with the settings asked for, is kept: an interrupted command goes
-on where it stopped.
+(:mod:`diffgeo.report.page.atlas`). A run that is complete, with the settings asked for, is kept: an interrupted command
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def _list(networks: Sequence[Network], work: Plan) -> None:
 
 
 def _write_atlas(networks: Sequence[Network], judged: Mapping[str, list[Row]], work: Plan) -> None:
-    from diffgeo.report.atlas import Told, write_atlas
+    from diffgeo.report.page.atlas import Told, write_atlas
 
     told = [Told(network.name, network.folder, judged[network.name], network.unsuitable) for network in networks]
     print(f"The atlas: {write_atlas(told, work.out, work.command)}", flush=True)
