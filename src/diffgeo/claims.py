@@ -33,7 +33,7 @@ import pandas as pd
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, false_discovery_rates, mean_interval, sign_flip_test
 from diffgeo.results import Row
 
-__all__ = ["Claim", "Role", "Verdict", "decide", "judge", "reading_of"]
+__all__ = ["Claim", "Role", "Verdict", "decide", "described", "judge", "reading_of"]
 
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
@@ -100,13 +100,7 @@ def judge(claim: Claim, tables: Tables, model: str) -> Row:
     ours, low, high = mean_interval(values)
     comparable = claim.interval is None or (CELEBAHQ in model.lower() and not math.isnan(low))
     p = math.nan if claim.interval else sign_flip_test(values) if own is None else own
-    return {
-        "source": claim.source,
-        "experiment": claim.experiment,
-        "quantity": claim.quantity,
-        "role": claim.role,
-        "unit": claim.unit,
-        "published": claim.published or "–",
+    return described(claim) | {
         "ours": ours,
         "low": low,
         "high": high,
@@ -116,6 +110,18 @@ def judge(claim: Claim, tables: Tables, model: str) -> Row:
         "comparable": comparable and len(values) > 0,
         "expected": claim.interval,
         "remark": remark,
+    }
+
+
+def described(claim: Claim) -> Row:
+    """What a row says of its claim, measured or not: source, experiment, quantity, role, unit, published."""
+    return {
+        "source": claim.source,
+        "experiment": claim.experiment,
+        "quantity": claim.quantity,
+        "role": claim.role,
+        "unit": claim.unit,
+        "published": claim.published or "–",
     }
 
 

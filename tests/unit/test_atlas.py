@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from diffgeo.claims import decide
+from diffgeo.claims import decide, described
 from diffgeo.errors import DataError
 from diffgeo.report.page.atlas import Told, latex, page, table, write_atlas
 from diffgeo.report.verdicts import labels
@@ -18,13 +18,7 @@ TESTED = [claim for claim in all_claims() if claim.role == "claim"][:3]
 
 def row(claim, run, ours=0.4, p=0.001, n=16):
     few = n < 6
-    return {
-        "source": claim.source,
-        "experiment": claim.experiment,
-        "quantity": claim.quantity,
-        "role": claim.role,
-        "unit": claim.unit,
-        "published": "–",
+    return described(claim) | {
         "ours": ours,
         "low": math.nan if few else ours - 0.1,
         "high": math.nan if few else ours + 0.1,

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from diffgeo.claims import Claim, reading_of
+from diffgeo.claims import Claim, described, reading_of
 from diffgeo.config import Plain
 from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
@@ -114,13 +114,7 @@ def _judged(row: Row, folder: Path) -> Row:
 def _unjudged(claim: Claim, one: Told) -> Row:
     reason = one.unsuitable.get(claim.experiment, "")
     missing = dict.fromkeys(("ours", "low", "high", "p", "q"), math.nan)
-    return {
-        "source": claim.source,
-        "experiment": claim.experiment,
-        "quantity": claim.quantity,
-        "role": claim.role,
-        "unit": claim.unit,
-        "published": claim.published or "–",
+    return described(claim) | {
         **missing,
         "n": 0,
         "values": [],
