@@ -132,7 +132,7 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "claims.csv")
     # the controls have the settings of the other two, so their run answers them as well
     sources = ["P23a Fig. 3b"] * 2 + ["P23b timesteps"] * 2 + ["P23b samples"] + ["P23b control"] * 2
-    assert list(table["source"]) == sources
+    assert sorted(table["source"]) == sorted(sources)
     assert set(table.loc[table["role"] == "claim", "verdict"]) <= {"undecided", "not comparable"}, "four timesteps, 3 "
     "samples"
     assert table.loc[table["role"] != "claim", "verdict"].isna().all()
@@ -166,13 +166,13 @@ def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_p
     with mock.patch("diffgeo.api.execute", interrupted):
         code, _, _ = run(capsys, *words)
     assert code == 130
-    assert list(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == ["P23a Fig. 3b"]
+    assert set(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == {"P23a Fig. 3b"}
     calls.clear()
     with mock.patch("diffgeo.api.execute", lambda *a: calls.append(a[1]) or real(*a)):
         code, _, _ = run(capsys, *words)
     assert code == 0
     assert calls == [tmp_path / "out" / "p23a" / "fig5b"]
-    assert len(pd.read_csv(tmp_path / "out" / "claims.csv")) == 2
+    assert set(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == {"P23a Fig. 3b", "P23a Fig. 5b"}
 
 
 @pytest.mark.slow

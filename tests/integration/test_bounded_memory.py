@@ -61,7 +61,7 @@ def agree(a, b, tolerance=1e-4):
                 )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_points_together_give_the_tables_of_points_alone(run, monkeypatch, tmp_path):
     # the same accuracy from both: the last digits of a loose basis are anybody's
     tight = ("svd.tol=1e-6", "study.curvedness.tol=1e-6", "study.curvedness.paths=[slerp]")
@@ -82,7 +82,7 @@ def test_points_together_give_the_tables_of_points_alone(run, monkeypatch, tmp_p
         pd.testing.assert_frame_equal(table, again[name])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_memory_is_bounded_and_numbers_stay(run, caplog, monkeypatch):
     chunks = []
     original = JacobianOperator.__init__

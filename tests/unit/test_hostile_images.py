@@ -183,7 +183,7 @@ for path in map(Path, sys.argv[2:]):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_picture_takes_little_more_than_its_decoder_holds(tmp_path):
     """Before, 20 bytes a pixel: 1.6 GB for 9000 × 9000."""
     side = 4000
