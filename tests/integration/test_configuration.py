@@ -18,6 +18,7 @@ MANDATORY = {
     ("model", "afhq_dog"): ["model.path=folder"],
     ("model", "factor_faces_t2i"): ["prompt=face"],
     ("model", "factor_faces_flow"): ["prompt=face"],
+    ("model", "factor_faces_flow_unet"): ["prompt=face"],
     ("model", "sd15"): ["prompt=face"],
     ("model", "sd21_base"): ["prompt=face"],
     ("model", "local_sd"): ["model.path=folder", "prompt=face"],

@@ -16,6 +16,7 @@ from diffgeo.errors import ModelError
         ("shipped:factor_faces_4", ("background_hue", "hair_length", "smile", "glasses")),
         ("shipped:factor_faces_t2i", FACTOR_NAMES),
         ("shipped:factor_faces_flow", FACTOR_NAMES),
+        ("shipped:factor_faces_flow_unet", FACTOR_NAMES),
         ("shipped:fashion_mnist", ()),
         ("owner/name@0123", FACTOR_NAMES),
     ],

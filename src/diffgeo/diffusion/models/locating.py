@@ -14,7 +14,14 @@ from diffgeo.errors import ModelError
 
 __all__ = ["DIGESTS", "SHIPPED", "located", "shipped_folder", "verify_digests"]
 
-SHIPPED = ("factor_faces", "factor_faces_4", "fashion_mnist", "factor_faces_t2i", "factor_faces_flow")
+SHIPPED = (
+    "factor_faces",
+    "factor_faces_4",
+    "fashion_mnist",
+    "factor_faces_t2i",
+    "factor_faces_flow",
+    "factor_faces_flow_unet",
+)
 """Models that come with the package."""
 
 DIGESTS = "SHA256SUMS"
