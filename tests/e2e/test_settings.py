@@ -52,7 +52,8 @@ def test_a_wrong_type_names_the_key(command, override, key):
             "factor_faces",
             "afhq_dog, ddpm_celebahq, ddpm_lsun_bedroom, ddpm_lsun_cat, ddpm_lsun_church, dit_xl_256, factor_faces, "
             "factor_faces_4, factor_faces_flow, factor_faces_flow_unet, factor_faces_t2i, fashion_mnist, flux_dev, "
-            "ldm_celebahq, local, local_class, local_sd, pixart_alpha, sana_600m, sd15, sd21_base, sd3_medium, sdxl_base",
+            "ldm_celebahq, local, local_class, local_sd, pixart_alpha, sana_600m, sd15, sd21_base, sd3_medium, "
+            "sdxl_base",
         ),
         ("study=[discvery]", "study", "discovery", "discovery"),
         ("svd=golub_kahn", "svd", "golub_kahan", "dense, golub_kahan, randomized, subspace"),
