@@ -190,7 +190,10 @@ def check_paper(one, words, tools):
         assert "experiments" in says("diffgeo-paper", *words)
         return
     work = paper.plan(paper.COMMAND.parse(words), config_folder())
-    compose_and_check([f"experiment={work.names[0]}", f"scale={work.scale}", *work.overrides])
+    register()
+    for _, _, own in paper._networks(work):
+        if "model=local" not in own:  # a folder that is not here
+            compose_and_check([f"experiment={work.names[0]}", f"scale={work.scale}", *own])
 
 
 def check_store(one, words, tools):

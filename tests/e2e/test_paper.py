@@ -194,6 +194,16 @@ def test_networks_that_cannot_be_told_apart_are_refused(words, hint):
         paper.plan(paper.COMMAND.parse(words), config_folder())
 
 
+def test_a_prompt_is_for_the_networks_that_take_one():
+    register()
+    words = ["models=[factor_faces,factor_faces_flow]", "prompt=face", "seed=3"]
+    work = paper.plan(paper.COMMAND.parse(words), config_folder())
+    assert [words for _, _, words in paper._networks(work)] == [
+        ["model=factor_faces", "seed=3"],
+        ["model=factor_faces_flow", "prompt=face", "seed=3"],
+    ]
+
+
 def test_the_command_of_an_atlas_says_what_its_numbers_depend_on():
     words = ["models=[factor_faces,nets/mine]", "out=elsewhere", "scale=smoke", "only=[p23b]", "seed=3"]
     chosen = paper.plan(paper.COMMAND.parse(words), config_folder())

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 from diffgeo.cli.help import rows
 from diffgeo.cli.network import Network, choosing
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.composition import others, register
+from diffgeo.composition import composed, others, register
 from diffgeo.config import config_folder, nearest
 from diffgeo.config.experiments import order_of
+from diffgeo.config.schemas import TextToImageConfig
 from diffgeo.errors import ConfigError, DiffgeoError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ COMMAND = Command(
         "default), paper",
         "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b, loco, asyrp)",
         "models=[NAME,...]": "ask all of several networks, choices of the group model or folders (nets/mine), and draw "
-        "one page: claims down, networks across",
+        "one page: claims down, networks across. prompt=… is for those that take one",
         "out=FOLDER": "results, one run folder an experiment; outputs/paper/MODEL/SCALE if left out, of several "
         "networks outputs/atlas/SCALE, with a folder for each. Runs that are complete there, with the same settings, "
         "are kept. (A model's weights are not compared: after changing them, give another folder.)",
@@ -194,11 +195,18 @@ def _execute(work: Plan) -> None:
 
 
 def _networks(work: Plan) -> list[tuple[str, Path, list[str]]]:
-    """(name, folder, words) of every network; one without ``models=``, whose folder is ``out`` itself."""
+    """(name, folder, words) of every network; one without ``models=``, whose folder is ``out`` itself.
+
+    Of several, a prompt is for those that take one.
+    """
     if not work.models:
         return [("", work.out, work.overrides)]
-    chosen = [choosing(model) for model in work.models]
-    return [(name, work.out / name, [*words, *work.overrides]) for name, words in chosen]
+    found = []
+    for name, words in map(choosing, work.models):
+        takes_prompt = isinstance(composed(words).model, TextToImageConfig)
+        rest = [word for word in work.overrides if takes_prompt or not word.startswith("prompt=")]
+        found.append((name, work.out / name, [*words, *rest]))
+    return found
 
 
 def _list(networks: Sequence[Network], work: Plan) -> None:
