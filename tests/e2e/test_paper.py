@@ -13,9 +13,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo.cli import command, paper
 from diffgeo.cli import explore as explore_command
+from diffgeo.cli.network import choosing
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, UnsuitableModelError
 from diffgeo.report.reading import read_run
 from diffgeo.runner.run import execute as real
 
@@ -233,6 +234,19 @@ def test_several_networks_make_an_atlas_and_what_is_deleted_is_computed_again(ca
     with mock.patch("diffgeo.api.execute", lambda *a: calls.append(a[1]) or real(*a)):
         code, _, _ = run(capsys, *words)
     assert (code, calls) == (0, [folder / "second" / "p23a" / "fig3b"])
+
+
+def test_what_only_a_run_finds_unsuitable_is_left_out_and_has_not_failed(capsys, tiny):
+    found = UnsuitableModelError("its factors are not known", "give a picture")
+    with mock.patch("diffgeo.api.run", side_effect=found):
+        code, _, err = run(capsys, *tiny, "only=[loco/table1]")
+    assert code == 0, err
+    assert "loco/table1 is left out: its factors are not known" in err
+
+
+def test_a_folder_of_a_text_to_image_pipeline_is_chosen_as_one(tmp_path):
+    (tmp_path / "tokenizer").mkdir()
+    assert choosing(f"{tmp_path}/") == (tmp_path.name, ["model=local_sd", f"model.path={tmp_path}/"])
 
 
 @pytest.mark.slow

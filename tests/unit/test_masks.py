@@ -9,7 +9,7 @@ from PIL import Image
 from diffgeo.composition import check, composed
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.data.masks import checked_mask, factor_mask, load_mask, rectangle, resize_mask
-from diffgeo.errors import ConfigError, DataError, ShapeError, ValueRangeError
+from diffgeo.errors import ConfigError, DataError, ShapeError, UnsuitableModelError, ValueRangeError
 from diffgeo.geometry import loco_directions, mean_differences
 from diffgeo.jacobian import JacobianOperator, Masked
 from diffgeo.session import Context
@@ -297,7 +297,7 @@ def test_what_a_run_cannot_mask_is_said(tiny_model, tmp_path):
     with pytest.raises(ConfigError, match=r"data\.masks is null"):
         masks.of(context.samples.first(1)[0])
     context, masks = masks_of(tiny_model, "data.masks=smile")
-    with pytest.raises(ConfigError, match="factors are not known"):
+    with pytest.raises(UnsuitableModelError, match="factors are not known"):
         masks.of(context.samples.first(1)[0])
     context, masks = masks_of(tiny_model, f"data.masks={tmp_path}/nothing")
     with pytest.raises(DataError, match=r"data\.masks=.*/nothing does not exist"):

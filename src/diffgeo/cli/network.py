@@ -99,6 +99,8 @@ class Network:
     ) -> tuple[Context | None, list[DiffgeoError]]:
         """Run what these experiments need. One that fails is reported, and does not keep the others from running.
 
+        What shows only in a run not to suit the network joins :attr:`unsuitable`, and has not failed.
+
         Returns:
             The last run's session, and what failed.
         """
@@ -111,6 +113,9 @@ class Network:
             self._leave_words(folder, experiment)
             try:
                 earlier = run(self.configs[experiment], folder, earlier=earlier).context
+            except UnsuitableModelError as error:
+                self.unsuitable[experiment] = str(error)
+                print(f"{experiment} is left out: {error}", file=sys.stderr, flush=True)
             except DiffgeoError as error:
                 failures.append(error)
                 print(f"{folder} failed: {error}", file=sys.stderr, flush=True)
@@ -145,7 +150,7 @@ class Network:
 
 
 def choosing(model: str) -> tuple[str, list[str]]:
-    """A network's name, and the words that choose it: a choice of the group ``model``, or a folder.
+    """A network's name, and the words that choose it: a choice of the group ``model``, or a pipeline's folder.
 
     >>> choosing("factor_faces_4")
     ('factor_faces_4', ['model=factor_faces_4'])
@@ -153,7 +158,8 @@ def choosing(model: str) -> tuple[str, list[str]]:
     ('mine', ['model=local', 'model.path=nets/mine'])
     """
     if "/" in model:
-        return Path(model).name, ["model=local", f"model.path={model}"]
+        reads_text = (Path(model).expanduser() / "tokenizer").is_dir()
+        return Path(model).name, [f"model={'local_sd' if reads_text else 'local'}", f"model.path={model}"]
     return model, [f"model={model}"]
 
 

@@ -13,7 +13,7 @@ from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.data.images import list_images
 from diffgeo.data.masks import factor_mask, load_mask, rectangle
 from diffgeo.diffusion.models import DiffusionModel
-from diffgeo.errors import ConfigError, DataError
+from diffgeo.errors import ConfigError, DataError, UnsuitableModelError
 from diffgeo.metrics.data_distance import DistanceFromData
 from diffgeo.session.samples import Sample
 
@@ -55,7 +55,8 @@ class Masks:
         """Where edits of a sample should act: boolean, shape (H, W), that of its picture, on the model's device.
 
         Raises:
-            ConfigError: ``data.masks`` is null, or a factor for a model whose data are not known.
+            ConfigError: ``data.masks`` is null.
+            UnsuitableModelError: it is a factor, and the model's data are not known.
             DataError: there is no such file, it does not fit the picture, or all of it or nothing of it is inside.
             ValueRangeError: the edges of a rectangle are not in order.
         """
@@ -74,7 +75,7 @@ class Masks:
     def _of_factor(self, sample: Sample, factor: str) -> Tensor:
         """The pixels that a factor changes in the portrait nearest to the sample's picture."""
         if self._distance is None:
-            raise ConfigError(
+            raise UnsuitableModelError(
                 f"data.masks={factor} is a factor of FactorFaces, and this model's factors are not known",
                 f"give a picture or a rectangle, or ./{factor} for a folder of this name",
             )
