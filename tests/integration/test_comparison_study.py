@@ -14,6 +14,7 @@ from diffgeo.errors import ConfigError
 from diffgeo.report.figures import draw
 from diffgeo.report.reading import Run
 from diffgeo.runner.prepare import prepare
+from diffgeo.session import Context
 from diffgeo.session.decoder import Decoder
 from diffgeo.studies import study_named
 from diffgeo.studies.comparison.changes import Inside, OfAttribute
@@ -30,7 +31,7 @@ from diffgeo.studies.shared.matching import turned
 SMALL = (
     *("scale=smoke", "schedule.steps=5", "svd.rank=2", "svd.tol=1e-2", "device=cpu", "tracking=none"),
     *("store.enabled=false", "study=[comparison]", "study.comparison.pictures=24", "metric.perceptual=rmse"),
-    *("study.comparison.samples=2", "study.comparison.training=2"),
+    *("study.comparison.samples=2", "study.comparison.training=2", "study.comparison.methods=null"),
 )
 PAGE = ("means", "published", "inside", "target", "strengths", "ranks")
 
@@ -184,23 +185,38 @@ def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path
     assert "people" in str(shown["table-comparison-published"].note)
     [shown] = pictures(run)
     assert [len(row.pictures) for row in shown.rows] == [4]
-    spill, cost = findings(run)
+    [spill] = findings(run)
+    with mock.patch("diffgeo.studies.comparison.findings.FEWEST", 2):
+        _, cost = findings(run)
     assert "the same change of smile" in cost.headline
     assert "outside / inside of ∂x̂0/∂x less that of LOCO is" in spill.detail
 
 
 def test_what_a_run_lacks_leaves_methods_out_and_a_wrong_attribute_is_refused(context, methods):
     *_, reference = methods
-    blind = {"asyrp", "supervised"}
+    blind, unknown = {"asyrp", "supervised"}, mock.patch.object(Context, "known_factors", ())
     for words, missing in (([], {"loco", *blind}), (["data.masks=[0,0,0.5,1]"], blind)):
-        run = context(*words)
-        found = Methods(run, run.cfg.study["comparison"], 599, [], reference)
-        assert set(METHODS) - set(found.names) == missing
+        with unknown:
+            run = context(*words)
+            found = Methods(run, run.cfg.study["comparison"], 599, [], reference)
+            assert set(METHODS) - set(found.names) == missing
     run = context("study.comparison.attribute=moustache")
     with pytest.raises(ConfigError, match=r"attribute=moustache is not known; known are background_hue"):
         Methods(run, run.cfg.study["comparison"], 599, [], reference).names  # noqa: B018
-    with pytest.raises(ConfigError, match=r"methods=\['loco'\] is not possible; allowed: others too"):
+    with unknown, pytest.raises(ConfigError, match=r"methods=\['loco'\] is not possible; allowed: others too"):
         run_study("comparison", context("study.comparison.methods=[loco]", "study.comparison.pictures=12"))
+
+
+@pytest.mark.parametrize(("attribute", "masks"), [("null", "smile"), ("hair_length", "hair_length")])
+def test_portraits_that_the_model_drew_have_the_mask_of_the_attribute(context, methods, attribute, masks):
+    *_, reference = methods
+    run, asked = context(f"study.comparison.attribute={attribute}"), context(f"data.masks={masks}")
+    found = Methods(run, run.cfg.study["comparison"], 599, [], reference)
+    assert found.names == list(METHODS)
+    assert found.attribute == masks
+    sample = run.samples.first(1)[0]
+    assert torch.equal(found.masks.of(sample), asked.masks.of(sample))
+    assert not run.masks, "the run itself has none"
 
 
 def test_without_a_predictor_nothing_is_compared(context, caplog):

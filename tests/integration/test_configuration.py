@@ -81,6 +81,7 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
         "tangent_distance",
         "denoiser",
         "ablation",
+        "comparison",
         "disentanglement",
     ]
     assert config.seed == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -149,12 +149,16 @@ class Context:
     @cached_property
     def masks(self) -> Masks:
         """Where local edits should act, as ``data.masks`` says."""
+        return self.masks_at(self.cfg.data.masks)
+
+    def masks_at(self, where: Any) -> Masks:
+        """Where local edits should act, as if ``data.masks`` were ``where``."""
 
         def picture(sample: Sample) -> Tensor:
             top = self.model.schedule.T
             return self.decoder(self.latents.of(sample, top)[None], top, sample)
 
-        return Masks(self.model, self.cfg.data, picture, self.data_distance)
+        return Masks(self.model, replace(self.cfg.data, masks=where), picture, self.data_distance)
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:

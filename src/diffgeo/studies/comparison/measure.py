@@ -54,7 +54,7 @@ from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.comparison.changes import Inside, OfAttribute
 from diffgeo.studies.comparison.methods import SHARED, TOLD, Methods
-from diffgeo.studies.comparison.settings import ComparisonConfig
+from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
 from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 from diffgeo.studies.shared.matching import Edit, Matched, match_edits, pictures, turned
@@ -89,18 +89,19 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
     Raises:
         ConfigError: the run can have none of the methods.
     """
-    predictor, samples = context.predictor, context.samples.first(cfg.training + cfg.samples)
-    training, edited = samples[: cfg.training], samples[cfg.training :]
+    count = cfg.training if cfg.training is not None else 3 * ("global" in (cfg.methods or METHODS))
+    predictor, samples = context.predictor, context.samples.first(count + cfg.samples)
+    training, edited = samples[:count], samples[count:]
     if predictor is None or not edited:
-        missing = "an attribute predictor (predictor=…)" if predictor is None else f"{cfg.training + 1} pictures"
+        missing = "an attribute predictor (predictor=…)" if predictor is None else f"{count + 1} pictures"
         log.warning("comparison was left out: it needs %s", missing)
         return Result("comparison", pd.DataFrame())
     [(t_frac, t)] = context.times_of([cfg.t_frac], "study.comparison.t_frac")
     codes = DisentanglementConfig(codes=cfg.pictures)
     reference = reference_pictures(context, codes, predictor, [t])
     methods = Methods(context, cfg, t, training, reference)
-    if left_out := [name for name in cfg.methods if name not in methods.names]:
-        reason = "without data.masks there is no loco, without an attribute neither asyrp nor supervised"
+    if left_out := [name for name in cfg.methods or METHODS if name not in methods.names]:
+        reason = "without masks there is no loco, without an attribute neither asyrp nor supervised"
         if not methods.names:
             raise refusal("study.comparison.methods", cfg.methods, f"others too, as {reason}")
         log.warning("comparison leaves out %s: %s", ", ".join(left_out), reason)
@@ -175,7 +176,7 @@ class _Study:
         self.rows += self._rows(sample, mine, matched, changes)
         shown = torch.cat([matched.original, matched.edited[own]]).clamp(-1, 1)
         self.frames.append(((shown + 1) * 127.5).round().to(torch.uint8).cpu())
-        if self.context.masks:
+        if self.methods.masks:
             self.part += self._inside(sample, mine, matched.edited[own], matched.original)
         if self.wanted is not None:
             self.effects += self._of_attribute(sample, mine, matched, changes, self.wanted)
@@ -233,7 +234,7 @@ class _Study:
         ssim = cast(Tensor, structural_similarity_index_measure(*pair, data_range=2.0, reduction="none")).flatten()
         local = scores.local_success(changes, moved=self.cfg.moved, still=self.cfg.still)
         precision = scores.edit_precision(changes, changes.abs().argmax(dim=1))
-        outside = scores.locality(edited - original, self._mask(sample).float()) if self.context.masks else None
+        outside = scores.locality(edited - original, self._mask(sample).float()) if self.methods.masks else None
         own, names = self.context.measured(edited, original), self.reference.names
         for i, edit in enumerate(edits):
             yield {
@@ -321,7 +322,7 @@ class _Study:
             }
 
     def _mask(self, sample: Sample) -> Tensor:
-        return self.context.masks.of(sample)
+        return self.methods.masks.of(sample)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -34,13 +34,15 @@ from time import process_time
 import torch
 from torch import Tensor
 
+from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.diffusion.h_edits import noise_of_h
 from diffgeo.errors import ConfigError
 from diffgeo.geometry import global_directions, mean_differences, pca_directions, random_directions
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.session.editor import HSpace
-from diffgeo.studies.comparison.settings import ComparisonConfig
+from diffgeo.session.masks import Masks
+from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
 from diffgeo.studies.disentanglement.reference import Reference
 from diffgeo.studies.shared.matching import Edit, from_h, loco, output_map, random_in_x, straight
 
@@ -57,6 +59,8 @@ SHARED = ("global", "pca_h", "random", "supervised", "asyrp", "random_h")
 """Methods whose directions are the same for all samples."""
 TOLD = ("supervised", "asyrp")
 """Methods that are told which attribute to change."""
+EXAMPLE = "smile"
+"""What is changed in FactorFaces if neither the study nor ``data.masks`` says; the first factor if it is fixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,21 @@ class Methods:
     @property
     def names(self) -> list[str]:
         """The methods that this run can have."""
-        missing = set() if self._context.masks else {"loco"}
+        missing = set() if self.masks else {"loco"}
         missing |= {"asyrp", "supervised"} if self.attribute is None else set()
-        return [name for name in self._cfg.methods if name not in missing]
+        return [name for name in self._cfg.methods or METHODS if name not in missing]
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Where local edits should act: as ``data.masks`` says, or where the attribute shows in portraits."""
+        context = self._context
+        own = not context.masks and self._portraits and self.attribute in FACTOR_NAMES
+        return context.masks_at(self.attribute) if own else context.masks
+
+    @property
+    def _portraits(self) -> bool:
+        """Whether the samples are FactorFaces that the model drew."""
+        return bool(self._context.known_factors) and self._context.cfg.data.images is None
 
     @property
     def attribute(self) -> str | None:
@@ -105,6 +121,8 @@ class Methods:
             ConfigError: the pictures have no such attribute.
         """
         names, asked, masks = self._reference.factor_names, self._cfg.attribute, self._context.cfg.data.masks
+        if masks is None and self._portraits:
+            masks = EXAMPLE if EXAMPLE in self._context.known_factors else self._context.known_factors[0]
         if asked is not None and asked not in names:
             raise ConfigError(f"study.comparison.attribute={asked} is not known", f"known are {', '.join(names)}")
         return asked if asked is not None else masks if masks in names else None
@@ -170,7 +188,7 @@ class Methods:
         context, t, k = self._context, self._t, self._cfg.directions
         x = context.latents.of(source, t)
         if name == "loco":
-            return Found(*loco(context, x, t, context.masks.of(source), rank=k, null_rank=self._cfg.null_rank))
+            return Found(*loco(context, x, t, self.masks.of(source), rank=k, null_rank=self._cfg.null_rank))
         if name == "eps_h":
             f = context.bases.feature_map(t)
             with torch.no_grad():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omegaconf import II
+
 from diffgeo.config.fields import setting
 
 __all__ = ["ComparisonConfig", "METHODS"]
@@ -20,16 +22,18 @@ class ComparisonConfig:
     """Study ``comparison``: the field's methods of editing, at equal change of the picture.
 
     Attributes:
-        methods: what to compare; its module ``methods`` says what each is. ``loco`` needs ``data.masks``, ``asyrp`` and
-            ``supervised`` an attribute; without, they are left out.
+        methods: what to compare, null for all; its module ``methods`` says what each is. ``loco`` needs masks, and
+            ``asyrp`` and ``supervised`` an attribute; without, they are left out.
         samples: edited samples; directions that are found at one are tried on the next.
-        training: further samples, which make the global directions.
+        training: further samples, before these, which make the global directions; null is three for method ``global``,
+            none without.
         directions: leading directions of each method; the supervised methods have one.
         t_frac: edit timestep, as a fraction of T.
         until: fraction of T at which edits of h end, which begin at ``t_frac``.
         null_rank: leading directions outside the mask whose span LOCO's directions are freed of.
         attribute: what the supervised methods are told to change, and what all edits are brought to the same change
-            of; null takes the factor that ``data.masks`` names.
+            of; null takes the factor that ``data.masks`` names, and without masks ``smile`` (or what varies) in
+            FactorFaces. A factor of these gives the masks, too, if ``data.masks`` gives none.
         pictures: unedited pictures with attributes: for PCA, for the supervised methods, and over which changes are
             standardised.
         change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
@@ -40,15 +44,15 @@ class ComparisonConfig:
         still: what the others must stay under, as a fraction of ``moved``.
     """
 
-    methods: list[str] = setting(list(METHODS), choices=METHODS, items=1, distinct=True)
-    samples: int = setting(6, ge=1)
-    training: int = setting(3, ge=2)
+    methods: list[str] | None = setting(["local", "x0", "loco", "random"], choices=METHODS, items=1, distinct=True)
+    samples: int = setting(2, ge=1)
+    training: int | None = setting(None, ge=2)
     directions: int = setting(1, ge=1)
-    t_frac: float = setting(0.6, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    t_frac: float = setting(0.5, gt=0, le=1, allowed="a fraction of T in (0, 1]")
     until: float = setting(0.3, ge=0, le=1)
     null_rank: int = setting(5, ge=1)
     attribute: str | None = None
-    pictures: int = setting(48, ge=12)
+    pictures: int = setting(II("scale.codes"), ge=12)
     change: float | None = setting(None, gt=0)
     effect: float = setting(0.5, gt=0)
     limit: float = setting(8.0, ge=1)
