@@ -23,6 +23,7 @@ from diffgeo.studies.comparison.measure import ranks
 from diffgeo.studies.comparison.methods import IN_H, SHARED, Methods
 from diffgeo.studies.comparison.page import pictures, tables
 from diffgeo.studies.comparison.settings import METHODS
+from diffgeo.studies.comparison.transfer import transferred
 from diffgeo.studies.disentanglement.reference import reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 from diffgeo.studies.shared.matching import pictures as decoded
@@ -240,6 +241,21 @@ def test_ranks_share_ties_and_friedmans_test_is_scipys():
     assert found.loc["ssim", "chi2"].to_list() == pytest.approx([wanted] * 3)
     rows = [row | {"sample": 0} for row in rows[:3]]
     assert np.isnan(pd.DataFrame(ranks({"change": pd.DataFrame(rows)}))["p"]).all()
+
+
+def test_a_method_that_never_succeeds_is_last_and_not_left_out():
+    rows = [
+        {"sample": sample, "method": method, "direction": 0, "transfer_success": success, "transfer": 0.5}
+        for sample in range(3)
+        for method, success in (("a", 1.0), ("b", 0.0), ("c", np.nan))
+    ]
+    table = pd.DataFrame(rows)
+    found = pd.DataFrame(ranks({"change": table})).set_index(["measure", "method"])
+    assert found.loc["transferred", "mean_rank"].to_dict() == {"a": 1, "b": 2.5, "c": 2.5}
+    table.loc[table["sample"] == 2, "transfer"] = np.nan  # whose directions nobody tried elsewhere
+    assert transferred(table).tolist() == [1, 0, 0, 1, 0, 0, *[pytest.approx(np.nan, nan_ok=True)] * 3]
+    never = table.assign(transfer=table["transfer"].where(table["method"] != "c"))
+    assert list(ranks({"change": never})) == [], "one method has no value at all"
 
 
 def test_edits_that_cannot_reach_the_change_of_the_attribute_come_last():

@@ -12,22 +12,23 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from diffgeo.api import settings
+from diffgeo.api import run_study, settings
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.geometry import effective_dimension, half_energy_rank
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.session import Context
 from diffgeo.session.samples import Sample
+from diffgeo.studies.curvedness.claims import _ends, _longer
 from diffgeo.studies.shared.matching import random_in_x
 
 pytestmark = pytest.mark.nightly
 
-COMMON = ("study=[spectrum]", "device=cpu", "tracking=none", "store.enabled=false", "scale=smoke")
+COMMON = ("device=cpu", "tracking=none", "store.enabled=false", "scale=smoke")
 SAMPLES = 3
 
 
-def context_of(model, *words):
-    return Context(model, settings(*COMMON, f"scale.samples={SAMPLES}", *words))
+def context_of(model, *words, study="spectrum"):
+    return Context(model, settings(*COMMON, f"study=[{study}]", f"scale.samples={SAMPLES}", *words))
 
 
 def prediction_interval(values, level=0.99):
@@ -124,3 +125,37 @@ def test_the_formula_alone_saturates_inverted_pictures_and_the_plain_step_does_n
                 into.append([limits[:, [1, 3]].mean().item(), limits[:, [0, 4]].mean().item()])
         assert np.max(of_plain) < 0.02
         assert_agrees(np.transpose(shares), np.array(known[round(fraction, 2)]))
+
+
+def assert_same_mean(values, known, of=8):
+    """A mean of ``of`` values that are not known lies where that of as many further ones would, at 99 %."""
+    n = len(values)
+    width = student.ppf(0.995, n - 1) * np.std(values, ddof=1) * np.sqrt(1 / n + 1 / of)
+    assert abs(np.mean(values) - known) < width, f"measured {np.mean(values):.3f} ± {width:.3f}, known {known}"
+
+
+def curvedness_of(model, pairs, pool, paths):
+    """Tables of paths of ten segments at T, tangent spaces of 25 directions."""
+    sizes = ("segments=10", "rank=25", "tol=1e-2", "perceptual=false", f"pairs={pairs}", f"pools=[{pool}]")
+    words = [f"study.curvedness.{word}" for word in (*sizes, f"paths=[{','.join(paths)}]")]
+    context = context_of(model, "schedule.steps=20", *words, study="curvedness")
+    return run_study("curvedness", context, context.cfg.study["curvedness"]).tables()
+
+
+def test_table_1_has_no_order_of_paths_for_whole_h(shipped):
+    """Two pairs: lerp 5.1, 6.6; slerp 5.3, 6.0; shooting 6.3, 6.1 rad."""
+    paths = ["lerp", "slerp", "shooting"]
+    table = curvedness_of(shipped, 3, "none", paths)["curvedness"]
+    lengths = table.pivot_table(index="path", columns="pair", values="length").loc[paths].to_numpy()
+    for known in ([5.1, 5.3, 6.3], [6.6, 6.0, 6.1]):
+        assert_agrees(lengths, np.array(known))
+
+
+def test_the_soft_cut_finds_lerp_curved_at_its_ends_and_a_geodesic_shorter_than_slerp(shipped):
+    """Lerp +0.036 [0.028, 0.043], slerp 0 (Fig. 7c); slerp less a geodesic +0.033 [0.018, 0.048] (Table 1)."""
+    tables = curvedness_of(shipped, 4, "sum", ["lerp", "slerp", "geodesic"])
+    ends = {path: _ends(path, "curvedness_soft")(tables) for path in ("lerp", "slerp")}
+    assert (ends["lerp"] > 0).all()
+    assert_same_mean(ends["lerp"], 0.036)
+    assert_same_mean(ends["slerp"], 0.0)
+    assert_same_mean(_longer("slerp", "geodesic", column="length_soft")(tables), 0.033)

@@ -36,10 +36,10 @@ def test_locos_success_against_the_pullbacks(loco, local, found):
 
 
 def test_a_success_that_was_none_has_nothing_to_transfer_and_counts():
-    loco = {"transfer_success": [1.0] * 4 + [math.nan] * 4}
-    table = edits(loco=loco, local={"transfer_success": math.nan})
+    loco = {"transfer_success": [1.0] * 4 + [math.nan] * 4, "transfer": [0.5] * 7 + [math.nan]}
+    table = edits(loco=loco, local={"transfer_success": math.nan, "transfer": [0.5] * 7 + [math.nan]})
     row = verdict("success that transfers", {"comparison": table})
-    assert row["values"] == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert row["values"] == [1, 1, 1, 1, 0, 0, 0], "the last one's directions were tried nowhere else"
 
 
 def test_who_cannot_reach_the_attributes_change_loses_against_who_can():

@@ -117,7 +117,7 @@ def factor_mask(z: Tensor, factor: str, size: int = 32) -> Tensor:
         Boolean, shape (size, size), on the device of ``z``.
 
     Raises:
-        DataError: the factor changes nothing here, as freckles under a beard, or every pixel.
+        DataError: the factor changes no pixel here, or every pixel.
         ShapeError: z is not (14,).
         ValueRangeError: there is no such factor.
     """

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.claims import Claim, Tables, Values, pseudo_values
+from diffgeo.studies.comparison.transfer import transferred
 
 __all__ = ["CLAIMS"]
 
@@ -48,11 +49,11 @@ def _difference(table: str, column: str, first: str, second: str, *, logs: bool 
 
 
 def _transferred(first: str, second: str) -> Callable[[Tables], Values]:
-    """Share of edits that succeed, and on the next sample too; an edit that fails has nothing to transfer."""
+    """Share of edits whose success carries over, of one method less that of another, one value per sample."""
 
     def measure(tables: Tables) -> Values:
         table = tables[CHANGE]
-        wide = _values(table.assign(done=table["transfer_success"].fillna(0.0)), "done")
+        wide = _values(table.assign(done=transferred(table)), "done").dropna()
         return np.asarray(wide[first] - wide[second])
 
     return measure

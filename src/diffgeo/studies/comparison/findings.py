@@ -11,10 +11,11 @@ from diffgeo.metrics.statistics import SIGNIFICANT, mean_interval, sign_flip_tes
 from diffgeo.report.findings import FEWEST, Finding, lean
 from diffgeo.report.formatting import interval, name, number, p_value
 from diffgeo.report.reading import Run
+from diffgeo.studies.comparison.transfer import transferred
 
 __all__ = ["findings"]
 
-ORDERINGS = {"local_success": "local success", "transfer_success": "transfer success", "ssim": "SSIM"}
+ORDERINGS = {"local_success": "local success", "transferred": "success that transfers", "ssim": "SSIM"}
 """Columns in which LOCO Edit reports more than the pullback of h."""
 
 
@@ -25,6 +26,9 @@ def findings(run: Run) -> Iterator[Finding]:
         return
     if inside is not None and "x0" in set(inside["method"]):
         words, numbers = _difference(inside, "spill", "x0", "loco")
+        edits = inside[inside["method"].isin(["x0", "loco"])]
+        missed = int((~edits["matched"]).sum())
+        numbers += f"; {missed} of {len(edits)} edits missed that change" if missed else ""
         yes = "LOCO's directions spill less outside the mask than unmasked ones"
         no = "LOCO's directions spill more outside the mask than unmasked ones"
         told = {"yes": f"{yes}.", "few": f"{yes} in these samples, too few for a test.", "opposite": f"{no}."}
@@ -38,7 +42,8 @@ def findings(run: Run) -> Iterator[Finding]:
     if (target := run.table("comparison_target")) is not None:
         yield from _cheapest(target, run.table("comparison_ranks"))
     if "local" in set(table["method"]):
-        shown = {column: _difference(table, column, "loco", "local") for column in ORDERINGS}
+        told_apart = table.assign(transferred=transferred(table))
+        shown = {column: _difference(told_apart, column, "loco", "local") for column in ORDERINGS}
         held = [ORDERINGS[column] for column, (words, _) in shown.items() if words == "yes"]
         yield Finding(
             "comparison",

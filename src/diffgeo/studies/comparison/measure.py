@@ -5,13 +5,15 @@ perceptual change, as in ``ablation``; γ differs, the change does not. Of each 
 
     local_success      exactly one attribute moves (:func:`diffgeo.metrics.edits.local_success`)
     transfer_success   its direction moves the same attribute of the next sample the same way, at the same change;
-                       NaN if it is no local success
+                       NaN if it is no local success (ranks and means count that as no success that transfers,
+                       :func:`diffgeo.studies.comparison.transfer.transferred`)
     transfer           cosine of all attributes' changes at its own sample and at the next, whether a success or not
     precision          change of the attribute that moves most over the mean change of the others
     ssim               structural similarity with the unedited picture
     locality           share of the change outside the sample's mask, 0 to 1; chance is what ``random`` has
     off_data           distance from the data, if they are known
-    passes             what finding the direction took: products with a Jacobian, or pictures through the network
+    passes             what finding the direction took: products with a Jacobian, or evaluations of the network for
+                       pictures on their way to t
 
 Attributes are in standard deviations over unedited pictures. A direction's sign is as it was found.
 
@@ -55,6 +57,7 @@ from diffgeo.session import Context, Sample
 from diffgeo.studies.comparison.changes import Inside, OfAttribute
 from diffgeo.studies.comparison.methods import SHARED, TOLD, Methods
 from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
+from diffgeo.studies.comparison.transfer import transferred
 from diffgeo.studies.disentanglement.reference import Reference, reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 from diffgeo.studies.shared.matching import Edit, Matched, match_edits, pictures, turned
@@ -66,7 +69,7 @@ log = logging.getLogger(__name__)
 BETTER = {
     "change": {
         "local_success": 1,
-        "transfer_success": 1,
+        "transferred": 1,
         "transfer": 1,
         "precision": 1,
         "ssim": 1,
@@ -105,6 +108,9 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
         if not methods.names:
             raise refusal("study.comparison.methods", cfg.methods, f"others too, as {reason}")
         log.warning("comparison leaves out %s: %s", ", ".join(left_out), reason)
+    if methods.masks:
+        for sample in edited:  # one that cannot be had is told before anything is edited
+            methods.masks.of(sample)
     study = _Study(context, cfg, t, methods, reference, edited)
     for sample in context.track(edited, "comparison"):
         study.edit(sample)
@@ -340,15 +346,19 @@ def ranks(tables: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
 
     Returns:
         A row per (at, measure, method): ``mean_rank``, 1 is best and ties share theirs, over the n samples that have a
-        value of every method; ``chi2`` and ``p`` of the test, NaN for fewer than three methods or two samples.
+        value of every method, no row if there are none; ``chi2`` and ``p`` of the test, NaN for fewer than three
+        methods or two samples. A method of several directions has their mean, and is last if one of them is not
+        ``matched``.
     """
     for at, measures in BETTER.items():
-        table = tables.get(at, pd.DataFrame())
+        table = _with_transferred(tables.get(at, pd.DataFrame()))
         for measure in (one for one in measures if one in table):
             value = measures[measure] * table[measure]
             if at == "target":
                 value = value.where(table["matched"], -np.inf)
-            wide = table.assign(value=value).pivot_table(index="sample", columns="method", values="value", sort=False)
+            wide = table.assign(value=value).pivot_table(
+                index="sample", columns="method", values="value", sort=False, dropna=False
+            )
             wide = wide.dropna()
             if wide.empty:
                 continue
@@ -361,12 +371,16 @@ def ranks(tables: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
                 yield row | {"n": len(wide), "chi2": chi2, "p": p}
 
 
+def _with_transferred(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(transferred=transferred(table)) if "transfer_success" in table else table
+
+
 def _scalars(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     """Means by method, and by how much more unmasked directions of ∂x̂0/∂x spill than LOCO's."""
     table = tables["change"]
     scalars = {"matched_share": float(table["matched"].mean()), "change": float(table["change_wanted"].iloc[0])}
     for at, measures in BETTER.items():
-        part = tables.get(at, pd.DataFrame())
+        part = _with_transferred(tables.get(at, pd.DataFrame()))
         if at == "target" and not part.empty:
             scalars |= {f"reached/{method}": float(found.mean()) for method, found in part.groupby("method")["matched"]}
             part = part[part["matched"]]

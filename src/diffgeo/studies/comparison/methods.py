@@ -69,7 +69,7 @@ class Found:
 
     Attributes:
         columns: unit directions, of X (d, k) or of H (m, k).
-        passes: products with a Jacobian, or pictures that went through the network once.
+        passes: products with a Jacobian, or evaluations of the network for pictures on their way to t.
     """
 
     columns: Tensor
@@ -169,12 +169,12 @@ class Methods:
                 u = global_directions([basis.truncated(smallest) for basis in bases]).U[:, :k]
                 return Found(from_h(u, own), sum(basis.certificate.passes for basis in [own, *bases]))
             case "pca_h":
-                return Found(pca_directions(self._h, k).U, len(self._h))
+                return Found(pca_directions(self._h, k).U, self._evaluations(len(self._h)))
             case "asyrp" | "supervised":
                 assert self.attribute is not None
                 points = self._h if name == "asyrp" else self._reference.latents[t].flatten(1)
                 factors, column = self._reference.factors, self._reference.factor_names.index(self.attribute)
-                return Found(mean_differences(points, factors)[:, column : column + 1], len(points))
+                return Found(mean_differences(points, factors)[:, column : column + 1], self._evaluations(len(points)))
             case "random":
                 return Found(random_in_x(context, k), 0)
             case "random_h":
@@ -198,6 +198,10 @@ class Methods:
         else:
             basis = context.bases.of_map(output_map(context, t, name), x, name=MapName(t, output=name), rank=k)
         return Found(basis.V, basis.certificate.passes)
+
+    def _evaluations(self, pictures: int) -> int:
+        """Of the network, to take pictures from 0 to t."""
+        return pictures * round(self._context.cfg.schedule.steps * self._context.model.schedule.fraction(self._t))
 
     @cached_property
     def _h(self) -> Tensor:

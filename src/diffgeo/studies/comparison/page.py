@@ -9,6 +9,7 @@ from diffgeo.report.pictures import Pictures, picture_grid
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of, p_column
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.studies.comparison.transfer import transferred
 
 __all__ = ["PUBLISHED", "pictures", "tables"]
 
@@ -25,6 +26,7 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("comparison")
     assert table is not None
+    table = table.assign(transferred=transferred(table))
     found = [_means(table), _published(table)]
     if (inside := run.table("comparison_inside")) is not None:
         found.append(_inside(inside))
@@ -39,13 +41,13 @@ def tables(run: Run) -> list[Table]:
 
 def _means(table: pd.DataFrame) -> Table:
     values = [
-        *("local_success", "transfer_success", "transfer", "change"),
+        *("local_success", "transferred", "transfer", "change"),
         *("ssim", "passes", "precision", "locality", "off_data"),
     ]
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*values, "matched"])
     headings = {
         "local_success": "local success",
-        "transfer_success": "transfer success",
+        "transferred": "success that transfers",
         "transfer": "likeness of transfer",
         "change": name(table["perceptual_measure"].iloc[0]),
         "ssim": "SSIM",
@@ -62,30 +64,33 @@ def _means(table: pd.DataFrame) -> Table:
         N_COLUMN,
     ]
     note = (
-        f"{INTERVALS} n counts edits. Transfer success is among the edits that are a local success, likeness the "
-        "cosine of the changes of attributes here and on the next sample. Passes are what "
-        f"finding one set of directions took. At {timestep(float(table['t_frac'].iloc[0]))}."
+        f"{INTERVALS} n counts edits. An edit's success transfers if it is a local success and its direction moves the "
+        "same attribute of the next sample the same way; likeness is the cosine of the changes of attributes here and "
+        f"there. Passes are what finding one set of directions took: Jacobian products, or evaluations of the "
+        f"network. At {timestep(float(table['t_frac'].iloc[0]))}."
     )
     return as_table("table-comparison-means", "Methods at equal change", means, columns, note=note)
 
 
 def _published(table: pd.DataFrame) -> Table:
     """Ours beside LOCO Edit's Table 1, in the order of its columns."""
-    own = means_of(table[table["method"].isin(PUBLISHED)], ["method"], ["local_success", "transfer_success", "ssim"])
+    own = means_of(table[table["method"].isin(PUBLISHED)], ["method"], ["local_success", "transferred", "ssim"])
     columns = [Column("method", "method", name)]
     for place, (column, text) in {
         0: ("local_success", "local success"),
-        1: ("transfer_success", "transfer success"),
+        1: ("transferred", "transfer success"),
         3: ("ssim", "SSIM"),
     }.items():
         own[f"published_{column}"] = [PUBLISHED[method][place] for method in own["method"]]
         columns += [mean_column(f"{text}, here", column), Column(f"{text}, published", f"published_{column}")]
     columns.insert(5, Column("LPIPS, published", "published_lpips"))
     own["published_lpips"] = [PUBLISHED[method][2] for method in own["method"]]
+    columns.append(N_COLUMN)
     note = (
         "Published: LOCO Edit, Table 1, photographs of faces, success as judged by people, edits not of equal change. "
         "Here: portraits with known factors, success by an attribute predictor, edits of equal change, so that LPIPS "
-        "or its stand-in is the same for all. The numbers do not compare; their order may. Asyrp here is a mean "
+        "or its stand-in is the same for all. Our transfer counts edits that fail as failures. "
+        "The numbers do not compare; their order may. Asyrp here is a mean "
         f"difference of h, without its training. {INTERVALS}"
     )
     return as_table("table-comparison-published", "Beside LOCO Edit's table", own, columns, note=note)

@@ -30,14 +30,14 @@ class ComparisonConfig:
         directions: leading directions of each method; the supervised methods have one.
         t_frac: edit timestep, as a fraction of T.
         until: fraction of T at which edits of h end, which begin at ``t_frac``.
-        null_rank: leading directions outside the mask whose span LOCO's directions are freed of.
+        null_rank: leading directions outside the mask; LOCO's directions lose their part in the span of these.
         attribute: what the supervised methods are told to change, and what all edits are brought to the same change
             of; null takes the factor that ``data.masks`` names, and without masks ``smile`` (or what varies) in
             FactorFaces. A factor of these gives the masks, too, if ``data.masks`` gives none.
         pictures: unedited pictures with attributes: for PCA, for the supervised methods, and over which changes are
             standardised.
-        change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
-            basis reaches at ``edit.strength``.
+        change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the first
+            sample's edits along its local basis (without ``local``, all of its edits) reach at ``edit.strength``.
         effect: change of the attribute that every edit is brought to as well, in standard deviations.
         limit: largest |γ| that is tried, as a multiple of ``edit.strength``; edits of h may go ten times as far.
         moved: standard deviations that count as a change (local and transfer success).

@@ -44,7 +44,7 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
         result = replace(result, convergence=context.tally.convergence)
     warn_of(result)
     result = replace(result, scalars=_named_as_asked(result.scalars, context, settings))
-    columns = provenance(context)
+    columns = provenance(context, result.study)
     for table in result.tables().values():
         if table.empty:
             continue
@@ -86,7 +86,7 @@ def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) 
     }
 
 
-def provenance(context: Context) -> Row:
+def provenance(context: Context, study: str) -> Row:
     """The settings that every number of a run depends on; constant columns, so that tables of runs can be stacked."""
     c = context.cfg
     normalised = context.editor.normalises(context.samples.first(1)[0])  # a run's samples agree in this
@@ -98,7 +98,7 @@ def provenance(context: Context) -> Row:
         "solver": c.svd.solver,
         "svd_tol": c.svd.tol,
         "steps": c.schedule.steps,
-        "edit_method": c.edit.method,
+        "edit_method": "single" if c.edit.method == "h" and study != "discovery" else c.edit.method,  # h: traversals
         "edit_normalise": normalised,
         "edit_rescale": normalised and c.edit.rescale,
         "seed": c.seed,
