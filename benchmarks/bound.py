@@ -1,9 +1,9 @@
 """The fewest passes that any Krylov solver takes, from the singular values alone: python benchmarks/bound.py.
 
-Golub–Kahan finds, from its start, the best approximations of the singular vectors among all polynomials in JᵀJ of its degree
-times that start; no other polynomial (Chebyshev filter, subspace or power iteration) of as many passes does better. In the
-basis of the singular vectors J is the diagonal of its singular values, so the bound costs no network: after the dense
-SVD of one J, a Krylov space of diag(s²) in float64, kept orthogonal, from Gaussian starts.
+Golub–Kahan finds, from its start, the best approximations of the singular vectors among all polynomials in JᵀJ of its
+degree times that start; no other polynomial (Chebyshev filter, subspace or power iteration) of as many passes does
+better. In the basis of the singular vectors J is the diagonal of its singular values, so the bound costs no network:
+after the dense SVD of one J, a Krylov space of diag(s²) in float64, kept orthogonal, from Gaussian starts.
 
 Prints, by block size, the passes after which the largest angle between the leading n right singular vectors and their
 approximations is below the tolerance: the median of the starts, and the range.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from diffgeo.diffusion.sampling import initial_noise
 from diffgeo.jacobian import JacobianOperator
 
 
-def passes(s: np.ndarray, n: int, block: int, tol: float, seed: int) -> int:
+def passes(s: np.ndarray[Any, Any], n: int, block: int, tol: float, seed: int) -> int:
     """Passes until the leading n right singular vectors of diag(s) are found to ``tol`` rad."""
     random, squares = np.random.default_rng(seed), (s**2)[:, None]
     space = np.linalg.qr(random.standard_normal((len(s), block)))[0]
@@ -43,6 +44,7 @@ def passes(s: np.ndarray, n: int, block: int, tol: float, seed: int) -> int:
 
 
 def main() -> None:
+    """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", type=int, default=50)
     parser.add_argument("--tol", type=float, default=1e-3, help="largest angle, rad")
