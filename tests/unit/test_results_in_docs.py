@@ -1,0 +1,59 @@
+"""Results in the documentation are those of the committed atlas, and no sentence outlives its verdict."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from results import copy, pages, read, written
+
+ROW = {"ours": 0.4168, "low": 0.281, "high": 0.5561, "n": 16, "p": 0.0001, "remark": "", "not_converged": ""}
+ROWS = {
+    ("faces", "P23a Fig. 9 a"): ROW | {"label": "P23a Fig. 9 a", "quantity": "|x|", "reading": "holds"},
+    ("faces", "LOCO"): ROW | {"label": "LOCO", "quantity": "y", "reading": "undecided", "ours": -0.01, "low": -0.05},
+    ("other", "LOCO"): ROW | {"label": "LOCO", "quantity": "z", "reading": "holds"},
+}
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_every_page_states_what_the_atlas_says(path):
+    text = path.read_text(encoding="utf-8")
+    assert written(text, read()) == text, "run python tools/results.py"
+
+
+def test_a_number_is_written_anew_and_its_sentence_stays():
+    old = "it is 0.1 [-0.2, 0.3] <!-- faces: P23a Fig. 9 a, holds -->, and −1<!-- faces: LOCO, undecided -->."
+    new = old.replace("0.1 [-0.2, 0.3]", "0.42 [0.28, 0.56]").replace("−1<", "−0.01 [−0.05, 0.56]<")
+    assert written(old, ROWS) == new
+    assert written(new, ROWS) == new
+
+
+def test_a_sentence_whose_verdict_has_changed_is_an_error():
+    with pytest.raises(ValueError, match="is now holds: write its sentence anew"):
+        written("0.4 <!-- faces: P23a Fig. 9 a, contradicted -->", ROWS)
+    with pytest.raises(ValueError, match="names no row"):
+        written("0.4 <!-- faces: P23a Fig. 8, holds -->", ROWS)
+
+
+def test_a_table_has_the_claims_of_its_network_alone():
+    text = written("a\n<!-- results: faces -->\nold\n<!-- end -->\nb", ROWS)
+    assert "old" not in text
+    assert "| P23a Fig. 9 a | \\|x\\| | 0.42 [0.28, 0.56] | 16 | < 0.001 | holds |" in text
+    assert " z " not in text
+    assert written(text, ROWS) == text
+
+
+def test_the_documents_atlas_leads_to_no_run_and_keeps_its_numbers(tmp_path):
+    """The runs are not committed."""
+    page = pages()[0].parent / "docs" / "results" / "atlas.html"
+    text = page.read_text(encoding="utf-8")
+    assert "report.html" not in text
+    facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert all(made["commits"] and made["versions"]["torch"] for made in facts["networks"].values())
+    table = pd.read_csv(page.with_suffix(".csv"))
+    out = tmp_path / "out"
+    out.mkdir()
+    table.assign(values=[[]] * len(table), run="x").to_parquet(out / "atlas.parquet")
+    (out / "atlas.json").write_text(json.dumps(facts))
+    copy(out, tmp_path / "results")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "results" / "atlas.csv"), table)

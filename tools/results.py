@@ -1,0 +1,112 @@
+"""The results that the documentation states, all from one table, ``docs/results/atlas.csv``.
+
+    diffgeo-paper models=[factor_faces] out=OUT …
+    python tools/results.py OUT      # the atlas of OUT becomes the documentation's, and every page is brought up to it
+    python tools/results.py          # the pages alone
+
+A page says where a number comes from in a comment behind it, which no reader sees, with the verdict that its sentence
+was written for. The number is written by this tool; a verdict that is no longer the table's is an error, since then the
+sentence has to be written anew:
+
+    directions of h reach further: 0.42 [0.28, 0.56] <!-- factor_faces: P23a Fig. 9 a, holds -->.
+
+All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diffgeo.report.formatting import interval, p_value
+from diffgeo.report.page.atlas import latex, page
+from diffgeo.results import write_csv
+
+__all__ = ["RESULTS", "copy", "pages", "read", "written"]
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+
+Row = dict[str, Any]
+_NUMBER = r"[-−]?\d[\d.]*(?: \[[^\]]*\])?"
+_STATED = re.compile(
+    rf"{_NUMBER}(?P<gap> ?)(?P<comment><!-- (?P<network>\w+): (?P<label>[^,>]+), (?P<verdict>[^>]+) -->)"
+)
+_TABLE = re.compile(r"(?P<start><!-- results: (?P<network>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+
+
+def read(folder: Path = RESULTS) -> dict[tuple[str, str], Row]:
+    """Rows of the atlas by network and label, those that were asked."""
+    table = pd.read_csv(folder / "atlas.csv", keep_default_na=False, na_values=[""])
+    text = table.columns.difference(["ours", "low", "high", "n", "p", "q"])
+    table[text] = table[text].astype(object).fillna("")
+    return {(row["network"], row["label"]): row for row in table.to_dict("records") if row["n"]}
+
+
+def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
+    """The text of a page with its numbers and tables as they are in the rows.
+
+    Raises:
+        ValueError: a comment names no row, or a verdict that is not the row's.
+    """
+
+    def number(match: re.Match[str]) -> str:
+        row = rows.get((match["network"], match["label"]))
+        if row is None:
+            raise ValueError(f"{match['comment']} names no row of the atlas")
+        if row["reading"] != match["verdict"]:
+            raise ValueError(f"{match['comment']} is now {row['reading']}: write its sentence anew")
+        return interval(row["ours"], row["low"], row["high"]) + match["gap"] + match["comment"]
+
+    def table(match: re.Match[str]) -> str:
+        return match["start"] + _table([row for (of, _), row in rows.items() if of == match["network"]]) + match["end"]
+
+    return _TABLE.sub(table, _STATED.sub(number, text))
+
+
+def _table(rows: list[Row]) -> str:
+    lines = ["| claim | measure | mean, 95 % interval | n | p | verdict |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        mean = interval(row["ours"], row["low"], row["high"])
+        p = p_value(row["p"]).removeprefix("p ").removeprefix("= ") if row["p"] == row["p"] else "–"
+        measure = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
+        verdict = f"{row['reading']}{' (not converged)' if row['not_converged'] else ''}"
+        cells = (row["label"], str(measure).replace("|", "\\|"), mean, row["n"], p, verdict)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> list[Path]:
+    """The pages that may state results."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def copy(out: Path, into: Path = RESULTS) -> None:
+    """Take over an atlas without the runs that it was made from: tables, how it was made, and a page without links."""
+    found, facts = pd.read_parquet(out / "atlas.parquet"), json.loads((out / "atlas.json").read_text(encoding="utf-8"))
+    into.mkdir(exist_ok=True)
+    write_csv(found.drop(columns=["values", "run"]), into / "atlas.csv")
+    texts = {"json": json.dumps(facts, indent=2) + "\n", "tex": latex(found), "html": page(found, facts, links=False)}
+    for suffix, text in texts.items():
+        (into / f"atlas.{suffix}").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, nargs="?", help="folder that diffgeo-paper models=[…] wrote its atlas to")
+    args = parser.parse_args()
+    if args.out:
+        copy(args.out)
+    rows = read()
+    for path in pages():
+        path.write_text(written(path.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
