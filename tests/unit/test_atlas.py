@@ -86,7 +86,7 @@ def test_the_page_says_of_each_cell_what_its_row_says(told, tmp_path):
     assert "−0.40 [−0.50, −0.30]" in text
     assert 'title="it has no &lt;factors&gt;"' in text
     assert (
-        "3 claims on 2 networks, 4 cells: 1 hold, 1 are contradicted, 2 are undecided, 1 of them for lack of values."
+        "3 claims on 2 networks, 4 cells: 1 holds, 1 is contradicted, 2 are undecided, 1 of them for lack of values."
         in text
     )
     assert "diffgeo-paper models=[one,two]" in text

@@ -220,8 +220,8 @@ def _summary(judged: pd.DataFrame) -> str:
     few = int(((asked["verdict"] == "undecided") & (asked["n"] < FEWEST)).sum())
     networks = counted(asked["network"].nunique(), "network")
     told = f"{counted(asked['label'].nunique(), 'claim')} on {networks}, {counted(len(asked), 'cell')}: "
-    told += f"{count.get('holds', 0)} hold, {count.get('contradicted', 0)} are contradicted, "
-    told += f"{count.get('undecided', 0)} are undecided"
+    words = {"holds": ("holds", "hold")} | {one: (f"is {one}", f"are {one}") for one in ("contradicted", "undecided")}
+    told += ", ".join(f"{(k := int(count.get(one, 0)))} {forms[k != 1]}" for one, forms in words.items())
     told += f", {few} of them for lack of values." if few else "."
     verdicts = asked.groupby("label", sort=False)["verdict"].agg(set)
     several = set(asked["label"][asked.duplicated("label")])
