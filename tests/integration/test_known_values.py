@@ -136,19 +136,26 @@ def assert_same_mean(values, known, of=8):
 
 def curvedness_of(model, pairs, pool, paths):
     """Tables of paths of ten segments at T, tangent spaces of 25 directions."""
-    sizes = ("segments=10", "rank=25", "tol=1e-2", "perceptual=false", f"pairs={pairs}", f"pools=[{pool}]")
+    sizes = ("segments=10", "rank=25", "perceptual=false", f"pairs={pairs}", f"pools=[{pool}]")
     words = [f"study.curvedness.{word}" for word in (*sizes, f"paths=[{','.join(paths)}]")]
     context = context_of(model, "schedule.steps=20", *words, study="curvedness")
     return run_study("curvedness", context, context.cfg.study["curvedness"]).tables()
 
 
 def test_table_1_has_no_order_of_paths_for_whole_h(shipped):
-    """Two pairs: lerp 5.1, 6.6; slerp 5.3, 6.0; shooting 6.3, 6.1 rad."""
-    paths = ["lerp", "slerp", "shooting"]
-    table = curvedness_of(shipped, 3, "none", paths)["curvedness"]
-    lengths = table.pivot_table(index="path", columns="pair", values="length").loc[paths].to_numpy()
-    for known in ([5.1, 5.3, 6.3], [6.6, 6.0, 6.1]):
-        assert_agrees(lengths, np.array(known))
+    """Two pairs: lerp 5.1, 6.6; slerp 5.3, 6.0; shooting 6.3, 6.1 rad, which depends on how the walk is aimed."""
+    table = curvedness_of(shipped, 2, "none", ["lerp", "slerp", "shooting"])["curvedness"]
+    lengths = table.pivot_table(index="path", columns="pair", values="length")
+    np.testing.assert_allclose(lengths.loc["lerp"], [5.1, 6.6], atol=0.06)
+    np.testing.assert_allclose(lengths.loc["slerp"], [5.3, 6.0], atol=0.06)
+    np.testing.assert_allclose(lengths.loc["shooting"], [6.3, 6.1], rtol=0.15)
+    assert np.sign(lengths.loc["lerp"] - lengths.loc["slerp"]).tolist() == [-1, 1]
+
+
+def test_shooting_walks_in_the_tangent_spaces_that_it_is_measured_by(shipped):
+    """Mean of eight pairs, pooled h: 2.155 rad; 2.226 if the walk has one direction more."""
+    table = curvedness_of(shipped, 8, "sum", ["shooting"])["curvedness"]
+    assert table["length"].mean() == pytest.approx(2.155, abs=0.02)
 
 
 def test_the_soft_cut_finds_lerp_curved_at_its_ends_and_a_geodesic_shorter_than_slerp(shipped):
