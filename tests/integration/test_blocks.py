@@ -3,7 +3,7 @@
 import pytest
 
 import diffgeo
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, UnsuitableModelError
 from diffgeo.runner.prepare import prepare
 from folders import save_pixels, unet
 
@@ -37,3 +37,10 @@ def test_a_store_tells_blocks_and_taps_apart(context, tmp_path):
 def test_a_block_without_such_a_map_is_refused_before_anything_is_computed(context, words):
     with pytest.raises(ConfigError, match=r"has no update|holds no image tokens"):
         context(*words)
+
+
+def test_data_sets_are_not_compared_by_a_block_that_their_models_lack(tiny_pipeline):
+    models = f"study.dataset_complexity.models=[{tiny_pipeline},{tiny_pipeline}]"
+    words = ["study=[dataset_complexity]", models, "feature.block=down.2", "scale=smoke", "device=cpu"]
+    with pytest.raises(UnsuitableModelError, match=r"by down\.2, a block that it lacks"):
+        diffgeo.run_study("dataset_complexity", diffgeo.settings(*words, "tracking=none", "store.enabled=false"))

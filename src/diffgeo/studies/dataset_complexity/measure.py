@@ -13,6 +13,7 @@ from itertools import combinations
 import pandas as pd
 
 from diffgeo.diffusion.models import load_model
+from diffgeo.errors import ConfigError, UnsuitableModelError
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.dataset_complexity.settings import DatasetComplexityConfig
@@ -27,11 +28,13 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
 
     Raises:
         ModelError: a model of the list cannot be loaded.
+        UnsuitableModelError: one lacks the run's ``feature.block``, as the run's own model is of another architecture.
     """
     found: dict[tuple[str, float, int], LocalBasis] = {}
     for path in context.track(cfg.models, "data sets"):
         model = load_model(path, device=context.model.device, dtype=context.model.dtype)
         other = context.with_model(model)
+        _check_block(other, path)
         for sample in context.track(other.samples.first(cfg.samples), path):
             for t_frac, t in other.edit_times:
                 found[path, t_frac, sample.index] = other.bases.at(other.latents.of(sample, t), t, rank=cfg.rank + 1)
@@ -50,3 +53,14 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
         for (model, t_frac), part in (table.groupby(["data_model", "t_frac"], sort=False) if len(table) else ())
     }
     return Result("dataset_complexity", table, scalars)
+
+
+def _check_block(context: Context, path: str) -> None:
+    """Whether a model has the block whose output is h."""
+    try:
+        context.bases.feature_map(context.model.schedule.T)
+    except ConfigError as error:
+        raise UnsuitableModelError(
+            f"dataset_complexity compares {path} by {context.cfg.feature.block}, a block that it lacks",
+            "choose study.dataset_complexity.models of the run's architecture, or feature.block",
+        ) from error
