@@ -4,9 +4,10 @@
     python tools/results.py OUT      # the atlas of OUT becomes the documentation's, and every page is brought up to it
     python tools/results.py          # the pages alone
 
-A page says where a number comes from in a comment behind it, which no reader sees, with the verdict that its sentence
-was written for. The number is written by this tool; a verdict that is no longer the table's is an error, since then the
-sentence has to be written anew:
+A page says where a number comes from in a comment behind it, which no reader sees, with what its sentence was written
+for: a verdict, or of a second measure or control whether its interval lies ``above 0``, ``below 0`` or ``around 0``.
+The number is written by this tool; a finding that is no longer the table's is an error, since then the sentence has to
+be written anew:
 
     directions of h reach further: 0.42 [0.28, 0.56] <!-- factor_faces: P23a Fig. 9 a, holds -->.
 
@@ -60,14 +61,21 @@ def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
         row = rows.get((match["network"], match["label"]))
         if row is None:
             raise ValueError(f"{match['comment']} names no row of the atlas")
-        if row["reading"] != match["verdict"]:
-            raise ValueError(f"{match['comment']} is now {row['reading']}: write its sentence anew")
+        if (now := _standing(row)) != match["verdict"]:
+            raise ValueError(f"{match['comment']} is now {now}: write its sentence anew")
         return interval(row["ours"], row["low"], row["high"]) + match["gap"] + match["comment"]
 
     def table(match: re.Match[str]) -> str:
         return match["start"] + _table([row for (of, _), row in rows.items() if of == match["network"]]) + match["end"]
 
     return _TABLE.sub(table, _STATED.sub(number, text))
+
+
+def _standing(row: Row) -> str:
+    """What a row says: its verdict, or on which side of 0 the interval of a row without one lies."""
+    if row["verdict"]:
+        return str(row["reading"])
+    return "above 0" if row["low"] > 0 else "below 0" if row["high"] < 0 else "around 0"
 
 
 def _table(rows: list[Row]) -> str:

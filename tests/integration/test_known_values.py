@@ -142,7 +142,7 @@ def curvedness_of(model, pairs, pool, paths):
     return run_study("curvedness", context, context.cfg.study["curvedness"]).tables()
 
 
-def test_table_1_has_no_order_of_paths_for_whole_h(shipped):
+def test_two_pairs_of_whole_h_differ_in_the_order_of_their_paths(shipped):
     """Two pairs: lerp 5.1, 6.6; slerp 5.3, 6.0; shooting 6.3, 6.1 rad, which depends on how the walk is aimed."""
     table = curvedness_of(shipped, 2, "none", ["lerp", "slerp", "shooting"])["curvedness"]
     lengths = table.pivot_table(index="path", columns="pair", values="length")

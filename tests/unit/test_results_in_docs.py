@@ -7,7 +7,16 @@ import pytest
 
 from results import copy, pages, read, written
 
-ROW = {"ours": 0.4168, "low": 0.281, "high": 0.5561, "n": 16, "p": 0.0001, "remark": "", "not_converged": ""}
+ROW = {
+    "ours": 0.4168,
+    "low": 0.281,
+    "high": 0.5561,
+    "n": 16,
+    "p": 0.0001,
+    "verdict": "x",
+    "remark": "",
+    "not_converged": "",
+}
 ROWS = {
     ("faces", "P23a Fig. 9 a"): ROW | {"label": "P23a Fig. 9 a", "quantity": "|x|", "reading": "holds"},
     ("faces", "LOCO"): ROW | {"label": "LOCO", "quantity": "y", "reading": "undecided", "ours": -0.01, "low": -0.05},
@@ -33,6 +42,14 @@ def test_a_sentence_whose_verdict_has_changed_is_an_error():
         written("0.4 <!-- faces: P23a Fig. 9 a, contradicted -->", ROWS)
     with pytest.raises(ValueError, match="names no row"):
         written("0.4 <!-- faces: P23a Fig. 8, holds -->", ROWS)
+
+
+@pytest.mark.parametrize(("ends", "said"), [((0.1, 0.2), "above 0"), ((-0.2, -0.1), "below 0"), ((-1, 1), "around 0")])
+def test_a_second_measure_is_held_to_the_sign_of_its_interval(ends, said):
+    rows = {("faces", "b"): ROWS["faces", "LOCO"] | {"verdict": "", "low": ends[0], "high": ends[1], "ours": 0.15}}
+    assert written(f"9 <!-- faces: b, {said} -->", rows).startswith("0.")
+    with pytest.raises(ValueError, match=f"is now {said}"):
+        written("9 <!-- faces: b, second measure -->", rows)
 
 
 def test_a_table_has_the_claims_of_its_network_alone():

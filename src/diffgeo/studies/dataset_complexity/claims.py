@@ -43,7 +43,7 @@ CLAIMS: tuple[Claim, ...] = (
         Claim(
             "P23b data sets",
             "p23b/datasets",
-            f"distance between samples, 14 − 4 varying factors, at {name}",
+            f"distance between samples as a share of the largest, 14 − 4 varying factors, at {name}",
             _by_training(end),
             asserts=f"Simpler data sets give more consistent tangent spaces at each t, here at {name}.",
             because="A claim about data is about networks trained on them: one value per pair of trainings. Samples of "
