@@ -74,7 +74,7 @@ def test_a_run_of_all_default_studies_prints_at_most_sixty_lines_to_a_pipe(tiny_
         [sys.executable, "-m", "diffgeo", *words, "hydra.run.dir=out"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
         cwd=tmp_path,
         env=os.environ | {"HYDRA_FULL_ERROR": "0"},
