@@ -413,7 +413,8 @@ def test_a_claim_about_data_has_one_value_per_training():
         for base in (base if t == 1 else 0.4,)
     ]
     tables = {"dataset_complexity": pd.DataFrame(rows)}
-    row = judge(claim("distance between samples, 14 − 4 varying factors, at T"), tables, "shipped")
+    wording = "distance between samples as a share of the largest, 14 − 4 varying factors, at T"
+    row = judge(claim(wording), tables, "shipped")
     assert (row["n"], row["verdict"], row["unit"]) == (1, "undecided", "training")
     assert row["ours"] == pytest.approx(0.2)
     at = [
