@@ -30,7 +30,7 @@ test: $(READY) ## the quick tests (minutes); ARGS="tests/unit -x" for a part
 	$(PYTEST) $(ARGS)
 
 test-slow: $(READY) ## the slow ones that CI runs as well (minutes)
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m 'slow and not nightly' $(ARGS)
 
 test-nightly: $(READY) ## those that CI has no time for (minutes each)
 	$(PYTEST) -m nightly $(ARGS)

@@ -80,10 +80,12 @@ def _ctrl_c_is_heard():
 @pytest.fixture(scope="session", autouse=True)
 def _conf_is_read_once():
     """Hydra reads the 50 files and schemas of ``conf/`` anew for each of some 800 compositions, and copies the choices
-    made so far for every one of them, though no defaults list of ours has an interpolation that asks for them.
+    made so far for every one of them, though no defaults list of ours has an interpolation that asks for them. It also
+    copies the store of all schemas each time, which is made once and only read.
     """
     from hydra._internal import defaults_list
     from hydra._internal.config_repository import ConfigRepository
+    from hydra.core.config_store import ConfigStore
 
     from diffgeo.config import config_folder
 
@@ -105,6 +107,7 @@ def _conf_is_read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigRepository, "load_config", load_once)
         patch.setattr(defaults_list, "_create_interpolation_map", choices_if_asked)
+        patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)
         yield
 
 

@@ -190,7 +190,7 @@ def test_without_the_package_the_choice_is_unknown_and_the_page_of_its_run_is_st
     assert "tables/greyness.csv" in page
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_after_the_study_was_edited_computes_it_again(small, tmp_path):
     source, site = shutil.copytree(GUIDE, tmp_path / "source"), tmp_path / "site"
     words = [*small, "data.samples=1", f"store.path={tmp_path / 'store'}"]

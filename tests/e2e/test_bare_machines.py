@@ -40,7 +40,7 @@ def words(tiny_settings):
     return [*kept, "study=[spectrum]", "predictor=none"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_run_and_no_dry_run_raises_a_warning_of_pythons_own(words, tmp_path):
     """Warnings that are raised where an object ends cannot end the process: they stand in what it prints."""
     lines = [[*words, "tracking=none", *more] for more in (["--dry-run"], ["store.path=store", "hydra.run.dir=out"])]
@@ -52,7 +52,7 @@ def test_no_run_and_no_dry_run_raises_a_warning_of_pythons_own(words, tmp_path):
 
 
 @PROC
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_home_that_cannot_be_written_costs_the_store_and_nothing_else(words, tmp_path):
     lines = [[*words, f"tracking={kind}", f"hydra.run.dir={kind}"] for kind in ("none", "wandb_offline")]
     done = run(lines, tmp_path, HOME="/proc", WANDB_SILENT="true")

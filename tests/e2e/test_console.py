@@ -63,7 +63,7 @@ def test_a_second_run_says_how_much_time_is_left_by_the_first(tiny_run, tiny_set
     assert heads[1].endswith("(a few seconds left)"), "scaled by how fast the first one was"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_of_all_default_studies_prints_at_most_sixty_lines_to_a_pipe(tiny_pipeline, colours, tmp_path):
     reader = ["predictor=classifier", f"predictor.path={colours}", "predictor.names=[red,green,blue]"]
     words = ["model=local", f"model.path={tiny_pipeline}", "scale=smoke", "device=cpu", *reader, "predictor.size=16"]

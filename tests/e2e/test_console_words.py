@@ -238,7 +238,7 @@ def test_help_degrades_to_escapes(setting):
     assert rb"|\u03b3|" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_without_unicode_logs_in_utf8(tiny_settings, tmp_path):
     words = [word for word in tiny_settings if not word.startswith("study=")]
     done = subprocess.run(

@@ -467,9 +467,16 @@ def test_the_page_of_an_ordinary_run_opens_too(show, good):
     opened.check()
 
 
-def test_the_shipped_model_has_a_page_on_which_every_slider_works(show, command, tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["study=[discovery]", "data.samples=1", "svd.rank=5"], id="discovery"),
+        pytest.param([], id="all default studies", marks=pytest.mark.nightly),
+    ],
+)
+def test_the_shipped_model_has_a_page_on_which_every_slider_works(show, command, tmp_path, words):
     folder = tmp_path / "run"
-    outcome = command("scale=smoke", "tracking=none", f"hydra.run.dir={folder}", folder=folder)
+    outcome = command("scale=smoke", "tracking=none", f"hydra.run.dir={folder}", *words, folder=folder)
     assert outcome.code == 0, outcome.err
     path = Path(outcome.out.splitlines()[-1])
     assert path == folder / "report.html"

@@ -176,7 +176,7 @@ def test_an_interrupted_command_goes_on_with_the_run_in_hand(capsys, tiny, tmp_p
     assert set(pd.read_csv(tmp_path / "out" / "claims.csv")["source"]) == {"P23a Fig. 3b", "P23a Fig. 5b"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_with_other_settings_is_not_kept(capsys, tiny, tmp_path):
     run(capsys, *tiny, "only=[p23a/fig3b]")
     run(capsys, *tiny, "only=[p23a/fig3b]", "seed=1")

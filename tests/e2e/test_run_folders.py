@@ -76,7 +76,7 @@ def test_runs_that_start_in_one_second_have_a_folder_each(words, tmp_path):
         assert f"seed={facts['seed']}" in (folder / ".hydra" / "overrides.yaml").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_sweeps_that_start_in_one_second_have_a_folder_each(words, tmp_path):
     where = f"hydra.sweep.dir='{tmp_path}/its, out/{CLOCK}'"
     assert at_once(*(["-m", *words, where, f"seed={s},{s + 1}"] for s in (10, 20))) == [0, 0]

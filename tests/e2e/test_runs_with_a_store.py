@@ -92,7 +92,7 @@ def test_a_changed_setting_computes_only_what_depends_on_it(settings, tmp_path, 
     assert files(tmp_path / "b") == files(tmp_path / "c"), "the store changes no number"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_other_weights_are_another_model(settings, tmp_path, tiny_unet, tiny_pipeline):
     import shutil
 
@@ -141,7 +141,7 @@ def _work(cfg, folder, started):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_change_no_table(settings, tmp_path):
+def test_kills_at_random_change_no_table(settings, tmp_path):
     """SIGKILL at random moments of the work that is left; the last run is let through."""
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     with mock.patch("diffgeo.runner.finish.draw", return_value={}):
@@ -150,7 +150,7 @@ def test_twenty_kills_at_random_change_no_table(settings, tmp_path):
         takes = time.monotonic() - start
     spawn, chance, killed = multiprocessing.get_context("forkserver"), random.Random(0), 0
     spawn.set_forkserver_preload(["diffgeo.runner.run"])
-    for _ in range(20):
+    for _ in range(8):
         started = spawn.Event()
         worker = spawn.Process(target=_work, args=(settings(), pieces, started))
         worker.start()
@@ -159,7 +159,7 @@ def test_twenty_kills_at_random_change_no_table(settings, tmp_path):
         worker.kill()
         worker.join()
         killed += worker.exitcode == -signal.SIGKILL
-    assert killed >= 5, "most runs were through before they were killed: the test says nothing"
+    assert killed >= 3, "most runs were through before they were killed: the test says nothing"
     with mock.patch("diffgeo.runner.finish.draw", return_value={}):
         execute(settings(), pieces)
     assert files(whole) == files(pieces)

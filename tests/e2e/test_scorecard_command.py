@@ -26,7 +26,7 @@ def tables(outcome):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_classifier_by_path_scores_every_method(tiny_run, colours):
     outcome = tiny_run(

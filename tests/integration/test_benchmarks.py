@@ -37,7 +37,7 @@ def measured(bench, tmp_path_factory):
     return out, pd.read_parquet(out / "solvers.parquet")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_case_is_a_row_with_where_it_was_measured(measured):
     _, table = measured
     rows = table[table["kind"] == "solver"].set_index(["solver", "settings"])
@@ -60,7 +60,7 @@ def test_every_case_is_a_row_with_where_it_was_measured(measured):
     assert points["seconds"].gt(0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_converged_cases_agree_with_the_dense_svd(measured):
     _, table = measured
     rows = table[table["solver"].isin(["golub_kahan", "subspace"]) & (table["kind"] == "solver")]
@@ -72,7 +72,7 @@ def test_converged_cases_agree_with_the_dense_svd(measured):
     assert arpack["angle"] < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_tables_and_figures_are_written(measured, bench):
     out, table = measured
     assert len(pd.read_csv(out / "solvers.csv")) == len(table)
@@ -81,7 +81,7 @@ def test_tables_and_figures_are_written(measured, bench):
     assert {path.name for path in out.glob("*.png")} == {"accuracy.png", "chunks.png", "growth.png"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_bars_are_judged_on_the_shipped_model_alone(measured, bench):
     _, table = measured
     assert bench.tables.bars(table) == []

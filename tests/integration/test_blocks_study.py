@@ -28,7 +28,7 @@ def result(shipped):
     return measured(shipped, *words, f"{OWN}.t_fracs=[1.0,0.25]", f"{OWN}.rank=13", f"{OWN}.residual=1")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_near_the_picture_a_block_of_the_decoder_sees_more_of_the_data_than_the_bottleneck(result):
     table = result.table[result.table["map"] == "output"]
     share = table.pivot_table(index=["t_frac", "sample"], columns="block", values="tangent_share")
@@ -37,7 +37,7 @@ def test_near_the_picture_a_block_of_the_decoder_sees_more_of_the_data_than_the_
     assert (share.loc[1.0, "mid"] > 10 * table["chance"].iloc[0]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_tables_are_tidy(result):
     table = result.table
     assert not table.duplicated(["sample", "t", "block", "map"]).any()
@@ -55,7 +55,7 @@ def test_the_tables_are_tidy(result):
     assert {"precision", "off_data", "matched"} <= set(edits.columns)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_charts_and_findings_name_the_blocks(result, tmp_path):
     tables = {"blocks": result.table} | {f"blocks_{name}": one for name, one in result.more_tables.items()}
     drawn = charts(tables)

@@ -52,7 +52,7 @@ def methods(context):
     return Methods(run, cfg, t, run.samples.first(2), reference), run.samples.first(4)[2:], run, t, reference
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_method_gives_unit_directions_of_its_space(methods):
     found, (sample, other), run, t, _ = methods
     assert found.names == list(METHODS)

@@ -35,7 +35,7 @@ def test_it_takes_two_dozen_lines():
     assert len([line for line in lines if line.strip()]) <= 24
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_runs_and_shows_what_it_says(executed):
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 3

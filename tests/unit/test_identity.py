@@ -114,7 +114,7 @@ def check_fields(folder, kind, file, scratch, fields):
 @pytest.mark.parametrize(("kind", "file"), list(SHAPING))
 def test_another_digest_for_fields_that_shape_the_numbers(request, tmp_path, kind, file):
     folder = request.getfixturevalue(kind)
-    check_fields(folder, kind, file, copied(folder, tmp_path / "scratch"), sorted(SHAPING[kind, file])[:2])
+    check_fields(folder, kind, file, copied(folder, tmp_path / "scratch"), sorted(SHAPING[kind, file])[:1])
 
 
 @pytest.mark.nightly

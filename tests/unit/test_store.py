@@ -196,7 +196,8 @@ def _count(folder, log, barrier):
 
 
 def test_of_several_processes_one_computes_and_the_others_wait(tmp_path):
-    spawn = multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("forkserver")
+    spawn.set_forkserver_preload(["diffgeo.session.store"])
     barrier = spawn.Barrier(3)
     workers = [spawn.Process(target=_count, args=(tmp_path / "store", tmp_path / "log", barrier)) for _ in range(3)]
     for worker in workers:

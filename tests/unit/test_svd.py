@@ -416,7 +416,7 @@ def test_pooled_basis_of_the_shipped_model_is_the_dense_one(shipped, solver):
     assert largest_angle(basis.V, vh[:10].T) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fifty_directions_of_the_shipped_model_within_a_milliradian_and_450_passes(shipped):
     from diffgeo.diffusion.sampling import initial_noise
 
