@@ -1,8 +1,9 @@
 """The results that the documentation states, all from one table, ``docs/results/atlas.csv``.
 
     diffgeo-paper models=[factor_faces] out=OUT …
-    python tools/results.py OUT      # the atlas of OUT becomes the documentation's, and every page is brought up to it
-    python tools/results.py          # the pages alone
+    python tools/results.py OUT          # the atlas of OUT becomes the documentation's, and all pages follow
+    python tools/results.py OUT --join   # its claims join those that are there, and replace the same ones
+    python tools/results.py              # the pages alone
 
 A page says where a number comes from in a comment behind it, which no reader sees, with what its sentence was written
 for: a verdict, or of a second measure or control whether its interval lies ``above 0``, ``below 0`` or ``around 0``.
@@ -25,11 +26,12 @@ from typing import Any
 
 import pandas as pd
 
+from diffgeo.claims import decide, reading_of
 from diffgeo.report.formatting import interval, p_value
 from diffgeo.report.page.atlas import latex, page
 from diffgeo.results import write_csv
 
-__all__ = ["RESULTS", "copy", "pages", "read", "written"]
+__all__ = ["RESULTS", "copy", "joined", "pages", "read", "written"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -44,10 +46,14 @@ _TABLE = re.compile(r"(?P<start><!-- results: (?P<network>\w+) -->\n).*?(?P<end>
 
 def read(folder: Path = RESULTS) -> dict[tuple[str, str], Row]:
     """Rows of the atlas by network and label, those that were asked."""
+    return {(row["network"], row["label"]): row for row in _table_of(folder).to_dict("records") if row["n"]}
+
+
+def _table_of(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "atlas.csv", keep_default_na=False, na_values=[""])
     text = table.columns.difference(["ours", "low", "high", "n", "p", "q"])
     table[text] = table[text].astype(object).fillna("")
-    return {(row["network"], row["label"]): row for row in table.to_dict("records") if row["n"]}
+    return table
 
 
 def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
@@ -95,22 +101,70 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def copy(out: Path, into: Path = RESULTS) -> None:
-    """Take over an atlas without the runs that it was made from: tables, how it was made, and a page without links."""
+def copy(out: Path, into: Path = RESULTS, *, join: bool = False) -> None:
+    """Take over an atlas without the runs that it was made from: tables, how it was made, and a page without links.
+
+    Args:
+        out: where ``diffgeo-paper models=[…]`` wrote it.
+        into: where to.
+        join: keep what is there of claims and networks that the new one did not ask.
+    """
     found, facts = pd.read_parquet(out / "atlas.parquet"), json.loads((out / "atlas.json").read_text(encoding="utf-8"))
+    found = found.drop(columns=["values", "run"])
+    if join:
+        earlier = json.loads((into / "atlas.json").read_text(encoding="utf-8"))
+        found, facts = joined(_table_of(into), found), _both(earlier, facts)
     into.mkdir(exist_ok=True)
-    write_csv(found.drop(columns=["values", "run"]), into / "atlas.csv")
-    texts = {"json": json.dumps(facts, indent=2) + "\n", "tex": latex(found), "html": page(found, facts, links=False)}
+    write_csv(found, into / "atlas.csv")
+    shown = found.assign(run="")
+    texts = {"json": json.dumps(facts, indent=2) + "\n", "tex": latex(shown), "html": page(shown, facts, links=False)}
     for suffix, text in texts.items():
         (into / f"atlas.{suffix}").write_text(text, encoding="utf-8")
+
+
+def joined(earlier: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Rows of two atlases; of an experiment that both asked, the new ones.
+
+    The false discovery rate is that of all claims of a network, so that a verdict may change as others join.
+    """
+    order = {label: i for i, label in enumerate(dict.fromkeys([*new["label"], *earlier["label"]]))}
+    asked = set(zip(new["network"][new["n"] > 0], new["experiment"][new["n"] > 0], strict=True))
+    kept = [key not in asked for key in zip(earlier["network"], earlier["experiment"], strict=True)]
+    both = pd.concat([new[new["n"] > 0], earlier[kept], new[new["n"] == 0]], ignore_index=True)
+    both = both.drop_duplicates(["network", "label"])
+    both = both.assign(place=both["label"].map(order)).sort_values(["network", "place"]).drop(columns="place")
+    return pd.concat([_decided(part) for _, part in both.groupby("network", sort=False)], ignore_index=True)
+
+
+def _decided(network: pd.DataFrame) -> pd.DataFrame:
+    rows: list[Row] = network.to_dict("records")  # type: ignore[assignment]
+    tested = [row for row in rows if row["role"] == "claim" and row["n"]]
+    for row, now in zip(tested, decide([row | {"comparable": True, "expected": None} for row in tested]), strict=True):
+        row |= {"q": now["q"], "verdict": now["verdict"], "reading": reading_of(now)}
+    return pd.DataFrame(rows, columns=network.columns)
+
+
+def _both(earlier: Row, new: Row) -> Row:
+    """How two atlases were made: of a network in both, the runs together."""
+    networks = dict(earlier["networks"])
+    for name, made in new["networks"].items():
+        before = networks.get(name)
+        if before and made:
+            made = made | {key: made[key] + before[key] for key in ("seconds", "runs")}
+            made["commits"] = [*before["commits"], *(one for one in made["commits"] if one not in before["commits"])]
+            made["started"] = before["started"]
+        networks[name] = made or before
+    commands = dict.fromkeys([*earlier["command"].split("\n"), new["command"]])
+    return {"command": "\n".join(commands), "networks": networks}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, nargs="?", help="folder that diffgeo-paper models=[…] wrote its atlas to")
+    parser.add_argument("--join", action="store_true", help="keep what the documentation has of other experiments")
     args = parser.parse_args()
     if args.out:
-        copy(args.out)
+        copy(args.out, join=args.join)
     rows = read()
     for path in pages():
         path.write_text(written(path.read_text(encoding="utf-8"), rows), encoding="utf-8")

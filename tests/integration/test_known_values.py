@@ -181,7 +181,7 @@ def test_shooting_walks_in_the_tangent_spaces_that_it_is_measured_by(shipped):
     """Mean of eight pairs, pooled h: 2.155 rad; 2.226 if the walk has one direction more."""
     table = curvedness_of(shipped, 8, "sum", ["shooting"])["curvedness"]
     assert table["length"].mean() == pytest.approx(2.155, abs=0.02)
-    assert table["miss_x"].mean() == pytest.approx(0.996, abs=0.005)  # where it ends is hardly nearer to the other sample
+    assert table["miss_x"].mean() == pytest.approx(0.996, abs=0.005), "it ends hardly nearer to the other sample"
 
 
 def test_the_soft_cut_finds_lerp_curved_at_its_ends_and_a_geodesic_shorter_than_slerp(shipped):

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from results import copy, pages, read, written
+from results import copy, joined, pages, read, written
 
 ROW = {
     "ours": 0.4168,
@@ -76,3 +76,31 @@ def test_the_documents_atlas_leads_to_no_run_and_keeps_its_numbers(tmp_path):
     (out / "atlas.json").write_text(json.dumps(facts))
     copy(out, tmp_path / "results")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "results" / "atlas.csv"), table)
+
+
+def claims(*rows):
+    """A table of an atlas from (network, label, experiment, n, p, ours)."""
+    names = ("network", "label", "experiment", "n", "p", "ours")
+    shared = {"role": "claim", "q": float("nan"), "verdict": "", "reading": "not run"}
+    return pd.DataFrame([dict(zip(names, row, strict=True)) | shared for row in rows])
+
+
+def test_claims_of_another_run_join_and_replace_the_same_ones():
+    earlier = claims(
+        ("faces", "A a", "a", 20, 0.04, 1.0), ("faces", "A b", "a", 20, 0.5, 1.0), ("faces", "B", "b", 0, None, 0)
+    )
+    new = claims(
+        ("faces", "A a", "a", 0, None, 0), ("faces", "A b", "a", 0, None, 0), ("faces", "B", "b", 20, 0.03, -2.0)
+    )
+    found = joined(earlier, new).set_index("label")
+    assert list(found.index) == ["A a", "A b", "B"]
+    assert found["n"].tolist() == [20, 20, 20]
+    assert found["q"].tolist() == pytest.approx([0.06, 0.5, 0.06]), "of all three claims"
+    assert found["reading"].tolist() == ["undecided"] * 3
+    again = joined(
+        joined(earlier, new), claims(("faces", "A a", "a", 20, 0.001, 3.0), ("other", "B", "b", 4, 0.1, 1.0))
+    )
+    by = again.set_index(["network", "label"])
+    assert by.loc[("faces", "A a"), "reading"] == "holds"
+    assert ("faces", "A b") not in by.index, "the new run of an experiment replaces all of its claims"
+    assert by.loc[("other", "B"), "reading"] == "undecided (too few: 4)"
