@@ -1,5 +1,6 @@
 """The comparison of the field's methods on the shipped model: its edits, its tables, its words."""
 
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -17,6 +18,7 @@ from diffgeo.runner.prepare import prepare
 from diffgeo.session import Context
 from diffgeo.session.decoder import Decoder
 from diffgeo.studies import study_named
+from diffgeo.studies.comparison import composition
 from diffgeo.studies.comparison.changes import Inside, OfAttribute
 from diffgeo.studies.comparison.findings import findings
 from diffgeo.studies.comparison.measure import ranks
@@ -26,15 +28,16 @@ from diffgeo.studies.comparison.settings import METHODS
 from diffgeo.studies.comparison.transfer import transferred
 from diffgeo.studies.disentanglement.reference import reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
+from diffgeo.studies.shared.matching import Matched, turned
 from diffgeo.studies.shared.matching import pictures as decoded
-from diffgeo.studies.shared.matching import turned
 
 SMALL = (
     *("scale=smoke", "schedule.steps=5", "svd.rank=2", "svd.tol=1e-2", "device=cpu", "tracking=none"),
     *("store.enabled=false", "study=[comparison]", "study.comparison.pictures=24", "metric.perceptual=rmse"),
     *("study.comparison.samples=2", "study.comparison.training=2", "study.comparison.methods=null"),
 )
-PAGE = ("means", "published", "inside", "target", "strengths", "ranks")
+COMPOSE = "study.comparison.compose=[smile,background_hue]"
+PAGE = ("means", "published", "inside", "target", "strengths", "composed", "ranks")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def test_edits_of_h_decode_together_as_they_do_alone_and_turned_ones_the_other_w
 
 @pytest.fixture(scope="module")
 def result():
-    cfg = composed([*SMALL, "data.masks=smile", "study.comparison.methods=[x0,loco,asyrp]"])
+    cfg = composed([*SMALL, "data.masks=smile", "study.comparison.methods=[x0,loco,asyrp]", COMPOSE])
     return run_study("comparison", prepare(cfg), cfg.study["comparison"])
 
 
@@ -173,6 +176,44 @@ def test_effects_at_other_strengths_are_of_the_told_methods(result):
 
 
 @pytest.mark.slow
+def test_edits_in_two_masks_are_made_alone_and_at_once(result):
+    table, inside = result.more_tables["composed"], result.more_tables["inside"]
+    assert table.groupby("sample")["mask"].agg(list).tolist() == [["smile", "background_hue"]] * 2
+    assert table["change_wanted"].unique().tolist() == inside["change_wanted"].unique().tolist()
+    assert table.groupby("sample")["interaction"].nunique().eq(1).all()
+    assert table[["departure", "interaction"]].gt(0).all(axis=None)
+    smiles = table[(table["mask"] == "smile") & table["matched"]].set_index("sample")["gamma"]
+    own = inside[inside["method"] == "loco"].set_index("sample")["gamma"]
+    np.testing.assert_allclose(smiles, own[smiles.index], rtol=0.2)  # the same edit, matched from another start
+
+
+@pytest.mark.parametrize(("power", "departure", "interaction"), [(1, (0, 1), 0), (2, (0, 3), 2 / 5**0.5)])
+def test_changes_that_add_up_depart_from_their_sum_by_nothing(monkeypatch, power, departure, interaction):
+    """A picture that is a power of what is added to x, two pixels, a mask each; one edit reaches into the other's."""
+    masks = {"left": torch.tensor([[True, False]]), "right": torch.tensor([[False, True]])}
+    directions = {"left": torch.tensor([1.0, 1.0]), "right": torch.tensor([0.0, 1.0])}
+
+    def shown(context, sample, t, edits, gammas):
+        return torch.stack([edit.offset(gamma) ** power for edit, gamma in zip(edits, gammas, strict=True)]), None
+
+    def matched(context, sample, t, edits, target, *, measure):
+        assert measure.mask is masks[edits[0].variant]
+        picture, one = edits[0].offset(1.0)[None] ** power, torch.ones(1)
+        return Matched(0.5 if target is None else target, one, one, one, torch.zeros_like(picture), picture)
+
+    def direction(context, x, t, mask, **_):
+        return next(directions[name][:, None] for name, one in masks.items() if one is mask), 0
+
+    for name, stand_in in {"pictures": shown, "match_edits": matched, "loco": direction}.items():
+        monkeypatch.setattr(composition, name, stand_in)
+    run = SimpleNamespace(latents=mock.Mock(), model=SimpleNamespace(latent_shape=(1, 1, 2)))
+    rows = list(composition.composed(run, SimpleNamespace(index=0, name="a"), 9, masks, null_rank=1, limit=4.0))
+    assert [row["change_wanted"] for row in rows] == [0.5, 0.5], "the first sets it for all"
+    assert [row["departure"] for row in rows] == pytest.approx(departure)
+    assert [row["interaction"] for row in rows] == pytest.approx([interaction] * 2)
+
+
+@pytest.mark.slow
 def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
     assert set(draw(study_named("comparison"), result)) == {
         f"comparison_{name}" for name in ("edits", "measures", "spill", "target")
@@ -186,9 +227,10 @@ def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path
     assert "people" in str(shown["table-comparison-published"].note)
     [shown] = pictures(run)
     assert [len(row.pictures) for row in shown.rows] == [4]
-    [spill] = findings(run)
+    spill, adding = findings(run)
+    assert adding.headline.startswith("In its own mask, LOCO's edit of smile or background hue departs by ")
     with mock.patch("diffgeo.studies.comparison.findings.FEWEST", 2):
-        _, cost = findings(run)
+        *_, cost = findings(run)
     assert "the same change of smile" in cost.headline
     assert "outside / inside of ∂x̂0/∂x less that of LOCO is" in spill.detail
 

@@ -134,9 +134,9 @@ def test_bases_of_parts_do_not_take_each_others_place_in_the_store(tiny_model, m
 
 def test_edits_add_up():
     edits = [Edit("a", i, lambda gamma, i=i: gamma * torch.full((2,), i + 1.0), 3.0 - i) for i in range(2)]
-    both = added("both", edits)
-    assert torch.equal(both.offset(0.5), torch.full((2,), 1.5))
-    assert (both.variant, both.direction, both.limit) == ("both", 0, 2.0)
+    both = added("both", edits, [1.0, 2.0])
+    assert torch.equal(both.offset(0.5), torch.full((2,), 2.5))
+    assert (both.variant, both.direction, both.limit) == ("both", 0, 1.0)
 
 
 # supervised directions

@@ -37,6 +37,8 @@ def findings(run: Run) -> Iterator[Finding]:
             told.get(words, "Whether LOCO's directions spill less outside the mask than unmasked ones stays open."),
             f"At equal change inside, outside / inside of ∂x̂0/∂x less that of LOCO is {numbers}.",
         )
+    if (composed := run.table("comparison_composed")) is not None:
+        yield _composition(composed)
     if table["sample"].nunique() < FEWEST:  # which order no methods
         return
     if (target := run.table("comparison_target")) is not None:
@@ -51,6 +53,19 @@ def findings(run: Run) -> Iterator[Finding]:
             f"{'are' if len(held) > 1 else 'is'} established at equal change.",
             "; ".join(f"{ORDERINGS[column]}, LOCO − local: {numbers}" for column, (_, numbers) in shown.items()) + ".",
         )
+
+
+def _composition(table: pd.DataFrame) -> Finding:
+    """How far edits at several places disturb each other."""
+    by_sample = table.groupby("sample")[["departure", "interaction"]].mean()
+    (inside, *ends), whole = mean_interval(by_sample["departure"].to_numpy()), by_sample["interaction"].mean()
+    return Finding(
+        "comparison",
+        f"In its own mask, LOCO's edit of {' or '.join(map(name, table['mask'].unique()))} departs by "
+        f"{number(100 * inside, 2)} % from itself when all are made at once.",
+        f"That is {interval(inside, *ends)} of its change (n = {len(by_sample)}); over the whole picture what all "
+        f"change together departs by {number(whole, 2)} from the sum of what each changes.",
+    )
 
 
 def _cheapest(target: pd.DataFrame, ranks: pd.DataFrame | None) -> Iterator[Finding]:

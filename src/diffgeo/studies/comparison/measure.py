@@ -30,6 +30,9 @@ false, and comes last in ranks.
 Table ``comparison_strengths``: the edits of methods that are told an attribute at :data:`SHARES` s of their strength,
 with the ``departure`` from proportion ‖Δa(s) − sΔa(1)‖ / ‖sΔa(1)‖ and the ``cosine`` of Δa(s) and sΔa(1).
 
+Table ``comparison_composed``, if ``compose`` names several masks: whether LOCO's edits in them add up
+(:mod:`diffgeo.studies.comparison.composition`).
+
 Table ``comparison_ranks``: for every measure the methods' mean ranks over samples (1 is best), with Friedman's test of
 the hypothesis that they do not differ.
 """
@@ -54,6 +57,7 @@ from diffgeo.metrics import edits as scores
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
+from diffgeo.studies.comparison import composition
 from diffgeo.studies.comparison.changes import Inside, OfAttribute
 from diffgeo.studies.comparison.methods import SHARED, TOLD, Methods
 from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
@@ -111,6 +115,8 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
     if methods.masks:
         for sample in edited:  # one that cannot be had is told before anything is edited
             methods.masks.of(sample)
+    for sample, places in product(edited, methods.places.values()):
+        places.of(sample)
     study = _Study(context, cfg, t, methods, reference, edited)
     for sample in context.track(edited, "comparison"):
         study.edit(sample)
@@ -152,6 +158,7 @@ class _Study:
         self.part: list[Row] = []
         self.effects: list[Row] = []
         self.shares: list[Row] = []
+        self.composed: list[Row] = []
         wanted = methods.attribute
         self.wanted = reference.names.index(wanted) if wanted in reference.names else None
         if wanted is not None and self.wanted is None:
@@ -187,6 +194,8 @@ class _Study:
         if self.wanted is not None:
             self.effects += self._of_attribute(sample, mine, matched, changes, self.wanted)
         self.shares += self._at_shares(sample, mine, matched, changes)
+        if self.methods.places:
+            self.composed += self._composed(sample)
 
     def tables(self) -> dict[str, list[Row]]:
         """Rows by table, with what needs all samples."""
@@ -198,7 +207,8 @@ class _Study:
                 transfer = scores.transfer_success(self.own[key], moved, moved=self.cfg.moved, still=self.cfg.still)
                 alike = _cosine(self.own[key], moved)
             row |= {"transfer_success": transfer.item(), "transfer": alike.item()}
-        return {"change": self.rows, "inside": self.part, "target": self.effects, "strengths": self.shares}
+        more = {"target": self.effects, "strengths": self.shares, "composed": self.composed}
+        return {"change": self.rows, "inside": self.part, **more}
 
     def _matched(
         self, what: str, sample: Sample, edits: list[Edit], target: float | None = None, measure: Inside | None = None
@@ -326,6 +336,14 @@ class _Study:
                 "cosine": _cosine(effect, expected).item(),
                 **{f"delta_{name}": value for name, value in zip(self.reference.names, effect.tolist(), strict=True)},
             }
+
+    def _composed(self, sample: Sample) -> Iterator[Row]:
+        """LOCO's edits in several masks, alone and at once."""
+        masks = {name: places.of(sample) for name, places in self.methods.places.items()}
+        limit, null_rank = self.context.editor.gammas[-1].item() * self.cfg.limit, self.cfg.null_rank
+        yield from composition.composed(
+            self.context, sample, self.t, masks, null_rank=null_rank, limit=limit, inside=self.inside
+        )
 
     def _mask(self, sample: Sample) -> Tensor:
         return self.methods.masks.of(sample)

@@ -108,6 +108,11 @@ class Methods:
         own = not context.masks and self._portraits and self.attribute in FACTOR_NAMES
         return context.masks_at(self.attribute) if own else context.masks
 
+    @cached_property
+    def places(self) -> dict[str, Masks]:
+        """Masks of the edits that are made at once, by name."""
+        return {name: self._context.masks_at(name) for name in self._cfg.compose or ()}
+
     @property
     def _portraits(self) -> bool:
         """Whether the samples are FactorFaces that the model drew."""

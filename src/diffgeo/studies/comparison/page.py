@@ -34,6 +34,8 @@ def tables(run: Run) -> list[Table]:
         found.append(_target(target))
     if (strengths := run.table("comparison_strengths")) is not None:
         found.append(_strengths(strengths))
+    if (composed := run.table("comparison_composed")) is not None:
+        found.append(_composed(composed))
     if (ranks := run.table("comparison_ranks")) is not None:
         found.append(_ranks(ranks))
     return found
@@ -147,6 +149,23 @@ def _strengths(table: pd.DataFrame) -> Table:
     ]
     note = f"Of the changes of all attributes; 0 and 1 are proportional to the strength. {INTERVALS}"
     return as_table("table-comparison-strengths", "Effects at other strengths", means, columns, note=note)
+
+
+def _composed(table: pd.DataFrame) -> Table:
+    values = ["departure", "interaction", "matched"]
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["mask"], values)
+    columns = [
+        Column("mask", "mask", name),
+        mean_column("departure in its mask", "departure"),
+        mean_column("departure of the whole from the sum", "interaction"),
+        Column("share matched", "matched"),
+        N_COLUMN,
+    ]
+    note = (
+        "LOCO's edits, one in each mask, alone and all at once; as shares of the change by the edit alone, and of the "
+        f"sum of all changes. 0: edits add up. {INTERVALS}"
+    )
+    return as_table("table-comparison-composed", "Edits in several masks at once", means, columns, note=note)
 
 
 AT = {"change": "the picture", "inside": "inside the mask", "target": "the attribute"}

@@ -123,13 +123,21 @@ def straight(
         yield Edit(variant, i, along(column.reshape(shape)), limit, normalise=normalise)
 
 
-def added(variant: str, edits: Sequence[Edit]) -> Edit:
-    """Several straight edits made at once, each at the same γ: their offsets add up (LOCO Edit's composition)."""
+def added(variant: str, edits: Sequence[Edit], gammas: Sequence[float]) -> Edit:
+    """Several straight edits made at once, whose offsets add up (LOCO Edit's composition).
+
+    Args:
+        variant: what the edit is called.
+        edits: of x, all normalised alike.
+        gammas: of each; the edit's own γ multiplies all of them.
+    """
 
     def offset(gamma: float) -> Tensor:
-        return torch.stack([edit.offset(gamma) for edit in edits]).sum(dim=0)
+        parts = [edit.offset(gamma * own) for edit, own in zip(edits, gammas, strict=True)]
+        return torch.stack(parts).sum(dim=0)
 
-    return Edit(variant, 0, offset, min(edit.limit for edit in edits), normalise=edits[0].normalise)
+    limit = min(edit.limit / own for edit, own in zip(edits, gammas, strict=True))
+    return Edit(variant, 0, offset, limit, normalise=edits[0].normalise)
 
 
 def turned(edit: Edit) -> Edit:
