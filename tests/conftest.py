@@ -81,19 +81,32 @@ def _ctrl_c_is_heard():
 def _conf_is_read_once():
     """Hydra reads the 50 files and schemas of ``conf/`` anew for each of some 800 compositions, and copies the choices
     made so far for every one of them, though no defaults list of ours has an interpolation that asks for them. It also
-    copies the store of all schemas each time, which is made once and only read.
+    copies the store of all schemas each time, which is made once and only read, and merges the same choices again.
     """
     from hydra._internal import defaults_list
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_repository import ConfigRepository
     from hydra.core.config_store import ConfigStore
 
     from diffgeo.config import config_folder
 
-    ours, known = {f"file://{config_folder()}", "pkg://hydra.conf", "structured://"}, {}
+    ours, known, merged = {f"file://{config_folder()}", "pkg://hydra.conf", "structured://"}, {}, {}
     load, choices = ConfigRepository.load_config, defaults_list._create_interpolation_map
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def of_others(repository):
+        return not {source.full_path() for source in repository.get_sources()} <= ours
+
+    def merge_once(loader, defaults, repo):
+        if of_others(repo):
+            return merge(loader, defaults, repo)
+        key = tuple((one.config_path, one.parent, one.package, one.is_self) for one in defaults)
+        if key not in merged:
+            merged[key] = merge(loader, defaults, repo)
+        return copy.deepcopy(merged[key])
 
     def load_once(repository, config_path):
-        if not {source.full_path() for source in repository.sources} <= ours:
+        if of_others(repository):
             return load(repository, config_path)
         found = known.get(config_path) or load(repository, config_path)
         if found is not None:
@@ -107,6 +120,7 @@ def _conf_is_read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigRepository, "load_config", load_once)
         patch.setattr(defaults_list, "_create_interpolation_map", choices_if_asked)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
         patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)
         yield
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from diffgeo.api import run_study
 from diffgeo.composition import composed
-from diffgeo.errors import ConfigError
+from diffgeo.config.fields import check_fields
+from diffgeo.errors import ConfigError, DataError
 from diffgeo.report.figures import draw
 from diffgeo.report.reading import Run
 from diffgeo.runner.prepare import prepare
@@ -24,7 +25,7 @@ from diffgeo.studies.comparison.findings import findings
 from diffgeo.studies.comparison.measure import ranks
 from diffgeo.studies.comparison.methods import IN_H, SHARED, Methods
 from diffgeo.studies.comparison.page import pictures, tables
-from diffgeo.studies.comparison.settings import METHODS
+from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
 from diffgeo.studies.comparison.transfer import transferred
 from diffgeo.studies.disentanglement.reference import reference_pictures
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
@@ -178,45 +179,75 @@ def test_effects_at_other_strengths_are_of_the_told_methods(result):
 @pytest.mark.slow
 def test_edits_in_two_masks_are_made_alone_and_at_once(result):
     table, inside = result.more_tables["composed"], result.more_tables["inside"]
-    assert table.groupby("sample")["mask"].agg(list).tolist() == [["smile", "background_hue"]] * 2
+    assert table.groupby(["sample", "method"])["mask"].agg(list).tolist() == [["smile", "background_hue"]] * 4
     assert table["change_wanted"].unique().tolist() == inside["change_wanted"].unique().tolist()
-    assert table.groupby("sample")["interaction"].nunique().eq(1).all()
-    assert table[["departure", "interaction"]].gt(0).all(axis=None)
-    smiles = table[(table["mask"] == "smile") & table["matched"]].set_index("sample")["gamma"]
-    own = inside[inside["method"] == "loco"].set_index("sample")["gamma"]
-    np.testing.assert_allclose(smiles, own[smiles.index], rtol=0.2)  # the same edit, matched from another start
+    assert table["matched"].sum() >= 6
+    assert table["frame_all"].max() + 1 == len(result.tensors["composed"]) == 14
+    pictures = result.tensors["composed"].double()
+    for (sample, _), part in table.groupby(["sample", "method"]):
+        original = pictures[table[table["sample"] == sample]["frame"].min() - 1]
+        change, alone = pictures[part["frame_all"].iloc[0]] - original, pictures[part["frame"].tolist()] - original
+        whole = alone.sum(dim=0)
+        interaction = ((change - whole).norm() / whole.norm()).item()
+        assert part["interaction"].tolist() == pytest.approx([interaction] * 2, abs=0.1), "clipped, in colour levels"
 
 
 @pytest.mark.parametrize(("power", "departure", "interaction"), [(1, (0, 1), 0), (2, (0, 3), 2 / 5**0.5)])
 def test_changes_that_add_up_depart_from_their_sum_by_nothing(monkeypatch, power, departure, interaction):
-    """A picture that is a power of what is added to x, two pixels, a mask each; one edit reaches into the other's."""
+    """A picture that is a power of what is added to x, two pixels, a mask each; one edit reaches into the other's.
+
+    The steps are (1, 1) and 2 · (0, ½): at once (1, 2), or (1, 4) of power 2, where the sum is (1, 2).
+    """
     masks = {"left": torch.tensor([[True, False]]), "right": torch.tensor([[False, True]])}
-    directions = {"left": torch.tensor([1.0, 1.0]), "right": torch.tensor([0.0, 1.0])}
+    directions = {"left": torch.tensor([1.0, 1.0]), "right": torch.tensor([0.0, 0.5])}
+    strengths = iter([1.0, 2.0, 1.0, 1.0])
 
     def shown(context, sample, t, edits, gammas):
         return torch.stack([edit.offset(gamma) ** power for edit, gamma in zip(edits, gammas, strict=True)]), None
 
     def matched(context, sample, t, edits, target, *, measure):
-        assert measure.mask is masks[edits[0].variant]
-        picture, one = edits[0].offset(1.0)[None] ** power, torch.ones(1)
-        return Matched(0.5 if target is None else target, one, one, one, torch.zeros_like(picture), picture)
+        assert edits[0].normalise is False
+        gamma = torch.tensor([next(strengths)])
+        picture, one = edits[0].offset(gamma.item())[None] ** power, torch.ones(1)
+        target = 0.5 + gamma.item() if target is None else target
+        return Matched(target, gamma, one, one, torch.zeros_like(picture), picture)
 
     def direction(context, x, t, mask, **_):
         return next(directions[name][:, None] for name, one in masks.items() if one is mask), 0
 
-    for name, stand_in in {"pictures": shown, "match_edits": matched, "loco": direction}.items():
+    stand_ins = {"pictures": shown, "match_edits": matched, "loco": direction, "output_map": lambda *_: None}
+    for name, stand_in in stand_ins.items():
         monkeypatch.setattr(composition, name, stand_in)
-    run = SimpleNamespace(latents=mock.Mock(), model=SimpleNamespace(latent_shape=(1, 1, 2)))
-    rows = list(composition.composed(run, SimpleNamespace(index=0, name="a"), 9, masks, null_rank=1, limit=4.0))
-    assert [row["change_wanted"] for row in rows] == [0.5, 0.5], "the first sets it for all"
-    assert [row["departure"] for row in rows] == pytest.approx(departure)
-    assert [row["interaction"] for row in rows] == pytest.approx([interaction] * 2)
+    run = SimpleNamespace(latents=mock.Mock(), bases=mock.Mock(), model=SimpleNamespace(latent_shape=(1, 1, 2)))
+    run.bases.of_map.return_value = SimpleNamespace(V=torch.eye(2))
+    found = composition.composed(run, SimpleNamespace(index=0, name="a"), 9, masks, null_rank=1, limit=4.0)
+    assert [row["change_wanted"] for row in found.rows] == [1.5] * 4, "the first sets it for all"
+    assert [row["departure"] for row in found.rows] == pytest.approx([*departure, 0, 0])
+    assert [row["interaction"] for row in found.rows] == pytest.approx([interaction] * 2 + [0] * 2)
+    assert [row["frame"] for row in found.rows] == [1, 2, 4, 5]
+    assert found.pictures[found.rows[0]["frame_all"]].flatten().tolist() == [1, 2**power]
+
+
+def test_masks_that_overlap_or_are_not_there_are_refused_by_their_setting(context, tmp_path):
+    whole = {"a": torch.tensor([[True, True]]), "b": torch.tensor([[False, True]])}
+    with pytest.raises(ConfigError, match="the masks a and b share 1 pixels in seed 3"):
+        composition.apart(whole, "seed 3")
+    few = ("study.comparison.pictures=12", "study.comparison.samples=1", "study.comparison.methods=[random]")
+    for words, said in {
+        "[smil,glasses]": r"study\.comparison\.compose=smil does not exist",
+        f"[{tmp_path}/no.png,smile]": r"study\.comparison\.compose=.*no\.png does not exist",
+    }.items():
+        run = context(*few, f"study.comparison.compose={words}")
+        with pytest.raises(DataError, match=said):
+            run_study("comparison", run)
+    with pytest.raises(ConfigError, match=r"compose=\['smile'\] is not possible; allowed: null, or two masks or more"):
+        check_fields(ComparisonConfig(compose=["smile"]), "study.comparison.")
 
 
 @pytest.mark.slow
 def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
     assert set(draw(study_named("comparison"), result)) == {
-        f"comparison_{name}" for name in ("edits", "measures", "spill", "target")
+        f"comparison_{name}" for name in ("composed", "edits", "measures", "spill", "target")
     }
     stems = {"comparison": result.table} | {f"comparison_{k}": v for k, v in result.more_tables.items()}
     (tmp_path / "tensors").mkdir()
@@ -225,10 +256,13 @@ def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path
     shown = {table.id: table for table in tables(run)}
     assert set(shown) == {f"table-comparison-{name}" for name in PAGE}
     assert "people" in str(shown["table-comparison-published"].note)
+    others = Run(tmp_path, run.facts, {"comparison": result.table.assign(method="random")})
+    assert "table-comparison-published" not in {table.id for table in tables(others)}, "none of LOCO's table"
     [shown] = pictures(run)
     assert [len(row.pictures) for row in shown.rows] == [4]
-    spill, adding = findings(run)
-    assert adding.headline.startswith("In its own mask, LOCO's edit of smile or background hue departs by ")
+    adding, spill = findings(run)
+    assert "at once" in adding.headline
+    assert "in that of background hue" in adding.detail
     with mock.patch("diffgeo.studies.comparison.findings.FEWEST", 2):
         *_, cost = findings(run)
     assert "the same change of smile" in cost.headline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from diffgeo.config import Config, build, instance, own_code
 from diffgeo.convergence import Tally
 from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.data.images import list_images
+from diffgeo.data.tangent import Fit
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.models.training_record import trained_factors
 from diffgeo.errors import ConfigError
@@ -37,6 +38,9 @@ from diffgeo.session.store import Store
 __all__ = ["Context"]
 
 log = logging.getLogger(__name__)
+
+_STARTS = 3
+"""Of the fit that tells a picture's factors, for masks."""
 T = TypeVar("T")
 
 
@@ -104,7 +108,7 @@ class Context:
         Every study begins with it.
         """
         if self._digest not in ("", self.model.digest):
-            for part in ("samples", "latents", "bases", "editor", "decoder", "masks"):
+            for part in ("samples", "latents", "bases", "editor", "decoder", "masks", "_portraits"):
                 self.__dict__.pop(part, None)
 
     @cached_property
@@ -151,14 +155,27 @@ class Context:
         """Where local edits should act, as ``data.masks`` says."""
         return self.masks_at(self.cfg.data.masks)
 
-    def masks_at(self, where: Any) -> Masks:
-        """Where local edits should act, as if ``data.masks`` were ``where``."""
+    def masks_at(self, where: Any, *, setting: str = "data.masks") -> Masks:
+        """Where local edits should act.
 
-        def picture(sample: Sample) -> Tensor:
+        Args:
+            where: as ``data.masks`` takes it.
+            setting: that it comes from, for messages.
+        """
+        return Masks(self.model, where, self._portrait if self.data_distance else None, setting=setting)
+
+    @cached_property
+    def _portraits(self) -> dict[int, Fit]:
+        return {}
+
+    def _portrait(self, sample: Sample) -> Fit:
+        """The portrait nearest to a sample's unedited picture."""
+        assert self.data_distance is not None
+        if sample.index not in self._portraits:
             top = self.model.schedule.T
-            return self.decoder(self.latents.of(sample, top)[None], top, sample)
-
-        return Masks(self.model, replace(self.cfg.data, masks=where), picture, self.data_distance)
+            picture = self.decoder(self.latents.of(sample, top)[None], top, sample)
+            self._portraits[sample.index] = self.data_distance.fit(picture, starts=_STARTS)
+        return self._portraits[sample.index]
 
     @cached_property
     def perceptual(self) -> PerceptualDistance:

@@ -1,25 +1,69 @@
 r"""Whether edits in several places add up: LOCO Edit's composition.
 
-In each mask Ω_i, LOCO's leading direction is brought to the same change inside Ω_i; then all are made at once, their
-offsets of x_t added. With Δ_i the change of the picture by one and Δ that by all together, a row tells of a mask
+For each mask Ω_i one direction is brought to the same change inside Ω_i; then x_t is moved by the sum of these steps,
+without the normalisation, which would not add up. With Δ_i the change of the picture by one step and Δ that by all, a
+row tells of a mask
 
     departure    ‖Δ − Δ_i‖ / ‖Δ_i‖ over the pixels of Ω_i: 0 if the others leave its edit as it was
     interaction  ‖Δ − Σ Δ_j‖ / ‖Σ Δ_j‖ over the whole picture, the same for all masks: 0 if changes add up
+
+Method ``loco`` has LOCO's leading direction of each mask, ``x0`` as many leading directions of ∂x̂0/∂x, which know of no
+mask: what composing takes without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
+from diffgeo.errors import ConfigError
 from diffgeo.results import Row
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.studies.comparison.changes import Inside
-from diffgeo.studies.shared.matching import Edit, added, loco, match_edits, pictures, straight
+from diffgeo.studies.shared.matching import added, loco, match_edits, output_map, pictures, straight
 
-__all__ = ["composed"]
+__all__ = ["METHODS", "Composed", "apart", "composed"]
+
+METHODS = ("loco", "x0")
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A sample's edits in several masks.
+
+    Attributes:
+        rows: one for each method and mask; ``frame`` is the picture by this edit alone, ``frame_all`` that by all.
+        pictures: the unedited one first, shape (N, 3, H, W).
+        inside: change inside its mask that every edit was brought to.
+    """
+
+    rows: list[Row]
+    pictures: Tensor
+    inside: float
+
+
+def apart(masks: Mapping[str, Tensor], of: str) -> Mapping[str, Tensor]:
+    """The masks themselves, if no two overlap: where they do, one edit's change is the other's departure.
+
+    Args:
+        masks: name → boolean, shape (H, W).
+        of: the sample, for the message.
+
+    Raises:
+        ConfigError: two have a pixel in common.
+    """
+    for (first, one), (second, other) in combinations(masks.items(), 2):
+        if both := int((one & other).sum()):
+            raise ConfigError(
+                f"study.comparison.compose: the masks {first} and {second} share {both} pixels in {of}",
+                "give masks that do not overlap",
+            )
+    return masks
 
 
 def composed(
@@ -31,37 +75,42 @@ def composed(
     null_rank: int,
     limit: float,
     inside: float | None = None,
-) -> Iterator[Row]:
+) -> Composed:
     """Edit a sample in each mask alone, and in all at once.
 
     Args:
         context: of the run.
         sample: that is edited.
         t: edit timestep.
-        masks: name → boolean, shape (H, W); two or more.
+        masks: name → boolean, shape (H, W); two or more, none of which overlap.
         null_rank: as in ``study.comparison``.
         limit: the largest γ.
-        inside: change inside its mask that every edit is brought to; None takes what the first one's reaches at
-            ``edit.strength``.
-
-    Returns:
-        A row per mask.
+        inside: change inside its mask that every edit is brought to; None takes what LOCO's edit in the first mask
+            reaches at ``edit.strength``.
     """
-    x, edits, gammas, alone = context.latents.of(sample, t), list[Edit](), list[float](), list[Tensor]()
-    rows: list[Row] = []
-    for name, mask in masks.items():
-        v, _ = loco(context, x, t, mask, rank=1, null_rank=null_rank)
-        [edit] = straight(context, name, v, limit)
-        found = match_edits(context, sample, t, [edit], inside, measure=Inside(mask))
-        inside = found.target
-        edits.append(edit)
-        gammas.append(found.gammas[0].item())
-        alone.append(found.edited[0] - found.original[0])
-        rows.append({"sample": sample.index, "name": sample.name, "mask": name, **found.row(0)})
-    shown, _ = pictures(context, sample, t, [added("all", edits, gammas)], [1.0])
-    together = shown[0] - found.original[0]
-    whole = torch.stack(alone).sum(dim=0)
-    for row, change, mask in zip(rows, alone, masks.values(), strict=True):
-        departure = (together - change)[:, mask].norm() / change[:, mask].norm()
-        interaction = (together - whole).norm() / whole.norm()
-        yield row | {"departure": departure.item(), "interaction": interaction.item()}
+    x, rows, shown = context.latents.of(sample, t), list[Row](), list[Tensor]()
+    for method in METHODS:
+        if method == "loco":
+            columns = [loco(context, x, t, mask, rank=1, null_rank=null_rank)[0] for mask in masks.values()]
+            v = torch.cat(columns, dim=1)
+        else:
+            name = MapName(t, output="x0")
+            v = context.bases.of_map(output_map(context, t, "x0"), x, name=name, rank=len(masks)).V
+        edits, gammas, alone = list(straight(context, method, v, limit, normalise=False)), list[float](), list[Tensor]()
+        first = 1 + len(shown)
+        for i, (edit, (place, mask)) in enumerate(zip(edits, masks.items(), strict=True)):
+            found = match_edits(context, sample, t, [edit], inside, measure=Inside(mask))
+            inside, original = found.target, found.original[0]
+            gammas.append(found.gammas[0].item())
+            alone.append(found.edited[0])
+            where = {"sample": sample.index, "name": sample.name, "method": method, "mask": place}
+            rows.append({**where, **found.row(0), "frame": first + i, "frame_all": first + len(edits)})
+        [together] = pictures(context, sample, t, [added(method, edits, gammas)], [1.0])[0]
+        change, whole = together - original, torch.stack(alone).sum(dim=0) - len(alone) * original
+        interaction = ((change - whole).norm() / whole.norm()).item()
+        for row, picture, mask in zip(rows[-len(edits) :], alone, masks.values(), strict=True):
+            departure = (together - picture)[:, mask].norm() / (picture - original)[:, mask].norm()
+            row |= {"departure": departure.item(), "interaction": interaction}
+        shown += [*alone, together]
+    assert inside is not None
+    return Composed(rows, torch.stack([original, *shown]), inside)

@@ -21,6 +21,8 @@ ORDERINGS = {"local_success": "local success", "transferred": "success that tran
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study has no rows of LOCO's directions."""
+    if (composed := run.table("comparison_composed")) is not None:
+        yield _composition(composed)
     table, inside = run.table("comparison"), run.table("comparison_inside")
     if table is None or "loco" not in set(table["method"]):
         return
@@ -37,8 +39,6 @@ def findings(run: Run) -> Iterator[Finding]:
             told.get(words, "Whether LOCO's directions spill less outside the mask than unmasked ones stays open."),
             f"At equal change inside, outside / inside of ∂x̂0/∂x less that of LOCO is {numbers}.",
         )
-    if (composed := run.table("comparison_composed")) is not None:
-        yield _composition(composed)
     if table["sample"].nunique() < FEWEST:  # which order no methods
         return
     if (target := run.table("comparison_target")) is not None:
@@ -56,15 +56,19 @@ def findings(run: Run) -> Iterator[Finding]:
 
 
 def _composition(table: pd.DataFrame) -> Finding:
-    """How far edits at several places disturb each other."""
-    by_sample = table.groupby("sample")[["departure", "interaction"]].mean()
-    (inside, *ends), whole = mean_interval(by_sample["departure"].to_numpy()), by_sample["interaction"].mean()
+    """Whether masks make edits that leave each other alone."""
+    words, numbers = _difference(table, "departure", "x0", "loco")
+    masks = table[table["method"] == "loco"].groupby("mask", sort=False)["departure"].mean()
+    own = ", ".join(f"{number(value, 2)} in that of {name(mask)}" for mask, value in masks.items())
+    missed = int((~table["matched"]).sum())
+    yes = "Made at once, LOCO's edits disturb each other less than unmasked ones"
+    no = "Made at once, LOCO's edits disturb each other more than unmasked ones"
+    told = {"yes": f"{yes}.", "few": f"{yes} in these samples, too few for a test.", "opposite": f"{no}."}
     return Finding(
         "comparison",
-        f"In its own mask, LOCO's edit of {' or '.join(map(name, table['mask'].unique()))} departs by "
-        f"{number(100 * inside, 2)} % from itself when all are made at once.",
-        f"That is {interval(inside, *ends)} of its change (n = {len(by_sample)}); over the whole picture what all "
-        f"change together departs by {number(whole, 2)} from the sum of what each changes.",
+        told.get(words, "Whether LOCO's edits disturb each other less than unmasked ones, made at once, stays open."),
+        "How far an edit departs from itself in its own mask, as a share of its change: ∂x̂0/∂x less LOCO is "
+        f"{numbers}; LOCO's are {own}{f'; {missed} of {len(table)} edits missed the wanted change' if missed else ''}.",
     )
 
 

@@ -111,12 +111,12 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
         reason = "without masks there is no loco, without an attribute neither asyrp nor supervised"
         if not methods.names:
             raise refusal("study.comparison.methods", cfg.methods, f"others too, as {reason}")
-        log.warning("comparison leaves out %s: %s", ", ".join(left_out), reason)
+        log.info("comparison leaves out %s: %s", ", ".join(left_out), reason)
     if methods.masks:
         for sample in edited:  # one that cannot be had is told before anything is edited
             methods.masks.of(sample)
-    for sample, places in product(edited, methods.places.values()):
-        places.of(sample)
+    for sample in edited if methods.places else ():
+        composition.apart({name: masks.of(sample) for name, masks in methods.places.items()}, sample.name)
     study = _Study(context, cfg, t, methods, reference, edited)
     for sample in context.track(edited, "comparison"):
         study.edit(sample)
@@ -126,7 +126,8 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
     if tables:
         tables["ranks"] = pd.DataFrame([{**where, **row} for row in ranks(tables)])
     methods.say_seconds()
-    tensors = {"frames": torch.cat(study.frames)} if study.frames else {}
+    frames = {"frames": study.frames, "composed": study.composed_frames}
+    tensors = {name: torch.cat(parts) for name, parts in frames.items() if parts}
     return Result("comparison", tables.pop("change", pd.DataFrame()), scalars, tensors, tables)
 
 
@@ -159,6 +160,8 @@ class _Study:
         self.effects: list[Row] = []
         self.shares: list[Row] = []
         self.composed: list[Row] = []
+        self.composed_frames: list[Tensor] = []
+        self.inside_each: float | None = None  # the change inside each mask of several, once a sample has set it
         wanted = methods.attribute
         self.wanted = reference.names.index(wanted) if wanted in reference.names else None
         if wanted is not None and self.wanted is None:
@@ -187,8 +190,7 @@ class _Study:
                 self.moved[edit.variant, edit.direction, before.index] = change
         mine = [edits[i][0] for i in own]  # the first ones
         self.rows += self._rows(sample, mine, matched, changes)
-        shown = torch.cat([matched.original, matched.edited[own]]).clamp(-1, 1)
-        self.frames.append(((shown + 1) * 127.5).round().to(torch.uint8).cpu())
+        self.frames.append(_bytes(torch.cat([matched.original, matched.edited[own]])))
         if self.methods.masks:
             self.part += self._inside(sample, mine, matched.edited[own], matched.original)
         if self.wanted is not None:
@@ -338,15 +340,25 @@ class _Study:
             }
 
     def _composed(self, sample: Sample) -> Iterator[Row]:
-        """LOCO's edits in several masks, alone and at once."""
+        """Edits in several masks, alone and at once."""
         masks = {name: places.of(sample) for name, places in self.methods.places.items()}
         limit, null_rank = self.context.editor.gammas[-1].item() * self.cfg.limit, self.cfg.null_rank
-        yield from composition.composed(
-            self.context, sample, self.t, masks, null_rank=null_rank, limit=limit, inside=self.inside
+        inside = self.inside if self.inside_each is None else self.inside_each
+        found = composition.composed(
+            self.context, sample, self.t, masks, null_rank=null_rank, limit=limit, inside=inside
         )
+        self.inside_each, before = found.inside, sum(map(len, self.composed_frames))
+        self.composed_frames.append(_bytes(found.pictures))
+        for row in found.rows:
+            yield row | {key: row[key] + before for key in ("frame", "frame_all")}
 
     def _mask(self, sample: Sample) -> Tensor:
         return self.methods.masks.of(sample)
+
+
+def _bytes(pictures: Tensor) -> Tensor:
+    """Pictures in [−1, 1] as the files have them."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

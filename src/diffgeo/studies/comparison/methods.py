@@ -29,6 +29,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from time import process_time
 
 import torch
@@ -111,7 +112,12 @@ class Methods:
     @cached_property
     def places(self) -> dict[str, Masks]:
         """Masks of the edits that are made at once, by name."""
-        return {name: self._context.masks_at(name) for name in self._cfg.compose or ()}
+        setting = "study.comparison.compose"
+        asked = self._cfg.compose or []
+        stems = [where if where in FACTOR_NAMES else Path(where).stem for where in asked]
+        names = stems if len(set(stems)) == len(asked) else asked
+        masks = [self._context.masks_at(where, setting=setting) for where in asked]
+        return dict(zip(names, masks, strict=True))
 
     @property
     def _portraits(self) -> bool:

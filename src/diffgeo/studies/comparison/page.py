@@ -27,7 +27,9 @@ def tables(run: Run) -> list[Table]:
     table = run.table("comparison")
     assert table is not None
     table = table.assign(transferred=transferred(table))
-    found = [_means(table), _published(table)]
+    found = [_means(table)]
+    if table["method"].isin(PUBLISHED).any():
+        found.append(_published(table))
     if (inside := run.table("comparison_inside")) is not None:
         found.append(_inside(inside))
     if (target := run.table("comparison_target")) is not None:
@@ -153,8 +155,9 @@ def _strengths(table: pd.DataFrame) -> Table:
 
 def _composed(table: pd.DataFrame) -> Table:
     values = ["departure", "interaction", "matched"]
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["mask"], values)
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method", "mask"], values)
     columns = [
+        Column("method", "method", name),
         Column("mask", "mask", name),
         mean_column("departure in its mask", "departure"),
         mean_column("departure of the whole from the sum", "interaction"),
@@ -162,8 +165,8 @@ def _composed(table: pd.DataFrame) -> Table:
         N_COLUMN,
     ]
     note = (
-        "LOCO's edits, one in each mask, alone and all at once; as shares of the change by the edit alone, and of the "
-        f"sum of all changes. 0: edits add up. {INTERVALS}"
+        "One edit in each mask, alone and all at once, as plain steps; as shares of the change by the edit alone, and "
+        f"of the sum of all changes. 0: edits add up. {INTERVALS}"
     )
     return as_table("table-comparison-composed", "Edits in several masks at once", means, columns, note=note)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
+
 from diffgeo.report.charts import Chart, Tables, in_figure, name, number, strips, timestep
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
@@ -60,4 +64,18 @@ def figures(result: Result) -> dict[str, Figure]:
         right.append("\n".join(attribute.replace("_", " ") for attribute in part["attribute"]))
     top = ["original", *(f"$v_{{{k + 1}}}$" for k in sorted(table["direction"].unique()))]
     title = f"{plain(table['name'].iloc[0])}: edits of equal change"
-    return {"edits": picture_grid(rows, title=title, left=left, top=top, right=right)}
+    found = {"edits": picture_grid(rows, title=title, left=left, top=top, right=right)}
+    if (composed := result.more_tables.get("composed")) is not None:
+        found["composed"] = _composed(composed, result.tensors["composed"].permute(0, 2, 3, 1).numpy())
+    return found
+
+
+def _composed(table: pd.DataFrame, pictures: Any) -> Figure:
+    """The first sample: rows are methods, columns the original, the edit in each mask, and all at once."""
+    mine = table[table["sample"] == table["sample"].iloc[0]]
+    original, rows, left = int(mine["frame"].min()) - 1, [], []
+    for method, part in mine.groupby("method", sort=False):
+        rows.append([pictures[i] for i in (original, *part["frame"], part["frame_all"].iloc[0])])
+        left.append(str(method).replace("_", " "))
+    top = ["original", *(name(mask) for mask in mine["mask"].unique()), "all at once"]
+    return picture_grid(rows, title=f"{plain(mine['name'].iloc[0])}: edits in several masks", left=left, top=top)

@@ -42,8 +42,8 @@ class ComparisonConfig:
         limit: largest |γ| that is tried, as a multiple of ``edit.strength``; edits of h may go ten times as far.
         moved: standard deviations that count as a change (local and transfer success).
         still: what the others must stay under, as a fraction of ``moved``.
-        compose: two masks or more, a factor or a file each, in which LOCO's edits are made alone and at once; null
-            makes none.
+        compose: two masks or more that do not overlap, a factor or a file each, in which edits are made alone and at
+            once; null makes none.
     """
 
     methods: list[str] | None = setting(["local", "x0", "loco", "random"], choices=METHODS, items=1, distinct=True)
@@ -60,4 +60,4 @@ class ComparisonConfig:
     limit: float = setting(8.0, ge=1)
     moved: float = setting(1.0, gt=0)
     still: float = setting(0.5, gt=0, le=1)
-    compose: list[str] | None = setting(None, items=2, distinct=True)
+    compose: list[str] | None = setting(None, items=2, distinct=True, allowed="two masks or more, each once")
