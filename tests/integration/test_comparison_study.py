@@ -255,7 +255,20 @@ def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path
     run = Run(tmp_path, {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}, stems)
     shown = {table.id: table for table in tables(run)}
     assert set(shown) == {f"table-comparison-{name}" for name in PAGE}
-    assert "people" in str(shown["table-comparison-published"].note)
+    published = shown["table-comparison-published"]
+    assert "people" in str(published.note)
+    assert [row[0].text for row in published.rows][-2:] == ["NoiseCLR", "BlendedDiffusion"]
+    assert [cell.text for cell in published.rows[-1]] == [
+        "BlendedDiffusion",
+        "–",
+        "0.550",
+        "–",
+        "–",
+        "0.0300",
+        "–",
+        "0.940",
+        "0",
+    ]
     others = Run(tmp_path, run.facts, {"comparison": result.table.assign(method="random")})
     assert "table-comparison-published" not in {table.id for table in tables(others)}, "none of LOCO's table"
     [shown] = pictures(run)

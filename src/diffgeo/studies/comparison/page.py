@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from diffgeo.report.formatting import name, timestep
@@ -18,8 +19,10 @@ PUBLISHED = {
     "eps": (0.37, 0.24, 0.13, 0.66),
     "asyrp": (0.47, 0.58, 0.22, 0.68),
     "loco": (0.80, 0.91, 0.08, 0.71),
+    "NoiseCLR": (0.32, 0.66, 0.14, 0.68),
+    "BlendedDiffusion": (0.55, np.nan, 0.03, 0.94),
 }
-"""Method → local success, transfer success, LPIPS and SSIM of LOCO Edit's Table 1."""
+"""Method → local success, transfer success, LPIPS and SSIM of LOCO Edit's Table 1; the last two are not made here."""
 
 
 def tables(run: Run) -> list[Table]:
@@ -79,6 +82,8 @@ def _means(table: pd.DataFrame) -> Table:
 def _published(table: pd.DataFrame) -> Table:
     """Ours beside LOCO Edit's Table 1, in the order of its columns."""
     own = means_of(table[table["method"].isin(PUBLISHED)], ["method"], ["local_success", "transferred", "ssim"])
+    others = [one for one in PUBLISHED if one[0].isupper()]
+    own = pd.concat([own, pd.DataFrame({"method": others, "n": 0})], ignore_index=True)
     columns = [Column("method", "method", name)]
     for place, (column, text) in {
         0: ("local_success", "local success"),
@@ -93,7 +98,8 @@ def _published(table: pd.DataFrame) -> Table:
     note = (
         "Published: LOCO Edit, Table 1, photographs of faces, success as judged by people, edits not of equal change. "
         "Here: portraits with known factors, success by an attribute predictor, edits of equal change, so that LPIPS "
-        "or its stand-in is the same for all. Our transfer counts edits that fail as failures. "
+        "or its stand-in is the same for all; it differs at equal change of an attribute. Our transfer counts edits "
+        "that fail as failures. "
         "The numbers do not compare; their order may. Asyrp here is a mean "
         f"difference of h, without its training. {INTERVALS}"
     )
