@@ -21,7 +21,7 @@ from diffgeo.metrics.attributes import load_predictor
 from diffgeo.session import Context
 from diffgeo.session.samples import Sample
 from diffgeo.studies.curvedness.claims import _ends, _longer
-from diffgeo.studies.dataset_complexity.claims import _by_sample
+from diffgeo.studies.dataset_complexity.claims import _by_sample, _further
 from diffgeo.studies.global_consistency.claims import _cosine_agrees
 from diffgeo.studies.shared.matching import random_in_x
 
@@ -99,51 +99,64 @@ def ratios(context, directions_of):
 
 
 def test_the_formula_alone_steps_several_times_as_far_as_gamma_and_the_default_steps_gamma(shipped):
-    times = ("schedule.steps=20", "schedule.edit=[1.0,0.75,0.5,0.25]", "svd.rank=2", "svd.tol=1e-2")
+    """‖x'−x‖/γ of the leading five directions: 6.2, 8.9, 8.2, 2.6; of random ones 1.9 to 0.3.
+
+    How many directions the check's mean is over is not known: of two it is 8.4 at T here, of five 6.2, of ten 4.7.
+    """
+    times = ("schedule.steps=20", "schedule.edit=[1.0,0.75,0.5,0.25]", "svd.rank=5", "svd.tol=1e-2")
     bounded = context_of(shipped, *times)
     formula = context_of(shipped, *times, "edit.rescale=false")
-    local, random = (lambda sample, t: formula.bases.of(sample, t).V), lambda sample, _: random_in_x(formula, 2, sample)
+    local, random = (lambda sample, t: formula.bases.of(sample, t).V), lambda sample, _: random_in_x(formula, 5, sample)
     np.testing.assert_allclose(ratios(bounded, local), 1, rtol=1e-3)
-    far = ratios(formula, local)
-    assert_agrees(far, np.array([6.2, 8.9, 8.2, 2.6]))
-    assert (ratios(formula, random) < far).all()
+    far, near = ratios(formula, local).mean(axis=1), ratios(formula, random).mean(axis=1)
+    np.testing.assert_allclose(far, [6.2, 8.9, 8.2, 2.6], rtol=0.15)
+    np.testing.assert_allclose(near[[0, -1]], [1.9, 0.3], rtol=0.2)
+    assert (np.diff(near) < 0).all()
+
+
+def test_noise_follows_a_step_less_than_the_normalisation_takes_it_to(shipped):
+    """‖Δε‖/‖Δx‖ along local directions of generated samples, where P23a takes .99: .957 at T, .724 at 0.5T."""
+    context = context_of(shipped, "schedule.steps=40", "schedule.edit=[1.0,0.5]", "svd.rank=2", "svd.tol=1e-2")
+    gamma, found = context.editor.gammas[-1], []
+    for _, t in context.edit_times:
+        for sample in context.samples:
+            x, v = context.latents.of(sample, t), context.bases.of(sample, t).V
+            points = torch.cat([x[None], x + gamma * v.T.reshape(-1, *x.shape)])
+            with torch.no_grad():
+                noise = shipped.predict_noise(points, t)
+            found.append(((noise[1:] - noise[0]).flatten(1).norm(dim=1) / gamma).mean().item())
+    np.testing.assert_allclose(np.reshape(found, (2, SAMPLES)).mean(axis=1), [0.957, 0.724], atol=0.04)
+
+
+def saturated(context, sample, t):
+    """Share of pixel values at 0 or 255 of edits along two directions: by half of the strength, by all of it."""
+    x, v = context.latents.of(sample, t), context.bases.of(sample, t).V
+    moved = torch.cat([context.editor.move(x, v[:, i], context.editor.gammas, t, sample) for i in range(2)])
+    pictures = (context.decoder(moved, t, sample).clamp(-1, 1) + 1) * 127.5
+    limits = ((pictures.round() == 0) | (pictures.round() == 255)).float().mean((1, 2, 3)).reshape(2, 5)
+    return [limits[:, [1, 3]].mean().item(), limits[:, [0, 4]].mean().item()]
 
 
 def test_the_formula_alone_saturates_inverted_pictures_and_the_plain_step_does_not(shipped):
-    """Share of pixel values at 0 or 255, of three renders, for |γ| = 1.66 and 3.33."""
+    """Three renders, |γ| = 1.66 and 3.33: .53 and .85 at T, .17 and .63 at 0.75T."""
     words = ("schedule.steps=40", "schedule.edit=[1.0,0.75]", "svd.rank=2", "svd.tol=1e-2", "scale.frames=5")
     factors = torch.cat([sample_factors(1, generator=torch.Generator().manual_seed(seed)) for seed in range(SAMPLES)])
     samples = [Sample(i, f"face {i}", x0, None) for i, x0 in enumerate(render(factors).clamp(-1, 1))]
-    known = {1.0: (0.53, 0.85), 0.75: (0.17, 0.63)}
     formula = context_of(shipped, *words, "edit.normalise=true", "edit.rescale=false")
     plain = context_of(shipped, *words)
     assert formula.editor.gammas.abs().unique()[1:].tolist() == pytest.approx([1.66, 3.33], abs=0.01)
-    for fraction, t in formula.edit_times:
-        shares, of_plain = [], []
-        for sample in samples:
-            for context, into in ((formula, shares), (plain, of_plain)):
-                x, v = context.latents.of(sample, t), context.bases.of(sample, t).V
-                moved = torch.cat([context.editor.move(x, v[:, i], context.editor.gammas, t, sample) for i in range(2)])
-                pictures = (context.decoder(moved, t, sample).clamp(-1, 1) + 1) * 127.5
-                limits = ((pictures.round() == 0) | (pictures.round() == 255)).float().mean((1, 2, 3)).reshape(2, 5)
-                into.append([limits[:, [1, 3]].mean().item(), limits[:, [0, 4]].mean().item()])
-        assert np.max(of_plain) < 0.02
-        assert_agrees(np.transpose(shares), np.array(known[round(fraction, 2)]))
+    for (_, t), known in zip(formula.edit_times, [(0.53, 0.85), (0.17, 0.63)], strict=True):
+        assert max(max(saturated(plain, sample, t)) for sample in samples) < 0.02
+        np.testing.assert_allclose(np.mean([saturated(formula, one, t) for one in samples], axis=0), known, atol=0.1)
 
 
-def test_clipping_each_step_saturates_edits_that_none_clips_ruin_as_well(shipped):
-    """Share of pixel values at 0 or 255 that the formula alone gives generated samples which no step clips: .94."""
+def test_the_formula_alone_saturates_samples_that_no_step_clips_and_the_default_does_not(shipped):
+    """Generated samples with ``schedule.clip=false``, |γ| = 3.33: .94."""
     words = ("schedule.steps=40", "schedule.edit=[1.0]", "schedule.clip=false", "svd.rank=2", "svd.tol=1e-2")
-    context = context_of(shipped, *words, "scale.frames=5", "edit.normalise=true", "edit.rescale=false")
-    t = shipped.schedule.T
-    shares = []
-    for sample in context.samples:
-        x, v = context.latents.of(sample, t), context.bases.of(sample, t).V
-        moved = torch.cat([context.editor.move(x, v[:, i], context.editor.gammas, t, sample) for i in range(2)])
-        pictures = (context.decoder(moved, t, sample).clamp(-1, 1) + 1) * 127.5
-        limits = ((pictures.round() == 0) | (pictures.round() == 255)).float().mean((1, 2, 3)).reshape(2, 5)
-        shares.append(limits[:, [0, 4]].mean().item())
-    assert_agrees([shares], np.array([0.94]))
+    formula = context_of(shipped, *words, "scale.frames=5", "edit.normalise=true", "edit.rescale=false")
+    default, t = context_of(shipped, *words, "scale.frames=5"), shipped.schedule.T
+    assert max(max(saturated(default, sample, t)) for sample in default.samples) < 0.02
+    assert np.mean([saturated(formula, one, t)[1] for one in formula.samples]) == pytest.approx(0.94, abs=0.03)
 
 
 def assert_same_mean(values, known, of=8):
@@ -164,8 +177,9 @@ def test_untrained_networks_align_their_directions_more_than_random_frames_do(sh
         found.append(np.mean([best_match(a, b)[:3].mean().item() for a, b in pairs]))
     limit = random_overlaps(len(bases[0].U), 25, 1, draws=999, seed=0).abs().amax(dim=-1).quantile(0.95).item()
     assert limit == pytest.approx(0.034, abs=0.001)
+    print(found)
     assert min(found) > 2 * limit
-    assert_agrees([found], np.array([0.128]))
+    assert np.mean(found) == pytest.approx(0.128, rel=0.25)
 
 
 def test_fig_6_one_global_direction_changes_held_out_samples_alike(shipped):
@@ -177,6 +191,9 @@ def test_fig_6_one_global_direction_changes_held_out_samples_alike(shipped):
     assert len(values) == 5
     assert (values > 0).all()
     assert_same_mean(values, 0.92, of=5)
+    table = result.tables()["global_consistency_agreement"]
+    others = table[table["direction"] != table["other_direction"]]["cosine"]
+    assert abs(others.mean()) < 0.25 < others.abs().mean(), "without signs, chance passes for agreement"
 
 
 def curvedness_of(model, pairs, pool, paths):
@@ -198,7 +215,7 @@ def test_two_pairs_of_whole_h_differ_in_the_order_of_their_paths(shipped):
 
 
 def test_shooting_walks_in_the_tangent_spaces_that_it_is_measured_by(shipped):
-    """Mean of eight pairs, pooled h: 2.155 rad; 2.226 if the walk has one direction more."""
+    """Mean of eight pairs, pooled h: 2.155 rad; by a walk of one direction more it was 2.226."""
     table = curvedness_of(shipped, 8, "sum", ["shooting"])["curvedness"]
     assert table["length"].mean() == pytest.approx(2.155, abs=0.02)
     assert table["miss_x"].mean() == pytest.approx(0.996, abs=0.005), "it ends hardly nearer to the other sample"
@@ -211,7 +228,11 @@ def test_the_soft_cut_finds_lerp_curved_at_its_ends_and_a_geodesic_shorter_than_
     assert (ends["lerp"] > 0).all()
     assert_same_mean(ends["lerp"], 0.036)
     assert_same_mean(ends["slerp"], 0.0)
-    assert_same_mean(_longer("slerp", "geodesic", column="length_soft")(tables), 0.033)
+    shorter = _longer("slerp", "geodesic", column="length_soft")(tables)
+    assert (shorter > 0).all()
+    assert_same_mean(shorter, 0.033)
+    hard = {path: _ends(path, "curvedness")(tables) for path in ("lerp", "slerp")}
+    print("hard", hard, "soft", ends, shorter)
 
 
 def test_simpler_data_are_more_consistent_at_t_and_less_so_near_the_picture(shipped):
@@ -221,5 +242,6 @@ def test_simpler_data_are_more_consistent_at_t_and_less_so_near_the_picture(ship
     tables = run_study("dataset_complexity", context, context.cfg.study["dataset_complexity"]).tables()
     noise, picture = (_by_sample(end)(tables) for end in ("max", "min"))
     assert noise.mean() > 0 > picture.mean()
+    assert abs(_further(tables)["further"].mean()) < min(noise.mean(), -picture.mean()), "the mean hides both"
     assert_same_mean(noise, 0.033)
     assert_same_mean(picture, -0.030)

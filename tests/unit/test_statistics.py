@@ -81,6 +81,9 @@ def test_the_documented_coverage_is_what_the_simulation_gives():
     assert found["coverage percentile"] < 0.92
     assert found["coverage BCa"] < 0.92
     assert found["level sign flips"] == pytest.approx(0.05, abs=0.03)
+    skewed = row("skewed (exponential)", 8, 600)
+    assert skewed["coverage percentile"] < skewed["coverage Student"] < 0.93
+    assert skewed["coverage BCa"] < 0.90
     enough = row("normal", 16, 300)
     assert enough["power sign flips"] > 0.78
     assert enough["power signs"] < enough["power sign flips"]
@@ -175,6 +178,13 @@ def test_the_test_of_nothing_is_nothing(values):
 def test_sign_flips_reject_as_often_as_they_say_without_an_effect():
     hits = sum(sign_flip_test(normal(10, seed) - 2) <= 0.05 for seed in range(1000))
     assert hits / 1000 == pytest.approx(0.05, abs=0.02)
+
+
+def test_eight_values_can_hold_many_claims_by_the_false_discovery_rate_and_none_by_holm():
+    smallest = sign_flip_test(np.arange(1.0, 9.0))
+    assert smallest == 2 / 2**8
+    assert max(false_discovery_rates([smallest] * 20)) == smallest <= 0.05 < 7 * smallest
+    assert sign_flip_test(np.arange(1.0, 6.0)) > 0.05 >= sign_flip_test(np.arange(1.0, 7.0)), "six values are needed"
 
 
 def test_false_discovery_rates_are_the_step_up_of_benjamini_and_hochberg():

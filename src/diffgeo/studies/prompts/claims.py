@@ -15,10 +15,13 @@ __all__ = ["CLAIMS"]
 
 
 def _alike_near(column: str) -> Callable[[Tables], Values]:
-    """− Spearman's ρ of the prompts' likeness and the distance along their own paths, mean over t, one per sample."""
+    """− Spearman's ρ of the prompts' likeness and the distance along their own paths, mean over t, one per sample.
+
+    Captions that say nothing have nothing in common: their likeness is 0.
+    """
 
     def measure(tables: Tables) -> Values:
-        table = tables["prompts"].dropna(subset=[column])
+        table = tables["prompts"].fillna({column: 0.0})
         rows = table[(table["kind"] == "path") & (table["guidance"] == table["guidance"].max())]
         rho = [
             (sample, -spearmanr(part[column], part["distance"]).statistic)
@@ -39,7 +42,7 @@ def _mantel(tables: Tables) -> float:
     for _, part in rows.groupby(["sample", "t_frac"]):
         a, b, far = part["prompt_a"].to_numpy(), part["prompt_b"].to_numpy(), np.zeros((count, count))
         far[a, b] = far[b, a] = part["distance"]
-        alike[a, b] = alike[b, a] = part["factor_overlap"].fillna(0)  # captions that say nothing have nothing in common
+        alike[a, b] = alike[b, a] = part["factor_overlap"].fillna(0)
         matrices.append(far)
     return mantel_test(alike, matrices, centred_ranks)[1]
 
