@@ -147,7 +147,7 @@ def test_the_formula_alone_saturates_inverted_pictures_and_the_plain_step_does_n
     assert formula.editor.gammas.abs().unique()[1:].tolist() == pytest.approx([1.66, 3.33], abs=0.01)
     for (_, t), known in zip(formula.edit_times, [(0.53, 0.85), (0.17, 0.63)], strict=True):
         assert max(max(saturated(plain, sample, t)) for sample in samples) < 0.02
-        np.testing.assert_allclose(np.mean([saturated(formula, one, t) for one in samples], axis=0), known, atol=0.1)
+        np.testing.assert_allclose(np.mean([saturated(formula, one, t) for one in samples], axis=0), known, atol=0.15)
 
 
 def test_the_formula_alone_saturates_samples_that_no_step_clips_and_the_default_does_not(shipped):
@@ -177,7 +177,6 @@ def test_untrained_networks_align_their_directions_more_than_random_frames_do(sh
         found.append(np.mean([best_match(a, b)[:3].mean().item() for a, b in pairs]))
     limit = random_overlaps(len(bases[0].U), 25, 1, draws=999, seed=0).abs().amax(dim=-1).quantile(0.95).item()
     assert limit == pytest.approx(0.034, abs=0.001)
-    print(found)
     assert min(found) > 2 * limit
     assert np.mean(found) == pytest.approx(0.128, rel=0.25)
 
@@ -192,8 +191,9 @@ def test_fig_6_one_global_direction_changes_held_out_samples_alike(shipped):
     assert (values > 0).all()
     assert_same_mean(values, 0.92, of=5)
     table = result.tables()["global_consistency_agreement"]
-    others = table[table["direction"] != table["other_direction"]]["cosine"]
-    assert abs(others.mean()) < 0.25 < others.abs().mean(), "without signs, chance passes for agreement"
+    same = table["direction"] == table["other_direction"]
+    unsigned = table[same]["cosine"].mean() - table[~same]["cosine"].abs().mean()
+    assert unsigned < values.mean() / 2, "absolute cosines of other directions hide it"
 
 
 def curvedness_of(model, pairs, pool, paths):
@@ -231,8 +231,8 @@ def test_the_soft_cut_finds_lerp_curved_at_its_ends_and_a_geodesic_shorter_than_
     shorter = _longer("slerp", "geodesic", column="length_soft")(tables)
     assert (shorter > 0).all()
     assert_same_mean(shorter, 0.033)
-    hard = {path: _ends(path, "curvedness")(tables) for path in ("lerp", "slerp")}
-    print("hard", hard, "soft", ends, shorter)
+    hard = _ends("lerp", "curvedness")(tables)
+    assert np.std(hard, ddof=1) > 5 * np.std(ends["lerp"], ddof=1), "what a cut at n directions adds drowns it"
 
 
 def test_simpler_data_are_more_consistent_at_t_and_less_so_near_the_picture(shipped):
@@ -242,6 +242,6 @@ def test_simpler_data_are_more_consistent_at_t_and_less_so_near_the_picture(ship
     tables = run_study("dataset_complexity", context, context.cfg.study["dataset_complexity"]).tables()
     noise, picture = (_by_sample(end)(tables) for end in ("max", "min"))
     assert noise.mean() > 0 > picture.mean()
-    assert abs(_further(tables)["further"].mean()) < min(noise.mean(), -picture.mean()), "the mean hides both"
+    assert abs(_further(tables)["further"].mean()) < noise.mean() / 2, "the mean over t hides both"
     assert_same_mean(noise, 0.033)
     assert_same_mean(picture, -0.030)
