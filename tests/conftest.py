@@ -87,6 +87,7 @@ def _conf_is_read_once():
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_repository import ConfigRepository
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
     from diffgeo.config import config_folder
 
@@ -103,7 +104,9 @@ def _conf_is_read_once():
         key = tuple((one.config_path, one.parent, one.package, one.is_self) for one in defaults)
         if key not in merged:
             merged[key] = merge(loader, defaults, repo)
-        return copy.deepcopy(merged[key])
+        found = copy.deepcopy(merged[key])
+        OmegaConf.clear_cache(found)  # of what the time was, say
+        return found
 
     def load_once(repository, config_path):
         if of_others(repository):
