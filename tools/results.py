@@ -107,7 +107,8 @@ def copy(out: Path, into: Path = RESULTS, *, join: bool = False) -> None:
     Args:
         out: where ``diffgeo-paper models=[…]`` wrote it.
         into: where to.
-        join: keep what is there of claims and networks that the new one did not ask.
+        join: keep what is there of claims and networks that the new one did not ask; once for each atlas, since the
+            time that runs took is added up.
     """
     found, facts = pd.read_parquet(out / "atlas.parquet"), json.loads((out / "atlas.json").read_text(encoding="utf-8"))
     found = found.drop(columns=["values", "run"])
