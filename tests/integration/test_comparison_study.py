@@ -228,10 +228,14 @@ def test_changes_that_add_up_depart_from_their_sum_by_nothing(monkeypatch, power
     assert found.pictures[found.rows[0]["frame_all"]].flatten().tolist() == [1, 2**power]
 
 
-def test_masks_that_overlap_or_are_not_there_are_refused_by_their_setting(context, tmp_path):
-    whole = {"a": torch.tensor([[True, True]]), "b": torch.tensor([[False, True]])}
-    with pytest.raises(ConfigError, match="the masks a and b share 1 pixels in seed 3"):
-        composition.apart(whole, "seed 3")
+def test_masks_that_overlap_are_told_apart_and_what_is_not_there_is_refused_by_its_setting(context, tmp_path):
+    masks = {"a": torch.tensor([[True, True, False]]), "b": torch.tensor([[False, True, True]])}
+    assert {name: mask.int().tolist() for name, mask in composition.apart(masks, "").items()} == {
+        "a": [[1, 0, 0]],
+        "b": [[0, 0, 1]],
+    }
+    with pytest.raises(ConfigError, match="the mask b has 0 of its 1 pixels to itself in seed 3"):
+        composition.apart({"a": masks["a"], "b": masks["a"] & masks["b"]}, "seed 3")
     few = ("study.comparison.pictures=12", "study.comparison.samples=1", "study.comparison.methods=[random]")
     for words, said in {
         "[smil,glasses]": r"study\.comparison\.compose=smil does not exist",

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -47,23 +46,26 @@ class Composed:
     inside: float
 
 
-def apart(masks: Mapping[str, Tensor], of: str) -> Mapping[str, Tensor]:
-    """The masks themselves, if no two overlap: where they do, one edit's change is the other's departure.
+def apart(masks: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
+    """The masks without the pixels that two of them share, where one edit's change is the other's departure.
 
     Args:
         masks: name → boolean, shape (H, W).
         of: the sample, for the message.
 
     Raises:
-        ConfigError: two have a pixel in common.
+        ConfigError: one has less than half of its pixels to itself.
     """
-    for (first, one), (second, other) in combinations(masks.items(), 2):
-        if both := int((one & other).sum()):
+    count = torch.stack(list(masks.values())).sum(dim=0)
+    own = {name: mask & (count == 1) for name, mask in masks.items()}
+    for name, mask in masks.items():
+        if 2 * int(own[name].sum()) < int(mask.sum()):
             raise ConfigError(
-                f"study.comparison.compose: the masks {first} and {second} share {both} pixels in {of}",
-                "give masks that do not overlap",
+                f"study.comparison.compose: the mask {name} has {int(own[name].sum())} of its {int(mask.sum())} pixels "
+                f"to itself in {of}",
+                "give masks that overlap less",
             )
-    return masks
+    return own
 
 
 def composed(
@@ -82,7 +84,7 @@ def composed(
         context: of the run.
         sample: that is edited.
         t: edit timestep.
-        masks: name → boolean, shape (H, W); two or more, none of which overlap.
+        masks: name → boolean, shape (H, W); two or more, that share no pixel.
         null_rank: as in ``study.comparison``.
         limit: the largest γ.
         inside: change inside its mask that every edit is brought to; None takes what LOCO's edit in the first mask

@@ -116,7 +116,7 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
         for sample in edited:  # one that cannot be had is told before anything is edited
             methods.masks.of(sample)
     for sample in edited if methods.places else ():
-        composition.apart({name: masks.of(sample) for name, masks in methods.places.items()}, sample.name)
+        methods.apart(sample)
     study = _Study(context, cfg, t, methods, reference, edited)
     for sample in context.track(edited, "comparison"):
         study.edit(sample)
@@ -341,11 +341,10 @@ class _Study:
 
     def _composed(self, sample: Sample) -> Iterator[Row]:
         """Edits in several masks, alone and at once."""
-        masks = {name: places.of(sample) for name, places in self.methods.places.items()}
         limit, null_rank = self.context.editor.gammas[-1].item() * self.cfg.limit, self.cfg.null_rank
         inside = self.inside if self.inside_each is None else self.inside_each
         found = composition.composed(
-            self.context, sample, self.t, masks, null_rank=null_rank, limit=limit, inside=inside
+            self.context, sample, self.t, self.methods.apart(sample), null_rank=null_rank, limit=limit, inside=inside
         )
         self.inside_each, before = found.inside, sum(map(len, self.composed_frames))
         self.composed_frames.append(_bytes(found.pictures))

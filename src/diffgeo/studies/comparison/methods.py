@@ -43,6 +43,7 @@ from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.session.editor import HSpace
 from diffgeo.session.masks import Masks
+from diffgeo.studies.comparison.composition import apart
 from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
 from diffgeo.studies.disentanglement.reference import Reference
 from diffgeo.studies.shared.matching import Edit, from_h, loco, output_map, random_in_x, straight
@@ -118,6 +119,10 @@ class Methods:
         names = stems if len(set(stems)) == len(asked) else asked
         masks = [self._context.masks_at(where, setting=setting) for where in asked]
         return dict(zip(names, masks, strict=True))
+
+    def apart(self, sample: Sample) -> dict[str, Tensor]:
+        """The pixels of a sample that one of these masks alone has."""
+        return apart({name: masks.of(sample) for name, masks in self.places.items()}, sample.name)
 
     @property
     def _portraits(self) -> bool:

@@ -42,8 +42,8 @@ class ComparisonConfig:
         limit: largest |γ| that is tried, as a multiple of ``edit.strength``; edits of h may go ten times as far.
         moved: standard deviations that count as a change (local and transfer success).
         still: what the others must stay under, as a fraction of ``moved``.
-        compose: two masks or more that do not overlap, a factor or a file each, in which edits are made alone and at
-            once; null makes none.
+        compose: two masks or more, a factor or a file each, in which edits are made alone and at once, without the
+            pixels that two of them share; null makes none.
     """
 
     methods: list[str] | None = setting(["local", "x0", "loco", "random"], choices=METHODS, items=1, distinct=True)
