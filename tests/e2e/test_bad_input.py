@@ -198,6 +198,7 @@ def test_fewer_pictures_than_samples_says_how_many_there_are(tiny_run, pictures)
     outcome.assert_failed(DataError.exit_code, "holds 6 pictures", "lower data.samples=50")
 
 
+@pytest.mark.slow
 def test_a_list_of_pictures_is_taken_whole_in_its_order_and_named_in_every_result(tiny_run, pictures):
     listed = [pictures / name for name in ("d_palette.png", "a_wide.png", "e_turned.jpg")]
     outcome = tiny_run(

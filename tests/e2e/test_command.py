@@ -174,7 +174,7 @@ def test_other_signals_end_a_run_as_ctrl_c_does(tiny_run, monkeypatch, number, r
     assert list(pd.read_parquet(outcome.folder / "tables" / "discovery.parquet")["sample"].unique()) == [0]
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 2, 3))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (0, 2, 3))])
 def test_ctrl_c_while_a_command_starts_is_never_swallowed(started, seed):
     job = started("data.samples=400", "study.discovery.directions=1")
     time.sleep(random.Random(seed).uniform(0.05, 6))

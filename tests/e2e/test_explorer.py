@@ -479,6 +479,7 @@ def test_one_edit_without_the_page(capsys, tmp_path, tiny):
     assert json.loads((again / "edit.json").read_text())["choice"]["source"] == "file"
 
 
+@pytest.mark.slow
 def test_one_edit_in_a_mask_without_the_page(capsys, tmp_path, tiny):
     out, again = tmp_path / "edit", tmp_path / "again"
     code, _, err = says(capsys, *tiny, "mask=16x16,70,4,12,4,166", "weights=[1,-0.5]", f"out={out}")

@@ -151,6 +151,7 @@ class Greatest:
 """
 
 
+@pytest.mark.slow
 def test_a_perceptual_measure_is_chosen_by_its_target(tiny_run, tmp_path, monkeypatch):
     (tmp_path / "greatest.py").write_text(MEASURE)
     (tmp_path / "conf" / "metric").mkdir(parents=True)

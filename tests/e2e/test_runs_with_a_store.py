@@ -71,10 +71,10 @@ def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
 @pytest.mark.parametrize(
     ("change", "bases", "pictures"),
     [
-        pytest.param("study.discovery.directions=1", False, True, marks=pytest.mark.slow),
+        pytest.param("study.discovery.directions=1", False, True, marks=pytest.mark.nightly),
         pytest.param("edit.strength=0.1", False, True, marks=pytest.mark.slow),
         pytest.param("svd.rank=5", True, True, marks=pytest.mark.slow),
-        pytest.param("study.frequency.low=0.3", False, False, marks=pytest.mark.slow),
+        pytest.param("study.frequency.low=0.3", False, False, marks=pytest.mark.nightly),
     ],
 )
 def test_a_changed_setting_computes_only_what_depends_on_it(settings, tmp_path, change, bases, pictures):

@@ -55,6 +55,7 @@ def test_a_classifier_by_path_scores_every_method(tiny_run, colours):
     assert outcome.files("figures/disentanglement*")
 
 
+@pytest.mark.slow
 def test_clip_scores_prompts_and_tells_where_edits_point(tiny_run, clip_folder):
     edits, _ = tables(
         tiny_run(*SETTINGS, "predictor=clip", f"predictor.path={clip_folder}", "study.disentanglement.min_spread=1e-9")

@@ -107,6 +107,7 @@ def test_offline_a_mirror_that_does_not_start_is_a_warning_and_online_an_error(t
         pytest.fail("it started")
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_the_home_folder(tmp_path, monkeypatch):
     home, folder = tmp_path / "home", tmp_path / "run"
     home.mkdir()
@@ -150,6 +151,7 @@ def test_the_end_says_how_to_sync(tmp_path, caplog, folder):
     assert list(record.glob("*.wandb"))
 
 
+@pytest.mark.slow
 def test_the_command_names_the_run_and_tells_before_the_page_how_to_sync(tiny_settings, command, tmp_path, monkeypatch):
     started, init = [], wandb.init
     starts = lambda **given: started.append(given["name"]) or (init(**given) if len(started) == 1 else Broken())  # noqa: E731

@@ -178,6 +178,7 @@ def test_the_default_alone_is_one_row(bench, tmp_path):
     assert "defaults of local_basis" in (tmp_path / "solvers.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_the_budget_leaves_no_time_for_is_said(bench, tmp_path):
     arguments = ["--architecture", "tiny", "--rank", "4", "--budget-seconds", "1.5", "--out", str(tmp_path)]
     bench.solvers.main(arguments)

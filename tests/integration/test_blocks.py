@@ -22,6 +22,7 @@ def context(tmp_path):
     return prepared
 
 
+@pytest.mark.slow
 def test_a_store_tells_blocks_and_taps_apart(context, tmp_path):
     values, alone = [], []
     for feature in FEATURES:

@@ -105,6 +105,7 @@ def test_too_little_memory_is_refused_in_the_user_s_words(run):
         run("max_memory=1e-6")
 
 
+@pytest.mark.slow
 def test_a_probe_is_remembered(run, monkeypatch, tmp_path):
     answers = iter([5, 3])
     monkeypatch.setattr("diffgeo.svd.golub_kahan.probe_block_size", lambda *_, **__: next(answers))

@@ -84,6 +84,7 @@ def test_the_supervised_directions_are_mean_differences_free_of_the_others(metho
     assert abs(v @ other / other.norm()) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_direction_found_elsewhere_is_taken_as_it_is(methods):
     found, (sample, other), run, t, _ = methods
     [edit] = found.edits("loco", sample, other)

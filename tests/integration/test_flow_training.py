@@ -165,7 +165,7 @@ def test_another_network_is_refused_before_training(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("network", ["transformer", "unet"])
+@pytest.mark.parametrize("network", ["transformer", pytest.param("unet", marks=pytest.mark.slow)])
 def test_a_flow_is_measured_and_its_card_says_so(request, network):
     folder = request.getfixturevalue(network)
     evaluation = evaluate_flow(folder, "factor_predictor_64", n=4, reconstructed=2, steps=2, batch_size=3, device="cpu")

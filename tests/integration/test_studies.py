@@ -371,7 +371,7 @@ def test_walks_and_lengths_use_the_same_number_of_directions(curves, context):
     assert length(n + 1)[0] != pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("rule", ["share", "gap"])
+@pytest.mark.parametrize("rule", ["share", pytest.param("gap", marks=pytest.mark.nightly)])
 def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, rule):
     cfg = replace(context.cfg.study["curvedness"], rule=rule, pools=["sum"], paths=["lerp", "shooting"], rank=6)
     cfg = replace(cfg, perceptual=False)

@@ -68,7 +68,9 @@ def test_a_training_leaves_a_pipeline_with_its_record(trained):
     assert (trained / "loss.png").exists()
 
 
-@pytest.mark.parametrize("after", [pytest.param(2, marks=pytest.mark.slow), 6])  # in the first stage, in the second
+@pytest.mark.parametrize(
+    "after", [pytest.param(2, marks=pytest.mark.nightly), pytest.param(6, marks=pytest.mark.slow)]
+)  # in the first stage, in the second
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path, monkeypatch, quick_grids, after
 ):

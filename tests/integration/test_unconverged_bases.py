@@ -97,6 +97,7 @@ LOGGED = pytest.mark.filterwarnings("default::diffgeo.errors.ConvergenceWarning"
 
 @LOGGED
 @pytest.mark.parametrize("stored", [pytest.param("studies", marks=pytest.mark.slow), "bases"])
+@pytest.mark.slow
 def test_the_count_survives_a_run_from_the_store(settings, tmp_path, stored, caplog):
     cfg = settings(FEW, f"store.path={tmp_path / 'store'}")
     counts = []

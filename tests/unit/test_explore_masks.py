@@ -139,6 +139,7 @@ def test_they_are_those_that_the_comparison_calls_loco(explorer, choice, mask):
     assert sample.name == "seed 5"
 
 
+@pytest.mark.slow
 def test_a_mask_of_a_latent_models_picture_is_brought_to_its_grid():
     from diffgeo.diffusion.models import load_model
 
