@@ -77,5 +77,5 @@ def _composed(table: pd.DataFrame, pictures: Any) -> Figure:
     for method, part in mine.groupby("method", sort=False):
         rows.append([pictures[i] for i in (original, *part["frame"], part["frame_all"].iloc[0])])
         left.append(str(method).replace("_", " "))
-    top = ["original", *(name(mask) for mask in mine["mask"].unique()), "all at once"]
+    top = [words.replace(" ", "\n") for words in ("original", *map(name, mine["mask"].unique()), "all together")]
     return picture_grid(rows, title=f"{plain(mine['name'].iloc[0])}: edits in several masks", left=left, top=top)
