@@ -126,9 +126,12 @@ def copy(out: Path, into: Path = RESULTS, *, join: bool = False) -> None:
 def joined(earlier: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Rows of two atlases; of an experiment that both asked, the new ones.
 
-    The false discovery rate is that of all claims of a network, so that a verdict may change as others join.
+    A label counts the claims of a figure, so that those of earlier rows are given anew; a claim that is gone goes. The
+    false discovery rate is that of all claims of a network, so that a verdict may change as others join.
     """
-    order = {label: i for i, label in enumerate(dict.fromkeys([*new["label"], *earlier["label"]]))}
+    what = ["source", "experiment", "quantity"]
+    earlier = earlier.drop(columns="label").merge(new[[*what, "label"]].drop_duplicates(), on=what)[earlier.columns]
+    order = {label: i for i, label in enumerate(new["label"].unique())}
     asked = set(zip(new["network"][new["n"] > 0], new["experiment"][new["n"] > 0], strict=True))
     kept = [key not in asked for key in zip(earlier["network"], earlier["experiment"], strict=True)]
     both = pd.concat([new[new["n"] > 0], earlier[kept], new[new["n"] == 0]], ignore_index=True)

@@ -57,4 +57,5 @@ def test_plain_edits_saturate_no_more_than_normalised_ones_of_equal_length():
     words = [word.replace("p23a/fig9", "p23a/fig10") for word in WORDS]
     tables = run_study("ablation", settings(*words)).tables()
     assert mean_interval(values(tables, "chroma, decoded without clipping"))[2] < 0
-    assert mean_interval(values(tables, "colours at the limit, decoded without clipping"))[1] < 0
+    _, low, high = mean_interval(values(tables, "colours at the limit, decoded without clipping"))
+    assert low < 0 < high, "undecided, also in twenty samples"

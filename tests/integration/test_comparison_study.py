@@ -295,6 +295,10 @@ def test_what_a_run_lacks_leaves_methods_out_and_a_wrong_attribute_is_refused(co
             run = context(*words)
             found = Methods(run, run.cfg.study["comparison"], 599, [], reference)
             assert set(METHODS) - set(found.names) == missing
+    run = context(COMPOSE)
+    assert list(Methods(run, run.cfg.study["comparison"], 599, [], reference).places) == ["smile", "background_hue"]
+    with mock.patch.dict(run.__dict__, {"data_distance": None}):
+        assert Methods(run, run.cfg.study["comparison"], 599, [], reference).places == {}
     run = context("study.comparison.attribute=moustache")
     with pytest.raises(ConfigError, match=r"attribute=moustache is not known; known are background_hue"):
         Methods(run, run.cfg.study["comparison"], 599, [], reference).names  # noqa: B018

@@ -82,7 +82,8 @@ def claims(*rows):
     """A table of an atlas from (network, label, experiment, n, p, ours)."""
     names = ("network", "label", "experiment", "n", "p", "ours")
     shared = {"role": "claim", "q": float("nan"), "verdict": "", "reading": "not run"}
-    return pd.DataFrame([dict(zip(names, row, strict=True)) | shared for row in rows])
+    rows = [dict(zip(names, row, strict=True)) for row in rows]
+    return pd.DataFrame([row | shared | {"source": row["label"][0], "quantity": row["label"]} for row in rows])
 
 
 def test_claims_of_another_run_join_and_replace_the_same_ones():

@@ -20,7 +20,7 @@ ORDERINGS = {"local_success": "local success", "transferred": "success that tran
 
 
 def findings(run: Run) -> Iterator[Finding]:
-    """The main findings of a run; none if this study has no rows of LOCO's directions."""
+    """The main findings of a run, which are about LOCO's directions."""
     if (composed := run.table("comparison_composed")) is not None:
         yield _composition(composed)
     table, inside = run.table("comparison"), run.table("comparison_inside")
@@ -56,10 +56,14 @@ def findings(run: Run) -> Iterator[Finding]:
 
 
 def _composition(table: pd.DataFrame) -> Finding:
-    """Whether masks make edits that leave each other alone."""
-    words, numbers = _difference(table, "departure", "x0", "loco")
-    masks = table[table["method"] == "loco"].groupby("mask", sort=False)["departure"].mean()
-    own = ", ".join(f"{number(value, 2)} in that of {name(mask)}" for mask, value in masks.items())
+    """Whether masks make edits that leave each other alone; of edits that reached the wanted change."""
+    reached = table[table["matched"]].assign(departs=lambda edits: np.log(edits["departure"]))
+    words, numbers = _difference(reached, "departs", "x0", "loco")
+    means = reached.groupby(["mask", "method"], sort=False)["departure"].mean().unstack()
+    own = "; ".join(
+        f"in that of {name(mask)} {number(row.get('loco'), 2)}, of ∂x̂0/∂x {number(row.get('x0'), 2)}"
+        for mask, row in means.iterrows()
+    )
     missed = int((~table["matched"]).sum())
     yes = "Made at once, LOCO's edits disturb each other less than unmasked ones"
     no = "Made at once, LOCO's edits disturb each other more than unmasked ones"
@@ -67,8 +71,9 @@ def _composition(table: pd.DataFrame) -> Finding:
     return Finding(
         "comparison",
         told.get(words, "Whether LOCO's edits disturb each other less than unmasked ones, made at once, stays open."),
-        "How far an edit departs from itself in its own mask, as a share of its change: ∂x̂0/∂x less LOCO is "
-        f"{numbers}; LOCO's are {own}{f'; {missed} of {len(table)} edits missed the wanted change' if missed else ''}.",
+        "How far an edit departs from itself in its own mask, as a share of its change: the logarithm of ∂x̂0/∂x less "
+        f"that of LOCO is {numbers}. LOCO's means are {own}"
+        f"{f'; {missed} of {len(table)} edits missed the wanted change and are left out' if missed else ''}.",
     )
 
 

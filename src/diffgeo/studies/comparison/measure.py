@@ -111,7 +111,8 @@ def run(context: Context, cfg: ComparisonConfig) -> Result:
         reason = "without masks there is no loco, without an attribute neither asyrp nor supervised"
         if not methods.names:
             raise refusal("study.comparison.methods", cfg.methods, f"others too, as {reason}")
-        log.info("comparison leaves out %s: %s", ", ".join(left_out), reason)
+        asked = cfg.methods != ComparisonConfig().methods
+        log.log(logging.WARNING if asked else logging.INFO, "comparison leaves out %s: %s", ", ".join(left_out), reason)
     if methods.masks:
         for sample in edited:  # one that cannot be had is told before anything is edited
             methods.masks.of(sample)

@@ -115,6 +115,9 @@ class Methods:
         """Masks of the edits that are made at once, by name."""
         setting = "study.comparison.compose"
         asked = self._cfg.compose or []
+        if self._context.data_distance is None and set(asked) & set(FACTOR_NAMES):
+            log.warning("comparison composes no edits: factors have masks where the data are FactorFaces")
+            return {}
         stems = [where if where in FACTOR_NAMES else Path(where).stem for where in asked]
         names = stems if len(set(stems)) == len(asked) else asked
         masks = [self._context.masks_at(where, setting=setting) for where in asked]

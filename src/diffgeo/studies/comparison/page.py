@@ -160,19 +160,22 @@ def _strengths(table: pd.DataFrame) -> Table:
 
 
 def _composed(table: pd.DataFrame) -> Table:
-    values = ["departure", "interaction", "matched"]
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method", "mask"], values)
+    """Means over the edits that reach the change inside their mask."""
+    keys = ["method", "mask"]
+    share = table.groupby(keys, sort=False)["matched"].mean().rename("reached").reset_index()
+    means = share.merge(means_of(table[table["matched"]], keys, ["departure", "interaction"]), on=keys, how="left")
+    means["n"] = means["n"].fillna(0).astype(int)
     columns = [
         Column("method", "method", name),
         Column("mask", "mask", name),
+        Column("share that reach the change", "reached"),
         mean_column("departure in its mask", "departure"),
         mean_column("departure of the whole from the sum", "interaction"),
-        Column("share matched", "matched"),
         N_COLUMN,
     ]
     note = (
         "One edit in each mask, alone and all at once, as plain steps; as shares of the change by the edit alone, and "
-        f"of the sum of all changes. 0: edits add up. {INTERVALS}"
+        f"of the sum of all changes. 0: edits add up. Of edits that reach the change inside their mask. {INTERVALS}"
     )
     return as_table("table-comparison-composed", "Edits in several masks at once", means, columns, note=note)
 
