@@ -21,7 +21,7 @@ from diffgeo.session.decoder import Decoder
 from diffgeo.studies import study_named
 from diffgeo.studies.comparison import composition
 from diffgeo.studies.comparison.changes import Inside, OfAttribute
-from diffgeo.studies.comparison.findings import findings
+from diffgeo.studies.comparison.findings import _composition, findings
 from diffgeo.studies.comparison.measure import ranks
 from diffgeo.studies.comparison.methods import IN_H, SHARED, Methods
 from diffgeo.studies.comparison.page import pictures, tables
@@ -249,6 +249,27 @@ def test_masks_that_overlap_are_told_apart_and_what_is_not_there_is_refused_by_i
         check_fields(ComparisonConfig(compose=["smile"]), "study.comparison.")
 
 
+def test_composed_edits_are_compared_where_both_methods_reach_the_change():
+    rows = [
+        {
+            "sample": i,
+            "mask": mask,
+            "method": method,
+            "departure": value,
+            "matched": (i, mask, method) != (0, "b", "x0"),
+        }
+        for i in range(8)
+        for mask, factor in (("a", 1.0), ("b", 100.0))
+        for method, value in (("loco", factor), ("x0", 10 * factor))
+    ]
+    table = pd.DataFrame(rows)
+    found = _composition(table)
+    assert found.headline == "Made at once, LOCO's edits disturb each other less than unmasked ones."
+    assert "less that of LOCO is 2.30" in found.detail, "log 10 in every sample, whichever masks it has left"
+    assert "1 of 32 edits missed" in found.detail
+    assert "mean" not in _composition(table.assign(matched=False)).detail
+
+
 @pytest.mark.slow
 def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path):
     assert set(draw(study_named("comparison"), result)) == {
@@ -280,7 +301,7 @@ def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path
     assert [len(row.pictures) for row in shown.rows] == [4]
     adding, spill = findings(run)
     assert "at once" in adding.headline
-    assert "in that of background hue" in adding.detail
+    assert "in the mask of background hue" in adding.detail
     with mock.patch("diffgeo.studies.comparison.findings.FEWEST", 2):
         *_, cost = findings(run)
     assert "the same change of smile" in cost.headline

@@ -56,15 +56,18 @@ def findings(run: Run) -> Iterator[Finding]:
 
 
 def _composition(table: pd.DataFrame) -> Finding:
-    """Whether masks make edits that leave each other alone; of edits that reached the wanted change."""
-    reached = table[table["matched"]].assign(departs=lambda edits: np.log(edits["departure"]))
+    """Whether masks make edits that leave each other alone; where both methods' edits reached the wanted change."""
+    both = table.groupby(["sample", "mask"])["matched"].transform("all")
+    reached = table[both].assign(departs=lambda edits: np.log(edits["departure"]))
     words, numbers = _difference(reached, "departs", "x0", "loco")
     means = reached.groupby(["mask", "method"], sort=False)["departure"].mean().unstack()
     own = "; ".join(
-        f"in that of {name(mask)} {number(row.get('loco'), 2)}, of ∂x̂0/∂x {number(row.get('x0'), 2)}"
+        f"{number(row.get('loco'), 2)} in the mask of {name(mask)}, where that of ∂x̂0/∂x is {number(row.get('x0'), 2)}"
         for mask, row in means.iterrows()
     )
+    means_of_loco = f". LOCO's mean is {own}" if own else ""
     missed = int((~table["matched"]).sum())
+    left = f"; {missed} of {len(table)} edits missed the wanted change, and are left out in pairs" if missed else ""
     yes = "Made at once, LOCO's edits disturb each other less than unmasked ones"
     no = "Made at once, LOCO's edits disturb each other more than unmasked ones"
     told = {"yes": f"{yes}.", "few": f"{yes} in these samples, too few for a test.", "opposite": f"{no}."}
@@ -72,8 +75,7 @@ def _composition(table: pd.DataFrame) -> Finding:
         "comparison",
         told.get(words, "Whether LOCO's edits disturb each other less than unmasked ones, made at once, stays open."),
         "How far an edit departs from itself in its own mask, as a share of its change: the logarithm of ∂x̂0/∂x less "
-        f"that of LOCO is {numbers}. LOCO's means are {own}"
-        f"{f'; {missed} of {len(table)} edits missed the wanted change and are left out' if missed else ''}.",
+        f"that of LOCO is {numbers}{means_of_loco}{left}.",
     )
 
 
