@@ -85,6 +85,12 @@ def shown(page):
     return page.get_attribute(AFTER, "src")
 
 
+def until(page, where, holds, value=None):
+    """Wait for an element of which ``holds(element, value)`` is true; Gradio builds panels late, and builds them anew."""
+    there = f"([where, value]) => {{ const e = document.querySelector(where); return e !== null && ({holds})(e, value); }}"
+    page.wait_for_function(there, arg=[where, value])
+
+
 def slide(page, which, value):
     """Move a slider, as a hand does; returns the seconds until another picture is there."""
     before, start = shown(page), time.perf_counter()
@@ -96,11 +102,11 @@ def slide(page, which, value):
 
 
 def another(page, before):
-    page.wait_for_function("([where, old]) => document.querySelector(where).src !== old", arg=[AFTER, before])
+    until(page, AFTER, "(e, old) => e.src !== old", before)
 
 
 def becomes(page, picture):
-    page.wait_for_function("([where, src]) => document.querySelector(where).src === src", arg=[AFTER, picture])
+    until(page, AFTER, "(e, src) => e.src === src", picture)
 
 
 def download(page, button):
@@ -215,7 +221,7 @@ MOUTH = ((0.36, 0.69), (0.5, 0.75), (0.64, 0.69))
 def opened_board(page):
     """Opens the panel for painting; gives ``place(x, y)``, shares of the picture in pixels of the window."""
     page.click("#dg-paint button")
-    page.wait_for_function("() => document.getElementById('dg-canvas').width > 1")
+    until(page, "#dg-canvas", "e => e.width > 1")
     canvas = page.locator("#dg-canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -228,9 +234,7 @@ def painted(page):
 
 
 def becomes_painted(page, before=""):
-    page.wait_for_function(
-        "([where, old]) => document.querySelector(where).value !== old", arg=[MASK.partition(",")[0], before]
-    )
+    until(page, MASK.partition(",")[0], "(e, old) => e.value !== old", before)
 
 
 def pixels(page, which):
