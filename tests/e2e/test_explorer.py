@@ -86,8 +86,8 @@ def shown(page):
 
 
 def until(page, where, holds, value=None):
-    """Wait for an element of which ``holds(element, value)`` is true; Gradio builds panels late, and builds them anew."""
-    there = f"([where, value]) => {{ const e = document.querySelector(where); return e !== null && ({holds})(e, value); }}"
+    """Wait for an element of which ``holds(element, value)`` is true; Gradio builds panels late, and anew."""
+    there = f"([where, value]) => (e => e !== null && ({holds})(e, value))(document.querySelector(where))"
     page.wait_for_function(there, arg=[where, value])
 
 
