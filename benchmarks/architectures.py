@@ -1,4 +1,4 @@
-"""The networks that are measured: the shipped one, and the papers' two at their true size with random weights.
+"""The networks that are measured: the shipped one, the papers' two with random weights, and narrow ones of their sizes.
 
 What a pass costs depends on the architecture and not on the weights; how many passes a solver needs depends on the
 spectrum, which a trained network has and a random one has not quite. So read passes off ``embedded``, times off all.
@@ -42,6 +42,9 @@ SD15 = {
     "block_out_channels": (320, 640, 1280, 1280),
 }
 """unet/config.json of Stable Diffusion 1.5, where it differs from the class's defaults."""
+
+CELEBAHQ_NARROW = {**CELEBAHQ, "block_out_channels": (32, 32, 64, 64, 128, 128)}
+SD_NARROW = {**SD15, "block_out_channels": (64, 128, 256, 256)}
 
 TINY = {
     "sample_size": 8,
@@ -90,6 +93,8 @@ ARCHITECTURES = {
     "embedded": Architecture(weight=0.6),
     "celebahq": Architecture(113_673_219, CELEBAHQ, resolutions=(128, 256), cpu_chunk=2, weight=1.1),
     "sd15": Architecture(859_520_964, SD15, tokens=(1, 77, 768), cpu_chunk=1),
+    "celebahq_narrow": Architecture(config=CELEBAHQ_NARROW, cpu_chunk=4),
+    "sd_narrow": Architecture(config=SD_NARROW, tokens=(1, 77, 768), cpu_chunk=4),
     "tiny": Architecture(config=TINY, resolutions=(4, 8)),
     "tiny_sd": Architecture(config=TINY_SD, tokens=(1, 5, 16)),
 }

@@ -1,4 +1,4 @@
-"""The benchmark of the solvers, end to end on a tiny network."""
+"""The benchmarks of solvers and products, end to end on tiny networks."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ def bench():
     """Modules of benchmarks/, which is no package, by name."""
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("solvers", "cases", "measurement", "tables", "plot", "released", "stand_in")
+        names = ("solvers", "cases", "measurement", "tables", "plot", "released", "products", "stand_in")
         return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(str(FOLDER))
@@ -115,6 +115,33 @@ def test_the_released_products_are_those_of_the_operator(bench, tiny_model):
     torch.testing.assert_close(push(v), jacobian.mv(v.T).T, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(pull(u), jacobian.rmv(u.T).T, rtol=1e-4, atol=1e-5)
     assert counted == [25, 5, 30, 3, 3], "25 columns at once, as released"
+
+
+def test_all_ways_to_make_products_give_the_same(bench, tmp_path, capsys):
+    arguments = ["--architecture", "tiny", "tiny_sd", "--turns", "2", "--out", str(tmp_path)]
+    assert bench.products.main(arguments) == 0
+    table = pd.read_csv(tmp_path / "products.csv")
+    assert list(zip(table["architecture"], table["way"], strict=True)) == [
+        (name, way) for name in ("tiny", "tiny_sd") for way in bench.products.WAYS
+    ]
+    assert table["difference"].lt(1e-5).all()
+    assert table[["jv_s", "ju_s", "forward_s"]].gt(0).all(axis=None)
+    ours = table[table["way"] == "diffgeo"]
+    assert ours["times_ours"].eq(1).all()
+    assert "met" not in capsys.readouterr().out.lower(), "tiny networks have no goals"
+
+
+def test_products_are_held_to_forward_passes_and_to_the_released_code(bench):
+    rows = [
+        {"architecture": "sd_narrow", "way": "diffgeo", "jv_s": 2.0, "ju_s": 2.0, "passes": 4.0},
+        {"architecture": "sd_narrow", "way": bench.products.RELEASED, "jv_s": 8.0, "ju_s": 2.0, "passes": 10.0},
+    ]
+    found = bench.products.table(rows)
+    assert found["times_ours"].tolist() == [1.0, 2.5]
+    assert bench.products.goals(found) == [
+        "met     sd_narrow: J V + Jᵀ U cost 4 forward passes (at most 5)",
+        "NOT MET sd_narrow: 2.5 times cheaper than as released (at least 3)",
+    ]
 
 
 def test_the_released_iteration_is_subspace_iteration_that_returns_the_former_u(bench):
