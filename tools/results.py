@@ -12,7 +12,8 @@ be written anew:
 
     directions of h reach further: 0.42 [0.28, 0.56] <!-- factor_faces: P23a Fig. 9 a, holds -->.
 
-All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``.
+All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``; those of all networks,
+side by side and with their verdicts alone, after ``<!-- results: all -->``.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
         return interval(row["ours"], row["low"], row["high"]) + match["gap"] + match["comment"]
 
     def table(match: re.Match[str]) -> str:
-        return match["start"] + _table([row for (of, _), row in rows.items() if of == match["network"]]) + match["end"]
+        of = match["network"]
+        body = _across(rows) if of == "all" else _table([row for (name, _), row in rows.items() if name == of])
+        return match["start"] + body + match["end"]
 
     return _TABLE.sub(table, _STATED.sub(number, text))
 
@@ -94,6 +97,24 @@ def _table(rows: list[Row]) -> str:
         cells = (row["label"], str(measure).replace("|", "\\|"), mean, row["n"], p, verdict)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
+
+
+def _across(rows: Mapping[tuple[str, str], Row]) -> str:
+    """Claims down, networks across: verdict and mean."""
+    networks = list(dict.fromkeys(network for network, _ in rows))
+    claims = {label: row["quantity"] for (_, label), row in rows.items() if row["verdict"]}
+    lines = [f"| claim | measure | {' | '.join(map('`{}`'.format, networks))} |", "|---" * (2 + len(networks)) + "|"]
+    for label, quantity in claims.items():
+        cells = [_cell(rows.get((network, label))) for network in networks]
+        measure = str(quantity).replace("|", "\\|")
+        lines.append(f"| {label} | {measure} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    return f"{row['reading']}, {interval(row['ours'], row['low'], row['high'])}"
 
 
 def pages() -> list[Path]:

@@ -60,6 +60,13 @@ def test_a_table_has_the_claims_of_its_network_alone():
     assert written(text, ROWS) == text
 
 
+def test_networks_stand_side_by_side():
+    text = written("<!-- results: all -->\n<!-- end -->", ROWS)
+    assert "| claim | measure | `faces` | `other` |" in text
+    assert "| P23a Fig. 9 a | \\|x\\| | holds, 0.42 [0.28, 0.56] | – |" in text
+    assert "| LOCO | z | undecided, −0.01 [−0.05, 0.56] | holds, 0.42 [0.28, 0.56] |" in text
+
+
 def test_the_documents_atlas_leads_to_no_run_and_keeps_its_numbers(tmp_path):
     """The runs are not committed."""
     page = pages()[0].parent / "docs" / "results" / "atlas.html"
