@@ -157,6 +157,7 @@ def told(installed, small, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_its_settings_follow_the_scale_and_keep_their_range(told):
     cfg, refused, unknown = told[:3]
     assert [cfg[0], refused[0], unknown[0]] == [0, 2, 2]

@@ -286,6 +286,7 @@ def file_size_limit():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("good")
 def test_a_full_disk_leaves_no_half_table(tiny_run, file_size_limit):
     file_size_limit(5000)  # above Hydra's own files, below the first table

@@ -156,6 +156,7 @@ for line in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_range_errors_are_worded_before_torch_is_imported(tmp_path):
     lines = [
         "command svd.rank=0",

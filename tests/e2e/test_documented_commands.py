@@ -319,6 +319,7 @@ def words_of(one):
     return words[0], words[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", ONCE, ids=str)
 def test_the_command_can_be_typed(one, tools):
     name, rest = words_of(one)

@@ -44,6 +44,7 @@ def table(folder, stem="discovery"):
     return pd.read_parquet(folder / "tables" / f"{stem}.parquet")
 
 
+@pytest.mark.slow
 def test_every_job_has_its_own_complete_folder(swept):
     for job in ("0", "1"):
         assert '"completed"' in (swept.folder / job / "run.json").read_text()

@@ -166,6 +166,7 @@ def test_solvers_agree_on_the_singular_values(tiny_run, good):
     np.testing.assert_allclose(first, exact, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_shipped_model_is_edited_by_its_leading_directions(command, tmp_path):
     outcome = command(
         *("data.samples=1", "schedule.steps=10", "schedule.edit=[1.0]", "svd.rank=5"),

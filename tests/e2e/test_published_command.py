@@ -57,6 +57,7 @@ def test_a_downloaded_folder_inverts_and_edits_photographs(
     assert (outcome.folder / "figures" / "discovery_traversals_1T.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_cached_hub_model_is_run_and_its_commit_recorded(command, published, tmp_path):
     commit = "4cb6117472e6e4f45c5afe606b101858c27c3802"  # the one that conf/model/ddpm_celebahq.yaml asks for
     snapshots = tmp_path / "hub" / "models--google--ddpm-ema-celebahq-256" / "snapshots"

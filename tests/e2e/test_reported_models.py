@@ -53,6 +53,7 @@ def test_the_store_tells_architectures_of_equal_weights_apart(run, tmp_path):
     assert second[0] == pytest.approx(3.729, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_store_tells_schedulers_apart_and_clipping_is_the_schedulers(run, tmp_path):
     """diffusers PR#7205: clip_sample=False in the folder is schedule.clip=false on the command line."""
     folders = {

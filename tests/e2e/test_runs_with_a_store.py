@@ -59,6 +59,7 @@ def files(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for part in parts for p in (folder / part).rglob("*.*")}
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
     first = execute(settings(), tmp_path / "a")
     with mock.patch("diffgeo.studies.study.Study.run", side_effect=AssertionError("computed again")):
@@ -119,6 +120,7 @@ def test_a_damaged_store_gives_the_same_tables(settings, tmp_path, caplog):
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_pictures_count_by_what_they_show(settings, tmp_path):
     from PIL import Image

@@ -102,6 +102,7 @@ def goes_through(model, x0, *, steps=6, tol=3e-2, block="mid"):
     return psnr(model.decode(rebuilt), model.decode(x0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", slow_unless(QUICK, sorted(set(ENTRIES) - set(BY_FAMILY))))
 def test_every_entry_is_composed_and_runs_from_disk_to_edited_pictures(composed, published, entry):
     if entry in SHIPPED:  # trained ones rebuild only what they know
@@ -213,6 +214,7 @@ def save_layout(folder, prediction="epsilon", **changes):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prediction", "layout"), slow_unless(QUICK_CASES, CASES))
 def test_any_layout_and_parametrisation_goes_through(tmp_path, prediction, layout):
     model = diffgeo.load_model(save_layout(tmp_path / "m", prediction, **LAYOUTS[layout]), dtype=torch.float64)

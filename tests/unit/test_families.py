@@ -146,6 +146,7 @@ def test_pictures_are_those_of_the_autoencoder_and_back(made, model, family):
     assert found.encode(pictures).shape == x0.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", QUICK + SLOW)
 def test_a_basis_an_edit_and_inversion(model, family):
     found = model(family)

@@ -82,6 +82,7 @@ def test_the_jacobian_through_cross_attention_is_adjoint_and_that_of_differences
     torch.testing.assert_close(jv[:, 0], slope, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_basis_of_rank_three_and_inversion(prompted):
     x = initial_noise(prompted, [3])
     basis = local_basis(prompted.feature_map(999), x[0], 3, tol=1e-3)

@@ -403,6 +403,7 @@ def test_local_basis_is_decompose_of_the_operator(tiny_unet, schedule):
     assert ours.certificate.solver == "golub_kahan"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [GolubKahan(), Subspace()])
 def test_pooled_basis_of_the_shipped_model_is_the_dense_one(shipped, solver):
     from diffgeo.diffusion.sampling import initial_noise
