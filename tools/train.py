@@ -5,6 +5,7 @@ python tools/train.py training=factor_predictor         the attribute predictor
 python tools/train.py training=factor_faces_t2i         the text-to-image model
 python tools/train.py training=factor_faces_flow        the rectified-flow transformer
 python tools/train.py training=factor_faces_flow_unet   the U-Net to compare it with
+python tools/train.py training=replica training.seed=1  one of several trainings, kept on the way
 python tools/train.py training.images=1000000           see more pictures (resumes, if there is a checkpoint)
 """
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.data.fashion_mnist import fashion_mnist
 from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.models.training_record import trained_factors
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample
 from diffgeo.errors import ConfigError, DataError, ValueRangeError
 from diffgeo.metrics.attributes import load_predictor
@@ -77,6 +78,21 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(t
     parts = train_diffusion(cfg, tmp_path / "parts", batch)
     assert_same_weights(parts, whole)
     assert load_model(parts).latent_shape == (3, 8, 8)
+
+
+def test_shares_of_a_training_are_kept_with_what_they_saw(tmp_path, quick_grids):
+    cfg = settings(20, keep=[0.3, 1.0], varying=["yaw", "smile"])
+    whole = train_diffusion(cfg, tmp_path / "whole", batch)
+    kept = sorted((tmp_path / "whole" / "kept").iterdir())
+    assert [path.name for path in kept] == ["00000008", "00000020"], "6 of 20 pictures are passed by the second batch"
+    models = [load_model(path) for path in kept]
+    assert models[0].digest != models[1].digest
+    for name, value in load_model(whole).unet.state_dict().items():
+        torch.testing.assert_close(models[1].unet.state_dict()[name], value, atol=1e-6, rtol=2**-10)
+    for path, model in zip(kept, models, strict=True):
+        record = json.loads((path / "evaluation.json").read_text())["training"]
+        assert (record["images_seen"], record["config"]["seed"]) == (int(path.name), 0)
+        assert trained_factors(model.source) == ("yaw", "smile")
 
 
 def test_without_a_batch_the_settings_name_the_pictures(tmp_path, quick_grids):

@@ -15,6 +15,7 @@ would have seen.
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import math
@@ -78,6 +79,7 @@ class DiffusionTraining:
         seed: seeds weights and batches.
         checkpoint_minutes: how often the state is saved.
         sample_every: pictures between sample grids.
+        keep: shares of ``images`` after which the averaged weights are kept, in half precision.
     """
 
     data: str = "factor_faces"
@@ -98,6 +100,7 @@ class DiffusionTraining:
     seed: int = 0
     checkpoint_minutes: float = 4.0
     sample_every: int = 25_000
+    keep: list[float] = field(default_factory=list)
 
 
 def loss_weights(alphas_cumprod: Tensor, min_snr: float) -> Tensor:
@@ -203,7 +206,8 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
     Args:
         cfg: the settings.
         folder: receives ``state/`` (checkpoint), ``log.csv`` (images, loss, rate, seconds), ``samples/*.png``,
-            ``pipeline/`` (the EMA weights as a diffusers folder) and ``training.json``.
+            ``pipeline/`` (the EMA weights as a diffusers folder) and ``training.json``; ``kept/IMAGES/`` for every
+            share of ``cfg.keep``, a diffusers folder with its record.
         batch: draws clean pictures, on the generator's device; :func:`pictures` of the settings when None.
 
     Returns:
@@ -232,14 +236,13 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
     weights = loss_weights(scheduler.alphas_cumprod, cfg.min_snr).to(accelerator.device)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)  # add_noise copies it at every step else
 
-    def save() -> Path:
-        replace_state(folder, lambda fresh: accelerator.save_state(str(fresh), safe_serialization=True))
-        plain = accelerator.unwrap_model(unet)
-        ema.store(plain.parameters())
-        ema.copy_to(plain.parameters())
-        DDPMPipeline(plain, scheduler).save_pretrained(folder / "pipeline")
-        ema.restore(plain.parameters())
-        facts = {
+    def averaged() -> UNet2DModel:
+        average = copy.deepcopy(accelerator.unwrap_model(unet))
+        ema.copy_to(average.parameters())
+        return average
+
+    def facts() -> dict[str, Any]:
+        return {
             "config": asdict(cfg),
             "images_seen": progress.seen,
             "seconds": round(progress.seconds),
@@ -247,8 +250,18 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
             "loss": progress.loss,
             "device": device_name(accelerator.device),
         }
-        (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def save() -> Path:
+        replace_state(folder, lambda fresh: accelerator.save_state(str(fresh), safe_serialization=True))
+        DDPMPipeline(averaged(), scheduler).save_pretrained(folder / "pipeline")
+        (folder / "training.json").write_text(json.dumps(facts(), indent=2) + "\n", encoding="utf-8")
         return folder / "pipeline"
+
+    def keep() -> None:
+        kept = folder / "kept" / f"{progress.seen:08d}"
+        DDPMPipeline(averaged().half(), scheduler).save_pretrained(kept)
+        record = {"training": facts()}  # where ``diffgeo`` looks for the data that a model was trained on
+        (kept / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     started = time.monotonic() - progress.seconds
     saved, recent = time.monotonic(), []
@@ -276,6 +289,8 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
             progress.loss = torch.stack(recent).mean().item()
             write_log(folder / "log.csv", progress, cfg)
             recent.clear()
+        if any(before < share * cfg.images <= progress.seen for share in cfg.keep):
+            keep()
         if progress.seen // cfg.sample_every > before // cfg.sample_every:
             _sample_grid(save(), folder / "samples" / f"{progress.seen:08d}.png", cfg.seed)
         if time.monotonic() - saved > 60 * cfg.checkpoint_minutes:
