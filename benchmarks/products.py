@@ -2,6 +2,7 @@
 
 python benchmarks/products.py                                        narrow networks, x as large as the papers'
 python benchmarks/products.py --architecture celebahq sd15           the published ones (hours on a CPU)
+python benchmarks/products.py --architecture celebahq sd15 --count   their memory alone: shapes without numbers, seconds
 
 All ways are measured in turns, one column at a time, so that whatever slows the machine down meets all of them. Seconds
 are medians, without the first turn, in which graphs are made that a basis keeps. Memory is that of the tensors which
@@ -26,8 +27,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo import JacobianOperator, initial_noise
-from diffgeo.jacobian.memory import peak_bytes
-from diffgeo.jacobian.roads import Plain
+from diffgeo.jacobian.memory import Ledger, peak_bytes
+from diffgeo.jacobian.roads import OneGraph, Plain
 from diffgeo.results import atomic
 
 __all__ = ["WAYS", "goals", "measure", "table"]
@@ -141,6 +142,27 @@ def measure(name: str, *, device: str, seed: int, turns: int) -> list[dict[str, 
     return rows
 
 
+def count(name: str, columns: tuple[int, ...] = (1, 4, 8, 16, 32)) -> list[dict[str, object]]:
+    """Rows of one network: bytes of the graphs of J V and Jᵀ U, and the most with so many columns at once.
+
+    Tensors have shapes and no numbers here (torch's ``meta`` device): any network can be counted on any machine.
+    """
+    model = build(name, "meta")
+    x = initial_noise(model, [0])[0]
+    weights = sum(p.numel() * p.element_size() for p in model.unet.parameters()) / 1e9
+    rows: list[dict[str, object]] = []
+    for k in columns:
+        with Ledger() as ledger:
+            way = OneGraph(model.feature_map(model.schedule.T), x)
+            way.prepare()
+            graphs = ledger.held / 1e9
+            images = way.pushed(x.expand(k, *x.shape))
+            way.pulled(images)
+        rows.append({"architecture": name, "columns": k, "weights_gb": weights, "graphs_gb": graphs})
+        rows[-1] |= {"gb": ledger.peak / 1e9, "with_weights_gb": weights + ledger.peak / 1e9}
+    return rows
+
+
 def wait(device: str) -> None:
     """Until the device's work is done."""
     if device.startswith("cuda"):
@@ -181,8 +203,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--count", action="store_true", help="count memory on shapes alone, without measuring")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     args = parser.parse_args(argv)
+    if args.count:
+        counted = pd.DataFrame([row for name in args.architecture for row in count(name)])
+        print(counted.to_string(index=False, float_format="%.3g"))
+        return 0
     where = environment(args.device)
     print(", ".join(f"{k} {v}" for k, v in where.items()), flush=True)
     rows: list[dict[str, object]] = []

@@ -131,6 +131,24 @@ def test_all_ways_to_make_products_give_the_same(bench, tmp_path, capsys):
     assert "met" not in capsys.readouterr().out.lower(), "tiny networks have no goals"
 
 
+def test_memory_is_counted_on_shapes_alone_as_it_is_taken(bench, tmp_path, capsys):
+    found = pd.DataFrame(bench.products.count("tiny_sd", (1, 4)))
+    assert found["gb"].is_monotonic_increasing
+    assert (found["graphs_gb"] < found["gb"]).all()
+    model = bench.solvers.build("tiny_sd", "cpu")
+    x = torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(0))
+
+    def take(k):
+        way = bench.products.OneGraph(model.feature_map(model.schedule.T), x)
+        way.prepare()
+        way.pulled(way.pushed(x.expand(k, *x.shape)))
+
+    taken = [bench.products.peak_bytes(lambda k=k: take(k)) / 1e9 for k in (1, 4)]
+    assert found["gb"].tolist() == pytest.approx(taken, rel=0.05)
+    assert bench.products.main(["--architecture", "tiny", "--count"]) == 0
+    assert "with_weights_gb" in capsys.readouterr().out
+
+
 def test_products_are_held_to_forward_passes_and_to_forward_mode(bench):
     rows = [
         {
