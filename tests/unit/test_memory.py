@@ -10,6 +10,7 @@ import torch
 from diffgeo.errors import DeviceError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator, chunk_that_fits, memory
 from diffgeo.jacobian.memory import cpu_bytes, free_bytes, is_out_of_memory, most_that_fits, peak_bytes
+from diffgeo.svd import Dense
 
 F64 = torch.float64
 
@@ -152,6 +153,30 @@ def test_other_errors_pass_through():
     assert not is_out_of_memory(crowded.error)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         JacobianOperator(crowded, torch.zeros(2, dtype=F64)).rmv(torch.ones(2, 3, dtype=F64))
+
+
+@pytest.mark.parametrize(
+    ("take", "itemsize"),
+    [(lambda jacobian: jacobian.dense(), 4), (lambda jacobian: Dense().solve(jacobian, 2, tol=1e-4), 8)],
+    ids=["dense", "decomposed"],
+)
+def test_the_whole_of_j_is_refused_before_it_is_begun_where_it_does_not_fit(take, itemsize, monkeypatch):
+    matrix = torch.randn(300, 200, generator=torch.Generator().manual_seed(0))
+    jacobian = JacobianOperator(lambda x: matrix @ x, torch.zeros(200))
+    jacobian.mv(torch.zeros(200, 1))
+    needed = 3 * matrix.numel() * itemsize
+    assert 0.7 * needed < peak_bytes(lambda: take(jacobian)) < 1.1 * needed
+    passes = jacobian.passes
+
+    def begun():
+        with pytest.raises(DeviceError, match=r"J, 300 x 200, .* free; use svd=golub_kahan"):
+            take(jacobian)
+
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
+    assert peak_bytes(begun) == 0
+    assert jacobian.passes == passes
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
+    take(jacobian)
 
 
 GB = 10**9

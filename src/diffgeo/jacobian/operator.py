@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
-from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory
+from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory, refuse_whole
 from diffgeo.jacobian.roads import ROADS, Copies, OneGraph, Road, by_own_rules
 
 if TYPE_CHECKING:
@@ -149,8 +149,12 @@ class JacobianOperator:
 
         Returns:
             Shape (m, d), in the dtype of x.
+
+        Raises:
+            DeviceError: the device has too little memory for it; nothing is computed then.
         """
         m, d = self.shape
+        refuse_whole(self.shape, self.x.dtype, self.x.device)
         if m <= d:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
