@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffgeo.errors import DeviceError, ValueRangeError
-from diffgeo.jacobian import JacobianOperator, chunk_that_fits, memory
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits, memory, operator
 from diffgeo.jacobian.memory import cpu_bytes, free_bytes, is_out_of_memory, most_that_fits, peak_bytes
 from diffgeo.svd import Dense
 
@@ -76,6 +76,48 @@ def test_chunks_of_a_network_stay_within_the_limit(tiny_model):
     assert chunk_that_fits(f, x, 1e12, most=20) == 20
     with pytest.raises(ValueRangeError, match="one column of J"):
         chunk_that_fits(f, x, one / 2)
+
+
+def deep(x):
+    """From few numbers to few, over ten layers of 400 kB, whose graph keeps each."""
+    layer = x.repeat(1000)
+    for _ in range(10):
+        layer = (0.5 * layer).sin()
+    return layer.reshape(1000, -1).sum(0)
+
+
+def both_products(columns, f):
+    jacobian = JacobianOperator(f, torch.ones(100), chunk_size=columns)
+    v = torch.eye(100, columns)
+    assert torch.allclose(jacobian @ v, jacobian.T @ v)  # f takes every number for itself
+    return jacobian
+
+
+@pytest.mark.parametrize(("fit", "road", "at_once"), [(5.5, "copies", 5), (2.5, "one graph", 2)])
+def test_products_stay_within_what_is_free_if_no_bound_is_told(fit, road, at_once, monkeypatch):
+    one, twelve = (peak_bytes(lambda k=k: both_products(k, deep)) for k in (1, 12))
+    free = fit * one
+    assert twelve > 2 * free
+    monkeypatch.setattr(operator, "free_bytes", lambda _: free)
+    found = []
+    assert peak_bytes(lambda: found.append(both_products(12, deep))) <= free
+    assert (found[0].road, found[0].columns_at_once, found[0].chunk_size) == (road, at_once, 12)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["as it is measured", "by what was measured"])
+def test_what_is_not_free_is_not_taken(known, monkeypatch):
+    one, layer = peak_bytes(lambda: both_products(1, deep)), 400_000
+    free = one / 3
+    monkeypatch.setattr(operator, "free_bytes", lambda _: free)
+    another = lambda x: deep(x)  # noqa: E731  # a map that nothing has measured
+    jacobian = JacobianOperator(deep if known else another, torch.ones(100))
+
+    def refused():
+        with pytest.raises(DeviceError, match="cpu has too little memory for one product with J"):
+            jacobian @ torch.ones(100)
+
+    assert peak_bytes(refused) <= (layer if known else free + 1.01 * layer)
+    assert jacobian.passes == 0
 
 
 class Crowded:
