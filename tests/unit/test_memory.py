@@ -120,6 +120,16 @@ def test_what_is_not_free_is_not_taken(known, monkeypatch):
     assert jacobian.passes == 0
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["as it is measured", "by what was measured"])
+def test_a_bound_that_is_too_low_is_named_and_not_the_device(known):
+    jacobian = JacobianOperator(deep, torch.ones(100))
+    jacobian @ torch.ones(100)
+    another = lambda x: deep(x)  # noqa: E731  # a map that nothing has measured
+    bounded = JacobianOperator(deep if known else another, torch.ones(100), max_bytes=2e6)
+    with pytest.raises(DeviceError, match=r"^max_memory=0\.002 GB is too little .*GB\); raise max_memory"):
+        bounded @ torch.ones(100)
+
+
 class Crowded:
     """A map on a device that holds ``room`` columns at once."""
 
@@ -186,8 +196,9 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(error, caplog):
 def test_no_room_for_one_column_is_a_device_error():
     matrix = torch.ones(2, 2, dtype=F64)
     crowded = Crowded(matrix, 0, torch.OutOfMemoryError("CUDA out of memory. Tried much"))
-    with pytest.raises(DeviceError, match="too little memory for one product with J"):
-        JacobianOperator(crowded, torch.zeros(2, dtype=F64)).rmv(torch.ones(2, 3, dtype=F64))
+    for bound in (None, 1e9):  # the device is at fault under a bound, too
+        with pytest.raises(DeviceError, match="cpu has too little memory for one product with J"):
+            JacobianOperator(crowded, torch.zeros(2, dtype=F64), max_bytes=bound).rmv(torch.ones(2, 3, dtype=F64))
 
 
 def test_other_errors_pass_through():

@@ -263,7 +263,7 @@ class JacobianOperator:
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
                 left = even = len(rows) - done
-                failed = ""
+                failed, bound = "", None
                 try:
                     road = self._chosen()
                     even = ceil(left / ceil(left / self.columns_at_once))  # 50 by 32: 25 and 25
@@ -273,8 +273,9 @@ class JacobianOperator:
                         self._leave_copies(error)
                         continue
                     failed = str(error).partition("\n")[0] or type(error).__name__
+                    bound = self.max_bytes if isinstance(error, MemoryError) else None  # torch raises RuntimeErrors
                 if failed:  # out here the error, and with it what the failed call held, is gone
-                    self._halve(even if self._road is not None else 1, failed)
+                    self._halve(even if self._road is not None else 1, failed, bound)
                     continue
                 done += even
                 self.passes += even
@@ -289,8 +290,22 @@ class JacobianOperator:
         log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
         self._road = OneGraph(self.f, self.x)
 
-    def _halve(self, columns: int, why: str) -> None:
-        """Take half as many columns from now on; what the failed call left behind goes back to the device."""
+    def _halve(self, columns: int, why: str, bound: float | None) -> None:
+        """Take half as many columns from now on; what the failed call left behind goes back to the device.
+
+        Args:
+            columns: as many as there was no room for.
+            why: the error's words.
+            bound: what the caller allows, if that ran out and not the device.
+
+        Raises:
+            DeviceError: it was one column.
+        """
+        if columns == 1 and bound is not None:
+            raise DeviceError(
+                f"max_memory={bound / 1e9:g} GB is too little for one product with J ({why})",
+                "raise max_memory (in Python, max_bytes)",
+            )
         if columns == 1:
             raise DeviceError(
                 f"{self.x.device} has too little memory for one product with J ({why})",
