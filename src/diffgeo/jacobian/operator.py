@@ -116,6 +116,16 @@ class JacobianOperator:
         """(m, d): numbers in h and in x."""
         return self.h.numel(), self.x.numel()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of x and of all products, float32 or float64."""
+        return self.x.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where x is, and where products are made."""
+        return self.x.device
+
     def mv(self, v: Tensor) -> Tensor:
         """J V, the directions' images in H.
 
@@ -335,6 +345,16 @@ class TransposedJacobian:
         return d, m
 
     @property
+    def dtype(self) -> torch.dtype:
+        """As of J."""
+        return self.jacobian.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """As of J."""
+        return self.jacobian.device
+
+    @property
     def T(self) -> JacobianOperator:  # noqa: N802  # as a matrix
         """J."""
         return self.jacobian
@@ -342,6 +362,10 @@ class TransposedJacobian:
     def __matmul__(self, u: Tensor) -> Tensor:
         """Jᵀ u or Jᵀ U, of a vector (m,) or columns (m, k)."""
         return self.jacobian.rmv(u) if u.ndim > 1 else self.jacobian.rmv(u[:, None])[:, 0]
+
+    def to_scipy(self) -> LinearOperator:
+        """Jᵀ for scipy's solvers, shape (d, m), as :meth:`JacobianOperator.to_scipy`."""
+        return self.jacobian.to_scipy().adjoint()
 
 
 _Known = dict[Any, tuple[type[Road], tuple[float, float]]]
