@@ -262,7 +262,8 @@ def test_no_study_is_known_by_name_outside_of_its_folder():
         lists = [node.value for node in assigned if ast.unparse(node.targets[0]) == "__all__"]
         public = {text for one in lists for text in ast.literal_eval(one)}
         words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-        assert [word for word in words - public if named.fullmatch(word)] == [], path
+        other_things = {"training"} if path.name == "training_record.py" else set()  # a key of evaluation.json
+        assert [word for word in words - public - other_things if named.fullmatch(word)] == [], path
 
 
 def test_what_measures_knows_nothing_of_reports():
