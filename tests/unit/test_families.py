@@ -19,14 +19,15 @@ from diffgeo.svd import local_basis
 from folders import patch, without
 
 PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
-FAMILIES = ["labelled", "ldm", "ldm_kl", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
+FAMILIES = ["labelled", "ldm", "ldm_kl", "sd", "sd_v", "sdxl", "dit", "flux"]
+FAMILIES += ["pixart", "pixart_sigma", "pixart_sized", "sana"]
 QUICK = ["labelled", "ldm", "sdxl", "dit", "flux"]
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
 LABELS, UNTOLD = ("labelled", "dit"), ("ldm", "ldm_kl")
 TEXTS = [name for name in FAMILIES if name not in LABELS + UNTOLD]
 GUIDED = [*TEXTS, "dit"]
 SAMPLED = [(name, 1.0) for name in FAMILIES] + [(name, 3.0) for name in GUIDED]
-BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sdxl"), "mid")
+BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sd", "sd_v", "sdxl"), "mid")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def latents_of(family, pipeline, x, guidance):
     scaled = {"guidance_scale": guidance, "negative_prompt": NEGATIVE}
     if family == "labelled":
         return _labelled_by_hand(pipeline, x)
-    if family == "sdxl":
+    if family in ("sd", "sd_v", "sdxl"):
         return pipeline(PROMPT, **common, **scaled).images
     if family == "sana":
         return pipeline(PROMPT, **common, **scaled, height=32, width=32, use_resolution_binning=False).images
@@ -110,7 +111,7 @@ def at_its_steps(family, model, pipeline):
 @pytest.mark.parametrize(("family", "guidance"), SAMPLED)
 def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
     pipeline, _ = made(family)
-    how = {"spacing": None} if family == "sdxl" else {}
+    how = {"spacing": None} if family in ("sd", "sdxl") else {}
     how |= {"negative_prompt": NEGATIVE} if family in TEXTS else {}
     found = model(family, guidance=guidance, **how)
     if family in ("dit", *UNTOLD):  # they take no latents, and give pictures
