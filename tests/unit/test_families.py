@@ -10,6 +10,7 @@ import family_pipelines
 from diffgeo.diffusion.editing import single_step
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.models.family import families
+from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError, ModelError
@@ -101,13 +102,6 @@ def _labelled_by_hand(pipeline, x):
     return x
 
 
-def at_its_steps(family, model, pipeline):
-    """The model on the timesteps that the pipeline visited; only flows have them from its scheduler."""
-    if family in ("flux", "sana"):
-        model.schedule = RectifiedFlow(pipeline.scheduler.sigmas[:-1].flip(0).double())
-    return model
-
-
 @pytest.mark.parametrize(("family", "guidance"), SAMPLED)
 def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
     pipeline, _ = made(family)
@@ -123,11 +117,22 @@ def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
         pictures = found.decode(ddim_sample(found, x, steps=STEPS)) / 2 + 0.5
         np.testing.assert_allclose(pictures.permute(0, 2, 3, 1).numpy(), expected, rtol=1e-4, atol=1e-4)
         return
+    if family == "sana":  # Flux gives its own σ, which are diffgeo's
+        found.schedule = RectifiedFlow.of(pipeline.scheduler, steps=STEPS)
     x = initial_noise(found, [0])
-
     expected = latents_of(family, pipeline, x, guidance)
-    at_its_steps(family, found, pipeline)
     torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_the_steps_are_those_that_flux_visits(made, model, steps):
+    pipeline, _ = made("flux")
+    latents = pipeline._pack_latents(torch.randn(1, 4, 8, 8), 1, 4, 8, 8)
+    common = {"num_inference_steps": steps, "output_type": "latent", "latents": latents}
+    pipeline(PROMPT, height=16, width=16, **common)
+    schedule = model("flux").schedule
+    found = [schedule.b(t) for t in [*schedule.timesteps(steps), CLEAN]]
+    torch.testing.assert_close(torch.tensor(found), pipeline.scheduler.sigmas)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
