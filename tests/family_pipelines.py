@@ -71,10 +71,10 @@ def t5_tokenizer():
     return T5Tokenizer(vocab=[*special, *((letter, -2.0) for letter in _LETTERS)], extra_ids=0)
 
 
-def t5_encoder():
+def t5_encoder(width=24):
     from transformers import T5Config, T5EncoderModel
 
-    sizes = {"d_model": 24, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    sizes = {"d_model": width, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     return made(T5EncoderModel, T5Config(vocab_size=64, **sizes))
 
 
