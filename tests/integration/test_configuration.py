@@ -16,9 +16,6 @@ SOLVERS = [choice for group, choice in CHOICES if group == "svd"]
 MANDATORY = {
     ("model", "local"): ["model.path=folder"],
     ("model", "afhq_dog"): ["model.path=folder"],
-    ("model", "factor_faces_t2i"): ["prompt=face"],
-    ("model", "factor_faces_flow"): ["prompt=face"],
-    ("model", "factor_faces_flow_unet"): ["prompt=face"],
     ("model", "sd15"): ["prompt=face"],
     ("model", "sd21_base"): ["prompt=face"],
     ("model", "local_sd"): ["model.path=folder", "prompt=face"],
@@ -86,6 +83,19 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
     ]
     assert config.seed == 0
     assert {f.name for f in fields(config)} == set(composed()) - {"hydra"}
+
+
+@pytest.mark.parametrize("model", ["factor_faces_t2i", "factor_faces_flow", "factor_faces_flow_unet"])
+def test_a_text_to_image_model_that_ships_has_a_prompt_unless_one_is_given(composed, model):
+    for words, prompt in (((), "portrait of a face"), (("prompt=hat",), "hat")):
+        config = typed(composed(f"model={model}", *words))
+        assert (config.prompt, config.model.prompt) == (prompt, prompt)
+        check(config)
+    with pytest.raises(ConfigError, match="prompt=null is not possible; allowed: a text"):
+        check(typed(composed(f"model={model}", "prompt=null")))
+    with pytest.raises(ConfigError, match="prompt=null is not possible; allowed: a text"):
+        check(typed(composed("model=sd15")))
+    assert typed(composed()).prompt is None
 
 
 def test_no_study_at_all_is_refused(composed):

@@ -405,7 +405,8 @@ class Config:
         scale: how much is computed.
         tracking: experiment tracking.
         store: results that are kept from run to run.
-        prompt: what a text-to-image model shows; null for the others.
+        prompt: what a text-to-image model shows, “portrait of a face” with one that ships unless it is set; null for
+            the others.
         seed: seeds samples and solvers.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: 10⁹ bytes that the tensors of one product with J, or of one batch of pictures, may take beside the
