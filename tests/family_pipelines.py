@@ -19,6 +19,7 @@ from diffusers import (
     PixArtTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
+    StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     VQModel,
 )
@@ -70,10 +71,10 @@ def t5_tokenizer():
     return T5Tokenizer(vocab=[*special, *((letter, -2.0) for letter in _LETTERS)], extra_ids=0)
 
 
-def t5_encoder():
+def t5_encoder(width=24):
     from transformers import T5Config, T5EncoderModel
 
-    sizes = {"d_model": 24, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    sizes = {"d_model": width, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     return made(T5EncoderModel, T5Config(vocab_size=64, **sizes))
 
 
@@ -115,6 +116,28 @@ def vq_autoencoder(**changes):
 def ldm_kl():
     """LDM on latents of a KL autoencoder."""
     return ldm(autoencoder(latent_channels=3))
+
+
+def sd(**schedule):
+    """Stable Diffusion 1 or 2: an ε-prediction on its β, or what ``schedule`` says."""
+    from transformers import CLIPTextModel
+
+    settings = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    return StableDiffusionPipeline(
+        vae=autoencoder(),
+        text_encoder=clip_encoder(CLIPTextModel),
+        tokenizer=clip_tokenizer(),
+        unet=awake(conditional_unet()),
+        scheduler=DDIMScheduler(**settings | {"clip_sample": False, "set_alpha_to_one": False} | schedule),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sd_v():
+    """The same with a v-prediction that begins at noise alone (zero terminal SNR)."""
+    return sd(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
 
 def sdxl(**changes):

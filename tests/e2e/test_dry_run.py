@@ -40,7 +40,8 @@ def test_it_lists_the_studies_and_writes_nothing(command, tiny_settings, alone):
     ), outcome.out
     assert row(outcome.out, "spectrum").endswith("| no similar run yet")
     said = " ".join(outcome.out.split())
-    assert "on cpu: 1 sample at t = 1 of T, 3 directions per basis (golub_kahan), h of block mid, whole" in said
+    assert "on cpu: 1 sample at t = 1 of T (log-SNR -10.1), 3 directions per basis (golub_kahan)" in said
+    assert "h of block mid, whole" in said
     assert "similar runs" not in outcome.out.splitlines()[-1]
     assert list(alone.iterdir()) == []
 

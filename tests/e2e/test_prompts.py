@@ -46,7 +46,7 @@ def test_every_study_runs_on_the_latents_of_a_prompted_model(command, tmp_path):
 def test_a_text_to_image_model_asks_for_a_prompt_and_others_refuse_one(command, tmp_path):
     folder = tmp_path / "run"
     common = [f"hydra.run.dir={folder}", "tracking=none"]
-    outcome = command("model=factor_faces_t2i", *common, folder=folder)
+    outcome = command("model=factor_faces_t2i", "prompt=null", *common, folder=folder)
     outcome.assert_failed(ConfigError.exit_code, "prompt", "a text")
     command("prompt='a face'", *common, folder=folder).assert_failed(ConfigError.exit_code, "takes no prompt")
     outcome = command("model=factor_faces_t2i", "prompt='a face'", "model.guidance=0.5", *common, folder=folder)

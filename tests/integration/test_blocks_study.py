@@ -5,13 +5,19 @@ import pytest
 import torch
 
 from diffgeo.api import run_study, settings
+from diffgeo.diffusion.models import load_model
 from diffgeo.errors import ConfigError
+from diffgeo.geometry import effective_dimension, isometry
 from diffgeo.metrics.attributes import load_predictor
+from diffgeo.report.formatting import number
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
 from diffgeo.studies.blocks.findings import findings
-from diffgeo.studies.blocks.measure import trimmed
+from diffgeo.studies.blocks.measure import _consistency, trimmed
+from diffgeo.studies.blocks.page import tables
 from diffgeo.studies.blocks.plots import charts
+from diffgeo.studies.blocks.settings import MAPS
+from folders import joint_pipeline
 
 OWN = "study.blocks"
 
@@ -74,6 +80,21 @@ def test_channels_of_massive_activations_are_left_out():
     assert trimmed(lambda y: y, x, 10.0)[1] == []
 
 
+def test_samples_that_leave_out_other_channels_are_compared_in_those_that_both_have():
+    u = torch.linalg.qr(torch.randn(20, 3, generator=torch.Generator().manual_seed(0))).Q
+    kept = u.reshape(5, 4, 3)
+    [row] = _consistency([(0, u, []), (1, kept[[0, 2, 3, 4]].flatten(0, 1), [1])], 5)
+    inside = kept.clone()
+    inside[1] = 0
+    assert row["shared"] == pytest.approx((u.T @ inside.flatten(0, 1)).square().sum().item() / 3)
+    assert row["chance"] == pytest.approx(3 * 16 / (20 * 16))
+    spans = [torch.linalg.qr(torch.randn(12, 3, generator=torch.Generator().manual_seed(i))).Q for i in range(60)]
+    many = list(_consistency([(i, u, [i % 2]) for i, u in enumerate(spans)], 4))
+    for chance in (3 / 12, 3 * 8 / 12**2):
+        shared = [row["shared"] for row in many if row["chance"] == pytest.approx(chance)]
+        assert sum(shared) / len(shared) == pytest.approx(chance, rel=0.05)
+
+
 def test_a_block_that_is_not_there_is_refused(shipped):
     with pytest.raises(ConfigError, match=r"up\.9"):
         measured(shipped, f"{OWN}.blocks=[up.9]")
@@ -88,3 +109,32 @@ def test_a_model_without_known_data_has_spectra_and_no_tangent_share(shipped):
     assert isinstance(found.table, pd.DataFrame)
     assert set(found.scalars) == {"effective_dimension/output/mid/t_1"}
     assert not found.more_tables
+
+
+@pytest.mark.slow
+def test_the_maps_of_a_transformer_are_those_of_the_dense_jacobian(tmp_path):
+    joint_pipeline().save_pretrained(tmp_path)
+    model, rank, massive, block = load_model(tmp_path, prompt="a face"), 5, 1.3, "transformer_blocks.1"
+    words = (f"{OWN}.maps=[{','.join(MAPS)}]", f"{OWN}.massive={massive}", f"{OWN}.rank={rank}", f"{OWN}.samples=2")
+    words += (f"feature.block={block}", "schedule.edit=[1.0,0.5]", "schedule.steps=2", "svd.tol=1e-3", "device=cpu")
+    context = Context(model, settings("study=[blocks]", "scale=smoke", "tracking=none", *words))
+    found = run_study("blocks", context, context.cfg.study["blocks"])
+    table = found.table
+    assert set(table["block"]) == set(model.blocks)
+    assert len(table) == 2 * 2 * 3 * len(MAPS) == len(table.drop_duplicates(["sample", "t", "block", "map"]))
+    sample, (_, t) = context.samples[1], context.edit_times[1]
+    x = context.latents.of(sample, t)
+    rows = table[(table["sample"] == sample.index) & (table["t"] == t) & (table["block"] == block)].set_index("map")
+    f = {tap: model.feature_map(t, block, tap=tap) for tap in ("output", "update", "normalised")}
+    f["trimmed"], left_out = trimmed(f["output"], x, massive)
+    assert 0 < rows.loc["trimmed", "left_out"] == len(left_out)
+    for name in MAPS:
+        s = torch.linalg.svdvals(torch.autograd.functional.jacobian(f[name], x).reshape(-1, x.numel()))[:rank]
+        assert rows.loc[name, "effective_dimension"] == pytest.approx(effective_dimension(s), rel=1e-3), name
+        assert rows.loc[name, ["condition", "log_spread"]].tolist() == pytest.approx(isometry(s), rel=1e-2), name
+    assert rows["effective_dimension"].nunique() == len(MAPS)
+    read = {"blocks": table, "blocks_consistency": found.more_tables["consistency"]}
+    assert any("t = T (log-SNR −∞)" in chart.alt for chart in charts(read))
+    (shown,) = tables(Run(tmp_path, {}, read, None, ()))
+    place = [column.heading for column in shown.columns].index("log-SNR")
+    assert {row[place].text for row in shown.rows} == {"−∞", number(model.schedule.log_snr(t))}

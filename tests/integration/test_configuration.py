@@ -16,9 +16,6 @@ SOLVERS = [choice for group, choice in CHOICES if group == "svd"]
 MANDATORY = {
     ("model", "local"): ["model.path=folder"],
     ("model", "afhq_dog"): ["model.path=folder"],
-    ("model", "factor_faces_t2i"): ["prompt=face"],
-    ("model", "factor_faces_flow"): ["prompt=face"],
-    ("model", "factor_faces_flow_unet"): ["prompt=face"],
     ("model", "sd15"): ["prompt=face"],
     ("model", "sd21_base"): ["prompt=face"],
     ("model", "local_sd"): ["model.path=folder", "prompt=face"],
@@ -88,6 +85,19 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
     assert {f.name for f in fields(config)} == set(composed()) - {"hydra"}
 
 
+@pytest.mark.parametrize("model", ["factor_faces_t2i", "factor_faces_flow", "factor_faces_flow_unet"])
+def test_a_text_to_image_model_that_ships_has_a_prompt_unless_one_is_given(composed, model):
+    for words, prompt in (((), "portrait of a face"), (("prompt=hat",), "hat")):
+        config = typed(composed(f"model={model}", *words))
+        assert (config.prompt, config.model.prompt) == (prompt, prompt)
+        check(config)
+    with pytest.raises(ConfigError, match="prompt=null is not possible; allowed: a text"):
+        check(typed(composed(f"model={model}", "prompt=null")))
+    with pytest.raises(ConfigError, match="prompt=null is not possible; allowed: a text"):
+        check(typed(composed("model=sd15")))
+    assert typed(composed()).prompt is None
+
+
 def test_no_study_at_all_is_refused(composed):
     config = typed(composed("study=[]"))
     assert config.study == {}
@@ -101,6 +111,7 @@ def test_no_study_at_all_is_refused(composed):
         ("model.path=google/x", "model.path", "google/x"),
         ("schedule.steps=7", "schedule.steps", 7),
         ("schedule.edit=[1.0,0.5]", "schedule.edit", [1.0, 0.5]),
+        ("schedule.edit_log_snr=[-2,0.5]", "schedule.edit_log_snr", [-2.0, 0.5]),
         ("feature.block=down.1", "feature.block", "down.1"),
         ("feature.pool=sum", "feature.pool", "sum"),
         ("feature.pool=null", "feature.pool", None),
@@ -162,6 +173,10 @@ WRONG = [
     ("schedule.edit=[1.5]", "schedule.edit"),
     ("schedule.edit=[0.0]", "schedule.edit"),
     ("schedule.edit=[0.5,0.5]", "schedule.edit"),
+    ("schedule.edit_log_snr=[]", "schedule.edit_log_snr"),
+    ("schedule.edit_log_snr=[-2,-2]", "schedule.edit_log_snr"),
+    ("schedule.edit_log_snr=[-inf]", "schedule.edit_log_snr"),
+    ("schedule.edit_log_snr=[-2] schedule.edit=[1.0]", "schedule.edit_log_snr"),
     ("schedule.eta=1.1", "schedule.eta"),
     ("schedule.eta=-0.1", "schedule.eta"),
     ("schedule.boost_below=2", "schedule.boost_below"),

@@ -183,6 +183,7 @@ def test_what_cannot_be_is_refused(explorer, place, tiny_model):
     [
         ("schedule.edit=[1.0]", "belong to timestep 499"),
         ("++schedule.edit=[0.25]", "belong to timestep 499"),
+        ("schedule.edit_log_snr=[1.0]", "belong to timestep 499"),
         ("feature.pool=sum", "belong to pool null"),
         ("feature.block=down.0", "belong to block mid"),
     ],
@@ -216,6 +217,7 @@ ELSEWHERE = {"t_frac": 0.5, "block": "down.1", "pool": "sum", "rank": 2, "streng
         ((), {}),
         (("model=factor_faces_t2i", "prompt=a face, smiling: it's 3", "feature=mid_pooled"), {"t_frac": 0.5}),
         (("scale=smoke", "svd=dense", "edit=guidance", "seed=3"), ELSEWHERE),
+        (("schedule.edit_log_snr=[-2]",), {}),
         (("data=images",), {**ELSEWHERE, "sample": 1}),
     ],
 )

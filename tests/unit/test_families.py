@@ -13,25 +13,25 @@ import family_pipelines
 from diffgeo.diffusion.editing import single_step
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.models.family import families
+from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError, ModelError
 from diffgeo.jacobian import JacobianOperator, operator
 from diffgeo.session.digests import readable
 from diffgeo.svd import local_basis
-from folders import joint_pipeline, patch, save_prompted, without
+from folders import joint_pipeline, patch, without
 
 PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
-FAMILIES = ["labelled", "ldm", "ldm_kl", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
+FAMILIES = ["labelled", "ldm", "ldm_kl", "sd", "sd_v", "sdxl", "dit", "flux"]
+FAMILIES += ["pixart", "pixart_sigma", "pixart_sized", "sana"]
 QUICK = ["labelled", "ldm", "sdxl", "dit", "flux"]
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
 LABELS, UNTOLD = ("labelled", "dit"), ("ldm", "ldm_kl")
 TEXTS = [name for name in FAMILIES if name not in LABELS + UNTOLD]
 GUIDED = [*TEXTS, "dit"]
 SAMPLED = [(name, 1.0) for name in FAMILIES] + [(name, 3.0) for name in GUIDED]
-BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sdxl", "sd"), "mid")
-STABLE = {"sd": save_prompted, "sd3": lambda folder: joint_pipeline().save_pretrained(folder)}
-"""Families that have test files of their own."""
+BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sd", "sd_v", "sdxl"), "mid")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def latents_of(family, pipeline, x, guidance):
     scaled = {"guidance_scale": guidance, "negative_prompt": NEGATIVE}
     if family == "labelled":
         return _labelled_by_hand(pipeline, x)
-    if family == "sdxl":
+    if family in ("sd", "sd_v", "sdxl"):
         return pipeline(PROMPT, **common, **scaled).images
     if family == "sana":
         return pipeline(PROMPT, **common, **scaled, height=32, width=32, use_resolution_binning=False).images
@@ -105,17 +105,10 @@ def _labelled_by_hand(pipeline, x):
     return x
 
 
-def at_its_steps(family, model, pipeline):
-    """The model on the timesteps that the pipeline visited; only flows have them from its scheduler."""
-    if family in ("flux", "sana"):
-        model.schedule = RectifiedFlow(pipeline.scheduler.sigmas[:-1].flip(0).double())
-    return model
-
-
 @pytest.mark.parametrize(("family", "guidance"), SAMPLED)
 def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
     pipeline, _ = made(family)
-    how = {"spacing": None} if family == "sdxl" else {}
+    how = {"spacing": None} if family in ("sd", "sdxl") else {}
     how |= {"negative_prompt": NEGATIVE} if family in TEXTS else {}
     found = model(family, guidance=guidance, **how)
     if family in ("dit", *UNTOLD):  # they take no latents, and give pictures
@@ -127,11 +120,22 @@ def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
         pictures = found.decode(ddim_sample(found, x, steps=STEPS)) / 2 + 0.5
         np.testing.assert_allclose(pictures.permute(0, 2, 3, 1).numpy(), expected, rtol=1e-4, atol=1e-4)
         return
+    if family == "sana":  # Flux gives its own σ, which are diffgeo's
+        found.schedule = RectifiedFlow.of(pipeline.scheduler, steps=STEPS)
     x = initial_noise(found, [0])
-
     expected = latents_of(family, pipeline, x, guidance)
-    at_its_steps(family, found, pipeline)
     torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_the_steps_are_those_that_flux_visits(made, model, steps):
+    pipeline, _ = made("flux")
+    latents = pipeline._pack_latents(torch.randn(1, 4, 8, 8), 1, 4, 8, 8)
+    common = {"num_inference_steps": steps, "output_type": "latent", "latents": latents}
+    pipeline(PROMPT, height=16, width=16, **common)
+    schedule = model("flux").schedule
+    found = [schedule.b(t) for t in [*schedule.timesteps(steps), CLEAN]]
+    torch.testing.assert_close(torch.tensor(found), pipeline.scheduler.sigmas)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -188,20 +192,20 @@ class AllInDouble(TorchFunctionMode):
 
 @pytest.fixture(scope="module")
 def loaded(model, tmp_path_factory):
-    """``loaded(family, dtype)``: any family's model, Stable Diffusion among them."""
+    """``loaded(family, dtype)``: any family's model, Stable Diffusion 3's among them."""
 
     def of(family, dtype):
-        if family not in STABLE:
+        if family != "sd3":
             return model(family, dtype=dtype)
         folder = tmp_path_factory.mktemp(family)
-        STABLE[family](folder)
+        joint_pipeline().save_pretrained(folder)
         return load_model(folder, prompt=PROMPT, dtype=dtype)
 
     return of
 
 
 @pytest.mark.parametrize(("dtype", "bar"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["single", "double"])
-@pytest.mark.parametrize("family", [*STABLE, *QUICK, *SLOW])
+@pytest.mark.parametrize("family", ["sd3", *QUICK, *SLOW])
 def test_products_are_those_of_torchs_own_rules(loaded, family, dtype, bar, monkeypatch):
     found = loaded(family, dtype)
     features = found.feature_map(found.schedule.T, block_of(family))

@@ -188,6 +188,27 @@ def test_with_a_shift_of_three_equal_fractions_are_nearly_equal_noise():
         assert one.log_snr(t) == pytest.approx(other.log_snr(t), abs=1.5)
 
 
+@pytest.mark.parametrize("steps", [20, 100])
+def test_timesteps_of_equal_log_snr_are_found_in_a_flow_as_in_a_variance_preserving_process(steps):
+    one, other = RectifiedFlow.of(FlowMatchEulerDiscreteScheduler(shift=3.0)), NoiseSchedule.of(DDIMScheduler())
+    for asked in (-4.0, -1.0, 0.5, 3.0):
+        for process in (one, other):
+            found = process.nearest_log_snr(asked, steps)
+            assert found in process.timesteps(steps)
+            apart = [abs(process.log_snr(t) - asked) for t in process.timesteps(steps)]
+            assert abs(process.log_snr(found) - asked) == min(apart) < 16 / steps
+
+
+def test_a_log_snr_that_no_timestep_has_is_refused():
+    process = flow(4)  # σ of ¼, ½, ¾ and 1, log-SNR of ±2.197, 0 and −∞
+    assert [process.nearest_log_snr(one, 4) for one in (-3.2, -1.2, -1.0, 3.2)] == [2, 2, 1, 0]
+    for beyond in (-3.4, 3.4):
+        with pytest.raises(ValueRangeError, match=r"those of 4 timesteps are -2\.2 to 2\.2; take one"):
+            process.nearest_log_snr(beyond, 4)
+    with pytest.raises(ValueRangeError, match="those of 1 timesteps are not finite"):
+        process.nearest_log_snr(0.0, 1)
+
+
 # --- distortion normalisation
 
 

@@ -7,12 +7,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffgeo.diffusion.editing import single_step
 from diffgeo.diffusion.image_tokens import ImageLayout
 from diffgeo.diffusion.models import load_model
-from diffgeo.diffusion.models.families.sd3 import StableDiffusion3, StableDiffusion3Prompts, ZeroTokens
+from diffgeo.diffusion.models.families.sd3 import T5_TOKENS, ZeroTokens
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError, ModelError
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.svd import local_basis
+from family_pipelines import t5_encoder, t5_tokenizer
 from folders import joint_pipeline
 
 PROMPT = "a smiling face"
@@ -55,29 +56,18 @@ def test_samples_are_those_of_the_pipeline(folder, guidance):
     torch.testing.assert_close(model.decode(found), decoded, rtol=1e-3, atol=1e-3)
 
 
-def test_with_t5_the_prompt_has_its_tokens_too():
-    from transformers import T5Config, T5EncoderModel
-
-    class Words:
-        """As much of a tokenizer as the pipeline calls."""
-
-        def __call__(self, texts, padding, max_length=256, **_):
-            ids = torch.zeros(len(texts), max_length if padding == "max_length" else 4, dtype=torch.long)
-            ids[:, :4] = torch.tensor([[5, 6, len(text) % 7, 1] for text in texts])
-            return type("Ids", (), {"input_ids": ids})
-
-    torch.manual_seed(0)
-    t5 = T5EncoderModel(T5Config(vocab_size=8, d_model=40, d_kv=8, d_ff=16, num_layers=1, num_heads=2)).eval()
+def test_with_t5_as_it_is_published_the_prompt_has_its_tokens_too(tmp_path):
     pipeline = joint_pipeline()
-    pipeline.text_encoder_3, pipeline.tokenizer_3 = t5, Words()
-    encode = StableDiffusion3Prompts(pipeline, torch.device("cpu"), torch.float32)
-    process = RectifiedFlow.of(pipeline.scheduler, steps=3)
-    model = StableDiffusion3(pipeline.transformer, process, pipeline.vae, encode, PROMPT, name="tiny", source="here")
+    pipeline.register_modules(text_encoder_3=t5_encoder(width=40), tokenizer_3=t5_tokenizer())
+    pipeline.save_pretrained(tmp_path)
+    model = at_own_steps(load_model(tmp_path, prompt=PROMPT, guidance=3.0), pipeline, 3)
+    assert model.text_tokens == 20 + T5_TOKENS
+    assert {"text_encoder_3", "tokenizer_3"} <= set(model.parts)
     x = initial_noise(model, [0])
-    expected = latents_of(pipeline, x, num_inference_steps=3, guidance_scale=1.0)
+    expected = latents_of(pipeline, x, num_inference_steps=3, guidance_scale=3.0)
     torch.testing.assert_close(ddim_sample(model, x, steps=3), expected, rtol=1e-4, atol=1e-4)
-    without = joint_pipeline()
-    assert (latents_of(without, x, num_inference_steps=3, guidance_scale=1.0) - expected).abs().max() > 1e-3
+    without = latents_of(joint_pipeline(), x, num_inference_steps=3, guidance_scale=3.0)
+    assert (without - expected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])

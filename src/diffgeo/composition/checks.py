@@ -59,7 +59,9 @@ def check(cfg: Config) -> None:
 
 def _check_fractions(cfg: Config) -> None:
     """Whether every fraction of T is within half a step of the schedule."""
-    steps, given = cfg.schedule.steps, {"schedule.edit": cfg.schedule.edit}
+    steps, given = cfg.schedule.steps, {}
+    if cfg.schedule.edit_log_snr is None:
+        given["schedule.edit"] = cfg.schedule.edit
     for name, study in cfg.study.items():
         given |= {f"study.{name}.t_frac": [study.t_frac]} if getattr(study, "t_frac", None) is not None else {}
         given |= {f"study.{name}.t_fracs": study.t_fracs} if getattr(study, "t_fracs", None) else {}

@@ -46,6 +46,9 @@ __all__ = [
     "unreadable_words",
 ]
 
+PORTRAIT = "portrait of a face"
+"""What ``/schema/prompt/portrait@_global_`` in the defaults of a model's file sets ``prompt`` to."""
+
 
 @cache
 def group_schemas() -> dict[str, Mapping[str, type]]:
@@ -70,6 +73,7 @@ def register() -> None:
     """Put the schemas where the YAML's defaults lists find them (``/schema/…``)."""
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
+    store.store(group="schema/prompt", name="portrait", node={"prompt": PORTRAIT})  # not of conf/: prompt= takes texts
     for group, schemas in group_schemas().items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=_open(schema))

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import II, MISSING
 
-from diffgeo.config.fields import setting
+from diffgeo.config.fields import refusal, setting
 
 __all__ = [
     "MODEL_SCHEMAS",
@@ -57,6 +57,10 @@ def _measure(value: Any) -> bool:
 
 def _odd(value: int) -> bool:
     return value % 2 == 1
+
+
+_EDIT = [1.0, 0.75, 0.5, 0.25]
+"""Fractions of T at which is edited unless a run says otherwise."""
 
 
 @dataclass
@@ -162,6 +166,10 @@ class ScheduleConfig:
         steps: DDIM steps from T to the picture, and back for inversion.
         edit: edit timesteps as fractions of T in (0, 1]; the nearest timesteps of the schedule are taken, and fractions
             more than half a step below the lowest are refused.
+        edit_log_snr: in place of ``edit``, edit timesteps by log(a_t² / b_t²), by which models of different noise
+            processes are compared: the nearest timesteps of the schedule are taken, and values more than half a step
+            beyond its ends are refused; T of a flow, −∞, is ``edit=[1.0]``. Names of scalars have ``log_snr_…`` for
+            ``t_…``.
         eta: η of the DDIM steps after the edit, in [0, 1]; those before it are always deterministic.
         boost_below: quality boosting, η = 1 below this fraction of T (P23b's scripts: 0.2); 0 is off.
         inversion: how pictures are inverted: ``ddim``, as the papers do; ``midpoint`` and ``fireflow``, of second
@@ -172,12 +180,18 @@ class ScheduleConfig:
 
     steps: int = setting(II("scale.steps"), affects="model", ge=1, allowed="1 to the number of training timesteps")
     edit: list[float] = setting(
-        [1.0, 0.75, 0.5, 0.25], gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
+        _EDIT, gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
     )
+    edit_log_snr: list[float] | None = setting(None, items=1, distinct=True, allowed="finite numbers, each once")
     eta: float = setting(0.0, ge=0, le=1)
     boost_below: float = setting(0.0, ge=0, le=1)
     inversion: str = setting("ddim", choices=("ddim", "midpoint", "fireflow", "fixed_point"), affects="model")
     clip: bool | None = setting(None, affects="model")
+
+    def check(self) -> None:
+        """Whether edit timesteps are told in one way."""
+        if self.edit_log_snr is not None and self.edit != _EDIT:
+            raise refusal("schedule.edit_log_snr", self.edit_log_snr, f"null beside schedule.edit={self.edit}")
 
 
 @dataclass
@@ -391,7 +405,8 @@ class Config:
         scale: how much is computed.
         tracking: experiment tracking.
         store: results that are kept from run to run.
-        prompt: what a text-to-image model shows; null for the others.
+        prompt: what a text-to-image model shows, “portrait of a face” with one that ships unless it is set; null for
+            the others.
         seed: seeds samples and solvers.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: 10⁹ bytes that the tensors of one product with J, or of one batch of pictures, may take beside the

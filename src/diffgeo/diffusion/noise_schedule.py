@@ -18,6 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -237,6 +238,27 @@ class NoiseProcess(ABC):
                 "raise the fraction, or schedule.steps",
             )
         return found
+
+    def nearest_log_snr(self, log_snr: float, steps: int) -> int:
+        """The timestep of the DDIM schedule whose log-SNR is nearest.
+
+        Args:
+            log_snr: log(a_t²/b_t²), finite.
+            steps: length of the DDIM schedule.
+
+        Raises:
+            ValueRangeError: log_snr lies more than half a step of the schedule beyond its finite ones.
+        """
+        known = {t: snr for t in self.timesteps(steps) if math.isfinite(snr := self.log_snr(t))}
+        rising = list(known.values())
+        halves = [(high - low) / 2 for low, high in pairwise(rising)] or [0.5]
+        if not rising or not rising[0] - halves[0] <= log_snr <= rising[-1] + halves[-1]:
+            those = f"are {rising[0]:.3g} to {rising[-1]:.3g}" if rising else "are not finite"
+            raise ValueRangeError(
+                f"a log-SNR is {log_snr:g}, but those of {steps} timesteps {those}",
+                "take one that they hold; more schedule.steps hold higher ones",
+            )
+        return min(known, key=lambda t: abs(known[t] - log_snr))
 
     def fraction(self, t: int) -> float:
         """The share (t + 1) / (T + 1) of all noising steps that x_t has gone through, in (0, 1]; 1 is T.

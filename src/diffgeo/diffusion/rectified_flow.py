@@ -128,8 +128,9 @@ class RectifiedFlow(NoiseProcess):
 
         Args:
             scheduler: with a config, every field of which ``scheduler_fields`` understands.
-            steps: the timesteps 0 … steps − 1 are those that the scheduler itself visits in so many steps; by default
-                they are the training timesteps, of which sampling takes evenly spaced ones.
+            steps: the timesteps 0 … steps − 1 are those that the scheduler itself visits in so many steps, as in the
+                pipelines of SD3 and Sana; by default they are the training timesteps, of which sampling takes evenly
+                spaced ones, as ``FluxPipeline`` does.
             tokens: image tokens, for a dynamic shift.
 
         Raises:

@@ -26,6 +26,7 @@ _OF_THE_PAGE = (
     "feature.block",
     "feature.pool",
     "schedule.edit",
+    "schedule.edit_log_snr",
     "schedule.steps",
     "seed",
     "svd.rank",
@@ -83,8 +84,10 @@ def refuse_other_place(context: Context, words: Sequence[str], found: Directions
         ConfigError: a word asks for another.
     """
     cfg, given = context.cfg, {key_of(word) for word in words}
+    schedule, at_its_time, time = cfg.schedule, context.edit_times[0][1] == found.t, f"timestep {found.t}"
     asked = {
-        "schedule.edit": (cfg.schedule.edit, context.edit_times[0][1] == found.t, f"timestep {found.t}"),
+        "schedule.edit": (schedule.edit, at_its_time, time),
+        "schedule.edit_log_snr": (schedule.edit_log_snr, at_its_time, time),
         "feature.block": (cfg.feature.block, cfg.feature.block == found.block, f"block {found.block}"),
         "feature.pool": (cfg.feature.pool, cfg.feature.pool == found.pool, f"pool {found.pool or 'null'}"),
     }

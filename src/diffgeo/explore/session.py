@@ -148,7 +148,8 @@ class Explorer:
         cfg, found, mask = self.context.cfg, self.directions, self.mask
         sample = cfg.seed if self._files is None else 0
         source: Source = self.whole if mask is None else "mask"
-        feature, wanted = (cfg.feature, cfg.schedule.edit[0]) if found is None else (found, found.t / found.T)
+        asked = cfg.schedule.edit if cfg.schedule.edit_log_snr is None else [self.context.edit_times[0][0]]
+        feature, wanted = (cfg.feature, asked[0]) if found is None else (found, found.t / found.T)
         at = min(self.times, key=lambda frac: abs(frac - wanted))
         return Choice(sample, at, feature.block, feature.pool, cfg.svd.rank, source, cfg.edit.strength, mask)
 
@@ -368,7 +369,7 @@ class Explorer:
             cfg,
             seed=choice.sample if files is None and picture is None else cfg.seed,
             data=DataConfig(samples=1, images=listed),
-            schedule=replace(cfg.schedule, edit=[choice.t_frac]),
+            schedule=replace(cfg.schedule, edit=[choice.t_frac], edit_log_snr=None),
             feature=replace(cfg.feature, block=choice.block, pool=choice.pool),
             svd=replace(cfg.svd, rank=choice.rank),
             edit=replace(cfg.edit, strength=choice.strength),

@@ -66,9 +66,8 @@ class Planner:
 
 
 def _sizes(context: Context) -> str:
-    cfg, model, number = context.cfg, context.model, len(context.samples)
-    times = ", ".join(f"{fraction:g}" for fraction, _ in context.edit_times)
-    where = f"{model.source} on {model.device}: {number} sample{'' if number == 1 else 's'} at t = {times} of T"
+    cfg, model, number, times = context.cfg, context.model, len(context.samples), context.edit_times_in_words
+    where = f"{model.source} on {model.device}: {number} sample{'' if number == 1 else 's'} at t = {times}"
     pool = "summed over space" if cfg.feature.pool else "whole"
     tap = "" if cfg.feature.tap == "output" else f" ({cfg.feature.tap})"
     block = f"h of block {cfg.feature.block}{tap}, {pool}"

@@ -56,8 +56,8 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
     if measure != "lpips" and not file.is_file():
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
-    times = ", ".join(f"{fraction:g}" for fraction, _ in context.edit_times)
-    log.info("%s on %s: %d samples, edits at t = %s of T", model.source, device, len(context.samples), times)
+    number, times = len(context.samples), context.edit_times_in_words
+    log.info("%s on %s: %d samples, edits at t = %s", model.source, device, number, times)
     return context
 
 

@@ -223,8 +223,25 @@ class Context:
 
     @property
     def edit_times(self) -> list[tuple[float, int]]:
-        """(fraction of T, timestep) of ``schedule.edit``, as :meth:`times_of` gives them."""
-        return self.times_of(self.cfg.schedule.edit, "schedule.edit")
+        """(fraction of T, timestep) of ``schedule.edit`` or ``edit_log_snr``, as :meth:`times_of` gives them.
+
+        Raises:
+            ConfigError, ValueRangeError: as :meth:`times_of`; of ``edit_log_snr``, as
+                :meth:`~diffgeo.diffusion.noise_schedule.NoiseProcess.nearest_log_snr`.
+        """
+        schedule, asked, steps = self.model.schedule, self.cfg.schedule.edit_log_snr, self.cfg.schedule.steps
+        if asked is None:
+            return self.times_of(self.cfg.schedule.edit, "schedule.edit")
+        found = [schedule.nearest_log_snr(one, steps) for one in asked]
+        _refuse_equal(found, asked, "schedule.edit_log_snr", steps)
+        return [(schedule.fraction(t), t) for t in found]
+
+    @property
+    def edit_times_in_words(self) -> str:
+        """``1, 0.5 of T (log-SNR -10.1, -2.5)``, for logs."""
+        times = self.edit_times
+        snr = ", ".join(f"{self.model.schedule.log_snr(t):.1f}" for _, t in times)
+        return f"{', '.join(f'{fraction:g}' for fraction, _ in times)} of T (log-SNR {snr})"
 
     def times_of(self, fractions: Sequence[float], setting: str) -> list[tuple[float, int]]:
         """(fraction of T, timestep) for every fraction that a setting asks for, on the run's schedule.
@@ -242,11 +259,7 @@ class Context:
         """
         schedule, steps = self.model.schedule, self.cfg.schedule.steps
         found = [schedule.nearest(asked, steps) for asked in fractions]
-        if len(set(found)) < len(found):
-            raise ConfigError(
-                f"{setting}={list(fractions)} falls on {len(set(found))} of {steps} timesteps",
-                "raise schedule.steps, or leave out fractions",
-            )
+        _refuse_equal(found, fractions, setting, steps)
         for asked, t in zip(fractions, found, strict=True):
             used, key = schedule.fraction(t), f"{setting} {asked}"
             if abs(used - asked) * (schedule.T + 1) > 1.5 and key not in self._warned:
@@ -286,3 +299,12 @@ class Context:
         for item in self.display.track(self.processes.in_turn(items), description, self.interruption):
             self.processes.check()
             yield item
+
+
+def _refuse_equal(found: Sequence[int], asked: Sequence[float], setting: str, steps: int) -> None:
+    """Raise if two of the times that a setting asks for fall on one timestep."""
+    if len(set(found)) < len(found):
+        raise ConfigError(
+            f"{setting}={list(asked)} falls on {len(set(found))} of {steps} timesteps",
+            "raise schedule.steps, or leave some out",
+        )

@@ -44,6 +44,7 @@ COLUMNS = (
         "name",
         "t",
         "t_frac",
+        "log_snr",
         "direction",
         "frame",
         "gamma",

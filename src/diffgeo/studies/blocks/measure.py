@@ -18,7 +18,8 @@ The maps are what ``feature.tap`` knows, the block's output, the update that it 
 (massive activations, arXiv 2402.17762, of which transformers have a few). ``left_out`` is their number.
 
 Table ``blocks_consistency``, a row per pair of samples: ‖U_nᵀU'_n‖²_F / n, how far two samples share their directions
-of h, and n/m, which random ones of the m-dimensional H do. Table ``blocks_edits``, a row per edit: the leading
+of h, and n/m, which random ones of the m-dimensional H do (n k / (m m'), if the trimmed maps of the two have m and m'
+dimensions, k of them in common). Table ``blocks_edits``, a row per edit: the leading
 directions of every block (of its first map), and random ones, brought to one perceptual change
 (:mod:`diffgeo.studies.shared.matching`).
 """
@@ -54,6 +55,8 @@ __all__ = ["run", "trimmed"]
 
 log = logging.getLogger(__name__)
 
+Span = tuple[int, Tensor, list[int]]
+"""Sample, directions of H, shape (m, n), and the channels of h that they leave out."""
 Directions = dict[tuple[int, int, str], Tensor]
 """(sample, timestep, block) → directions of X that are edited, shape (d, k)."""
 
@@ -74,18 +77,20 @@ def run(context: Context, cfg: BlocksConfig) -> Result:
     for t_frac, t, block in context.track(places, "blocks"):
         where: Row = {"t_frac": t_frac, "t": t, "log_snr": context.model.schedule.log_snr(t)}
         where |= {"block": block.name, "depth": block.share}
-        images: dict[str, list[tuple[int, Tensor]]] = {name: [] for name in cfg.maps}
+        images: dict[str, list[Span]] = {name: [] for name in cfg.maps}
         for sample in samples:
             vitality = _vitality(context, sample, t, block.name)
             space = spaces.get(sample.index)
             for name, basis, left_out in _bases(context, cfg, sample, t, block.name, space):
                 here = {"sample": sample.index, **where, "map": name}
-                rows.append(here | _geometry(basis, space, cfg.rank) | {"vitality": vitality, "left_out": left_out})
-                images[name].append((sample.index, basis.U[:, : _dimension(space, cfg.rank)]))
+                here |= _geometry(basis, space, cfg.rank)
+                rows.append(here | {"vitality": vitality, "left_out": len(left_out)})
+                images[name].append((sample.index, basis.U[:, : _dimension(space, cfg.rank)], left_out))
                 if name == cfg.maps[0]:
                     found[sample.index, t, block.name] = basis.V[:, : cfg.directions]
         for name, spans in images.items():
-            pairs += [where | {"map": name} | row for row in _consistency(spans)]
+            assert block.shape is not None
+            pairs += [where | {"map": name} | row for row in _consistency(spans, block.shape[0])]
     edits: list[Row] = []
     if cfg.directions and context.predictor is not None:
         edited = [(sample, t_frac, t) for sample in samples for t_frac, t in times]
@@ -115,7 +120,7 @@ def _blocks(context: Context, cfg: BlocksConfig) -> list[Block]:
 
 def _bases(
     context: Context, cfg: BlocksConfig, sample: Sample, t: int, block: str, space: TangentSpace | None
-) -> Iterator[tuple[str, LocalBasis, int]]:
+) -> Iterator[tuple[str, LocalBasis, list[int]]]:
     """(map, local basis, channels left out) of a block at a sample's x_t; no update if the block changes the shape."""
     x, rank = context.latents.of(sample, t), max(cfg.rank, 0 if space is None else space.rank)
     output = replace(context.cfg.feature, block=block, pool=None, tap="output")
@@ -130,14 +135,14 @@ def _bases(
                     continue
                 raise
             whole = basis if name == "output" else whole
-            yield name, basis, 0
+            yield name, basis, []
             continue
         f, left_out = trimmed(context.bases.feature_map(t, output), x, cfg.massive)
         if left_out:
             called = MapName(t, block, output=f"{block} without channels {left_out}")
-            yield name, context.bases.of_map(f, x, name=called, rank=rank), len(left_out)
+            yield name, context.bases.of_map(f, x, name=called, rank=rank), left_out
         else:
-            yield name, whole or context.bases.at(x, t, feature=output, rank=rank), 0
+            yield name, whole or context.bases.at(x, t, feature=output, rank=rank), []
 
 
 def trimmed(f: Callable[[Tensor], Tensor], x: Tensor, massive: float) -> tuple[Callable[[Tensor], Tensor], list[int]]:
@@ -192,12 +197,26 @@ def _vitality(context: Context, sample: Sample, t: int, block: str) -> float:
     return context.perceptual(pictures[1:], pictures[:1]).item()
 
 
-def _consistency(spans: list[tuple[int, Tensor]]) -> Iterator[Row]:
-    """How far pairs of samples share their directions of h."""
-    for (a, first), (b, second) in combinations(spans, 2):
+def _consistency(spans: list[Span], channels: int) -> Iterator[Row]:
+    """How far pairs of samples share their directions of h, of which each may leave out channels of its own."""
+    for (a, first, out_a), (b, second, out_b) in combinations(spans, 2):
         n = min(first.shape[1], second.shape[1])
-        share = (first[:, :n].T @ second[:, :n]).double().square().sum().item() / n
-        yield {"sample_a": a, "sample_b": b, "shared": share, "chance": n / first.shape[0]}
+        u, w = (_whole(one[:, :n], out, channels) for one, out in ((first, out_a), (second, out_b)))
+        common = channels - len({*out_a, *out_b})
+        yield {
+            "sample_a": a,
+            "sample_b": b,
+            "shared": (u.T @ w).double().square().sum().item() / n,
+            "chance": n * common / (first.shape[0] * (channels - len(out_b))),
+        }
+
+
+def _whole(u: Tensor, left_out: list[int], channels: int) -> Tensor:
+    """Directions of an h without some of its channels, with zeros in their place."""
+    kept = [channel for channel in range(channels) if channel not in left_out]
+    whole = u.new_zeros(channels, u.shape[0] // len(kept), u.shape[1])
+    whole[kept] = u.unflatten(0, (len(kept), -1))
+    return whole.flatten(0, 1)
 
 
 def _edits(context: Context, cfg: BlocksConfig, sample: Sample, t: int, found: Directions) -> Iterator[Row]:

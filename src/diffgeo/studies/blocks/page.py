@@ -16,7 +16,7 @@ def tables(run: Run) -> list[Table]:
     """A table for a paper."""
     table = run.table("blocks")
     assert table is not None
-    keys = ["block", "map", "t_frac"]
+    keys = ["block", "map", "t_frac", "log_snr"]
     return [
         as_table(
             "table-blocks",
@@ -27,6 +27,7 @@ def tables(run: Run) -> list[Table]:
                 Column("map", "map", name),
                 Column("depth", "depth"),
                 T_COLUMN,
+                Column("log-SNR", "log_snr"),
                 mean_column("share of the tangent space", "tangent_share"),
                 Column("chance", "chance"),
                 mean_column("effective dimension", "effective_dimension"),

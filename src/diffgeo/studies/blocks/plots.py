@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, curves, in_figure, name, timestep
+from diffgeo.report.formatting import number
 
 __all__ = ["charts"]
 
@@ -19,16 +20,21 @@ _MEASURES = {
     "vitality": ("How much the network needs the block", "change of x̂0 without it"),
 }
 """Column → title and label."""
+Times = dict[float, str]
+"""Fraction of T → how its timestep is called."""
 
 
 def charts(tables: Tables) -> list[Chart]:
     """Where h is: every measure by depth, a line per timestep; the maps of a block compared, a line per map."""
     table = tables["blocks"]
     first = table[table["map"] == table["map"].iloc[0]]
-    return [*_by_depth(first), *_consistency(tables), *_gains(tables, first), *_maps(table)]
+    own = table.drop_duplicates("t_frac")
+    snr = dict(zip(own["t_frac"], own["log_snr"], strict=True))
+    times = {t_frac: f"{timestep(t_frac)} (log-SNR {number(one, 2)})" for t_frac, one in snr.items()}
+    return [*_by_depth(first, times), *_consistency(tables, times), *_gains(tables, first, times), *_maps(table, times)]
 
 
-def _drawn(rows: pd.DataFrame, column: str, title: str, label: str) -> list[Chart]:
+def _drawn(rows: pd.DataFrame, times: Times, column: str, title: str, label: str) -> list[Chart]:
     """A measure by depth, a line per timestep, as one of the choices of the figure ``depth``."""
     chart = curves(
         f"blocks-{column.replace('_', '-')}",
@@ -39,7 +45,7 @@ def _drawn(rows: pd.DataFrame, column: str, title: str, label: str) -> list[Char
         x=_DEPTH,
         y=(column, label),
         by="t_frac",
-        label=lambda t_frac: f"t = {timestep(t_frac)}",
+        label=lambda t_frac: f"t = {times[t_frac]}",
         of="depth",
     )
     return in_figure([chart], "depth", ("measure", title))
@@ -49,21 +55,21 @@ def _names(rows: pd.DataFrame) -> list[str]:
     return list(rows.sort_values("depth")["block"].unique())
 
 
-def _by_depth(table: pd.DataFrame) -> Iterator[Chart]:
+def _by_depth(table: pd.DataFrame, times: Times) -> Iterator[Chart]:
     for column, words in _MEASURES.items():
         if table[column].notna().any():
-            yield from _drawn(table, column, *words)
+            yield from _drawn(table, times, column, *words)
 
 
-def _consistency(tables: Tables) -> Iterator[Chart]:
+def _consistency(tables: Tables, times: Times) -> Iterator[Chart]:
     """How far pairs of samples share their directions of h."""
     if "blocks_consistency" in tables:
         pairs = tables["blocks_consistency"]
         pairs = pairs[pairs["map"] == pairs["map"].iloc[0]]
-        yield from _drawn(pairs, "shared", "Directions of h that two samples share", "share")
+        yield from _drawn(pairs, times, "shared", "Directions of h that two samples share", "share")
 
 
-def _gains(tables: Tables, table: pd.DataFrame) -> Iterator[Chart]:
+def _gains(tables: Tables, table: pd.DataFrame, times: Times) -> Iterator[Chart]:
     """Precision of edits along a block's directions over that of random ones, in the mean of a sample's edits."""
     if "blocks_edits" not in tables:
         return
@@ -73,10 +79,10 @@ def _gains(tables: Tables, table: pd.DataFrame) -> Iterator[Chart]:
     gains = wide.drop(columns="random").sub(wide["random"], axis=0).stack().rename("gain").reset_index()
     depths = table.groupby("block")["depth"].first()
     rows = gains.assign(depth=gains["block"].map(depths))
-    yield from _drawn(rows, "gain", "Edits: precision over that of random directions", "log ratio")
+    yield from _drawn(rows, times, "gain", "Edits: precision over that of random directions", "log ratio")
 
 
-def _maps(table: pd.DataFrame) -> Iterator[Chart]:
+def _maps(table: pd.DataFrame, times: Times) -> Iterator[Chart]:
     """The share of the tangent space (or the effective dimension) by depth, a line per map, a choice per timestep."""
     if table["map"].nunique() < 2:
         return
@@ -85,7 +91,7 @@ def _maps(table: pd.DataFrame) -> Iterator[Chart]:
         chart = curves(
             f"blocks-maps-{t_frac:g}",
             "What of a block is h?",
-            f"A point per block; t = {timestep(float(t_frac))}.",  # type: ignore[arg-type]
+            f"A point per block; t = {times[t_frac]}.",  # type: ignore[index]
             rows.dropna(subset=[column]),
             x=_DEPTH,
             y=(column, _MEASURES[column][1]),
@@ -93,4 +99,4 @@ def _maps(table: pd.DataFrame) -> Iterator[Chart]:
             label=name,
             of="depth",
         )
-        yield from in_figure([chart], "maps", ("t", timestep(float(t_frac))))  # type: ignore[arg-type]
+        yield from in_figure([chart], "maps", ("t", times[t_frac]))  # type: ignore[index]

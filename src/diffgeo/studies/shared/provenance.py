@@ -26,7 +26,7 @@ NAMES = {"sample": "name", "other": "other_name", "sample_a": "name_a", "sample_
 def measured(
     run: Callable[[Context, Any], Result], context: Context, settings: Any, *, traverses: bool = False
 ) -> Result:
-    """Measure, and say in the result what was measured: names of samples, the run's settings, unconverged bases.
+    """Measure, and say in the result what was measured: names of samples, log-SNR, settings, unconverged bases.
 
     Scalars are called by the fractions of T that were asked for, so that runs with other schedules have the same names;
     tables hold the fractions of the timesteps that were used.
@@ -55,6 +55,8 @@ def measured(
             if numbers in table and names not in table:  # file names say more than numbers
                 place = list(table.columns).index(numbers) + 1
                 table.insert(place, names, table[numbers].map(context.samples.name))
+        if "t" in table and "log_snr" not in table and table["t"].dtype.kind == "i":  # timesteps
+            table.insert(list(table.columns).index("t") + 1, "log_snr", table["t"].map(context.model.schedule.log_snr))
         for column, value in columns.items():
             if column not in table:  # a study that varies a setting has a column of its own
                 table[column] = value
@@ -77,10 +79,16 @@ def warn_of(result: Result) -> None:
 
 
 def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) -> dict[str, float]:
-    """The scalars with ``t_0.3`` in their names if 0.3 was asked for, even if the timestep used is 0.25 T."""
-    schedule, steps = context.model.schedule, context.cfg.schedule.steps
-    asked: Iterable[float] = (*context.cfg.schedule.edit, *(getattr(settings, "t_fracs", None) or ()))
-    names = {f"t_{schedule.fraction(schedule.nearest(one, steps)):g}": f"t_{one:g}" for one in asked}
+    """The scalars with ``t_0.3`` in their names if 0.3 was asked for, even if the timestep used is 0.25 T.
+
+    With ``schedule.edit_log_snr`` it is ``log_snr_-5``, if -5 was asked for.
+    """
+    schedule, c = context.model.schedule, context.cfg.schedule
+    edit: Iterable[float] = c.edit if c.edit_log_snr is None else ()
+    asked = (*edit, *(getattr(settings, "t_fracs", None) or ()))
+    times = {f"log_snr_{one:g}": schedule.nearest_log_snr(one, c.steps) for one in c.edit_log_snr or ()}
+    times |= {f"t_{one:g}": schedule.nearest(one, c.steps) for one in asked}
+    names = {f"t_{schedule.fraction(t):g}": name for name, t in times.items()}
     if all(used == named for used, named in names.items()):
         return scalars
     return {
