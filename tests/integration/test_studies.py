@@ -459,6 +459,7 @@ def test_edits_of_equal_length_are_as_long_as_the_local_ones_and_decoded_without
     assert row["clipped_change"] == pytest.approx((clipped_share(after) - clipped_share(before)).item(), abs=2e-3)
     residuals = denoising_residual(context.model, torch.cat([before, after]).clamp(-1, 1))
     assert row["residual_change"] == pytest.approx((residuals[1] - residuals[0]).item(), rel=2e-2)
+    assert row["off_data"] == pytest.approx(context.data_distance(after.clamp(-1, 1)).item(), rel=2e-2)
 
 
 def test_components_of_h_are_pulled_back_by_the_transpose_without_projection(context):

@@ -177,11 +177,13 @@ def _rows_of_length(
     pictures = context.decoder(moved, t, sample, clip=False)
     before, after = pictures[:1], pictures[1:]
     changes, damage = context.perceptual(after, before), _damage(context, before, after)
+    own = context.measured(after, before)
     for i, edit in enumerate(compared):
         where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
         cost = {name: values[i].item() for name, values in damage.items()}
         change = {"x_change": length, "change": changes[i].item(), "perceptual_measure": context.perceptual.name}
-        yield where | {"variant": edit.variant, "direction": edit.direction} | change | cost
+        more = {name: values[i] for name, values in own.items()}
+        yield where | {"variant": edit.variant, "direction": edit.direction} | change | cost | more
 
 
 def _rows(

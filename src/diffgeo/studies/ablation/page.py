@@ -35,13 +35,14 @@ def tables(run: Run) -> list[Table]:
     found = [as_table("table-ablation-means", "Variants at equal strength", means, columns, note=note)]
     long = run.table("ablation_equal_length")
     if long is not None:
-        costs = ["residual_change", "clipped_change", "chroma_change"]
+        costs = ["residual_change", "off_data", "clipped_change", "chroma_change"]
         means = means_of(long, ["variant"], ["x_change", "change", *costs])
         columns = [
             Column("variant", "variant", name),
             mean_column("‖x′ − x‖", "x_change"),
             mean_column("perceptual change", "change"),
             mean_column("denoising residual", "residual_change"),
+            mean_column("distance from the data", "off_data"),
             mean_column("colours at their limits", "clipped_change"),
             mean_column("chroma", "chroma_change"),
             N_COLUMN,
