@@ -13,6 +13,7 @@ from diffgeo.data.tangent import tangents
 from diffgeo.diffusion.models import load_model
 from diffgeo.geometry import random_overlaps
 from diffgeo.metrics.attributes import load_predictor
+from diffgeo.metrics.residual import denoising_residual
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
 from diffgeo.studies.shared.portraits import share_of_span
@@ -243,7 +244,19 @@ def test_every_measured_picture_of_a_model_of_known_data_has_its_distance_from_t
     assert list(found) == ["off_data"]
     assert max(found["off_data"][:3]) < 1e-3
     assert min(found["off_data"][3:]) > 0.03
-    assert context_of(shipped, predictor=False).measured(noisy, faces[:1]) == {}
+
+
+def test_where_the_data_are_not_known_the_denoising_residual_stands_in_for_the_distance(shipped):
+    context = context_of(shipped, "max_memory=0.2", predictor=False)
+    faces = render(sample_factors(3, generator=torch.Generator().manual_seed(4)))
+    noisy = faces + 0.1 * torch.randn(faces.shape, generator=torch.Generator().manual_seed(5))
+    found = context.measured(torch.cat([faces, noisy]), faces[:1])
+    assert list(found) == ["residual_change"]
+    assert found["residual_change"][0] == pytest.approx(0, abs=1e-5)
+    residuals = denoising_residual(shipped, torch.cat([faces[:1], noisy]).clamp(-1, 1))
+    assert found["residual_change"][3:] == pytest.approx((residuals[1:] - residuals[0]).tolist(), abs=1e-5)
+    assert min(found["residual_change"][3:]) > 0.1
+    assert context.residual_change.at_once == context.decoder.at_once < 1000, "max_memory bounds it as it does pictures"
 
 
 # --- what is shown

@@ -69,7 +69,7 @@ class Decoder:
             "clip": self._latents.clips(sample) if clip is None else clip,
         }
         seed = _NOISE + self._cfg.seed + sample.index
-        size = min(len(x), self._batch_size(x[:1], t))
+        size = min(len(x), self.at_once)
 
         def compute() -> Tensor:
             batches = x.split(size)
@@ -99,17 +99,19 @@ class Decoder:
         )
         return self._model.decode(x0)
 
-    def _batch_size(self, x: Tensor, t: int) -> int:
-        """Pictures that are denoised and decoded at once, by ``max_memory``; all if it says nothing."""
+    @property
+    def at_once(self) -> int:
+        """Pictures that are denoised and decoded at once, by ``max_memory``; more than there are if it says nothing."""
         bound = self._cfg.max_memory
         if bound is None:
             return _ALL
         if self._at_once is None:
+            model = self._model
+            x = torch.zeros(model.latent_shape, device=model.device, dtype=model.dtype)
 
             @torch.no_grad()
             def take(count: int) -> None:
-                batch = x.expand(count, -1, -1, -1)
-                self._model.decode(self._model.predict_noise(batch, t))
+                model.decode(model.predict_noise(x.expand(count, -1, -1, -1), model.schedule.T))
 
             self._at_once = most_that_fits(take, bound * 1e9, _ALL, what="one picture")
             log.info("max_memory=%g: %d pictures at once", bound, self._at_once)
