@@ -19,7 +19,8 @@ For every one, γ is searched until the decoded picture differs from the unedite
 variants are never compared at equal γ. What else changed is the damage: the off-target attributes (all but the one that
 moved most), in the predictor's units, whose whole range is 2; on FactorFaces, how different these alone make the face
 look; the denoising residual and, if the data are known, the distance from them; the share of colours at their limits;
-the chroma. One row per (sample, variant, direction).
+the chroma; the noise level, the share of the picture's power beyond half of the Nyquist frequency. One row per (sample,
+variant, direction).
 
 The papers compare at equal length, ‖x'−x‖. Table ``ablation_equal_length`` does, for the variants whose claim says so,
 at the mean length of the sample's local edits above. Its pictures are decoded without clipping x̂0, which would hide
@@ -41,6 +42,7 @@ from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
+from diffgeo.metrics.spectral import high_frequency_share
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
@@ -155,7 +157,8 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
 def _damage(context: Context, before: Tensor, after: Tensor) -> dict[str, list[float]]:
     """What edits cost, by column, edited less unedited; and what the run measures of every edit."""
     found = {}
-    for name, measure in (("clipped_change", clipped_share), ("chroma_change", chroma)):
+    measures = {"clipped_change": clipped_share, "chroma_change": chroma, "noise_change": high_frequency_share}
+    for name, measure in measures.items():
         found[name] = (measure(after) - measure(before)).tolist()
     residual, own = context.residual_change, context.measured(after, before)
     if residual.name not in own:  # the data are known
