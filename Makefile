@@ -58,7 +58,7 @@ format: $(READY) ## rewrite files in the house style
 bench: $(READY) ## measure the solvers and the products with J (minutes); ARGS="--architecture celebahq --device cuda" on a GPU
 	$(BIN)/python benchmarks/solvers.py --out outputs/benchmarks $(ARGS)
 	$(BIN)/python benchmarks/plot.py outputs/benchmarks
-	$(BIN)/python benchmarks/products.py --out outputs/benchmarks
+	$(BIN)/python benchmarks/products.py --out outputs/benchmarks $(filter --device cuda%,$(ARGS))
 
 wheel: $(READY) ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -77,6 +77,10 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+FEWEST = {1: 296, 2: 324, 3: 342, 4: 360, 6: 396, 8: 448}
+"""By block size: passes that the shipped model's spectrum asks for (rank 50, 1e-3 rad), medians of ``bound.py``."""
+
+
 def bars(table: pd.DataFrame) -> list[str]:
     """What a basis of 50 on the shipped model is held to, and what was measured; nothing for other runs."""
     rows = table[(table["architecture"] == "embedded") & (table["kind"] == "solver") & (table["status"] == "ok")]
@@ -85,7 +89,8 @@ def bars(table: pd.DataFrame) -> list[str]:
     ours, svds = rows[rows["solver"] == "golub_kahan"], rows[rows["solver"] == "scipy svds"]
     exact = ours[(ours["residual"] <= TOL) & (ours["angle"] <= 1e-3)]
     quickest = exact.sort_values("seconds").head(1)
-    fewest = exact.sort_values("passes").head(1)
+    width = exact["settings"].str.extract(r"block_size (\d+)", expand=False).astype(float)
+    bounded = exact.assign(bound=width.map(FEWEST)).dropna(subset="bound")
     lines = []
 
     def say_bar(what: str, value: float, limit: float, unit: str, *, least: bool = False) -> None:
@@ -97,9 +102,10 @@ def bars(table: pd.DataFrame) -> list[str]:
         if len(theirs) and len(mine):
             say_bar(what, theirs["seconds"].min() / mine["seconds"].min(), limit, "times", least=True)
 
-    nothing = float("inf")
-    say_bar("cold, to 1e-3 rad, fewest", fewest["passes"].min() if len(fewest) else nothing, 350, "passes")
-    say_bar("cold, to 1e-3 rad, quickest", quickest["passes"].min() if len(quickest) else nothing, 350, "passes")
+    for what, column in (("fewest passes", "passes"), ("quickest", "seconds")):
+        best = bounded.sort_values(column).head(1)
+        over = (best["passes"] / best["bound"]).max() if len(best) else float("inf")
+        say_bar(f"cold, to 1e-3 rad, {what}, over the fewest that its block size allows", over, 1.1, "times")
     for products, least in (("released", 25), ("ours", 12)):
         iterated = rows[(rows["solver"] == "papers") & (rows["settings"] == f"products {products}, iterations 50")]
         say_ratio(f"quicker than the released 50 iterations, products {products}", iterated, quickest, least)

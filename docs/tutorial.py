@@ -70,14 +70,18 @@ show(torch.cat([diffgeo.single_step(y, v, gammas) for y, v in zip(x[1:], carried
 
 # %% [markdown]
 # Whole studies run from Python, too. Settings are the words of the command line, and a run gives its tables as data
-# frames; its folder gets figures and a page.
+# frames; its folder, a new `outputs/DATE/TIME` unless you name one, gets figures and a page.
 
 # %%
-from tempfile import mkdtemp
-
 words = ("study=[spectrum]", "scale=smoke", "schedule.edit=[1.0,0.5]", "tracking=none")
-tables = diffgeo.run(diffgeo.settings(*words), mkdtemp()).tables
-tables["spectrum"].groupby("t_frac")[["effective_dimension", "flatness"]].mean()
+outcome = diffgeo.run(diffgeo.settings(*words))
+outcome.tables["spectrum"].groupby("t_frac")[["effective_dimension", "flatness"]].mean()
+
+# %% [markdown]
+# One study alone writes nothing. The run's context brings its model, samples and bases:
+
+# %%
+diffgeo.run_study("spectrum", outcome.context).table[["name", "t_frac", "effective_dimension"]].head(3)
 
 # %% [markdown]
 # On the command line, `diffgeo` does this for any number of samples and timesteps, measures what every direction

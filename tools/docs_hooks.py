@@ -359,9 +359,9 @@ def _scheduler_fields() -> str:
     for field, rule in sorted(FIELDS.items(), key=lambda entry: (TREATMENTS.index(entry[1].treatment), entry[0])):
         classes = [name.removesuffix("Scheduler") for name, fields_of in SCHEDULERS.items() if field in fields_of]
         named = kinds.get(frozenset(f"{name}Scheduler" for name in classes), ", ".join(classes))
-        lines.append(f"| `{field}` | {named} | {rule.treatment} | {_escaped(rule.reason)}{_neutral(rule.neutral)} |")
+        lines.append(f"| `{field}` | {named} | {rule.treatment} | {_what_it_does(rule)} |")
     for field, rule in OLD_FIELDS.items():
-        cells = ("files of earlier versions", rule.treatment, _escaped(rule.reason) + _neutral(rule.neutral))
+        cells = ("files of earlier versions", rule.treatment, _what_it_does(rule))
         lines.append(f"| `{field}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -369,8 +369,10 @@ def _scheduler_fields() -> str:
 TREATMENTS = ("honoured", "chosen", "irrelevant", "refused")
 
 
-def _neutral(values: tuple[object, ...]) -> str:
-    return f"; refused unless {' or '.join(f'`{json.dumps(value)}`' for value in values)}" if values else ""
+def _what_it_does(rule: Any) -> str:
+    neutral = " or ".join(f"`{json.dumps(value)}`" for value in rule.neutral)
+    parts = (_escaped(rule.reason), _escaped(rule.note), f"refused unless {neutral}" if neutral else "")
+    return "; ".join(part for part in parts if part)
 
 
 def _refused_schedulers() -> str:

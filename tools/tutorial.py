@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 from nbclient import NotebookClient
@@ -20,7 +21,9 @@ def as_jpeg(png: str) -> str:
 
 def main() -> None:
     notebook = jupytext.read(SOURCE)
-    NotebookClient(notebook, kernel_name="python3", timeout=600).execute()
+    with TemporaryDirectory() as folder:  # the run that it makes leaves its folder there
+        where = {"metadata": {"path": folder}}
+        NotebookClient(notebook, kernel_name="python3", timeout=600, resources=where).execute()
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same file for the same outputs
         cell["metadata"] = {}

@@ -2,13 +2,14 @@
 
 >>> import diffgeo
 >>> settings = diffgeo.settings("study=[spectrum]", "scale=smoke")      # doctest: +SKIP
->>> outcome = diffgeo.run(settings, "outputs/mine")                     # doctest: +SKIP
+>>> outcome = diffgeo.run(settings)  # in a new outputs/DATE/TIME         # doctest: +SKIP
 >>> outcome.tables["spectrum"].groupby("t_frac")["effective_dimension"].mean()  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from diffgeo.errors import ConfigError
 from diffgeo.report.page import PAGE
 from diffgeo.report.reading import read_run
 from diffgeo.results import Result
+from diffgeo.run_files import new_folder
 from diffgeo.runner.prepare import prepare
 from diffgeo.runner.run import execute
 from diffgeo.session import Context
@@ -68,12 +70,12 @@ def settings(*overrides: str) -> Config:
     return cfg
 
 
-def run(cfg: Config, folder: str | Path, *, earlier: Context | None = None) -> Outcome:
+def run(cfg: Config, folder: str | Path | None = None, *, earlier: Context | None = None) -> Outcome:
     """Run the studies of ``cfg.study``, as the command ``diffgeo`` does: the folder gets tables, figures and a page.
 
     Args:
         cfg: from :func:`settings`.
-        folder: the run folder; an earlier run's files in it are replaced.
+        folder: the run folder; an earlier run's files in it are replaced. A new ``outputs/DATE/TIME`` if None.
         earlier: the context of an earlier run, whose model, latents and bases are used again if the settings allow.
 
     Returns:
@@ -82,8 +84,11 @@ def run(cfg: Config, folder: str | Path, *, earlier: Context | None = None) -> O
     Raises:
         DiffgeoError: anything that a user can mend; what was finished stays in the folder.
     """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        place = new_folder(Path(f"{datetime.now():outputs/%Y-%m-%d/%H-%M-%S}"))
+    else:
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
     scalars, context = execute(cfg, place, earlier)
     return Outcome(place, read_run(place).tables, scalars, context)
 

@@ -1,4 +1,7 @@
-"""Files as the umask wants them: readable by whom the user lets read new files, as with any other program."""
+"""Writes files that have the permissions of the user's umask, as those of other programs have.
+
+``safetensors`` by itself gives its files to their owner alone.
+"""
 
 from __future__ import annotations
 

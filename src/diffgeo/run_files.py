@@ -1,4 +1,4 @@
-"""Which files of a run folder are a run's own, as its ``run.json`` tells.
+"""Folders of runs: new ones, and which files in a used one are a run's own, as its ``run.json`` tells.
 
 Imports nothing heavy: a run that is refused before torch is loaded asks what an earlier one left.
 """
@@ -12,12 +12,35 @@ from typing import Any
 
 from diffgeo.errors import OutputError
 
-__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "listed", "remove"]
+__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "listed", "new_folder", "remove"]
 
 FOLDERS = ("tables", "figures", "tensors", "directions")
 """Folders of a run folder in which studies write their files."""
 PAGE = "report.html"
 """The page of a run."""
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder that was not there; if it was, the same with -2, -3 and so on.
+
+    Of several processes that ask at once, each gets one of its own.
+
+    Returns:
+        The folder that was made.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made, number = folder, 1
+    while True:
+        try:
+            made.mkdir()
+        except FileExistsError:
+            number += 1
+            made = folder.with_name(f"{folder.name}-{number}")
+        else:
+            return made
 
 
 def earlier_files(folder: Path) -> list[str]:

@@ -20,6 +20,29 @@ STAMP = re.compile(r"\[[\d :,-]{23}\]\[[\w.]+\]\[(\w+)\] - (.*)")
 """What a line of the log begins with, and its level and message."""
 
 
+KNOWN = tuple(
+    map(
+        re.compile,
+        (
+            r".+ on \w+: \d+ samples?, edits at t = .+ of T",
+            r"LPIPS is left out: it needs .+",
+            r"no derivatives by .+, which is quicker: .+",
+            r"products one point at a time, which is slower: .+",
+            r"max_memory=.+ at once",
+            r".+ measured on this device: \d+",
+            r"comparison leaves out .+: without masks there is no loco, .+",
+            r"block .+ is left out: .+",
+            r"Warning: .+",
+            r"To sync with W&B: wandb sync .+",
+            r"[\d.hmins ]+ in all",
+            r".*report\.html",
+        ),
+    )
+)
+"""Lines that are no study's heading, finding or summary: what the run is of, what it does otherwise or leaves out, its
+time and its page."""
+
+
 def assert_told(lines, path, names):
     """A line and at most three findings per study, then a summary of a line each; the log says the same with times."""
     heads = [i for i, line in enumerate(lines) if re.match(r"\[\d+/\d+\] ", line)]
@@ -33,6 +56,10 @@ def assert_told(lines, path, names):
         findings = [line for line in lines[start + 1 : end] if line.startswith("      ")]
         assert len(findings) <= MOST, findings
     assert [line[:28].rstrip() for line in lines[summary : summary + len(names)]] == [s.title for s in expected]
+    told = {*heads, *range(summary, summary + len(names))}
+    told |= {i for i in range(heads[0], summary) if lines[i].startswith("      ")}
+    others = [line for i, line in enumerate(lines) if i not in told]
+    assert [line for line in others if not any(known.fullmatch(line) for known in KNOWN)] == []
     assert not re.search(r"\d{4}-\d\d-\d\d|\[INFO\]|\w/\w+/t_", "\n".join(lines)), "no times and no scalars"
 
     log = path.read_text(encoding="utf-8").splitlines()

@@ -44,6 +44,7 @@ RUN = {
     "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" edit=colour edit.share=0.5',
+    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" predictor=colours predictor.part=1',
 }
 """Commands of ``diffgeo`` that are run, on the tiny model; the others are composed and checked."""
 RUN_SLOWLY = {

@@ -1,5 +1,7 @@
 """Every study by the command line, as small as it gets. Its numbers are tested elsewhere, some by slow tests."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -23,6 +25,7 @@ SETTINGS = {
     ],
     "denoiser": ["samples=1", "t_fracs=[0.5]", "dimension_t_fracs=[0.5]", "probes=4", "rank=3", "directions=1"],
     "dataset_complexity": ["models=[{tiny},{tiny}]", "samples=2"],
+    "training": ["models=[{record}]", EDITS, "samples=2", "rank=3", "portraits=1", "pairs=1", "segments=2"],
     "prompts": ["model=local_sd", "model.path={prompted}", "prompt=face", "prompts=[face,hair]", "samples=1"],
     "blocks": [*FACES, "blocks=[mid]", "maps=[output]", "t_fracs=[1.0]", "samples=1", "rank=3", "directions=1"],
     "tangent_truth": [*FACES, "maps=[h]", "kinds=[render]", "samples=1", "noise=[0.5]", "rank=3", "draws=20"],
@@ -36,7 +39,11 @@ SETTINGS = {
 @pytest.mark.parametrize("study", sorted(studies()))
 def test_a_study_runs_from_the_command_to_its_tables(command, tiny_settings, tiny_pipeline, colours, tmp_path, study):
     prompted = save_prompted(tmp_path / "prompted") if study == "prompts" else None
-    words = [word.format(tiny=tiny_pipeline, colours=colours, prompted=prompted) for word in SETTINGS[study]]
+    places = {"tiny": tiny_pipeline, "colours": colours, "prompted": prompted, "record": tmp_path / "record"}
+    if study == "training":
+        shutil.copytree(tiny_pipeline, places["record"])
+        (places["record"] / "evaluation.json").write_text('{"training": {"config": {"seed": 1}, "images_seen": 9}}')
+    words = [word.format(**places) for word in SETTINGS[study]]
     own = studies()[study].settings.__dataclass_fields__
     words = [f"study.{study}.{word}" if word.split("=")[0] in own else word for word in words]
     taken = {"study", *(word.split("=")[0] for word in words)}

@@ -1,13 +1,18 @@
-"""A model and an edit of the user's own, as docs/extending.md shows them: one file and one YAML, chosen by name."""
+"""A model, an edit and a predictor of one's own, as docs/extending.md shows them: a file and a YAML, chosen by name."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file
+
+from diffgeo.diffusion.models import family
 
 GUIDE = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -100,29 +105,63 @@ def test_an_edit_out_of_its_range_is_refused_and_ours_keep_their_names(own, tiny
     )
 
 
+def changes_of_attributes(outcome):
+    """By how much traversals change each attribute, a row per direction."""
+    assert outcome.code == 0, outcome.err
+    return pd.read_parquet(outcome.folder / "tables" / "discovery.parquet").filter(regex="^delta_").dropna()
+
+
+def test_a_predictor_is_chosen_and_reads_the_pictures(own, tiny_run):
+    searchpath, _ = own("predictor")
+    words = [searchpath, "predictor=colours", "study=[discovery]"]
+    middle, whole = tiny_run(*words), tiny_run(*words, "predictor.part=1")
+    assert middle.manifest["settings"]["predictor"]["kind"] == "colours"
+    frames = load_file(whole.folder / "tensors" / "discovery.safetensors")["frames"]
+    table = changes_of_attributes(whole)
+    assert list(table) == ["delta_red", "delta_green", "delta_blue"]
+    means = (frames.double() / 127.5 - 1).mean(dim=(2, 3)).unflatten(0, (-1, 3))  # of each direction's frames
+    assert table.to_numpy() == pytest.approx((means[:, -1] - means[:, 0]).numpy(), abs=0.01)
+    assert changes_of_attributes(middle).to_numpy() != pytest.approx(table.to_numpy(), abs=0.01)
+
+
+def test_a_predictors_setting_out_of_its_range_is_refused(own, tiny_run):
+    searchpath, _ = own("predictor")
+    tiny_run(searchpath, "predictor=colours", "predictor.part=2").assert_failed(2, "predictor.part=2")
+
+
+def test_a_family_is_one_module_of_the_package_as_the_guide_shows_it():
+    page = (GUIDE.parent / "extending.md").read_text()
+    folder = Path(family.__file__).parent / "families"
+    (shown,) = re.findall(r'^--8<-- "src/diffgeo/diffusion/models/families/(\w+\.py)"$', page, re.MULTILINE)
+    lines = {path.name: len(path.read_text().splitlines()) for path in folder.glob("[!_]*.py")}
+    assert shown == min(lines, key=lines.get), "the page calls it the shortest"
+
+
 @pytest.mark.parametrize(
     ("example", "choice", "old", "new"),
     [
         pytest.param("model", "model=mine", "return self.unet(", "return 0.5 * self.unet(", marks=pytest.mark.slow),
         ("edit", "edit=colour", "colour = offsets - ", "colour = offsets + "),
+        ("predictor", "predictor=colours", ".mean(dim=(2, 3))", ".amax(dim=(2, 3))"),
     ],
 )
 def test_an_edited_file_of_ones_own_is_computed_again(
     own, tiny_run, classes, tmp_path, monkeypatch, example, choice, old, new
 ):
     searchpath, folder = own(example)
+    read = changes_of_attributes if example == "predictor" else lengths_of_paths
     model = [f"model.path={classes}"] if example == "model" else []
     words = [searchpath, choice, *model, "study=[discovery]", f"store.path={tmp_path / 'store'}"]
     first, again = tiny_run(*words), tiny_run(*words)
     stored = lambda part: len(list((tmp_path / "store" / part).rglob("*.safetensors")))  # noqa: E731
     bases = stored("bases")
     assert stored("studies") == 1, "the second run took what the first had computed"
-    assert lengths_of_paths(again).tolist() == lengths_of_paths(first).tolist()
+    assert np.array_equal(read(again), read(first))
     (file,) = folder.glob("*.py")
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
     monkeypatch.delitem(sys.modules, file.stem)
     edited = tiny_run(*words)
-    assert lengths_of_paths(edited).tolist() != lengths_of_paths(first).tolist()
+    assert not np.array_equal(read(edited), read(first))
     assert stored("studies") == 2
-    assert stored("bases") == (2 * bases if example == "model" else bases), "an edit's code changes no basis"
+    assert stored("bases") == (2 * bases if example == "model" else bases), "other code changes no basis"

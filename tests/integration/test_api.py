@@ -1,9 +1,16 @@
 """Runs from Python: the same settings, tables and refusals as on the command line."""
 
+import re
+from datetime import datetime
+from types import SimpleNamespace
+from unittest import mock
+
 import pandas as pd
 import pytest
+import yaml
 
 import diffgeo
+from diffgeo.config import config_folder
 from diffgeo.errors import ConfigError
 
 SMALL = ("scale=smoke", "schedule.steps=4", "schedule.edit=[1.0,0.5]", "tracking=none", "store.enabled=false")
@@ -21,6 +28,20 @@ def test_a_run_gives_its_tables_as_data_frames(words, tmp_path):
     pd.testing.assert_frame_equal(outcome.tables["spectrum"], stored)
     assert outcome.scalars["spectrum"]["effective_dimension/t_1"] > 1
     assert outcome.page.is_file()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_run_without_a_folder_gets_a_new_one_named_as_the_command_names_it(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now = datetime(2026, 3, 4, 5, 6, 7)
+    settings = diffgeo.settings("study=[spectrum]", *words)
+    with mock.patch("diffgeo.api.datetime", SimpleNamespace(now=lambda: now)):
+        first = diffgeo.run(settings)
+        second = diffgeo.run(settings, earlier=first.context)
+    named = yaml.safe_load((config_folder() / "config.yaml").read_text())["hydra"]["run"]["dir"]
+    named = re.sub(r"\$\{now:(.*?)\}", lambda pattern: now.strftime(pattern[1]), named)
+    assert [str(one.folder) for one in (first, second)] == [named, f"{named}-2"]
+    assert all((one.folder / "run.json").is_file() for one in (first, second))
 
 
 @pytest.mark.usefixtures("without_figures")

@@ -12,10 +12,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def executed():
+def executed(tmp_path_factory):
     """The script as a notebook, executed by a kernel of this Python."""
     notebook = jupytext.read(DOCS / "tutorial.py")
-    return nbclient.NotebookClient(notebook, kernel_name="python3", timeout=300).execute()
+    where = {"metadata": {"path": str(tmp_path_factory.mktemp("notebook"))}}
+    return nbclient.NotebookClient(notebook, kernel_name="python3", timeout=300, resources=where).execute()
 
 
 def code(notebook):

@@ -78,7 +78,7 @@ def predicted(config, steps):
         if rule is None:
             reasons.append(f"{field}={value!r} is not understood")
         elif rule.valid is not None and not rule.valid(value):
-            reasons.append(f"{field}={value!r}, which is not understood ({rule.reason.partition('; ')[0]})")
+            reasons.append(f"{field}={value!r}, which is not understood ({rule.reason})")
         elif rule.treatment == "refused" and value not in rule.neutral:
             reasons.append(f"{field}={value!r}, which is refused: {rule.reason}")
     if config["rescale_betas_zero_snr"] and config["prediction_type"] == "epsilon":

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the import."""
+"""Fixtures of several tests: networks of the import, and the devices that there are."""
 
 import original_networks
 import pytest
@@ -25,3 +25,9 @@ def p2():
 @pytest.fixture(scope="session")
 def sdedit():
     return network("ddpm", **DDPM["sdedit"])
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request):
+    """The processor, and the GPU where there is one."""
+    return request.param

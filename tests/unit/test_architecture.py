@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -256,13 +257,16 @@ def test_no_study_is_known_by_name_outside_of_its_folder():
     names = [path.parent.name for path in (ROOT / "studies").glob("*/settings.py")]
     named = re.compile(rf"({'|'.join(names)})(_[a-z_]+)?")
     assert "discovery" in names
-    for path in (p for p in FILES if area(p) != "studies"):
+    shared = [p for p in FILES if p.parent in (ROOT / "studies", ROOT / "studies" / "shared")]
+    assert ROOT / "studies" / "shared" / "provenance.py" in shared
+    for path in [p for p in FILES if area(p) != "studies"] + shared:
         tree = ast.parse(path.read_text())
         assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
         lists = [node.value for node in assigned if ast.unparse(node.targets[0]) == "__all__"]
         public = {text for one in lists for text in ast.literal_eval(one)}
         words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-        assert [word for word in words - public if named.fullmatch(word)] == [], path
+        other_things = {"training"} if path.name == "training_record.py" else set()  # a key of evaluation.json
+        assert [word for word in words - public - other_things if named.fullmatch(word)] == [], path
 
 
 def test_what_measures_knows_nothing_of_reports():
@@ -339,6 +343,34 @@ def test_the_stores_keys_leave_out_no_code_that_computes():
         "diffgeo.runner.run": {"diffgeo.runner.console", "diffgeo.runner.durations"},  # what is found and left
         "diffgeo.runner.manifest": {"diffgeo.report.page"},  # has the page drawn when the run is done
     }
+
+
+SHAPE_NO_RESULT = {
+    "accelerate": "processes: sends results from one to another",
+    "filelock": "the store: whose turn it is",
+    "huggingface_hub": "finds files, whose contents count",
+    "hydra": "makes settings, which count themselves",
+    "omegaconf": "makes settings, which count themselves",
+    "platformdirs": "where the store lies",
+    "psutil": "how much memory is free",
+    "rich": "progress bars",
+    "safetensors": "reads and writes tensors, bit by bit",
+    "wandb": "is told results",
+}
+"""Packages that computing modules import, but whose versions the store's keys leave out, and what they are for."""
+
+
+def test_the_stores_keys_hold_the_version_of_every_library_that_shapes_results():
+    from diffgeo.session.digests import LIBRARIES, makes_no_results
+
+    computing = [path for path in FILES if not makes_no_results(path.relative_to(ROOT))]
+    used = set().union(*map(top_levels, computing)) - sys.stdlib_module_names - {"diffgeo"}
+    assert SHAPE_NO_RESULT.keys() <= used, "an exception that nothing imports"
+    packages = packages_distributions()
+    counted = {name for name in used if set(packages.get(name, [name])) & set(LIBRARIES)}
+    assert used - counted == SHAPE_NO_RESULT.keys()
+    installed = {name for names in packages.values() for name in names}
+    assert set(LIBRARIES) <= installed, "a name that no package has counts nothing"
 
 
 def test_every_public_name_can_be_imported():

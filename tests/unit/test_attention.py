@@ -19,8 +19,8 @@ from diffgeo.jacobian.transposable import transposable_layers
 F64 = torch.float64
 
 
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+def randn(*shape, seed=0, device="cpu"):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64).to(device)
 
 
 def plainly(q, k, v, attn_mask=None, is_causal=False, scale=None, enable_gqa=False):
@@ -29,7 +29,7 @@ def plainly(q, k, v, attn_mask=None, is_causal=False, scale=None, enable_gqa=Fal
         k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], -3) for x in (k, v))
     s = q @ k.transpose(-1, -2) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if is_causal:
-        s = s.masked_fill(torch.ones(s.shape[-2:]).triu(1).bool(), -math.inf)
+        s = s.masked_fill(torch.ones_like(s, dtype=torch.bool).triu(1), -math.inf)
     if attn_mask is not None:
         s = s.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else s + attn_mask
     return s.softmax(-1) @ v
@@ -61,11 +61,14 @@ CASES = {
 @pytest.fixture(params=[1 << 18, 10], ids=["in one block", "in many blocks"])
 def _blocks(request, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_ON_CPU", request.param)
+    monkeypatch.setattr(module, "_BLOCK_ELSEWHERE", request.param)
 
 
-def case(name):
+def case(name, device):
     of_q, of_k, how = CASES[name]
-    return randn(*of_q), randn(*of_k, seed=1), randn(*of_k[:-1], 3, seed=2), how
+    how = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in how.items()}
+    shapes = (of_q, of_k, (*of_k[:-1], 3))
+    return *(randn(*shape, seed=i, device=device) for i, shape in enumerate(shapes)), how
 
 
 def close(mine, theirs):
@@ -84,9 +87,10 @@ def vjp_and_transpose(function, inputs, u, tangents):
 
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("name", list(CASES))
-def test_values_and_both_products_are_those_of_plain_operations(name):
-    *inputs, how = case(name)
-    u, tangents = randn(*plainly(*inputs, **how).shape, seed=3), [randn(*x.shape, seed=4) for x in inputs]
+def test_values_and_both_products_are_those_of_plain_operations(name, device):
+    *inputs, how = case(name, device)
+    u = randn(*plainly(*inputs, **how).shape, seed=3, device=device)
+    tangents = [randn(*x.shape, seed=4, device=device) for x in inputs]
     mine = vjp_and_transpose(lambda *x: attention(*x, **how), inputs, u, tangents)
     theirs = vjp_and_transpose(lambda *x: plainly(*x, **how), inputs, u, tangents)
     for one, other in zip(mine, theirs, strict=True):
@@ -95,9 +99,9 @@ def test_values_and_both_products_are_those_of_plain_operations(name):
 
 
 @pytest.mark.parametrize("which", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
-def test_forward_mode_and_partial_derivatives(which):
-    *inputs, how = case("cross")
-    tangents = {i: randn(*inputs[i].shape, seed=4) for i in which}
+def test_forward_mode_and_partial_derivatives(which, device):
+    *inputs, how = case("cross", device)
+    tangents = {i: randn(*inputs[i].shape, seed=4, device=device) for i in which}
 
     def by(function):
         with dual_level():
@@ -116,10 +120,10 @@ def test_forward_mode_and_partial_derivatives(which):
 
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("batched", [(0, 0, 0), (0, None, None), (None, 1, 2), (-1, 0, None)])
-def test_vmap_lays_out_copies(batched):
+def test_vmap_lays_out_copies(batched, device):
     shapes = ((2, 6, 4), (2, 5, 4), (2, 5, 3))
     inputs = [
-        randn(*shape, seed=i) if dim is None else randn(4, *shape, seed=i).movedim(0, dim)
+        randn(*(shape if dim is None else (4, *shape)), seed=i, device=device).movedim(0, dim or 0)
         for i, (shape, dim) in enumerate(zip(shapes, batched, strict=True))
     ]
     mine = torch.func.vmap(attention, in_dims=batched)(*inputs)
@@ -136,17 +140,18 @@ def test_vmap_lays_out_copies(batched):
             close(one, other)
 
 
-@pytest.mark.parametrize("mask", [None, seen(6, 5)])
-def test_columns_share_one_graph(mask):
+@pytest.mark.parametrize("masked", [False, True])
+def test_columns_share_one_graph(masked, device):
     """As the operator takes products: vmap over what is pulled and pushed, at one point."""
-    q, k, v = randn(2, 6, 4), randn(2, 5, 4, seed=1), randn(2, 5, 3, seed=2)
+    q, k, v = (randn(*shape, seed=i, device=device) for i, shape in enumerate(((2, 6, 4), (2, 5, 4), (2, 5, 3))))
+    mask = seen(6, 5).to(device) if masked else None
 
     def products(function):
         points = [x.clone().requires_grad_() for x in (q, k, v)]
         y = function(*points, attn_mask=mask)
         cotangent = torch.zeros_like(y, requires_grad=True)
         pulled = grad(y, points, cotangent, create_graph=True)
-        u, tangents = randn(9, *y.shape, seed=3), [randn(9, *x.shape, seed=4) for x in points]
+        u, *tangents = (randn(9, *x.shape, seed=3 + i, device=device) for i, x in enumerate((y, *points)))
         return [
             *torch.func.vmap(lambda u: grad(y, points, u, retain_graph=True))(u),
             *torch.func.vmap(lambda *v: grad(pulled, cotangent, v, retain_graph=True))(*tangents),
@@ -156,10 +161,9 @@ def test_columns_share_one_graph(mask):
         close(one, other)
 
 
-def test_joint_attention_is_that_of_tokens_one_after_the_other():
-    picture, text = (randn(2, 3, 6, 4, seed=i) for i in (0, 1))
+def test_joint_attention_is_that_of_tokens_one_after_the_other(device):
+    picture, text, u, *tangents = (randn(2, 3, 6, 4, seed=i, device=device) for i in range(5))
     f = lambda function: lambda a, b: function(*[torch.cat([a, b], dim=-2)] * 3)[..., :6, :]  # noqa: E731
-    u, tangents = randn(2, 3, 6, 4, seed=2), [randn(2, 3, 6, 4, seed=i) for i in (3, 4)]
     for one, other in zip(
         vjp_and_transpose(f(attention), [picture, text], u, tangents),
         vjp_and_transpose(f(plainly), [picture, text], u, tangents),
@@ -168,12 +172,12 @@ def test_joint_attention_is_that_of_tokens_one_after_the_other():
         close(one, other)
 
 
-def test_a_row_that_sees_nothing_is_zero_with_no_derivative():
-    mask = torch.ones(4, 3, dtype=torch.bool)
+def test_a_row_that_sees_nothing_is_zero_with_no_derivative(device):
+    mask = torch.ones(4, 3, dtype=torch.bool, device=device)
     mask[1] = False
-    q, k, v = (randn(n, 2, seed=i).requires_grad_() for i, n in enumerate((4, 3, 3)))
+    q, k, v = (randn(n, 2, seed=i, device=device).requires_grad_() for i, n in enumerate((4, 3, 3)))
     y = attention(q, k, v, mask)
-    assert torch.equal(y[1], torch.zeros(2, dtype=F64))
+    assert torch.equal(y[1], torch.zeros_like(y[1]))
     for part in grad(y, (q, k, v), torch.ones_like(y), create_graph=True):
         assert torch.isfinite(part).all()
 
@@ -191,9 +195,9 @@ def test_the_products_are_adjoint_at_any_size(heads, rows, tokens, inner, outer,
     torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
 
 
-def test_float32_is_as_exact_as_plain_operations():
-    inputs = [4 * randn(2, 50, 8, seed=i) for i in range(3)]
-    u, tangents = randn(2, 50, 8, seed=3), [randn(2, 50, 8, seed=4)] * 3
+def test_float32_is_as_exact_as_plain_operations(device):
+    *inputs, u, tangent = (randn(2, 50, 8, seed=i, device=device) for i in range(5))
+    inputs, tangents = [4 * x for x in inputs], [tangent] * 3
 
     def results(function, dtype):
         y, pulled, pushed = vjp_and_transpose(
@@ -207,9 +211,11 @@ def test_float32_is_as_exact_as_plain_operations():
     assert mine / exact.norm() < 1e-5
 
 
-def test_memory_grows_with_the_tokens_not_with_their_square():
+def test_memory_grows_with_the_tokens_not_with_their_square(device, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK_ELSEWHERE", module._BLOCK_ON_CPU)  # a GPU's would hold all of these weights
+
     def products(tokens):
-        points = [torch.zeros(8, tokens, 8).requires_grad_() for _ in range(3)]
+        points = [torch.zeros(8, tokens, 8, device=device).requires_grad_() for _ in range(3)]
         with sdpa_kernel(SDPBackend.MATH), transposable_layers():
             y = F.scaled_dot_product_attention(*points)
         u = torch.zeros_like(y, requires_grad=True)

@@ -127,7 +127,7 @@ def drawn(tables):
     return {name: charts_of(study, tables) for name, study in studies().items()}
 
 
-ELSEWHERE = ("denoiser", "blocks", "comparison")
+ELSEWHERE = ("denoiser", "blocks", "comparison", "training")
 """Studies whose charts are drawn in the tests of their own tables."""
 
 

@@ -424,17 +424,17 @@ def test_ends_of_a_straight_path_are_compared_with_its_middle_third():
 
 def test_a_claim_about_data_has_one_value_per_training():
     rows = [
-        {"data_model": name, "t_frac": t, "sample_a": a, "sample_b": b, "distance_normalized": base + 0.1 * a}
-        for name, base in (("simple", 0.3), ("complex", 0.5))
-        for t in (1.0, 0.25)
+        {"data": name, "training": i, "t_frac": t, "sample_a": a, "sample_b": b, "distance_normalized": base + 0.1 * a}
+        for name, at_top in (("simple", (0.3, 0.3, 0.1)), ("complex", (0.5, 0.6)))
+        for i, top in enumerate(at_top)
+        for t, base in ((1.0, top), (0.25, 0.4))
         for a, b in ((0, 1), (0, 2), (1, 2))
-        for base in (base if t == 1 else 0.4,)
     ]
     tables = {"dataset_complexity": pd.DataFrame(rows)}
     wording = "distance between samples as a share of the largest, 14 − 4 varying factors, at T"
     row = judge(claim(wording), tables, "shipped")
-    assert (row["n"], row["verdict"], row["unit"]) == (1, "undecided", "training")
-    assert row["ours"] == pytest.approx(0.2)
+    assert (row["n"], row["verdict"], row["unit"]) == (2, "undecided", "training"), "the third has no counterpart"
+    assert row["values"] == pytest.approx([0.2, 0.3])
     at = [
         judge(claim(f"the same over samples of the two networks at hand, at {end}"), tables, "m")
         for end in ("T", "the")

@@ -1,10 +1,13 @@
 """Every family of models, tiny and with random weights, against diffusers' own pipeline and dense derivatives."""
 
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 import family_pipelines
 from diffgeo.diffusion.editing import single_step
@@ -13,10 +16,10 @@ from diffgeo.diffusion.models.family import families
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.errors import ConfigError, ModelError
-from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian import JacobianOperator, operator
 from diffgeo.session.digests import readable
 from diffgeo.svd import local_basis
-from folders import patch, without
+from folders import joint_pipeline, patch, save_prompted, without
 
 PROMPT, NEGATIVE, STEPS = "a smiling face", "no hat", 5
 FAMILIES = ["labelled", "ldm", "ldm_kl", "sdxl", "dit", "flux", "pixart", "pixart_sigma", "pixart_sized", "sana"]
@@ -26,7 +29,9 @@ LABELS, UNTOLD = ("labelled", "dit"), ("ldm", "ldm_kl")
 TEXTS = [name for name in FAMILIES if name not in LABELS + UNTOLD]
 GUIDED = [*TEXTS, "dit"]
 SAMPLED = [(name, 1.0) for name in FAMILIES] + [(name, 3.0) for name in GUIDED]
-BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sdxl"), "mid")
+BLOCKS = dict.fromkeys(("labelled", "ldm", "ldm_kl", "sdxl", "sd"), "mid")
+STABLE = {"sd": save_prompted, "sd3": lambda folder: joint_pipeline().save_pretrained(folder)}
+"""Families that have test files of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +171,57 @@ def test_a_basis_an_edit_and_inversion(model, family):
     x0 = ddim_sample(found, x, steps=40)
     errors = [(ddim_sample(found, ddim_invert(found, x0, steps=n), steps=n) - x0).norm() for n in (20, 80)]
     assert errors[1] < 0.6 * errors[0]
+
+
+class AllInDouble(TorchFunctionMode):
+    """No cast to float32, in which Stable Diffusion 3 and Sana take some norms and attention whatever their dtype is.
+
+    What is rounded there differs from rule to rule, by up to 1e-7.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        cast = func is torch.Tensor.float or (func is torch.Tensor.to and args[1:] == (torch.float32,))
+        if cast and args[0].dtype == torch.float64:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def loaded(model, tmp_path_factory):
+    """``loaded(family, dtype)``: any family's model, Stable Diffusion among them."""
+
+    def of(family, dtype):
+        if family not in STABLE:
+            return model(family, dtype=dtype)
+        folder = tmp_path_factory.mktemp(family)
+        STABLE[family](folder)
+        return load_model(folder, prompt=PROMPT, dtype=dtype)
+
+    return of
+
+
+@pytest.mark.parametrize(("dtype", "bar"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["single", "double"])
+@pytest.mark.parametrize("family", [*STABLE, *QUICK, *SLOW])
+def test_products_are_those_of_torchs_own_rules(loaded, family, dtype, bar, monkeypatch):
+    found = loaded(family, dtype)
+    features = found.feature_map(found.schedule.T, block_of(family))
+
+    def f(x):
+        with AllInDouble() if dtype == torch.float64 else nullcontext():
+            return features(x)
+
+    x = initial_noise(found, [0])[0]
+    generator = torch.Generator().manual_seed(1)
+    with sdpa_kernel(SDPBackend.MATH):
+        h, pull = torch.func.vjp(f, x)
+        v, u = (torch.randn(like.shape, generator=generator, dtype=dtype) for like in (x, h))
+        pushed, pulled = torch.func.jvp(f, (x,), (v,))[1].flatten(), pull(u)[0].flatten()
+    for road, limit in (("copies", operator.COPIES_BYTES), ("one graph", 0)):
+        monkeypatch.setattr(operator, "COPIES_BYTES", limit)
+        jacobian = JacobianOperator(f, x)
+        assert jacobian.road == road
+        assert (jacobian @ v.flatten() - pushed).norm() < bar * pushed.norm()
+        assert (jacobian.T @ u.flatten() - pulled).norm() < bar * pulled.norm()
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in BLOCKS])

@@ -1,7 +1,10 @@
 """Edits of h: against forward hooks by hand, in every noise process, and as ``edit=h`` of a run."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -12,9 +15,11 @@ from diffgeo.diffusion.models import PixelDiffusion, load_model
 from diffgeo.diffusion.rectified_flow import RectifiedFlow
 from diffgeo.diffusion.sampling import ddim_sample, predicted
 from diffgeo.errors import ConfigError, ShapeError
-from diffgeo.session import Context
+from diffgeo.results import Result
+from diffgeo.session import Context, editor
 from diffgeo.session.editor import HSpace
 from diffgeo.session.store import Store
+from diffgeo.studies import Study
 from diffgeo.studies.shared.matching import Edit, match_edits, pictures
 from diffgeo.svd import local_basis
 from folders import joint_pipeline
@@ -208,6 +213,34 @@ def test_a_discovery_shows_these_edits(tiny_model):
     frames = result.more_tables["traversals"]
     assert frames["pixel_change"].max() > 1e-4
     assert frames["x_change"].max() == 0
+    assert set(frames["edit_method"]) == {"h"}
+
+
+class Bent(editor.Edit):
+    """A stranger's edit, whose traversals alone are of its kind."""
+
+    mixes = False
+
+
+@pytest.mark.parametrize(
+    ("words", "traversals", "steps"),
+    [
+        (["edit=single"], "single", "single"),
+        (["edit=guidance"], "guidance", "guidance"),
+        (["edit=h"], "h", "single"),
+        (["edit=shooting"], "shooting", "single"),
+        (["edit=single", f"edit._target_={__name__}.Bent", "edit.method=bent"], "bent", "single"),
+    ],
+)
+def test_tables_of_any_study_say_which_edits_they_hold(tiny_model, monkeypatch, words, traversals, steps):
+    measure = ModuleType("theirs.measure")
+    measure.run = lambda context, settings: Result("theirs", pd.DataFrame({"change": [1.0]}), {})
+    monkeypatch.setitem(sys.modules, "theirs", ModuleType("theirs"))
+    monkeypatch.setitem(sys.modules, "theirs.measure", measure)
+    context = Context(tiny_model, composed([*(word for word in WORDS if word != "edit=h"), *words]))
+    for own, method in (({}, steps), ({"traverses": True}, traversals)):
+        result = Study("theirs", "Theirs", "Does it?", SimpleNamespace, "theirs", **own).run(context, None)
+        assert set(result.table["edit_method"]) == {method}
 
 
 def test_settings_that_h_edits_cannot_have_are_refused(tiny_model):

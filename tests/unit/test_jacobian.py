@@ -170,6 +170,11 @@ def test_matrix_products_and_scipy(limit, monkeypatch):
     assert (as_scipy.shape, as_scipy.dtype) == ((4, 5), "float64")
     assert as_scipy @ v.numpy() == pytest.approx((dense @ v).numpy())
     assert as_scipy.T @ u.numpy() == pytest.approx((dense.T @ u).numpy())
+    transposed = jacobian.T.to_scipy()
+    assert (transposed.shape, transposed.dtype) == ((5, 4), "float64")
+    assert transposed @ u.numpy() == pytest.approx((dense.T @ u).numpy())
+    assert transposed @ u[:, 0].numpy() == pytest.approx((dense.T @ u[:, 0]).numpy())
+    assert transposed.T @ v.numpy() == pytest.approx((dense @ v).numpy())
     assert svds(as_scipy, k=2)[1] == pytest.approx(torch.linalg.svdvals(dense)[:2].flip(0).numpy())
 
 
@@ -278,6 +283,16 @@ def test_float32_agrees_with_float64_to_its_precision(tiny_unet, tiny_model, tin
     error = (low.double() - high).norm() / high.norm()
     assert low.dtype == torch.float32
     assert 0 < error < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_operators_say_their_dtype_and_device(dtype, device):
+    jacobian = JacobianOperator(analytic, torch.ones(5, dtype=dtype, device=device))
+    for one, rows in ((jacobian, 5), (jacobian.T, 4)):
+        product = one @ torch.ones(rows)
+        assert (one.dtype, one.device) == (product.dtype, product.device)
+        assert (one.dtype, one.device.type) == (dtype, device)
+        assert one.to_scipy().dtype == str(dtype).removeprefix("torch.")
 
 
 def test_products_come_in_the_dtype_of_x_whatever_the_columns_are():

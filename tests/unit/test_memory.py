@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from diffgeo.errors import DeviceError, ValueRangeError
-from diffgeo.jacobian import JacobianOperator, chunk_that_fits, memory
+from diffgeo.jacobian import JacobianOperator, chunk_that_fits, memory, operator
 from diffgeo.jacobian.memory import cpu_bytes, free_bytes, is_out_of_memory, most_that_fits, peak_bytes
+from diffgeo.svd import Dense
 
 F64 = torch.float64
 
@@ -75,6 +76,58 @@ def test_chunks_of_a_network_stay_within_the_limit(tiny_model):
     assert chunk_that_fits(f, x, 1e12, most=20) == 20
     with pytest.raises(ValueRangeError, match="one column of J"):
         chunk_that_fits(f, x, one / 2)
+
+
+def deep(x):
+    """From few numbers to few, over ten layers of 400 kB, whose graph keeps each."""
+    layer = x.repeat(1000)
+    for _ in range(10):
+        layer = (0.5 * layer).sin()
+    return layer.reshape(1000, -1).sum(0)
+
+
+def both_products(columns, f):
+    jacobian = JacobianOperator(f, torch.ones(100), chunk_size=columns)
+    v = torch.eye(100, columns)
+    assert torch.allclose(jacobian @ v, jacobian.T @ v)  # f takes every number for itself
+    return jacobian
+
+
+@pytest.mark.parametrize(("fit", "road", "at_once"), [(5.5, "copies", 5), (2.5, "one graph", 2)])
+def test_products_stay_within_what_is_free_if_no_bound_is_told(fit, road, at_once, monkeypatch):
+    one, twelve = (peak_bytes(lambda k=k: both_products(k, deep)) for k in (1, 12))
+    free = fit * one
+    assert twelve > 2 * free
+    monkeypatch.setattr(operator, "free_bytes", lambda _: free)
+    found = []
+    assert peak_bytes(lambda: found.append(both_products(12, deep))) <= free
+    assert (found[0].road, found[0].columns_at_once, found[0].chunk_size) == (road, at_once, 12)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["as it is measured", "by what was measured"])
+def test_what_is_not_free_is_not_taken(known, monkeypatch):
+    one, layer = peak_bytes(lambda: both_products(1, deep)), 400_000
+    free = one / 3
+    monkeypatch.setattr(operator, "free_bytes", lambda _: free)
+    another = lambda x: deep(x)  # noqa: E731  # a map that nothing has measured
+    jacobian = JacobianOperator(deep if known else another, torch.ones(100))
+
+    def refused():
+        with pytest.raises(DeviceError, match="cpu has too little memory for one product with J"):
+            jacobian @ torch.ones(100)
+
+    assert peak_bytes(refused) <= (layer if known else free + 1.01 * layer)
+    assert jacobian.passes == 0
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["as it is measured", "by what was measured"])
+def test_a_bound_that_is_too_low_is_named_and_not_the_device(known):
+    jacobian = JacobianOperator(deep, torch.ones(100))
+    jacobian @ torch.ones(100)
+    another = lambda x: deep(x)  # noqa: E731  # a map that nothing has measured
+    bounded = JacobianOperator(deep if known else another, torch.ones(100), max_bytes=2e6)
+    with pytest.raises(DeviceError, match=r"^max_memory=0\.002 GB is too little .*GB\); raise max_memory"):
+        bounded @ torch.ones(100)
 
 
 class Crowded:
@@ -143,8 +196,9 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(error, caplog):
 def test_no_room_for_one_column_is_a_device_error():
     matrix = torch.ones(2, 2, dtype=F64)
     crowded = Crowded(matrix, 0, torch.OutOfMemoryError("CUDA out of memory. Tried much"))
-    with pytest.raises(DeviceError, match="too little memory for one product with J"):
-        JacobianOperator(crowded, torch.zeros(2, dtype=F64)).rmv(torch.ones(2, 3, dtype=F64))
+    for bound in (None, 1e9):  # the device is at fault under a bound, too
+        with pytest.raises(DeviceError, match="cpu has too little memory for one product with J"):
+            JacobianOperator(crowded, torch.zeros(2, dtype=F64), max_bytes=bound).rmv(torch.ones(2, 3, dtype=F64))
 
 
 def test_other_errors_pass_through():
@@ -152,6 +206,30 @@ def test_other_errors_pass_through():
     assert not is_out_of_memory(crowded.error)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         JacobianOperator(crowded, torch.zeros(2, dtype=F64)).rmv(torch.ones(2, 3, dtype=F64))
+
+
+@pytest.mark.parametrize(
+    ("take", "itemsize"),
+    [(lambda jacobian: jacobian.dense(), 4), (lambda jacobian: Dense().solve(jacobian, 2, tol=1e-4), 8)],
+    ids=["dense", "decomposed"],
+)
+def test_the_whole_of_j_is_refused_before_it_is_begun_where_it_does_not_fit(take, itemsize, monkeypatch):
+    matrix = torch.randn(300, 200, generator=torch.Generator().manual_seed(0))
+    jacobian = JacobianOperator(lambda x: matrix @ x, torch.zeros(200))
+    jacobian.mv(torch.zeros(200, 1))
+    needed = 3 * matrix.numel() * itemsize
+    assert 0.7 * needed < peak_bytes(lambda: take(jacobian)) < 1.1 * needed
+    passes = jacobian.passes
+
+    def begun():
+        with pytest.raises(DeviceError, match=r"J, 300 x 200, .* free; use svd=golub_kahan"):
+            take(jacobian)
+
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
+    assert peak_bytes(begun) == 0
+    assert jacobian.passes == passes
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
+    take(jacobian)
 
 
 GB = 10**9

@@ -23,6 +23,7 @@ from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import lean
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
+from diffgeo.report.meanings import MEANINGS
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.sections import all_findings, sections
 from diffgeo.report.page.templates import _ASSETS as ASSETS
@@ -34,7 +35,6 @@ from diffgeo.report.verdicts import count_of_verdicts, labels, table_of_claims, 
 from diffgeo.studies import all_claims, studies
 from diffgeo.studies.discovery.page import traversals
 from diffgeo.studies.disentanglement import scorecard as scorecard_source
-from diffgeo.studies.disentanglement.page import METRICS
 from diffgeo.studies.global_consistency.page import global_edits
 
 PREFIXES = ("precision", "dependency", "local_s", "transfer_s", "effect_", "dci_", "mig", "sap", "factor_")
@@ -675,12 +675,19 @@ def test_a_table_says_how_many_rows_it_shows_of_how_many(folder):
     assert '<span class="count">8 rows of 12</span>' in render(read_run(folder)), "a third has no traversal"
 
 
+def test_headings_of_known_metrics_are_explained_in_any_table():
+    columns = [Column("variant", "variant"), Column("damage", ("off_data", "off_data", "off_data"))]
+    table = as_table("t", "T", pd.DataFrame([{"variant": "local", "off_data": 0.1}]), columns)
+    assert table.glossary == {"damage": MEANINGS["off_data"]}
+    assert as_table("t", "T", pd.DataFrame([{"variant": "local"}]), columns).glossary == {}
+
+
 def test_metrics_of_the_scorecard_are_explained(tmp_path):
     code = (Path(scorecard_source.__file__)).read_text()
     named = {word for word in re.findall(r'"([a-z_]+)"', code) if word.startswith(PREFIXES)} | set(
         scorecard_source.OF_EDITS
     )
-    assert named <= set(METRICS)
+    assert named <= set(MEANINGS)
     assert {"precision_gain", "effect_vote", "factor_vae", "s_dir"} <= named
     row = {
         "t_frac": 1.0,

@@ -204,6 +204,9 @@ def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
         "model.options.weights={}",
         "metric.identity={}",
         "'metric.perceptual={{_target_: my.Measure, weights: {}}}'",
+        "'metric.extra.mine={{_target_: my.Metric, weights: {}}}'",
+        "'metric.extra.mine={{_target_: my.Metric, nets: [{{a: [{}]}}]}}'",
+        "'edit.options.masks=[{{eyes: {}}}]'",
     ],
 )
 def test_a_file_that_a_setting_names_counts_by_what_is_in_it(tmp_path, words):

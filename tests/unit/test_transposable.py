@@ -11,8 +11,8 @@ from diffgeo.jacobian.transposable import transposable_layers
 F64 = torch.float64
 
 
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+def randn(*shape, seed=0, device="cpu"):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64).to(device)
 
 
 CONVOLUTIONS = {
@@ -25,26 +25,33 @@ CONVOLUTIONS = {
 NORMS = {"affine": (randn(4), randn(4, seed=1)), "scale": (randn(4), None), "plain": (None, None)}
 
 
+def beside(x, *weights):
+    """Weights, where there are any, on the device of x."""
+    return (None if weight is None else weight.to(x.device) for weight in weights)
+
+
 def layers():
     for name, (shape, how) in CONVOLUTIONS.items():
         for bias in (None, randn(shape[0], seed=2)):
             weight = randn(*shape, seed=1)
             yield pytest.param(
-                lambda x, w=weight, b=bias, how=how: F.conv2d(x, w, b, **how),
+                lambda x, w=weight, b=bias, how=how: F.conv2d(x, *beside(x, w, b), **how),
                 (2, 3, 5, 6),
                 id=f"conv {name}, bias {bias is not None}",
             )
     for name, (weight, bias) in NORMS.items():
         for shape in ((2, 4, 3, 3), (2, 4, 5), (3, 4)):
             yield pytest.param(
-                lambda x, w=weight, b=bias: F.group_norm(x, 2, w, b, 1e-5), shape, id=f"norm {name}, {len(shape)}-d"
+                lambda x, w=weight, b=bias: F.group_norm(x, 2, *beside(x, w, b), 1e-5),
+                shape,
+                id=f"norm {name}, {len(shape)}-d",
             )
 
 
 @pytest.mark.parametrize(("layer", "shape"), list(layers()))
-def test_values_and_both_derivatives_are_torchs(layer, shape):
-    x, v = randn(*shape, seed=3), randn(*shape, seed=5)
-    u = randn(*layer(x).shape, seed=4)
+def test_values_and_both_derivatives_are_torchs(layer, shape, device):
+    x, v = (randn(*shape, seed=seed, device=device) for seed in (3, 5))
+    u = randn(*layer(x).shape, seed=4, device=device)
 
     def all_three(mode):
         point, cotangent = x.clone().requires_grad_(), torch.zeros_like(u, requires_grad=True)
@@ -64,8 +71,8 @@ def test_values_and_both_derivatives_are_torchs(layer, shape):
 
 
 @pytest.mark.parametrize(("layer", "shape"), list(layers()))
-def test_copies_of_a_point_are_apart(layer, shape):
-    x = randn(3, *shape, seed=6)
+def test_copies_of_a_point_are_apart(layer, shape, device):
+    x = randn(3, *shape, seed=6, device=device)
     with transposable_layers():
         together = torch.func.vmap(layer)(x)
         sideways = torch.func.vmap(layer, in_dims=-1)(x.movedim(0, -1))
@@ -76,17 +83,17 @@ def test_copies_of_a_point_are_apart(layer, shape):
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize(("layer", "shape"), list(layers()))
-def test_jacobians_of_copies_are_those_of_forward_mode(layer, shape, last):
+def test_jacobians_of_copies_are_those_of_forward_mode(layer, shape, last, device):
     """As :mod:`diffgeo.jacobian.operator` uses them; with channels last in memory, too, as attention leaves them."""
 
     def f(x):
         laid = x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x
         return layer(laid).tanh()
 
-    x = randn(*shape, seed=7)
+    x = randn(*shape, seed=7, device=device)
     copies, dense = JacobianOperator(f, x, stacked=True, forward=False), torch.autograd.functional.jacobian(f, x)
     dense = dense.reshape(copies.shape)
-    v, u = (randn(n, 3, seed=8) for n in (copies.shape[1], copies.shape[0]))
+    v, u = (randn(n, 3, seed=8, device=device) for n in (copies.shape[1], copies.shape[0]))
     torch.testing.assert_close(copies.mv(v), dense @ v, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(copies.rmv(u), dense.T @ u, rtol=1e-9, atol=1e-11)
 

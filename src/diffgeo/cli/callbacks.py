@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from diffgeo.convergence import Convergence, summary
+from diffgeo.run_files import new_folder
 from diffgeo.session.processes import is_first
 
 __all__ = ["NewFolder", "SweepSummary", "unconverged"]
@@ -44,31 +43,13 @@ class NewFolder(Callback):
         node = config.hydra[kind]
         if "${now:" not in str(OmegaConf.to_container(node, resolve=False)["dir"]):  # type: ignore[call-overload,index]
             return None
-        named = Path(node.dir)
         try:
-            named.parent.mkdir(parents=True, exist_ok=True)
-            folder = next(folder for folder in _numbered(named) if _made(folder))
+            folder = new_folder(Path(node.dir))
         except OSError:
             return None  # Hydra meets the same and words it
         with read_write(node), open_dict(node):
             node.dir = str(folder)
         return str(folder)
-
-
-def _numbered(folder: Path) -> Iterator[Path]:
-    """A folder's name, then the same with -2, -3 and so on."""
-    yield folder
-    for number in count(2):
-        yield folder.with_name(f"{folder.name}-{number}")
-
-
-def _made(folder: Path) -> bool:
-    """Whether this process made the folder, and no other."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
 
 
 class SweepSummary(Callback):

@@ -1,4 +1,4 @@
-"""The command ``diffgeo-store``: what the store holds, whether it is sound, and what may go."""
+"""The command ``diffgeo-store``: lists what the store holds, checks it, and removes what was used least recently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""W&B's own environment variables, heeded where the command line says nothing of their settings."""
+"""``WANDB_MODE`` and ``WANDB_PROJECT``, W&B's environment variables, set ``tracking`` unless the command line does."""
 
 from __future__ import annotations
 

@@ -395,8 +395,8 @@ class Config:
         seed: seeds samples and solvers.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: 10⁹ bytes that the tensors of one product with J, or of one batch of pictures, may take beside the
-            weights; fewer columns or pictures are taken at once to stay below. null sets no bound, and a product that
-            a GPU has no memory for is halved.
+            weights; fewer columns or pictures are taken at once to stay below. null bounds both by four fifths of what
+            the device has free.
         objective: ``STUDY/SCALAR`` of the run that a search improves, or a list of several; ``*`` takes the mean of all
             scalars that match.
         retries: how often a sweep's job starts again whose process died; each job is a process of its own then. 0

@@ -1,4 +1,8 @@
-"""The image in what a block of a network returns or is given, told from the text by its number of tokens."""
+"""Finds the image in the tensors that a block of a network takes or returns, and replaces it.
+
+In a U-Net the image is a map. In a transformer it is a sequence of tokens, to which some blocks add the text's; they
+are told apart by how many the image has.
+"""
 
 from __future__ import annotations
 

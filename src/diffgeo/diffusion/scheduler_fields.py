@@ -43,15 +43,17 @@ class FieldRule:
         treatment: ``honoured`` shapes our numbers as it shapes diffusers' DDIM; ``chosen`` is a choice of the sampler
             that diffgeo makes itself; ``irrelevant`` changes nothing in deterministic DDIM; ``refused`` is refused
             unless it has a value of ``neutral``.
-        reason: why, for the page and for the message.
+        reason: what it does or which values it has, or why it is refused; for the page and for messages.
         neutral: values at which a refused field does nothing.
         valid: whether an honoured value is one that can be honoured.
+        note: what the page says after the reason.
     """
 
     treatment: Treatment
     reason: str
     neutral: tuple[object, ...] = ()
     valid: Callable[[Any], bool] | None = None
+    note: str = ""
 
 
 def _is_number(value: object) -> bool:
@@ -72,7 +74,8 @@ def _is_flag(value: object) -> bool:
 
 _MOST_TIMESTEPS = 100_000
 """Diffusion models have 1000 or a few thousand; α_t is computed for each when a scheduler is built."""
-_STEPS = "which timesteps are visited, not the trained process; diffgeo takes trailing ones, so that the first is T"
+_STEPS = "which timesteps are visited, not the trained process"
+_TRAILING = "diffgeo takes trailing ones, so that the first is T"
 _SOLVER = "belongs to another solver of the same process"
 _FLOW = "of a rectified flow"
 
@@ -85,16 +88,22 @@ FIELDS: dict[str, FieldRule] = {
     "beta_start": FieldRule("honoured", "shapes α_t", valid=_is_beta),
     "beta_end": FieldRule("honoured", "shapes α_t", valid=_is_beta),
     "beta_schedule": FieldRule("honoured", "shapes α_t", valid=lambda value: isinstance(value, str)),
-    "trained_betas": FieldRule("honoured", "shapes α_t; as many as num_train_timesteps"),
+    "trained_betas": FieldRule("honoured", "shapes α_t", note="as many as num_train_timesteps"),
     "prediction_type": FieldRule(
         "honoured",
-        "`epsilon`, `v_prediction` or `sample`; `flow_prediction` of a rectified flow; any other is refused",
+        "`epsilon`, `v_prediction` or `sample`",
+        note="`flow_prediction` of a rectified flow; any other is refused",
         valid=lambda value: value in ("epsilon", "v_prediction", "sample", "flow_prediction"),
     ),
     "rescale_betas_zero_snr": FieldRule(
-        "honoured", "with `v_prediction` and `sample`; refused with `epsilon`, which tells no x̂0 at T", valid=_is_flag
+        "honoured",
+        "with `v_prediction` and `sample`",
+        note="refused with `epsilon`, which tells no x̂0 at T",
+        valid=_is_flag,
     ),
-    "clip_sample": FieldRule("honoured", "clips x̂0 of generated samples; `schedule.clip` overrides", valid=_is_flag),
+    "clip_sample": FieldRule(
+        "honoured", "clips x̂0 of generated samples", note="`schedule.clip` overrides", valid=_is_flag
+    ),
     "clip_sample_range": FieldRule("honoured", "half-width of that range", valid=_is_positive),
     "thresholding": FieldRule("honoured", "dynamic thresholding of x̂0, in place of clipping", valid=_is_flag),
     "dynamic_thresholding_ratio": FieldRule(
@@ -111,23 +120,25 @@ FIELDS: dict[str, FieldRule] = {
     ),
     "timestep_spacing": FieldRule(
         "chosen",
-        f"{_STEPS}; `load_model(…, spacing=None)` takes `leading` and `trailing` as the scheduler says",
+        _STEPS,
+        note=f"{_TRAILING}; `load_model(…, spacing=None)` takes `leading` and `trailing` as the scheduler says",
         valid=lambda value: value in ("leading", "trailing", "linspace"),
     ),
     "steps_offset": FieldRule(
         "chosen",
-        "shifts `leading` timesteps alone; honoured with them",
+        "shifts `leading` timesteps alone",
+        note="honoured with them",
         valid=lambda n: isinstance(n, int) and not isinstance(n, bool) and n >= 0,
     ),
-    "use_karras_sigmas": FieldRule("chosen", _STEPS),
-    "use_exponential_sigmas": FieldRule("chosen", _STEPS),
-    "use_beta_sigmas": FieldRule("chosen", _STEPS),
-    "use_lu_lambdas": FieldRule("chosen", _STEPS),
-    "sigma_min": FieldRule("chosen", _STEPS),
-    "sigma_max": FieldRule("chosen", _STEPS),
-    "interpolation_type": FieldRule("chosen", f"of σ between timesteps: {_STEPS}"),
+    "use_karras_sigmas": FieldRule("chosen", _STEPS, note=_TRAILING),
+    "use_exponential_sigmas": FieldRule("chosen", _STEPS, note=_TRAILING),
+    "use_beta_sigmas": FieldRule("chosen", _STEPS, note=_TRAILING),
+    "use_lu_lambdas": FieldRule("chosen", _STEPS, note=_TRAILING),
+    "sigma_min": FieldRule("chosen", _STEPS, note=_TRAILING),
+    "sigma_max": FieldRule("chosen", _STEPS, note=_TRAILING),
+    "interpolation_type": FieldRule("chosen", f"of σ between timesteps: {_STEPS}", note=_TRAILING),
     "variance_type": FieldRule(
-        "irrelevant", "noise that deterministic DDIM does not add; a learned variance is dropped"
+        "irrelevant", "noise that deterministic DDIM does not add", note="a learned variance is dropped"
     ),
     "skip_prk_steps": FieldRule("irrelevant", _SOLVER),
     "solver_order": FieldRule("irrelevant", _SOLVER),
@@ -142,9 +153,9 @@ FIELDS: dict[str, FieldRule] = {
     "noise_sampler_seed": FieldRule("irrelevant", "noise that deterministic DDIM does not add"),
     "use_flow_sigmas": FieldRule("honoured", "whether the process is a rectified flow", valid=_is_flag),
     "shift": FieldRule("honoured", f"static shift s {_FLOW}", valid=_is_positive),
-    "flow_shift": FieldRule("honoured", "the same, with `use_flow_sigmas`; nothing without", valid=_is_positive),
+    "flow_shift": FieldRule("honoured", "the same, with `use_flow_sigmas`", note="nothing without", valid=_is_positive),
     "use_dynamic_shifting": FieldRule(
-        "honoured", f"shift {_FLOW} by the number of image tokens; else refused", valid=_is_flag
+        "honoured", f"shift {_FLOW} by the number of image tokens", note="else refused", valid=_is_flag
     ),
     "time_shift_type": FieldRule(
         "honoured", "s = e^μ (`exponential`) or μ (`linear`)", valid=lambda value: value in ("exponential", "linear")
@@ -155,7 +166,8 @@ FIELDS: dict[str, FieldRule] = {
     "max_image_seq_len": FieldRule("honoured", "image tokens, to which μ is linear", valid=_is_positive),
     "shift_terminal": FieldRule(
         "honoured",
-        f"σ of the last step {_FLOW}, as the scheduler's own steps have it; else refused",
+        f"σ of the last step {_FLOW}, as the scheduler's own steps have it",
+        note="else refused",
         valid=lambda value: value is None or value is False or (_is_number(value) and 0 < value < 1),
     ),
     "invert_sigmas": FieldRule("refused", "time runs from 0 to 1 (Mochi)", neutral=(False, None)),
@@ -325,8 +337,7 @@ def _check_value(name: str, field: str, value: object, rule: FieldRule) -> None:
     if rule.treatment == "refused" and not any(value is one or value == one for one in rule.neutral):
         raise ModelError(f"the {name} has {field}={value!r}, which is refused: {rule.reason}", _REPLACE)
     if rule.valid is not None and not rule.valid(value):
-        meaning = rule.reason.partition("; ")[0]
         raise ModelError(
-            f"the {name} has {field}={value!r}, which is not understood ({meaning})",
+            f"the {name} has {field}={value!r}, which is not understood ({rule.reason})",
             "correct scheduler_config.json",
         )

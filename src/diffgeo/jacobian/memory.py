@@ -23,9 +23,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from diffgeo.errors import ValueRangeError
+from diffgeo.errors import DeviceError, ValueRangeError
 
-__all__ = ["Ledger", "cpu_bytes", "device_name", "free_bytes", "is_out_of_memory", "most_that_fits", "peak_bytes"]
+__all__ = [
+    "Ledger",
+    "cpu_bytes",
+    "device_name",
+    "free_bytes",
+    "is_out_of_memory",
+    "most_that_fits",
+    "peak_bytes",
+    "refuse_whole",
+]
 
 _OURS = 0.8
 """Share of what is free that tensors may take; the rest is for kernels' workspace, the allocator, other processes."""
@@ -115,6 +124,26 @@ def free_bytes(device: torch.device) -> float:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return _OURS * (torch.cuda.mem_get_info(device)[0] + unused)
     return _OURS * cpu_bytes() if device.type == "cpu" else float("inf")
+
+
+def refuse_whole(shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> None:
+    """Raise if a device has too little memory for the whole of J.
+
+    Args:
+        shape: of J.
+        dtype: of its numbers.
+        device: where it is to be made or decomposed; either takes three matrices of its size at once.
+
+    Raises:
+        DeviceError: they take more than :func:`free_bytes`.
+    """
+    m, d = shape
+    needed, free = 3.0 * m * d * dtype.itemsize, free_bytes(device)
+    if needed > free:
+        raise DeviceError(
+            f"the whole of J, {m} x {d}, takes about {needed / 1e9:.2g} GB, and {device} has {free / 1e9:.2g} GB free",
+            "use svd=golub_kahan with few directions, or a device with more memory",
+        )
 
 
 def cpu_bytes() -> float:

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
-from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory
+from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory, refuse_whole
 from diffgeo.jacobian.roads import ROADS, Copies, OneGraph, Road, by_own_rules
 
 if TYPE_CHECKING:
@@ -116,6 +116,16 @@ class JacobianOperator:
         """(m, d): numbers in h and in x."""
         return self.h.numel(), self.x.numel()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of x and of all products, float32 or float64."""
+        return self.x.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where x is, and where products are made."""
+        return self.x.device
+
     def mv(self, v: Tensor) -> Tensor:
         """J V, the directions' images in H.
 
@@ -149,8 +159,12 @@ class JacobianOperator:
 
         Returns:
             Shape (m, d), in the dtype of x.
+
+        Raises:
+            DeviceError: the device has too little memory for it; nothing is computed then.
         """
         m, d = self.shape
+        refuse_whole(self.shape, self.x.dtype, self.x.device)
         if m <= d:
             return self.rmv(torch.eye(m, dtype=self.x.dtype, device=self.x.device)).T
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
@@ -259,7 +273,7 @@ class JacobianOperator:
         with _exact_arithmetic(), torch.no_grad():
             while done < len(rows):
                 left = even = len(rows) - done
-                failed = ""
+                failed, bound = "", None
                 try:
                     road = self._chosen()
                     even = ceil(left / ceil(left / self.columns_at_once))  # 50 by 32: 25 and 25
@@ -269,8 +283,9 @@ class JacobianOperator:
                         self._leave_copies(error)
                         continue
                     failed = str(error).partition("\n")[0] or type(error).__name__
+                    bound = self.max_bytes if isinstance(error, MemoryError) else None  # torch raises RuntimeErrors
                 if failed:  # out here the error, and with it what the failed call held, is gone
-                    self._halve(even if self._road is not None else 1, failed)
+                    self._halve(even if self._road is not None else 1, failed, bound)
                     continue
                 done += even
                 self.passes += even
@@ -285,8 +300,22 @@ class JacobianOperator:
         log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
         self._road = OneGraph(self.f, self.x)
 
-    def _halve(self, columns: int, why: str) -> None:
-        """Take half as many columns from now on; what the failed call left behind goes back to the device."""
+    def _halve(self, columns: int, why: str, bound: float | None) -> None:
+        """Take half as many columns from now on; what the failed call left behind goes back to the device.
+
+        Args:
+            columns: as many as there was no room for.
+            why: the error's words.
+            bound: what the caller allows, if that ran out and not the device.
+
+        Raises:
+            DeviceError: it was one column.
+        """
+        if columns == 1 and bound is not None:
+            raise DeviceError(
+                f"max_memory={bound / 1e9:g} GB is too little for one product with J ({why})",
+                "raise max_memory (in Python, max_bytes)",
+            )
         if columns == 1:
             raise DeviceError(
                 f"{self.x.device} has too little memory for one product with J ({why})",
@@ -316,6 +345,16 @@ class TransposedJacobian:
         return d, m
 
     @property
+    def dtype(self) -> torch.dtype:
+        """As of J."""
+        return self.jacobian.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """As of J."""
+        return self.jacobian.device
+
+    @property
     def T(self) -> JacobianOperator:  # noqa: N802  # as a matrix
         """J."""
         return self.jacobian
@@ -323,6 +362,10 @@ class TransposedJacobian:
     def __matmul__(self, u: Tensor) -> Tensor:
         """Jᵀ u or Jᵀ U, of a vector (m,) or columns (m, k)."""
         return self.jacobian.rmv(u) if u.ndim > 1 else self.jacobian.rmv(u[:, None])[:, 0]
+
+    def to_scipy(self) -> LinearOperator:
+        """Jᵀ for scipy's solvers, shape (d, m), as :meth:`JacobianOperator.to_scipy`."""
+        return self.jacobian.to_scipy().adjoint()
 
 
 _Known = dict[Any, tuple[type[Road], tuple[float, float]]]

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.report.formatting import counted, interval, number
+from diffgeo.report.meanings import MEANINGS
 
 __all__ = ["Cell", "Column", "Table", "as_table"]
 
@@ -122,12 +123,14 @@ def as_table(
         note: how to read it.
         folded: whether it opens on demand.
         total: rows from which those of the frame were chosen; the frame's own if left out.
-        glossary: what names in it mean.
+        glossary: what names in it mean; that of its headings, if their columns are known metrics, if left out.
     """
     known = [column for column in columns if set(column.sources) <= set(frame.columns)]
     rows = [[column.cell(row) for column in known] for row in frame.head(ROWS).to_dict("records")]
     total = len(frame) if total is None else total
-    return Table(identifier, caption, known, rows, note, folded, total=total, glossary=glossary or {})
+    if glossary is None:
+        glossary = {one.heading: MEANINGS[one.sources[0]] for one in known if one.sources[0] in MEANINGS}
+    return Table(identifier, caption, known, rows, note, folded, total=total, glossary=glossary)
 
 
 def _text(value: Any) -> str:

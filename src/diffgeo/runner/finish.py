@@ -11,7 +11,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -179,16 +179,28 @@ def _files(context: Context, settings: Any) -> Iterator[Path]:
     """Files and folders, beside the model and the pictures, whose contents a study depends on."""
     cfg = context.cfg
     own = cfg.metric.perceptual if isinstance(cfg.metric.perceptual, dict) else {}
-    named = [cfg.data.masks, cfg.model.predictor, cfg.metric.identity, *own.values()]
-    named += [value for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor) for value in part.options.values()]
+    options = [part.options for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor)]
+    named = [cfg.data.masks, cfg.model.predictor, cfg.metric.identity, own, cfg.metric.extra, options]
     named += [*getattr(settings, "files", ()), *getattr(settings, "models", ())]
     if context.perceptual.name == "lpips":
         named.append(str(lpips_weights(cfg.metric.lpips_weights)))
-    for one in (one for one in named if one and isinstance(one, str)):
+    for one in filter(None, _texts(named)):
         for path in (Path(one).expanduser(), shipped_folder(one)):
             if path.exists():
                 yield path
                 break
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All strings in a value, at whatever depth of its lists and dicts; keys are not values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def _reader(context: Context) -> str | None:

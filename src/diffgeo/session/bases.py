@@ -203,7 +203,7 @@ class Bases:
             x: the point, shape (C, H, W).
             name: tells f from the model's other maps.
         """
-        return JacobianOperator(f, x, chunk_size=self._columns(f, name, x))
+        return JacobianOperator(f, x, chunk_size=self._columns(f, name, x), max_bytes=self._max_bytes)
 
     def energy(self, sample: Sample, t: int) -> float:
         """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""

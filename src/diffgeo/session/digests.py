@@ -45,8 +45,12 @@ NO_RESULTS = (
 """Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
 and what pages and comparisons of runs make of tables that are there. ``*`` stands for any study."""
 _SEEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pandas", "matplotlib", "pillow")
-"""Packages whose versions results depend on."""
+LIBRARIES = (
+    *("torch", "torchvision", "diffusers", "transformers", "onnxruntime", "lpips"),
+    *("numpy", "scipy", "pandas", "scikit-learn", "torchmetrics"),
+    *("matplotlib", "pillow", "altair", "vl-convert-python", "pyarrow"),
+)
+"""Packages whose versions results depend on, as far as installed: networks, numbers, files of figures and tables."""
 
 
 def digest(value: Any) -> str:

@@ -35,7 +35,8 @@ class Edit:
         cfg: the run's ``edit``.
         latents: x_t of the samples.
         bases: local bases of the samples.
-        mixes: whether it can move a latent along a mixture of directions.
+        mixes: whether it can move a latent along a mixture of directions. If not, only its traversals are of its kind,
+            and :meth:`move` and :meth:`displace` take straight steps.
     """
 
     mixes: ClassVar[bool] = True
@@ -43,6 +44,11 @@ class Edit:
     cfg: EditConfig
     latents: Latents
     bases: Bases
+
+    @property
+    def step_method(self) -> str:
+        """What tables call the edits of :meth:`move` and :meth:`displace`: ``edit.method``, or ``single``."""
+        return self.cfg.method if self.mixes else "single"
 
     @property
     def gammas(self) -> Tensor:

@@ -1,12 +1,13 @@
-"""Several processes at one run: who this is among them, and where each begins.
+"""Several processes that work on one run: which of them this is, and where each begins.
 
-``accelerate launch`` and ``torchrun`` start the processes; here they only learn their numbers. Nothing is sent between
-them: all work through the same studies and share finished studies, latents, bases and pictures through the store, each
-beginning elsewhere, with the studies as with the samples of one, so that the process that comes first to an item
-computes it and the others find it. One process at a time holds a study, goes through it in order and stores it; the
-others go through it from elsewhere, keep of it only what the store takes by the item, and leave it when it is there. So
-tables are those of a single process, whatever the number. The first process alone writes the run folder. A process that
-is slow or lost costs time, never results.
+``accelerate launch`` or ``torchrun`` starts the processes; here each only learns its number and how many there are.
+They send each other nothing, and work through the same studies and samples, each from another place in the list. What
+one has computed (a study, latents, a basis, pictures) goes into the store, where the others find it.
+
+One process at a time owns a study: it goes through it in order and stores the result. Meanwhile the others compute
+parts of the same study, from other samples on, so that the owner finds them in the store; they leave the study as soon
+as its result is there. Tables are therefore those of a single process, however many there are. Only the first process
+writes the run folder. A process that is slow or lost costs time, never results.
 """
 
 from __future__ import annotations

@@ -74,6 +74,8 @@ class Study:
         package: dotted name of its folder, ``__name__`` of the module that makes this object; empty if it is not there.
         place: orders studies on the page, smallest first.
         columns: of its tables of edits, beyond :data:`COLUMNS`; a metric of the user's own cannot be called like them.
+        traverses: whether its edits are traversals (:meth:`diffgeo.session.editor.Edit.traverse`), not steps along
+            offsets of its own; the column ``edit_method`` says which edits they are.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Study:
     package: str
     place: int = 1000
     columns: tuple[str, ...] = ()
+    traverses: bool = False
 
     def part(self, module: str, name: str, default: Any = None) -> Any:
         """What one of the folder's modules defines, or the default if the study has no such module or name."""
@@ -117,7 +120,7 @@ class Study:
         if run is None:
             where = f"{self.package}/measure.py" if self.package else "the folder of its package"
             raise ConfigError(f"the study {self.name} has nothing to run", f"define run(context, settings) in {where}")
-        return measured(run, context, settings)
+        return measured(run, context, settings, traverses=self.traverses)
 
     @property
     def folder(self) -> Path | None:

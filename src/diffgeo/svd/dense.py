@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from diffgeo.jacobian import JacobianOperator
+from diffgeo.jacobian.memory import refuse_whole
 from diffgeo.svd._linalg import as_basis, relative_gap, thin_svd
 from diffgeo.svd.basis import LocalBasis
 from diffgeo.svd.solver import Solver
@@ -15,7 +18,7 @@ __all__ = ["Dense"]
 
 @dataclass(frozen=True)
 class Dense(Solver):
-    """The dense J, decomposed in float64; its m·d numbers must fit in memory."""
+    """The dense J, decomposed in float64; three matrices of its m·d numbers must fit in memory."""
 
     name: ClassVar[str] = "dense"
     more: ClassVar[str] = "svd.tol (J's own precision is the limit)"
@@ -25,7 +28,11 @@ class Dense(Solver):
 
         Costs min(m, d) passes, by vjp over h if m ≤ d, else by jvp over x. ``tol`` is met unless J's own dtype is
         coarser; ``seed`` plays no part.
+
+        Raises:
+            DeviceError: the device has too little memory for the decomposition; nothing is computed then.
         """
+        refuse_whole(jacobian.shape, torch.float64, jacobian.x.device)
         before = jacobian.passes
         j = jacobian.dense().double()
         u, s, vh = thin_svd(j)

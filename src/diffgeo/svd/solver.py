@@ -1,6 +1,6 @@
-r"""What a solver is.
+r"""The base class of solvers, which find the leading singular vectors and values of a Jacobian.
 
-An algorithm with its settings: a frozen dataclass whose fields are those settings, in a file of its own.
+Each solver is a frozen dataclass in a file of its own; its fields are its settings.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,58 @@ from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.diffusion.models.locating import shipped_folder
 from diffgeo.errors import ModelError
 
-__all__ = ["trained_factors"]
+__all__ = ["Training", "trained_factors", "training_of"]
 
 _SHIPPED = "shipped:"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the record of a training says.
+
+    Attributes:
+        data: what the pictures are, in words: ``14 factors``, ``fashion_mnist``.
+        factors: of FactorFaces that vary in them, in the order of :data:`~diffgeo.data.factor_faces.FACTORS`; none if
+            they are other pictures.
+        images: pictures seen.
+        seed: of weights and batches.
+    """
+
+    data: str
+    factors: tuple[str, ...]
+    images: int
+    seed: int
+
+
+def training_of(source: str) -> Training | None:
+    """The training of a model, or None if its folder has no record.
+
+    Args:
+        source: of the model, as :attr:`DiffusionModel.source` has it.
+
+    Raises:
+        ModelError: the record cannot be read.
+    """
+    shipped = source.startswith(_SHIPPED)
+    folder = shipped_folder(source.removeprefix(_SHIPPED)) if shipped else Path(source)
+    path = folder / "evaluation.json"
+    if not path.is_file():  # a hub id, or a folder that was made elsewhere
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["training"]
+        record, varying = facts["config"], facts["config"].get("varying")
+        # the text-to-image model's record names no data: they are portraits with captions
+        data = str(record.get("data", "factor_faces"))
+        if data != "factor_faces":
+            factors: tuple[str, ...] = ()
+        else:
+            factors = FACTOR_NAMES if varying is None else tuple(name for name in FACTOR_NAMES if name in varying)
+            data = f"{len(factors)} factors"
+        return Training(data, factors, int(facts.get("images_seen", 0)), int(record.get("seed", 0)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path} is no record of a training ({type(error).__name__})", "restore or remove it"
+        ) from None
 
 
 def trained_factors(source: str) -> tuple[str, ...]:
@@ -22,25 +72,10 @@ def trained_factors(source: str) -> tuple[str, ...]:
         source: of the model, as :attr:`DiffusionModel.source` has it.
 
     Returns:
-        Their names, in the order of :data:`~diffgeo.data.factor_faces.FACTORS`: all of them if no record says
-        otherwise; none if the record names other data.
+        Their names: all of them if no record says otherwise; none if the record names other data.
 
     Raises:
         ModelError: the record cannot be read.
     """
-    shipped = source.startswith(_SHIPPED)
-    folder = shipped_folder(source.removeprefix(_SHIPPED)) if shipped else Path(source)
-    path = folder / "evaluation.json"
-    if not path.is_file():  # a hub id, or a folder that was made elsewhere
-        return FACTOR_NAMES
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["training"]["config"]
-        varying = record.get("varying")
-        # the text-to-image model's record names no data: they are portraits with captions
-        if record.get("data", "factor_faces") != "factor_faces":
-            return ()
-        return FACTOR_NAMES if varying is None else tuple(name for name in FACTOR_NAMES if name in varying)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} is no record of a training ({type(error).__name__})", "restore or remove it"
-        ) from None
+    record = training_of(source)
+    return FACTOR_NAMES if record is None else record.factors

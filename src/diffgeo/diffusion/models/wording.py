@@ -1,4 +1,4 @@
-"""What diffusers, transformers and the hub's client say while they load, in our words or not at all."""
+"""Loading by diffusers, transformers and the hub's client: their warnings are silenced, their errors reworded."""
 
 from __future__ import annotations
 

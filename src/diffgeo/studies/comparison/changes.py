@@ -1,6 +1,7 @@
-"""What edits are brought to the same amount of, beside the run's perceptual distance.
+"""Two measures of an edit's change, by which ``comparison`` gives all edits the same strength.
 
-Both are a :class:`~diffgeo.metrics.perceptual.PerceptualDistance`: (pictures, pictures) → changes, 0 for none.
+:class:`Inside` is the change of the pixels inside a mask, :class:`OfAttribute` that of one attribute. Each can take the
+place of the run's :class:`~diffgeo.metrics.perceptual.PerceptualDistance`: (pictures, pictures) → changes, 0 for none.
 """
 
 from __future__ import annotations

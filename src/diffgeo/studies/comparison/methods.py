@@ -172,9 +172,9 @@ class Methods:
         return self._known[name, where]
 
     def say_seconds(self) -> None:
-        """Tell the log what finding the directions took here; less where the store, or another method, had a part."""
+        """Tell the log what finding the directions took here, less what was found already, as in the store."""
         spent = ", ".join(f"{name} {seconds:.2g} s" for name, seconds in self._seconds.items())
-        log.info("finding directions took CPU time: %s", spent)
+        log.debug("CPU time of finding directions, less what was found already: %s", spent)
 
     def _find(self, name: str, source: Sample) -> Found:
         context, t, k = self._context, self._t, self._cfg.directions

@@ -16,7 +16,8 @@ class DatasetComplexityConfig:
     """Study ``dataset_complexity``: models that differ only in how complex their data are (P23b).
 
     Attributes:
-        models: as ``model.path``, the simplest data first; the run's own model is not used.
+        models: as ``model.path``, the simplest data first; several of the same data are trainings of theirs. The run's
+            own model is not used.
         samples: compared, of each model, from the same seeds.
         rank: n, directions of a tangent space.
         rule: as in ``curvedness``.

@@ -16,4 +16,5 @@ STUDY = Study(
         *("change_low_share", "path_length", "largest_step", "pixel_change"),
     ),
     place=10,
+    traverses=True,
 )

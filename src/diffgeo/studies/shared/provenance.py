@@ -23,7 +23,9 @@ NAMES = {"sample": "name", "other": "other_name", "sample_a": "name_a", "sample_
 """Columns of sample numbers, and what the column of their names is called."""
 
 
-def measured(run: Callable[[Context, Any], Result], context: Context, settings: Any) -> Result:
+def measured(
+    run: Callable[[Context, Any], Result], context: Context, settings: Any, *, traverses: bool = False
+) -> Result:
     """Measure, and say in the result what was measured: names of samples, the run's settings, unconverged bases.
 
     Scalars are called by the fractions of T that were asked for, so that runs with other schedules have the same names;
@@ -33,6 +35,7 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
         run: the study's measurement.
         context: of the run.
         settings: of the study.
+        traverses: whether its edits are traversals (:attr:`~diffgeo.studies.Study.traverses`).
 
     Warns:
         ConvergenceWarning: some local bases missed their tolerance (one warning, whatever their number).
@@ -44,7 +47,7 @@ def measured(run: Callable[[Context, Any], Result], context: Context, settings: 
         result = replace(result, convergence=context.tally.convergence)
     warn_of(result)
     result = replace(result, scalars=_named_as_asked(result.scalars, context, settings))
-    columns = provenance(context, result.study)
+    columns = provenance(context, traverses)
     for table in result.tables().values():
         if table.empty:
             continue
@@ -86,10 +89,15 @@ def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) 
     }
 
 
-def provenance(context: Context, study: str) -> Row:
-    """The settings that every number of a run depends on; constant columns, so that tables of runs can be stacked."""
-    c = context.cfg
-    normalised = context.editor.normalises(context.samples.first(1)[0])  # a run's samples agree in this
+def provenance(context: Context, traverses: bool) -> Row:
+    """The settings that every number of a run depends on; constant columns, so that tables of runs can be stacked.
+
+    Args:
+        context: of the run.
+        traverses: whether the table's edits are traversals, which can be of another kind than a step along any offset.
+    """
+    c, editor = context.cfg, context.editor
+    normalised = editor.normalises(context.samples.first(1)[0])  # a run's samples agree in this
     return {
         "model": context.model.source,
         "block": c.feature.block,
@@ -98,7 +106,7 @@ def provenance(context: Context, study: str) -> Row:
         "solver": c.svd.solver,
         "svd_tol": c.svd.tol,
         "steps": c.schedule.steps,
-        "edit_method": "single" if c.edit.method == "h" and study != "discovery" else c.edit.method,  # h: traversals
+        "edit_method": c.edit.method if traverses else editor.step_method,
         "edit_normalise": normalised,
         "edit_rescale": normalised and c.edit.rescale,
         "seed": c.seed,

@@ -1,0 +1,75 @@
+"""What the study ``training`` found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from diffgeo.metrics.statistics import mean_interval
+from diffgeo.report.findings import Finding, ends
+from diffgeo.report.formatting import counted, intervals, number, timestep
+from diffgeo.report.reading import Run
+
+__all__ = ["findings"]
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    """How the spectrum's trend changes in training, and how far trainings differ; none if neither can be told."""
+    table = run.table("training")
+    if table is None:
+        return
+    series = table.groupby(["data", "seed"])["images"].nunique()
+    if series.max() > 1 and len(set(ends(table))) > 1:
+        yield _turn(table, *series.idxmax())  # type: ignore[misc]
+    moments = table.groupby(["data", "images"])["seed"].nunique()
+    if moments.max() > 1:
+        latest = moments[moments > 1].index[-1]
+        yield _between(table, *latest)
+
+
+def _turn(table: pd.DataFrame, data: str, seed: int) -> Finding:
+    """Whether the spectrum grows flatter or steeper towards the picture, at the moments of one training."""
+    own = table[(table["data"] == data) & (table["seed"] == seed)]
+    first, last = ends(own)
+    changes: dict[int, tuple[float, float, float]] = {}
+    for images in sorted(own["images"].unique()):
+        wide = own[own["images"] == images].pivot_table(index="sample", columns="t_frac", values="effective_dimension")
+        changes[images] = mean_interval((wide[last] - wide[first]).to_numpy())
+    sides = [(low > 0) - (high < 0) for _, low, high in changes.values()]
+    span, names = f"from {timestep(first)} to {timestep(last)}", {1: "flatter", -1: "steeper"}
+    early, late = sides[0], sides[-1]
+    if early * late < 0:
+        told = f"Early in training the spectrum grows {names[early]} {span}, at its end {names[late]}."
+    elif early and all(side == early for side in sides):
+        told = f"The spectrum grows {names[early]} {span} at each of {counted(len(sides), 'moment')} of a training."
+    else:
+        told = f"Whether training turns the spectrum's trend {span} stays open."
+    told_by = [
+        f"{value} after {images:,} pictures"
+        for images, value in zip(changes, intervals(list(changes.values())), strict=True)
+    ]
+    samples = counted(own["sample"].nunique(), "sample")
+    return Finding(
+        "training",
+        told,
+        f"The effective dimension of the leading {counted(int(own['rank'].max()), 'direction')} changes on that way by "
+        f"{', '.join(told_by)} ({samples}, one training on {data}).",
+    )
+
+
+def _between(table: pd.DataFrame, data: str, images: int) -> Finding:
+    """How far trainings that differ by their seed alone agree in the effective dimension at the largest t."""
+    first, _ = ends(table)
+    own = table[(table["data"] == data) & (table["images"] == images) & (table["t_frac"] == first)]
+    by_seed = own.groupby("seed")["effective_dimension"]
+    means, samples = by_seed.mean(), float(np.sqrt(by_seed.var(ddof=1).mean()))
+    spread = float(means.std(ddof=1))
+    return Finding(
+        "training",
+        f"Trainings on {data} that differ by their seed alone have effective dimensions of "
+        f"{', '.join(number(value) for value in means)} at {timestep(first)}.",
+        f"Their standard deviation is {number(spread)}; that of the samples of one training {number(samples)} "
+        f"({counted(len(means), 'training')}, {counted(own['sample'].nunique(), 'sample')} each).",
+    )

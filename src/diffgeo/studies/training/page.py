@@ -1,0 +1,30 @@
+"""What a run's page shows of the study ``training``, beside its charts."""
+
+from __future__ import annotations
+
+from diffgeo.report.reading import Run
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
+from diffgeo.report.tables import Column, Table, as_table
+
+__all__ = ["tables"]
+
+
+def tables(run: Run) -> list[Table]:
+    """Tables for a paper: the geometry of every network, its share of the tangent space, and its paths."""
+    network = [Column("data", "data"), Column("seed", "seed"), Column("pictures seen", "images")]
+    keys = ["data", "seed", "images"]
+    wanted = {
+        "training": ("Networks", "t_frac", {"effective_dimension": "effective dimension", "best_match": "best match"}),
+        "training_truth": ("Share of the true tangent space", "t_frac", {"share": "share", "chance": "chance"}),
+        "training_paths": ("Path lengths", "path", {"length": "length / rad", "length_soft": "length, soft cut / rad"}),
+    }
+    found = []
+    for name, (title, last, values) in wanted.items():
+        table = run.table(name)
+        if table is not None:
+            columns = [mean_column(heading, column) for column, heading in values.items()]
+            by = T_COLUMN if last == "t_frac" else Column(last, last)
+            means = means_of(table, [*keys, last], list(values))
+            rows = as_table(f"table-{name}", title, means, [*network, by, *columns, N_COLUMN], note=INTERVALS)
+            found.append(rows)
+    return found
