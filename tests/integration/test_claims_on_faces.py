@@ -32,6 +32,7 @@ def values(tables, beginning):
         ("denoising residual, random − local, at equal change", 8),
         ("denoising residual, random − local, at equal length", 8),
         ("distance from the data, random − local, at equal change", 7),  # +0.050 [0.006, 0.094], 7 of 8
+        ("high-frequency power, random − local, at equal change", 8),
     ],
 )
 def test_random_directions_damage_more_in_as_many_samples_as_is_known(tables, measure, positive):
@@ -41,8 +42,11 @@ def test_random_directions_damage_more_in_as_many_samples_as_is_known(tables, me
     assert mean_interval(found)[1] > 0
 
 
-def test_at_a_third_of_the_strength_the_residual_is_the_known_one():
-    """+0.049 [0.039, 0.059], 8 of 8, at a strength that is not known: it grows with the strength, to 0.10 at ours."""
+def test_at_a_third_of_the_strength_the_residual_and_the_noise_level_are_the_known_ones():
+    """+0.049 [0.039, 0.059] and +0.0107 [0.0081, 0.0133], 8 of 8, at a strength that is not known.
+
+    Both grow with the strength, to 0.10 and 0.07 at ours.
+    """
     strength = settings(*WORDS).edit.strength
     weaker = run_study("ablation", settings(*WORDS, f"edit.strength={0.35 * strength}")).tables()
     found = values(weaker, "denoising residual, random − local, at equal change")
@@ -50,6 +54,11 @@ def test_at_a_third_of_the_strength_the_residual_is_the_known_one():
     assert (found > 0).sum() == 8
     assert low < 0.049 < high
     assert mean == pytest.approx(0.049, abs=0.015)
+    noise = values(weaker, "high-frequency power, random − local, at equal change")
+    mean, low, high = mean_interval(noise)
+    assert (noise > 0).sum() >= 6
+    assert low < 0.0107 < high
+    assert mean == pytest.approx(0.0107, abs=0.004)
 
 
 def test_plain_edits_saturate_no_more_than_normalised_ones_of_equal_length():

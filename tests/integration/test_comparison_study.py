@@ -13,6 +13,8 @@ from diffgeo.api import run_study
 from diffgeo.composition import composed
 from diffgeo.config.fields import check_fields
 from diffgeo.errors import ConfigError, DataError
+from diffgeo.metrics.attributes import load_predictor
+from diffgeo.metrics.data_distance import DistanceFromData
 from diffgeo.report.figures import draw
 from diffgeo.report.reading import Run
 from diffgeo.runner.prepare import prepare
@@ -175,6 +177,9 @@ def test_effects_at_other_strengths_are_of_the_told_methods(result):
         assert row["cosine"] == pytest.approx(
             found @ expected / np.linalg.norm(found) / np.linalg.norm(expected), abs=1e-4
         )
+    assert table["off_data"].between(1e-3, 0.5).all()
+    half = table[table["share"] == 0.5].set_index("sample")["off_data"]
+    assert (half < 1.2 * whole["off_data"]).all(), "half of the way is not further off"
 
 
 @pytest.mark.slow
@@ -191,6 +196,10 @@ def test_edits_in_two_masks_are_made_alone_and_at_once(result):
         whole = alone.sum(dim=0)
         interaction = ((change - whole).norm() / whole.norm()).item()
         assert part["interaction"].tolist() == pytest.approx([interaction] * 2, abs=0.1), "clipped, in colour levels"
+    off = DistanceFromData(load_predictor())
+    for column, frame in (("off_data", "frame"), ("off_data_all", "frame_all")):
+        shown = off(pictures[table[frame].tolist()].float() / 127.5 - 1)
+        assert table[column].tolist() == pytest.approx(shown.tolist(), abs=5e-3), column
 
 
 @pytest.mark.parametrize(("power", "departure", "interaction"), [(1, (0, 1), 0), (2, (0, 3), 2 / 5**0.5)])
@@ -221,11 +230,14 @@ def test_changes_that_add_up_depart_from_their_sum_by_nothing(monkeypatch, power
         monkeypatch.setattr(composition, name, stand_in)
     run = SimpleNamespace(latents=mock.Mock(), bases=mock.Mock(), model=SimpleNamespace(latent_shape=(1, 1, 2)))
     run.bases.of_map.return_value = SimpleNamespace(V=torch.eye(2))
+    run.measured = lambda edited, original: {"off": (edited - original).amax(dim=(1, 2, 3)).tolist()}
     found = composition.composed(run, SimpleNamespace(index=0, name="a"), 9, masks, null_rank=1, limit=4.0)
     assert [row["change_wanted"] for row in found.rows] == [1.5] * 4, "the first sets it for all"
     assert [row["departure"] for row in found.rows] == pytest.approx([*departure, 0, 0])
     assert [row["interaction"] for row in found.rows] == pytest.approx([interaction] * 2 + [0] * 2)
     assert [row["frame"] for row in found.rows] == [1, 2, 4, 5]
+    assert [row["off"] for row in found.rows[:2]] == [1, 1], "of each edit alone"
+    assert [row["off_all"] for row in found.rows] == [2**power] * 2 + [1] * 2, "of all at once"
     assert found.pictures[found.rows[0]["frame_all"]].flatten().tolist() == [1, 2**power]
 
 

@@ -25,6 +25,7 @@ from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.residual import denoising_residual
+from diffgeo.metrics.spectral import high_frequency_share
 from diffgeo.session import Context
 from diffgeo.studies.shared.matching import features, gradients_in_h, random_in_x
 from diffgeo.studies.shared.tangent_spaces import common_rank
@@ -459,6 +460,10 @@ def test_edits_of_equal_length_are_as_long_as_the_local_ones_and_decoded_without
     assert row["clipped_change"] == pytest.approx((clipped_share(after) - clipped_share(before)).item(), abs=2e-3)
     residuals = denoising_residual(context.model, torch.cat([before, after]).clamp(-1, 1))
     assert row["residual_change"] == pytest.approx((residuals[1] - residuals[0]).item(), rel=2e-2)
+    noise = (high_frequency_share(after) - high_frequency_share(before)).item()
+    assert noise > 0
+    assert row["noise_change"] == pytest.approx(noise, rel=5e-2)
+    assert row["off_data"] == pytest.approx(context.data_distance(after.clamp(-1, 1)).item(), rel=2e-2)
 
 
 def test_components_of_h_are_pulled_back_by_the_transpose_without_projection(context):

@@ -198,7 +198,9 @@ PAIRS = [
     ("log precision, local − PCA of h, at", "pca_h_gradient", "precision", -1),
     ("log precision, local − ∂x̂0/∂x", "x0", "precision", -1),
     ("log precision, local − ∂ε/∂x", "eps", "precision", -1),
-    ("distance from the data, random − local", "random", "off_data", 1),
+    ("distance from the data, random − local, at equal change", "random", "off_data", 1),
+    ("distance from the data, random − local, at equal length", "random", "off_data", 1),
+    ("high-frequency power, random − local, at equal change", "random", "noise_change", 1),
 ]
 
 
@@ -269,6 +271,22 @@ def test_damage_at_equal_length_has_a_table_of_its_own():
     }
     assert judge(claim("denoising residual, random − local, at equal length"), tables, "m")["verdict"] == "holds"
     assert judge(claim("denoising residual, random − local, at equal change"), tables, "m")["verdict"] == "contradicted"
+
+
+def test_distances_from_the_data_are_second_measures_of_their_own_tables():
+    length, change = (
+        claim(f"distance from the data, random − local, at equal {what}") for what in ("length", "change")
+    )
+    assert (length.role, length.experiment) == ("second", "p23a/fig9")
+    figure = [one.quantity for one in all_claims() if one.experiment == "p23a/fig9"]
+    assert figure[-2:] == [length.quantity, claim("high-frequency power").quantity], "letters of earlier rows stay"
+    tables = {
+        "ablation_equal_length": ablation("random", "off_data", [1.2] * 6),
+        "ablation": ablation("random", "off_data", [1.1] * 6),
+    }
+    assert [judged(one, tables, "m")["ours"] for one in (length, change)] == pytest.approx([0.2, 0.1])
+    del tables["ablation_equal_length"]["off_data"]
+    assert judged(length, tables, "m")["n"] == 0, "the data are not known"
 
 
 def test_precision_is_compared_in_logarithms():

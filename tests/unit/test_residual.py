@@ -7,7 +7,7 @@ import torch
 
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.errors import ShapeError
-from diffgeo.metrics.residual import AT, denoising_residual
+from diffgeo.metrics.residual import AT, NOISES, ResidualChange, denoising_residual
 
 
 def faces(n, seed=0):
@@ -52,3 +52,16 @@ def test_pictures_are_judged_one_by_one_and_by_the_same_noise(shipped):
 def test_one_picture_without_a_batch_is_refused(shipped):
     with pytest.raises(ShapeError, match="expected \\(B, 3, H, W\\)"):
         denoising_residual(shipped, faces(1)[0])
+
+
+def test_the_change_is_that_against_the_original_in_batches_or_not(schedule):
+    x0 = torch.zeros(1, 3, 8, 8)
+    one, edited = Point(schedule, x0[0]), torch.stack([x0[0] + size for size in (0.1, 0.2, -0.4)])
+    a = schedule.alpha(round(AT * schedule.T))
+    expected = torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64) * math.sqrt(a / (1 - a))
+    torch.testing.assert_close(ResidualChange(one)(edited, x0), expected, rtol=1e-4, atol=1e-5)
+    sizes, evaluate = [], one.predict_noise
+    one.predict_noise = lambda x, t: sizes.append(len(x)) or evaluate(x, t)
+    torch.testing.assert_close(ResidualChange(one, at_once=3)(edited, x0), expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [3] * NOISES + [1] * NOISES
+    torch.testing.assert_close(ResidualChange(one)(x0, edited[1:2]), -expected[1:2], rtol=1e-4, atol=1e-5)

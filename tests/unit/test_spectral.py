@@ -8,7 +8,7 @@ import torch
 from diffgeo.errors import ShapeError, ValueRangeError
 from diffgeo.geometry import effective_dimension, half_energy_rank
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.metrics.spectral import band_share, radial_power
+from diffgeo.metrics.spectral import band_share, high_frequency_share, radial_power
 from diffgeo.svd import energy, local_basis
 
 
@@ -40,6 +40,43 @@ def test_bands_split_waves():
     power = radial_power(torch.cat([wave(2), wave(12)]))
     torch.testing.assert_close(band_share(power, 0, 0.25, 32), torch.tensor([1.0, 0.0], dtype=torch.float64))
     torch.testing.assert_close(band_share(power, 0.25, 2, 32), torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+
+def test_the_high_share_of_waves_is_that_of_their_powers_whatever_the_mean_and_the_channel():
+    low, high = wave(4), wave(12)
+    found = high_frequency_share(torch.cat([low, high, low + 0.5 * high, 0.3 + 0.1 * low + 0.2 * high]))
+    assert found.tolist() == pytest.approx([0, 1, 0.2, 0.8], abs=1e-6)
+    colours = torch.cat([low + 0.7, 0.5 * high - 0.7, torch.zeros_like(low)], dim=1)
+    assert high_frequency_share(colours).item() == pytest.approx(0.2), "powers are averaged, not pictures"
+    assert high_frequency_share(wave(6)).item() == pytest.approx(0, abs=1e-6)
+    assert high_frequency_share(wave(6), cut=0.25).item() == pytest.approx(1)
+    assert high_frequency_share(low.mT).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_constant_pictures_have_no_high_frequencies():
+    constant = torch.tensor([0.0, 0.3, -1.0])[:, None, None, None].expand(3, 3, 32, 32)
+    assert high_frequency_share(constant).tolist() == [0, 0, 0]
+
+
+def test_white_noise_has_the_high_share_of_the_frequency_plane_and_adds_it_to_a_picture():
+    noise = torch.randn(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    outside = sum(round(math.hypot(x, y)) >= 8 for x in range(-16, 16) for y in range(-16, 16)) / 1023
+    assert outside == pytest.approx(0.81, abs=0.03)
+    share = high_frequency_share(noise)
+    assert share.mean().item() == pytest.approx(outside, rel=0.01)
+    assert share.std().item() < 0.02
+    smooth = math.sqrt(2) * wave(2).expand(1, 3, -1, -1)  # of unit power; noise of variance s² has s²
+    mixed = high_frequency_share(smooth + 0.5 * noise)
+    assert mixed.mean().item() == pytest.approx(outside * 0.25 / 1.25, rel=0.02)
+
+
+def test_pictures_of_another_shape_or_with_nan_have_no_high_share():
+    with pytest.raises(ShapeError, match=r"expected \(B, C, H, W\)"):
+        high_frequency_share(torch.ones(3, 8, 8))
+    with pytest.raises(ValueRangeError, match="not finite"):
+        high_frequency_share(torch.full((1, 3, 8, 8), math.nan))
+    with pytest.raises(ValueRangeError, match="0 < cut"):
+        high_frequency_share(torch.ones(1, 3, 8, 8), cut=1.5)
 
 
 def test_what_has_no_spectrum_is_refused():

@@ -133,8 +133,8 @@ COMMAND = Command(
     "the papers' tables and figures, each claim with a number, an interval and a verdict.",
     ("[scale=...] [only=[...]] [out=FOLDER] [--dry-run] [group=choice ...] [key=value ...]",),
     {
-        "scale=NAME": "how much is computed: smoke (minutes), small (in the order of an hour on two cores; the "
-        "default), paper",
+        "scale=NAME": "how much is computed: smoke (minutes), small (n = 16, the default; about 3½ hours of one "
+        "core at n = 20), paper",
         "only=[NAME,...]": "experiments by name, or all of a paper (p23a, p23b, loco, asyrp)",
         "models=[NAME,...]": "ask all of several networks, choices of the group model or folders (nets/mine), and draw "
         "one page: claims down, networks across. prompt=… is for those that take one",

@@ -17,7 +17,7 @@ from torch import Tensor
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ShapeError
 
-__all__ = ["AT", "NOISES", "denoising_residual"]
+__all__ = ["AT", "NOISES", "ResidualChange", "denoising_residual"]
 
 AT, NOISES = 0.1, 4
 """Fraction of T, and number of noises."""
@@ -53,3 +53,37 @@ def denoising_residual(
         x = model.schedule.add_noise(x0, noise, t)
         found += (judge.predict_noise(x, t) - noise).flatten(1).norm(dim=1).double().cpu()
     return found / (noises * math.sqrt(x0[0].numel()))
+
+
+class ResidualChange:
+    """By how much an edit raises the denoising residual; a :class:`diffgeo.metrics.pictures.PictureMetric`.
+
+    What stands in for the distance from the data where these are not known.
+
+    Args:
+        model: judges.
+        at_once: pictures that are judged at once, 1 or more; all if None.
+    """
+
+    name = "residual_change"
+
+    def __init__(self, model: DiffusionModel, *, at_once: int | None = None) -> None:
+        self.model, self.at_once = model, at_once
+
+    def __call__(self, edited: Tensor, original: Tensor) -> Tensor:
+        """Residual of every edited picture less that of the original.
+
+        Args:
+            edited: pictures, shape (B, 3, H, W), in [−1, 1].
+            original: shape (1, 3, H, W), likewise.
+
+        Returns:
+            Shape (B,), in units of the noise, on the CPU.
+
+        Raises:
+            ShapeError: as :func:`denoising_residual`.
+        """
+        pictures = torch.cat([original, edited])
+        batches = pictures.split(self.at_once or len(pictures))
+        residuals = torch.cat([denoising_residual(self.model, batch) for batch in batches])
+        return residuals[1:] - residuals[0]

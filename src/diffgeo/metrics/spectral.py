@@ -2,16 +2,24 @@ r"""How coarse or fine a direction is: its radial power spectral density (P23a, 
 
 For a direction v with shape (C, H, W) and its two-dimensional DFT v̂, the power at radius ρ is the sum of |v̂|² over
 channels and over frequencies within half a bin of ρ, ρ in cycles per picture. A unit direction's powers add up to 1.
+
+A picture's share of high frequencies (:func:`high_frequency_share`) tells its noise level: clean pictures are smooth,
+and white noise has most of its power there.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 
-__all__ = ["band_share", "radial_power"]
+__all__ = ["band_share", "high_frequency_share", "radial_power"]
+
+_STILL = 1e-6
+"""Pictures that differ from their mean by less are constant: far less than a level of colour, more than rounding."""
 
 
 def radial_power(directions: Tensor) -> Tensor:
@@ -61,3 +69,30 @@ def band_share(power: Tensor, low: float, high: float, side: int) -> Tensor:
         raise ValueRangeError(f"band {low} to {high} is empty", "need 0 <= low < high")
     fraction = torch.arange(power.shape[1], device=power.device) / (side / 2)
     return power[:, (fraction >= low) & (fraction < high)].sum(dim=1)
+
+
+def high_frequency_share(pictures: Tensor, *, cut: float = 0.5) -> Tensor:
+    """Share of each picture's power at high frequencies, powers averaged over channels, each without its mean.
+
+    Args:
+        pictures: shape (B, C, H, W), finite.
+        cut: where they begin, as a fraction of the Nyquist frequency of the shorter side; above 0, below √2.
+
+    Returns:
+        shape (B,), float64, in [0, 1]: 0 for a constant picture, about 0.81 for white noise and half of Nyquist.
+
+    Raises:
+        ShapeError: pictures are not (B, C, H, W).
+        ValueRangeError: a picture is not finite, or the cut is out of its range.
+    """
+    if pictures.ndim != 4:
+        raise ShapeError(f"pictures have shape {tuple(pictures.shape)}", "expected (B, C, H, W)")
+    if not 0 < cut < math.sqrt(2):
+        raise ValueRangeError(f"cut {cut} is out of range", "need 0 < cut < √2")
+    varying = pictures.double()
+    varying = varying - varying.mean(dim=(2, 3), keepdim=True)
+    moves = ~(varying.abs().amax(dim=(1, 2, 3)) < _STILL)  # NaN is refused below
+    found = varying.new_zeros(len(varying))
+    if bool(moves.any()):
+        found[moves] = band_share(radial_power(varying[moves]), cut, 2, min(pictures.shape[-2:]))
+    return found

@@ -23,6 +23,7 @@ from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.data_distance import DistanceFromData
 from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
 from diffgeo.metrics.pictures import PictureMetric, measured
+from diffgeo.metrics.residual import ResidualChange
 from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
@@ -221,6 +222,11 @@ class Context:
         own = self.own_predictor or self.predictor
         return DistanceFromData(own, self.known_factors) if own is not None and self.known_factors else None
 
+    @cached_property
+    def residual_change(self) -> ResidualChange:
+        """By how much edits raise the model's denoising residual, as many pictures at once as are decoded at once."""
+        return ResidualChange(self.model, at_once=self.decoder.at_once)
+
     @property
     def edit_times(self) -> list[tuple[float, int]]:
         """(fraction of T, timestep) of ``schedule.edit`` or ``edit_log_snr``, as :meth:`times_of` gives them.
@@ -276,7 +282,10 @@ class Context:
         return [(schedule.fraction(t), t) for t in found]
 
     def measured(self, edited: Tensor, original: Tensor) -> dict[str, list[float]]:
-        """Values of the user's own metrics, by name, and ``off_data`` if the model's data are known in closed form.
+        """Values of the user's own metrics, by name, and how far the pictures have left the data.
+
+        That is ``off_data``; where the data are not known in closed form ``residual_change`` stands in for it
+        (:mod:`diffgeo.metrics.residual`), which takes four evaluations of the network a picture.
 
         Args:
             edited: pictures, shape (B, 3, H, W).
@@ -286,9 +295,8 @@ class Context:
             ShapeError: a metric returned anything but (B,).
             ValueRangeError: it returned NaN or infinity.
         """
-        metrics: dict[str, PictureMetric] = dict(self.extra_metrics)
-        if self.data_distance is not None:
-            metrics[self.data_distance.name] = self.data_distance
+        distance = self.data_distance or self.residual_change
+        metrics: dict[str, PictureMetric] = {**self.extra_metrics, distance.name: distance}
         return {name: values.tolist() for name, values in measured(metrics, edited, original).items()}
 
     def track(self, items: Sequence[T], description: str) -> Iterator[T]:

@@ -71,7 +71,7 @@ class Decoder:
             "clip": self._latents.clips(sample) if clip is None else clip,
         }
         seed = _NOISE + self._cfg.seed + sample.index
-        size = min(len(x), self._batch_size(x[:1], t))
+        size = min(len(x), self.at_once)
 
         def compute() -> Tensor:
             batches = x.split(size)
@@ -101,7 +101,8 @@ class Decoder:
         )
         return self._model.decode(x0)
 
-    def _batch_size(self, x: Tensor, t: int) -> int:
+    @property
+    def at_once(self) -> int:
         """Pictures that are denoised and decoded at once: by ``max_memory``, or else by what the device has free.
 
         Raises:
@@ -109,18 +110,18 @@ class Decoder:
             DeviceError: so is the device's memory.
         """
         if self._at_once is None:
-            bound = self._cfg.max_memory
+            bound, model = self._cfg.max_memory, self._model
+            x = torch.zeros(model.latent_shape, device=model.device, dtype=model.dtype)
 
             @torch.no_grad()
             def take(count: int) -> None:
-                batch = x.expand(count, -1, -1, -1)
-                self._model.decode(self._model.predict_noise(batch, t))
+                model.decode(model.predict_noise(x.expand(count, -1, -1, -1), model.schedule.T))
 
             if bound is not None:
                 self._at_once = most_that_fits(take, bound * 1e9, _ALL, what="one picture")
                 log.info("max_memory=%g: %d pictures at once", bound, self._at_once)
             else:
-                self._at_once = _most_on(self._model.device, take)
+                self._at_once = _most_on(model.device, take)
         return self._at_once
 
 

@@ -55,7 +55,7 @@ COLUMNS = (
         "rank",
     ),
     *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
-    *("residual_change", "off_data"),
+    *("residual_change", "off_data", "noise_change"),
     *("model", "block", "tap", "pool", "solver", "svd_tol", "steps"),
     *("edit_method", "edit_normalise", "edit_rescale", "seed"),
     *("on_target", "off_target", "off_target_max", "off_target_distance", "precision"),

@@ -109,6 +109,8 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(9, "distance from the data", "off_data", "random", "local"),
     _claim(9, "log precision", "precision", "local", "random"),
     _claim(9, "colours at the limit", "clipped_change", "random", "local"),
+    _of_length(9, "distance from the data", "off_data", "random", "local"),
+    _claim(9, "high-frequency power", "noise_change", "random", "local"),
     _of_length(
         10,
         "colours at the limit, decoded without clipping",

@@ -19,7 +19,8 @@ For every one, γ is searched until the decoded picture differs from the unedite
 variants are never compared at equal γ. What else changed is the damage: the off-target attributes (all but the one that
 moved most), in the predictor's units, whose whole range is 2; on FactorFaces, how different these alone make the face
 look; the denoising residual and, if the data are known, the distance from them; the share of colours at their limits;
-the chroma. One row per (sample, variant, direction).
+the chroma; the noise level, the share of the picture's power beyond half of the Nyquist frequency. One row per (sample,
+variant, direction).
 
 The papers compare at equal length, ‖x'−x‖. Table ``ablation_equal_length`` does, for the variants whose claim says so,
 at the mean length of the sample's local edits above. Its pictures are decoded without clipping x̂0, which would hide
@@ -41,7 +42,7 @@ from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
-from diffgeo.metrics.residual import denoising_residual
+from diffgeo.metrics.spectral import high_frequency_share
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
@@ -153,13 +154,16 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
     return Edit(f"shooting, {convention}", i, offset, reach, curved=True)
 
 
-def _damage(context: Context, before: Tensor, after: Tensor) -> dict[str, Tensor]:
-    """What edits cost, by column; edited less unedited."""
-    found: dict[str, Tensor] = {}
-    for name, measure in (("clipped_change", clipped_share), ("chroma_change", chroma)):
-        found[name] = measure(after) - measure(before)
-    residuals = denoising_residual(context.model, torch.cat([before, after]).clamp(-1, 1))
-    return found | {"residual_change": residuals[1:] - residuals[0]}
+def _damage(context: Context, before: Tensor, after: Tensor) -> dict[str, list[float]]:
+    """What edits cost, by column, edited less unedited; and what the run measures of every edit."""
+    found = {}
+    measures = {"clipped_change": clipped_share, "chroma_change": chroma, "noise_change": high_frequency_share}
+    for name, measure in measures.items():
+        found[name] = (measure(after) - measure(before)).tolist()
+    residual, own = context.residual_change, context.measured(after, before)
+    if residual.name not in own:  # the data are known
+        found[residual.name] = residual(after.clamp(-1, 1), before.clamp(-1, 1)).tolist()
+    return found | own
 
 
 def _rows_of_length(
@@ -179,7 +183,7 @@ def _rows_of_length(
     changes, damage = context.perceptual(after, before), _damage(context, before, after)
     for i, edit in enumerate(compared):
         where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
-        cost = {name: values[i].item() for name, values in damage.items()}
+        cost = {name: values[i] for name, values in damage.items()}
         change = {"x_change": length, "change": changes[i].item(), "perceptual_measure": context.perceptual.name}
         yield where | {"variant": edit.variant, "direction": edit.direction} | change | cost
 
@@ -194,7 +198,6 @@ def _rows(
     if change is not None and predictor is not None and predictor.names == FACTOR_NAMES:
         targets, size = change.abs().argmax(dim=1), context.model.picture_size
         unseen = off_target_distance(predictor(before), predictor(after), targets, context.perceptual, size=size)
-    own = context.measured(after, before)
     for i, edit in enumerate(edits):
         row: dict[str, Any] = {
             "sample": sample.index,
@@ -206,8 +209,7 @@ def _rows(
             "frame": i,
             **found.row(i),
             "perceptual_measure": context.perceptual.name,
-            **{name: values[i].item() for name, values in damage.items()},
-            **{name: values[i] for name, values in own.items()},
+            **{name: values[i] for name, values in damage.items()},
         }
         if change is not None and predictor is not None:
             moved = change[i].abs()

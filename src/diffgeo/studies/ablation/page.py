@@ -15,8 +15,8 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("ablation")
     assert table is not None
-    costs = ["precision", "off_target", "residual_change", "off_data", "clipped_change", "chroma_change"]
-    values = [*costs, "gamma", "x_change", "matched"]  # runs of earlier versions lack some
+    costs = ["residual_change", "off_data", "clipped_change", "chroma_change", "noise_change"]
+    values = ["precision", "off_target", *costs, "gamma", "x_change", "matched"]  # runs of earlier versions lack some
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["variant"], values)
     columns = [
         Column("variant", "variant", name),
@@ -26,6 +26,7 @@ def tables(run: Run) -> list[Table]:
         mean_column("distance from the data", "off_data"),
         mean_column("colours at their limits", "clipped_change"),
         mean_column("chroma", "chroma_change"),
+        mean_column("high-frequency power", "noise_change"),
         mean_column("γ", "gamma"),
         mean_column("‖x′ − x‖", "x_change"),
         Column("share matched", "matched"),
@@ -35,15 +36,16 @@ def tables(run: Run) -> list[Table]:
     found = [as_table("table-ablation-means", "Variants at equal strength", means, columns, note=note)]
     long = run.table("ablation_equal_length")
     if long is not None:
-        costs = ["residual_change", "clipped_change", "chroma_change"]
         means = means_of(long, ["variant"], ["x_change", "change", *costs])
         columns = [
             Column("variant", "variant", name),
             mean_column("‖x′ − x‖", "x_change"),
             mean_column("perceptual change", "change"),
             mean_column("denoising residual", "residual_change"),
+            mean_column("distance from the data", "off_data"),
             mean_column("colours at their limits", "clipped_change"),
             mean_column("chroma", "chroma_change"),
+            mean_column("high-frequency power", "noise_change"),
             N_COLUMN,
         ]
         note = f"Decoded without clipping x̂0. {note}"

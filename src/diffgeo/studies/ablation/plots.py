@@ -14,6 +14,7 @@ DAMAGE = {
     "precision": ("Edit precision", "target change / mean other change"),
     "clipped_change": ("Colours at their limits", "more colours at their limits (share)"),
     "chroma_change": ("Chroma", "more chroma"),
+    "noise_change": ("High-frequency power", "more power beyond half of Nyquist (share)"),
 }
 """Column → title and label."""
 

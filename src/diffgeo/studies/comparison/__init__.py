@@ -14,6 +14,7 @@ STUDY = Study(
     place=95,
     columns=(
         *("local_success", "transfer_success", "transfer", "ssim", "locality", "passes", "inside", "outside", "spill"),
-        *("effect", "wanted", "turned", "mask_share"),
+        *("effect", "wanted", "turned", "mask_share", "share", "departure", "cosine"),
+        *("mask", "frame_all", "interaction", "off_data_all", "residual_change_all"),
     ),
 )

@@ -36,7 +36,8 @@ class Composed:
     """A sample's edits in several masks.
 
     Attributes:
-        rows: one for each method and mask; ``frame`` is the picture by this edit alone, ``frame_all`` that by all.
+        rows: one for each method and mask; ``frame`` is the picture by this edit alone, ``frame_all`` that by all, and
+            so are the run's metrics (:meth:`diffgeo.session.Context.measured`), ``off_data`` and ``off_data_all``, say.
         pictures: the unedited one first, shape (N, 3, H, W).
         inside: change inside its mask that every edit was brought to.
     """
@@ -110,9 +111,12 @@ def composed(
         [together] = pictures(context, sample, t, [added(method, edits, gammas)], [1.0])[0]
         change, whole = together - original, torch.stack(alone).sum(dim=0) - len(alone) * original
         interaction = ((change - whole).norm() / whole.norm()).item()
-        for row, picture, mask in zip(rows[-len(edits) :], alone, masks.values(), strict=True):
+        own = context.measured(torch.stack([*alone, together]), original[None])
+        for i, (row, picture, mask) in enumerate(zip(rows[-len(edits) :], alone, masks.values(), strict=True)):
             departure = (together - picture)[:, mask].norm() / (picture - original)[:, mask].norm()
             row |= {"departure": departure.item(), "interaction": interaction}
+            row |= {name: values[i] for name, values in own.items()}
+            row |= {f"{name}_all": values[-1] for name, values in own.items()}
         shown += [*alone, together]
     assert inside is not None
     return Composed(rows, torch.stack([original, *shown]), inside)

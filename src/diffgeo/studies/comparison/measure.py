@@ -28,7 +28,8 @@ other side of its mean; a direction is turned if it moved it the other way at eq
 false, and comes last in ranks.
 
 Table ``comparison_strengths``: the edits of methods that are told an attribute at :data:`SHARES` s of their strength,
-with the ``departure`` from proportion ‖Δa(s) − sΔa(1)‖ / ‖sΔa(1)‖ and the ``cosine`` of Δa(s) and sΔa(1).
+with the ``departure`` from proportion ‖Δa(s) − sΔa(1)‖ / ‖sΔa(1)‖, the ``cosine`` of Δa(s) and sΔa(1), and
+``off_data``.
 
 Table ``comparison_composed``, if ``compose`` names several masks: whether LOCO's edits in them add up
 (:mod:`diffgeo.studies.comparison.composition`).
@@ -325,8 +326,9 @@ class _Study:
             return
         gammas = [share * matched.gammas[i].item() for share in SHARES for i in told]
         shown, _ = pictures(self.context, sample, self.t, [edits[i] for i in told] * len(SHARES), gammas)
-        found = self._attributes(shown, matched.original)
-        for (share, i), gamma, effect in zip(product(SHARES, told), gammas, found, strict=True):
+        found, own = self._attributes(shown, matched.original), self.context.measured(shown, matched.original)
+        for k, (share, i) in enumerate(product(SHARES, told)):
+            effect = found[k]
             expected = share * changes[i]
             yield {
                 "sample": sample.index,
@@ -334,9 +336,10 @@ class _Study:
                 "method": edits[i].variant,
                 "direction": edits[i].direction,
                 "share": share,
-                "gamma": gamma,
+                "gamma": gammas[k],
                 "departure": ((effect - expected).norm() / expected.norm()).item(),
                 "cosine": _cosine(effect, expected).item(),
+                **{name: values[k] for name, values in own.items()},
                 **{f"delta_{name}": value for name, value in zip(self.reference.names, effect.tolist(), strict=True)},
             }
 

@@ -147,12 +147,13 @@ def _target(table: pd.DataFrame) -> Table:
 
 
 def _strengths(table: pd.DataFrame) -> Table:
-    means = means_of(table, ["method", "share"], ["departure", "cosine"])
+    means = means_of(table, ["method", "share"], ["departure", "cosine", "off_data"])
     columns = [
         Column("method", "method", name),
         Column("share of the strength", "share"),
         mean_column("departure from proportion", "departure"),
         mean_column("cosine", "cosine"),
+        mean_column("distance from the data", "off_data"),
         N_COLUMN,
     ]
     note = f"Of the changes of all attributes; 0 and 1 are proportional to the strength. {INTERVALS}"
@@ -163,7 +164,8 @@ def _composed(table: pd.DataFrame) -> Table:
     """Means over the edits that reach the change inside their mask."""
     keys = ["method", "mask"]
     share = table.groupby(keys, sort=False)["matched"].mean().rename("reached").reset_index()
-    means = share.merge(means_of(table[table["matched"]], keys, ["departure", "interaction"]), on=keys, how="left")
+    values = ["departure", "interaction", "off_data", "off_data_all"]
+    means = share.merge(means_of(table[table["matched"]], keys, values), on=keys, how="left")
     means["n"] = means["n"].fillna(0).astype(int)
     columns = [
         Column("method", "method", name),
@@ -171,6 +173,8 @@ def _composed(table: pd.DataFrame) -> Table:
         Column("share that reach the change", "reached"),
         mean_column("departure in its mask", "departure"),
         mean_column("departure of the whole from the sum", "interaction"),
+        mean_column("distance from the data", "off_data"),
+        mean_column("that of all edits at once", "off_data_all"),
         N_COLUMN,
     ]
     note = (
