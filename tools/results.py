@@ -100,9 +100,10 @@ def _table(rows: list[Row]) -> str:
 
 
 def _across(rows: Mapping[tuple[str, str], Row]) -> str:
-    """Claims down, networks across: verdict and mean."""
+    """Claims down, networks across: verdict and mean; without those that none of the networks can answer."""
     networks = list(dict.fromkeys(network for network, _ in rows))
-    claims = {label: row["quantity"] for (_, label), row in rows.items() if row["verdict"]}
+    told = {key: row for key, row in rows.items() if row["verdict"] not in ("", "not comparable")}
+    claims = {label: row["quantity"] for (_, label), row in told.items()}
     lines = [f"| claim | measure | {' | '.join(map('`{}`'.format, networks))} |", "|---" * (2 + len(networks)) + "|"]
     for label, quantity in claims.items():
         cells = [_cell(rows.get((network, label))) for network in networks]

@@ -24,7 +24,7 @@ KNOWN = tuple(
     map(
         re.compile,
         (
-            r".+ on \w+: \d+ samples?, edits at t = .+ of T",
+            r".+ on \w+: \d+ samples?, edits at t = .+ of T \(log-SNR .+\)",
             r"LPIPS is left out: it needs .+",
             r"no derivatives by .+, which is quicker: .+",
             r"products one point at a time, which is slower: .+",

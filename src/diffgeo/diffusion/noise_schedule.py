@@ -256,7 +256,7 @@ class NoiseProcess(ABC):
             those = f"are {rising[0]:.3g} to {rising[-1]:.3g}" if rising else "are not finite"
             raise ValueRangeError(
                 f"a log-SNR is {log_snr:g}, but those of {steps} timesteps {those}",
-                "take one that they hold; more schedule.steps hold higher ones",
+                "take one between these, or more schedule.steps, which reach higher",
             )
         return min(known, key=lambda t: abs(known[t] - log_snr))
 
