@@ -167,6 +167,7 @@ def test_its_settings_follow_the_scale_and_keep_their_range(told):
     assert unknown[2].rstrip().endswith("\nDid you mean study.greyness.directions?")
 
 
+@pytest.mark.slow
 def test_the_help_lists_it_with_its_question_and_keys(told):
     *lists, (_, keys, _) = told[3:]
     for code, listed, err in lists:

@@ -299,6 +299,7 @@ def test_a_full_disk_leaves_no_half_table(tiny_run, file_size_limit):
     assert "File too large" in outcome.manifest["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("good")
 def test_a_disk_that_fills_up_later_leaves_whole_tables_and_no_tensors(tiny_run, file_size_limit):
     file_size_limit(20000)  # above the tables, below the tensors

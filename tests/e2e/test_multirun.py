@@ -52,6 +52,7 @@ def test_every_job_has_its_own_complete_folder(swept):
         assert (swept.folder / job / "figures" / "discovery_spectrum.png").is_file()
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_numbers(swept):
     first, second = (table(swept.folder / job)["singular_value"] for job in ("0", "1"))
     assert not np.allclose(first, second)

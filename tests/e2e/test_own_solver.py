@@ -79,6 +79,7 @@ def test_it_is_one_file_and_one_yaml_and_the_page_says_so(own):
     assert "Adding a solver, an edit or a predictor is therefore one file and one YAML" in page
 
 
+@pytest.mark.slow
 def test_its_results_are_stored_by_its_settings_and_its_code(own, words, tiny_run, tmp_path):
     store = [f"store.path={tmp_path / 'store'}", "store.enabled=true"]
 

@@ -86,6 +86,7 @@ def test_sweeps_that_start_in_one_second_have_a_folder_each(words, tmp_path):
     assert all((folder / "multirun.yaml").is_file() for folder in out.iterdir())
 
 
+@pytest.mark.slow
 def test_the_default_folders_are_named_by_the_clock_and_made_anew(words, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with mock.patch("hydra.core.utils.datetime") as clock, mock.patch("diffgeo.runner.finish.draw", return_value={}):
@@ -112,6 +113,7 @@ def theirs(folder):
     return [folder / name for name in names]
 
 
+@pytest.mark.slow
 def test_a_used_folder_shows_its_last_run_alone(tiny_run, tmp_path, first):
     folder = tmp_path / "out"
     written = first.manifest["files"]

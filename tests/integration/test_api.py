@@ -21,6 +21,7 @@ def words(tiny_pipeline):
     return ("model=local", f"model.path={tiny_pipeline}", "device=cpu", "predictor=none", "svd.rank=3", *SMALL)
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_tables_as_data_frames(words, tmp_path):
     outcome = diffgeo.run(diffgeo.settings("study=[spectrum,frequency]", *words), tmp_path / "run")
     assert set(outcome.tables) == {"spectrum", "frequency"}

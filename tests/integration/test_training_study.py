@@ -47,6 +47,7 @@ def measured(trained):
     return context, run_study("training", context, context.cfg.study["training"])
 
 
+@pytest.mark.slow
 def test_every_network_of_the_folder_is_told_apart_by_its_record(measured):
     table = measured[1].table
     assert list(table.groupby(["data", "seed", "images"]).size().index) == [
@@ -59,6 +60,7 @@ def test_every_network_of_the_folder_is_told_apart_by_its_record(measured):
     assert paths["length"].gt(0).all()
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_network_s_own_bases(measured, trained):
     context, result = measured
     path = networks_in(str(trained))[-1]
@@ -75,6 +77,7 @@ def test_values_are_those_of_the_network_s_own_bases(measured, trained):
     assert torch.isfinite(torch.tensor(truth["share"].to_numpy())).all()
 
 
+@pytest.mark.slow
 def test_charts_and_findings_speak_of_pictures_seen(measured, tmp_path):
     result = measured[1]
     tables = {"training": result.table} | {f"training_{name}": one for name, one in result.more_tables.items()}
@@ -134,6 +137,7 @@ def test_trainings_that_differ_by_seed_are_compared_with_samples():
     assert f"Their standard deviation is {math.sqrt(2):.3g}" in told.detail
 
 
+@pytest.mark.slow
 def test_a_folder_without_networks_and_a_network_without_a_record_are_refused(trained, measured, tmp_path):
     with pytest.raises(ConfigError, match="holds no network that was kept in training"):
         networks_in(str(tmp_path))
