@@ -84,6 +84,12 @@ def run(context: Context, cfg: TangentTruthConfig) -> Result:
     samples = context.samples.first(cfg.samples) if "path" in cfg.kinds else []
     near = sampled_portraits(context, samples, cfg.residual, "study.tangent_truth.residual") if samples else []
     found, far = found + near, len(samples) - len(near)
+    if near and (off := _off_schedule(context, cfg)):
+        log.info(
+            "tangent_truth: t = %s of T lies on no path of %d steps; raise schedule.steps for it",
+            ", ".join(f"{part:g}" for part in off),
+            context.cfg.schedule.steps,
+        )
     places = [(one, t) for one in found for t in _timesteps(context, cfg, one)]
     for one, t in context.track(places, "tangent_truth"):
         schedule, space = context.model.schedule, one.space
@@ -116,9 +122,20 @@ def _timesteps(context: Context, cfg: TangentTruthConfig, one: Portrait) -> list
     asked = sorted(cfg.noise, reverse=True)
     if one.sample is None:
         return list(dict.fromkeys(max(0, round(part * (schedule.T + 1)) - 1) for part in asked))
-    near = [min(schedule.timesteps(steps), key=lambda t: abs(schedule.fraction(t) - part)) for part in asked]
-    kept = [t for t, part in zip(near, asked, strict=True) if abs(schedule.fraction(t) - part) <= 0.5 / steps + 1e-3]
-    return list(dict.fromkeys(kept))
+    off = _off_schedule(context, cfg)
+    near = [
+        min(schedule.timesteps(steps), key=lambda t: abs(schedule.fraction(t) - part))
+        for part in asked
+        if part not in off
+    ]
+    return list(dict.fromkeys(near))
+
+
+def _off_schedule(context: Context, cfg: TangentTruthConfig) -> list[float]:
+    """Fractions of T that lie further than half a step from every timestep of the sampler's path."""
+    schedule, steps = context.model.schedule, context.cfg.schedule.steps
+    known = [schedule.fraction(t) for t in schedule.timesteps(steps)]
+    return [part for part in cfg.noise if min(abs(one - part) for one in known) > 0.5 / steps + 1e-3]
 
 
 def _directions(context: Context, cfg: TangentTruthConfig, one: Portrait, t: int) -> Iterator[tuple[str, Tensor]]:
