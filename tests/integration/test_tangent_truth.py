@@ -248,7 +248,6 @@ def test_the_known_values_of_three_portraits(shipped):
     for (name, n), values in known.items():
         for t_frac, value in values.items():
             found, key = factors[name, n, t_frac], (name, n, t_frac)
-            print(key, value, round(found.mean(), 3), round(found.std(), 3))
             error = found.std() * (1 / len(found) + 1 / 3) ** 0.5
             assert found.mean() == pytest.approx(value, abs=3 * error + 0.005), key  # known to two digits
 
