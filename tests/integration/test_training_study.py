@@ -81,8 +81,9 @@ def test_values_are_those_of_the_network_s_own_bases(measured, trained):
 def test_charts_and_findings_speak_of_pictures_seen(measured, tmp_path):
     result = measured[1]
     tables = {"training": result.table} | {f"training_{name}": one for name, one in result.more_tables.items()}
+    [settings] = result.table["settings"].unique()
     assert {chart.name for chart in charts(tables)} == {
-        f"training-{name}-14-factors" for name in ("effective-dimension", "best-match", "share")
+        f"training-{name}-14-factors-{settings}" for name in ("effective-dimension", "best-match", "share")
     }
     told = list(findings(run_of(result.table)))
     assert "after 8 pictures" in told[0].detail
@@ -101,6 +102,7 @@ def series(changes, seeds=(0,)):
     rows = [
         {
             "data": "14 factors",
+            "settings": "a",
             "seed": seed,
             "images": 100 * (i + 1),
             "sample": sample,
@@ -135,6 +137,11 @@ def test_trainings_that_differ_by_seed_are_compared_with_samples():
     *_, told = findings(run_of(series([1.0], seeds=(0, 2))))
     assert "of 5.25, 7.25 at T" in told.headline
     assert f"Their standard deviation is {math.sqrt(2):.3g}" in told.detail
+
+
+def test_networks_of_unlike_settings_are_not_of_one_training():
+    first, second = series([-1.0]), series([1.0], seeds=(1,)).assign(settings="b")
+    assert list(findings(run_of(pd.concat([first, second, second.assign(images=900, settings="c")])))) == []
 
 
 @pytest.mark.slow

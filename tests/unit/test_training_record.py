@@ -5,7 +5,7 @@ import json
 import pytest
 
 from diffgeo.data.factor_faces import FACTOR_NAMES
-from diffgeo.diffusion.models.training_record import trained_factors
+from diffgeo.diffusion.models.training_record import trained_factors, training_of
 from diffgeo.errors import ModelError
 
 
@@ -36,3 +36,20 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(ModelError, match="is no record of a training"):
         trained_factors(str(tmp_path))
+
+
+def test_trainings_that_differ_by_their_seed_share_their_settings(tmp_path):
+    found = []
+    for i, (seed, size, seen) in enumerate(((0, 8, 10), (1, 8, 20), (0, 4, 10))):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        record = {"training": {"config": {"seed": seed, "size": size}, "images_seen": seen}}
+        (folder / "evaluation.json").write_text(json.dumps(record))
+        found.append(training_of(str(folder)))
+    assert [(one.data, one.seed, one.images) for one in found] == [
+        ("14 factors", 0, 10),
+        ("14 factors", 1, 20),
+        ("14 factors", 0, 10),
+    ]
+    assert found[0].settings == found[1].settings != found[2].settings
+    assert training_of(str(tmp_path)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,15 @@ class Training:
             they are other pictures.
         images: pictures seen.
         seed: of weights and batches.
+        settings: a digest of all other settings: trainings that share it differ by their seed alone, and networks that
+            share both are moments of one training.
     """
 
     data: str
     factors: tuple[str, ...]
     images: int
     seed: int
+    settings: str
 
 
 def training_of(source: str) -> Training | None:
@@ -58,7 +62,9 @@ def training_of(source: str) -> Training | None:
         else:
             factors = FACTOR_NAMES if varying is None else tuple(name for name in FACTOR_NAMES if name in varying)
             data = f"{len(factors)} factors"
-        return Training(data, factors, int(facts.get("images_seen", 0)), int(record.get("seed", 0)))
+        others = json.dumps({key: value for key, value in record.items() if key != "seed"}, sort_keys=True)
+        settings = hashlib.sha256(others.encode()).hexdigest()[:8]
+        return Training(data, factors, int(facts.get("images_seen", 0)), int(record.get("seed", 0)), settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} is no record of a training ({type(error).__name__})", "restore or remove it"

@@ -20,18 +20,16 @@ def findings(run: Run) -> Iterator[Finding]:
     table = run.table("training")
     if table is None:
         return
-    series = table.groupby(["data", "seed"])["images"].nunique()
-    if series.max() > 1 and len(set(ends(table))) > 1:
-        yield _turn(table, *series.idxmax())  # type: ignore[misc]
-    moments = table.groupby(["data", "images"])["seed"].nunique()
-    if moments.max() > 1:
-        latest = moments[moments > 1].index[-1]
-        yield _between(table, *latest)
+    trainings = {key: rows for key, rows in table.groupby(["data", "settings", "seed"]) if rows["images"].nunique() > 1}
+    if trainings and len(set(ends(table))) > 1:
+        yield _turn(max(trainings.values(), key=lambda rows: rows["images"].nunique()))
+    moments = {key: rows for key, rows in table.groupby(["data", "settings", "images"]) if rows["seed"].nunique() > 1}
+    if moments:
+        yield _between(max(moments.values(), key=lambda rows: rows["images"].max()))
 
 
-def _turn(table: pd.DataFrame, data: str, seed: int) -> Finding:
+def _turn(own: pd.DataFrame) -> Finding:
     """Whether the spectrum grows flatter or steeper towards the picture, at the moments of one training."""
-    own = table[(table["data"] == data) & (table["seed"] == seed)]
     first, last = ends(own)
     changes: dict[int, tuple[float, float, float]] = {}
     for images in sorted(own["images"].unique()):
@@ -55,20 +53,20 @@ def _turn(table: pd.DataFrame, data: str, seed: int) -> Finding:
         "training",
         told,
         f"The effective dimension of the leading {counted(int(own['rank'].max()), 'direction')} changes on that way by "
-        f"{', '.join(told_by)} ({samples}, one training on {data}).",
+        f"{', '.join(told_by)} ({samples}, one training on {own['data'].iloc[0]}).",
     )
 
 
-def _between(table: pd.DataFrame, data: str, images: int) -> Finding:
+def _between(moment: pd.DataFrame) -> Finding:
     """How far trainings that differ by their seed alone agree in the effective dimension at the largest t."""
-    first, _ = ends(table)
-    own = table[(table["data"] == data) & (table["images"] == images) & (table["t_frac"] == first)]
+    first, _ = ends(moment)
+    own = moment[moment["t_frac"] == first]
     by_seed = own.groupby("seed")["effective_dimension"]
     means, samples = by_seed.mean(), float(np.sqrt(by_seed.var(ddof=1).mean()))
     spread = float(means.std(ddof=1))
     return Finding(
         "training",
-        f"Trainings on {data} that differ by their seed alone have effective dimensions of "
+        f"Trainings on {own['data'].iloc[0]} that differ by their seed alone have effective dimensions of "
         f"{', '.join(number(value) for value in means)} at {timestep(first)}.",
         f"Their standard deviation is {number(spread)}; that of the samples of one training {number(samples)} "
         f"({counted(len(means), 'training')}, {counted(own['sample'].nunique(), 'sample')} each).",

@@ -1,7 +1,8 @@
 r"""The geometry of h by training: at moments of one training, and in trainings that differ by their seed alone.
 
-A network is told apart by what the record of its training says: the data, the seed, and how many pictures it had seen.
-All are measured at the same places of the noise process, from the same seeds of samples and portraits:
+A network is told apart by what the record of its training says: the data, the seed, how many pictures it had seen, and
+a digest of all other settings, which tells whether two networks are of one training or of two that differ by their seed
+alone. All are measured at the same places of the noise process, from the same seeds of samples and portraits:
 
     ``training``         a row per (network, sample, timestep) on the network's own sampling path: the effective
                          dimension (Σ s²)² / Σ s⁴ of the leading n directions, and the mean |cos| of their best matches
@@ -55,7 +56,8 @@ def run(context: Context, cfg: TrainingConfig) -> Result:
                 f"study.training.models: {path} has no record of its training",
                 "name networks that tools/train.py has kept",
             )
-        where = {"network": path, "data": record.data, "seed": record.seed, "images": record.images}
+        where = {"network": path, "data": record.data, "settings": record.settings, "seed": record.seed}
+        where |= {"images": record.images}
         rows += [where | row for row in _geometry(other, cfg)]
         truth += [where | row for row in _truth(other, cfg)]
         paths += [where | row for row in _lengths(other, cfg)]
@@ -127,7 +129,9 @@ def _lengths(context: Context, cfg: TrainingConfig) -> Iterator[Row]:
 
 def _scalars(table: pd.DataFrame) -> dict[str, float]:
     return {
-        f"{column}/{data}/seed_{seed}/{images}/t_{t_frac:g}": float(part[column].mean())
-        for (data, seed, images, t_frac), part in table.groupby(["data", "seed", "images", "t_frac"], sort=False)
+        f"{column}/{data}/{settings}/seed_{seed}/{images}/t_{t_frac:g}": float(part[column].mean())
+        for (data, settings, seed, images, t_frac), part in table.groupby(
+            ["data", "settings", "seed", "images", "t_frac"], sort=False
+        )
         for column in ("effective_dimension", "best_match")
     }

@@ -27,15 +27,16 @@ def _by_images(tables: Tables) -> Iterator[Chart]:
     for column, (name, title, label) in _MEASURES.items():
         if name not in tables:
             continue
-        for data, rows in tables[name].groupby("data", sort=False):
+        for (data, settings), rows in tables[name].groupby(["data", "settings"], sort=False):
             if rows["images"].nunique() > 1 and rows[column].notna().any():
-                yield from in_figure([_drawn(rows, str(data), column, title, label)], "moments", ("measure", title))
+                chart = _drawn(rows, f"{data}-{settings}", str(data), column, title, label)
+                yield from in_figure([chart], "moments", ("measure", title))
 
 
-def _drawn(rows: pd.DataFrame, data: str, column: str, title: str, label: str) -> Chart:
+def _drawn(rows: pd.DataFrame, of: str, data: str, column: str, title: str, label: str) -> Chart:
     seeds = rows["seed"].nunique()
     return curves(
-        f"training-{column.replace('_', '-')}-{data.replace(' ', '-')}",
+        f"training-{column.replace('_', '-')}-{of.replace(' ', '-')}",
         f"{title}, trained on {data}",
         f"Means over samples{f' of {seeds} trainings' if seeds > 1 else ''}; bands from the least to the most of them.",
         rows.dropna(subset=[column]).sort_values(["t_frac", "images"], ascending=[False, True], kind="stable"),
