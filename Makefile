@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-slow test-nightly lint typecheck docs docs-serve check format bench wheel clean
@@ -55,10 +56,10 @@ format: $(READY) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## measure the solvers and the products with J (minutes); ARGS="--architecture celebahq --device cuda" on a GPU
-	$(BIN)/python benchmarks/solvers.py --out outputs/benchmarks $(ARGS)
+bench: $(READY) ## measure the solvers and the products with J (minutes); DEVICE=cuda ARGS="--architecture celebahq" on a GPU
+	$(BIN)/python benchmarks/solvers.py --out outputs/benchmarks --device $(DEVICE) $(ARGS)
 	$(BIN)/python benchmarks/plot.py outputs/benchmarks
-	$(BIN)/python benchmarks/products.py --out outputs/benchmarks $(filter --device cuda%,$(ARGS))
+	$(BIN)/python benchmarks/products.py --out outputs/benchmarks --device $(DEVICE)
 
 wheel: $(READY) ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -50,12 +50,17 @@ def draw(networks: dict[str, dict[str, pd.DataFrame]]) -> None:
     figure.savefig(PICTURE, dpi=110)
 
 
+def times_of(rows: pd.DataFrame) -> tuple[list[float], float]:
+    """Fractions of T from noise to picture, and the middle one."""
+    times = sorted(rows["t_frac"].unique(), reverse=True)
+    return times, times[len(times) // 2]
+
+
 def table(tables: dict[str, pd.DataFrame]) -> str:
     """Blocks down; the share at every t, and at the middle one what else was measured, with 95 % intervals."""
     rows = tables["blocks"]
     own = rows[rows["map"] == "output"]
-    times = sorted(own["t_frac"].unique(), reverse=True)
-    middle = times[len(times) // 2]
+    times, middle = times_of(own)
     heads = [f"share at {t:.2g} T" for t in times] + ["effective dimension", "shared", "vitality", "precision gain"]
     lines = [f"| block | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     pairs, edits = tables["blocks_consistency"], tables["blocks_edits"]
@@ -75,13 +80,14 @@ def table(tables: dict[str, pd.DataFrame]) -> str:
 def of_maps(tables: dict[str, pd.DataFrame]) -> str:
     """Blocks down, maps across: the share at the middle t, and how many channels were left out as massive."""
     rows = tables["blocks"]
-    middle = sorted(rows["t_frac"].unique())[rows["t_frac"].nunique() // 2]
+    _, middle = times_of(rows)
     rows = rows[rows["t_frac"] == middle]
     lines = [f"| block | {' | '.join(MAPS)} | channels left out |", "|---" * (len(MAPS) + 2) + "|"]
     for block in rows.sort_values("depth")["block"].unique():
         of = rows[rows["block"] == block]
         cells = [say(of[of["map"] == name]["tangent_share"]) if name in set(of["map"]) else "–" for name in MAPS]
-        lines.append(f"| `{block}` | {' | '.join(cells)} | {of['left_out'].min():g} to {of['left_out'].max():g} |")
+        left_out = of[of["map"] == "trimmed"]["left_out"]
+        lines.append(f"| `{block}` | {' | '.join(cells)} | {left_out.min():g} to {left_out.max():g} |")
     return "\n".join(lines)
 
 

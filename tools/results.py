@@ -13,7 +13,7 @@ be written anew:
     directions of h reach further: 0.42 [0.28, 0.56] <!-- factor_faces: P23a Fig. 9 a, holds -->.
 
 All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``; those of all networks,
-side by side and with their verdicts alone, after ``<!-- results: all -->``.
+side by side with verdict, mean and interval, between ``<!-- results: all -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _table(rows: list[Row]) -> str:
 
 
 def _across(rows: Mapping[tuple[str, str], Row]) -> str:
-    """Claims down, networks across: verdict and mean; without those that none of the networks can answer."""
+    """Claims down, networks across: verdict, mean and interval; without those that none of the networks can answer."""
     networks = list(dict.fromkeys(network for network, _ in rows))
     told = {key: row for key, row in rows.items() if row["verdict"] not in ("", "not comparable")}
     claims = {label: row["quantity"] for (_, label), row in told.items()}

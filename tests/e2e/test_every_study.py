@@ -25,7 +25,7 @@ SETTINGS = {
     ],
     "denoiser": ["samples=1", "t_fracs=[0.5]", "dimension_t_fracs=[0.5]", "probes=4", "rank=3", "directions=1"],
     "dataset_complexity": ["models=[{tiny},{tiny}]", "samples=2"],
-    "training": ["models=[{record}]", EDITS, "samples=2", "rank=3", "portraits=1", "pairs=1", "segments=2"],
+    "training": ["networks=[{record}]", EDITS, "samples=2", "rank=3", "portraits=1", "pairs=1", "segments=2"],
     "prompts": ["model=local_sd", "model.path={prompted}", "prompt=face", "prompts=[face,hair]", "samples=1"],
     "blocks": [*FACES, "blocks=[mid]", "maps=[output]", "t_fracs=[1.0]", "samples=1", "rank=3", "directions=1"],
     "tangent_truth": [*FACES, "maps=[h]", "kinds=[render]", "samples=1", "noise=[0.5]", "rank=3", "draws=20"],

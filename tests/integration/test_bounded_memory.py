@@ -8,9 +8,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
-from diffgeo.errors import ConfigError, DeviceError, DiffgeoError
+from diffgeo.errors import ConfigError, DiffgeoError
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.session.decoder import Decoder
 
 STUDIES = "study=[discovery,curvedness]"
 
@@ -104,26 +103,6 @@ def test_memory_is_bounded_and_numbers_stay(run, caplog, monkeypatch):
 def test_too_little_memory_is_refused_in_the_user_s_words(run):
     with pytest.raises(DiffgeoError, match=r"max_memory=1e-06 GB is too little"):
         run("max_memory=1e-6")
-
-
-def test_without_a_bound_pictures_keep_to_what_is_free(run, monkeypatch):
-    batches, decoded = [], Decoder._decoded
-
-    def noted(self, x, *others):
-        batches.append(len(x))
-        return decoded(self, x, *others)
-
-    monkeypatch.setattr(Decoder, "_decoded", noted)
-    free = run("study=[discovery]")
-    most = max(batches)
-    assert most > 2
-    monkeypatch.setattr("diffgeo.session.decoder.free_bytes", lambda _: 0.5e6)
-    batches.clear()
-    agree(free, run("study=[discovery]"))
-    assert max(batches) < most
-    monkeypatch.setattr("diffgeo.session.decoder.free_bytes", lambda _: 1e3)
-    with pytest.raises(DeviceError, match="one picture takes more memory than cpu has free"):
-        run("study=[discovery]")
 
 
 @pytest.mark.slow

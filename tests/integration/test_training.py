@@ -95,6 +95,13 @@ def test_shares_of_a_training_are_kept_with_what_they_saw(tmp_path, quick_grids)
         assert trained_factors(model.source) == ("yaw", "smile")
 
 
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_share_that_no_training_has_is_refused(tmp_path, share):
+    with pytest.raises(ConfigError, match="shares are above 0 and at most 1"):
+        train_diffusion(settings(8, keep=[share]), tmp_path / "model", batch)
+    assert not (tmp_path / "model").exists()
+
+
 def test_without_a_batch_the_settings_name_the_pictures(tmp_path, quick_grids):
     cfg = settings(8, varying=["yaw", "smile"])
     drawn = []

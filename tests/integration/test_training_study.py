@@ -1,5 +1,6 @@
 """The study of trainings: networks by their records, what is measured of them, and what is said."""
 
+import copy
 import math
 import shutil
 from dataclasses import replace
@@ -7,19 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from diffusers import DDPMScheduler
 
 from diffgeo.api import run_study, settings
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
 from diffgeo.geometry import best_match, effective_dimension
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
+from diffgeo.studies.shared.portraits import known_portraits
 from diffgeo.studies.training.findings import findings
-from diffgeo.studies.training.measure import networks_in
 from diffgeo.studies.training.plots import charts
+from diffgeo.studies.training.settings import networks_in
 from training.diffusion import DiffusionTraining, train_diffusion
 
 OWN = "study.training"
@@ -42,7 +45,13 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(trained):
     words = ["study=[training]", "scale=smoke", "device=cpu", "tracking=none", "schedule.edit=[1.0,0.5]"]
-    words += [f"{OWN}.models=[{trained}]", f"{OWN}.samples=3", f"{OWN}.rank=4", f"{OWN}.portraits=2", f"{OWN}.pairs=1"]
+    words += [
+        f"{OWN}.networks=[{trained}]",
+        f"{OWN}.samples=3",
+        f"{OWN}.rank=4",
+        f"{OWN}.portraits=2",
+        f"{OWN}.pairs=1",
+    ]
     context = Context(load_model(networks_in(str(trained))[0]), settings(*words), load_predictor())
     return context, run_study("training", context, context.cfg.study["training"])
 
@@ -50,7 +59,7 @@ def measured(trained):
 @pytest.mark.slow
 def test_every_network_of_the_folder_is_told_apart_by_its_record(measured):
     table = measured[1].table
-    assert list(table.groupby(["data", "seed", "images"]).size().index) == [
+    assert list(table.groupby(["data", "training_seed", "images"]).size().index) == [
         ("14 factors", seed, images) for seed in (0, 1) for images in (8, 16)
     ]
     assert not table.duplicated(["network", "sample", "t"]).any()
@@ -71,10 +80,24 @@ def test_values_are_those_of_the_network_s_own_bases(measured, trained):
     assert rows.loc[0, "effective_dimension"] == pytest.approx(effective_dimension(bases[0].s))
     expected = np.mean([best_match(bases[0], bases[i]).mean() for i in (1, 2)])
     assert rows.loc[0, "best_match"] == pytest.approx(float(expected))
-    truth = result.more_tables["truth"]
-    assert truth["share"].between(0, 1).all()
-    assert (truth["chance"] <= 13 / 192).all()
-    assert torch.isfinite(torch.tensor(truth["share"].to_numpy())).all()
+    truth = result.more_tables["truth"].set_index(["network", "portrait", "t"])
+    other.own_predictor = context.predictor
+    one = known_portraits(other, 2)[1]
+    v = other.bases.at(one.latent(other, t), t, rank=one.space.rank).V.double()
+    assert truth.loc[(path, 1, t), "share"] == pytest.approx((v.T @ one.space.basis).square().sum().item() / v.shape[1])
+    assert truth.loc[(path, 1, t), "chance"] == one.space.rank / 192
+
+
+@pytest.mark.slow
+def test_columns_are_those_of_the_network_and_not_of_the_runs_own_model(measured):
+    """The run's own model, which is not used, may have another noise process."""
+    context, expected = measured
+    model = copy.copy(context.model)
+    model.schedule = NoiseSchedule.of(DDPMScheduler(beta_schedule="squaredcos_cap_v2"))
+    other = Context(model, context.cfg, context.predictor)
+    found = run_study("training", other, context.cfg.study["training"]).table
+    pd.testing.assert_series_equal(found["log_snr"], expected.table["log_snr"])
+    assert found["model"].tolist() == found["network"].tolist()
 
 
 @pytest.mark.slow
@@ -91,6 +114,14 @@ def test_charts_and_findings_speak_of_pictures_seen(measured, tmp_path):
     assert told[1].headline.startswith("Trainings on 14 factors that differ by their seed alone have effective")
 
 
+@pytest.mark.slow
+def test_moments_of_one_training_do_not_count_as_trainings(measured, trained):
+    context, [first, second, *_] = measured[0], networks_in(str(trained))
+    cfg = settings("study=[dataset_complexity]", f"study.dataset_complexity.models=[{first},{second}]")
+    with pytest.raises(ConfigError, match="are moments of one training"):
+        run_study("dataset_complexity", context, cfg.study["dataset_complexity"])
+
+
 def run_of(table):
     run = Run.__new__(Run)
     object.__setattr__(run, "tables", {"training": table})
@@ -103,7 +134,7 @@ def series(changes, seeds=(0,)):
         {
             "data": "14 factors",
             "settings": "a",
-            "seed": seed,
+            "training_seed": seed,
             "images": 100 * (i + 1),
             "sample": sample,
             "rank": 9,
@@ -153,4 +184,4 @@ def test_a_folder_without_networks_and_a_network_without_a_record_are_refused(tr
     shutil.copytree(networks_in(str(trained))[0], bare)
     (bare / "evaluation.json").unlink()
     with pytest.raises(ConfigError, match="has no record of its training"):
-        run_study("training", context, replace(context.cfg.study["training"], models=[str(bare)]))
+        run_study("training", context, replace(context.cfg.study["training"], networks=[str(bare)]))

@@ -442,6 +442,15 @@ def test_a_claim_about_data_has_one_value_per_training():
     assert [(one["n"], round(one["ours"], 6), one["verdict"]) for one in at] == [(3, 0.2, ""), (3, 0.0, "")]
 
 
+def test_one_kind_of_data_alone_tells_nothing_about_data():
+    rows = [
+        {"data": "14 factors", "training": i, "t_frac": 1.0, "sample_a": 0, "sample_b": 1, "distance_normalized": 0.5}
+        for i in range(3)
+    ]
+    wording = "distance between samples as a share of the largest, 14 − 4 varying factors, at T"
+    assert judge(claim(wording), {"dataset_complexity": pd.DataFrame(rows)}, "shipped")["n"] == 0
+
+
 def test_pairs_count_as_the_samples_they_are_of():
     """Pseudo-values: their mean is that of the pairs, and their variance over n the U-statistic's, not half of it."""
     rng, rows = np.random.default_rng(0), []

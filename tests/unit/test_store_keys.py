@@ -214,3 +214,10 @@ def test_a_file_that_a_setting_names_counts_by_what_is_in_it(tmp_path, words):
     file.write_bytes(b"weights")
     context = SimpleNamespace(cfg=composed(shlex.split(words.format(file))), perceptual=SimpleNamespace(name="rmse"))
     assert file in list(_files(context, SimpleNamespace()))
+
+
+@pytest.mark.parametrize("text", ["x" * 300, "~nobody-of-this-name/net.pt", "a b"])
+def test_texts_that_are_no_paths_are_passed_over(text):
+    words = [f"metric.extra.mine={{_target_: my.Metric, words: '{text}'}}"]
+    context = SimpleNamespace(cfg=composed(words), perceptual=SimpleNamespace(name="rmse"))
+    assert text not in map(str, _files(context, SimpleNamespace()))

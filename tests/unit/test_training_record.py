@@ -40,10 +40,10 @@ def test_a_damaged_record_is_named(tmp_path, text):
 
 def test_trainings_that_differ_by_their_seed_share_their_settings(tmp_path):
     found = []
-    for i, (seed, size, seen) in enumerate(((0, 8, 10), (1, 8, 20), (0, 4, 10))):
+    for i, (seed, size, seen, keep) in enumerate(((0, 8, 10, []), (1, 8, 20, [0.5]), (0, 4, 10, []))):
         folder = tmp_path / str(i)
         folder.mkdir()
-        record = {"training": {"config": {"seed": seed, "size": size}, "images_seen": seen}}
+        record = {"training": {"config": {"seed": seed, "size": size, "keep": keep}, "images_seen": seen}}
         (folder / "evaluation.json").write_text(json.dumps(record))
         found.append(training_of(str(folder)))
     assert [(one.data, one.seed, one.images) for one in found] == [

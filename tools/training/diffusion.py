@@ -213,6 +213,8 @@ def train_diffusion(cfg: DiffusionTraining, folder: Path, batch: Batch | None = 
     Returns:
         The pipeline folder.
     """
+    if not all(0 < share <= 1 for share in cfg.keep):
+        raise ConfigError(f"training.keep={cfg.keep} is not possible", "shares are above 0 and at most 1")
     batch = pictures(cfg) if batch is None else batch
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed)

@@ -410,8 +410,8 @@ class Config:
         seed: seeds samples and solvers.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: 10⁹ bytes that the tensors of one product with J, or of one batch of pictures, may take beside the
-            weights; fewer columns or pictures are taken at once to stay below. null bounds both by four fifths of what
-            the device has free.
+            weights; fewer columns or pictures are taken at once to stay below. null bounds a product by four fifths of
+            what the device has free, and a batch of pictures not at all.
         objective: ``STUDY/SCALAR`` of the run that a search improves, or a list of several; ``*`` takes the mean of all
             scalars that match.
         retries: how often a sweep's job starts again whose process died; each job is a process of its own then. 0

@@ -254,10 +254,10 @@ class NoiseProcess(ABC):
         halves = [(high - low) / 2 for low, high in pairwise(rising)] or [0.5]
         if not rising or not rising[0] - halves[0] <= log_snr <= rising[-1] + halves[-1]:
             those = f"are {rising[0]:.3g} to {rising[-1]:.3g}" if rising else "are not finite"
-            raise ValueRangeError(
-                f"a log-SNR is {log_snr:g}, but those of {steps} timesteps {those}",
-                "take one between these, or more schedule.steps, which reach higher",
-            )
+            advice = "take one between these"
+            if rising and log_snr > rising[-1]:
+                advice += ", or more schedule.steps, which reach higher"
+            raise ValueRangeError(f"a log-SNR is {log_snr:g}, but those of {steps} timesteps {those}", advice)
         return min(known, key=lambda t: abs(known[t] - log_snr))
 
     def fraction(self, t: int) -> float:

@@ -141,7 +141,7 @@ def refuse_whole(shape: tuple[int, int], dtype: torch.dtype, device: torch.devic
     needed, free = 3.0 * m * d * dtype.itemsize, free_bytes(device)
     if needed > free:
         raise DeviceError(
-            f"the whole of J, {m} x {d}, takes about {needed / 1e9:.2g} GB, and {device} has {free / 1e9:.2g} GB free",
+            f"the whole of J, {m} x {d}, takes {needed / 1e9:.2g} GB, {device} has {free / 1e9:.2g} GB for tensors",
             "use svd=golub_kahan with few directions, or a device with more memory",
         )
 

@@ -94,5 +94,5 @@ def high_frequency_share(pictures: Tensor, *, cut: float = 0.5) -> Tensor:
     moves = ~(varying.abs().amax(dim=(1, 2, 3)) < _STILL)  # NaN is refused below
     found = varying.new_zeros(len(varying))
     if bool(moves.any()):
-        found[moves] = band_share(radial_power(varying[moves]), cut, 2, min(pictures.shape[-2:]))
+        found[moves] = band_share(radial_power(varying[moves]), cut, math.inf, min(pictures.shape[-2:]))
     return found

@@ -3,8 +3,7 @@
 __all__ = ["MEANINGS"]
 
 MEANINGS = {
-    "precision": "change of the target over the mean change of the other attributes, |Δa_t| / mean |Δa_j|; an edit's "
-    "target is the attribute that its direction moves most on all other samples",
+    "precision": "change of the target over the mean change of the other attributes, |Δa_t| / mean |Δa_j|",
     "precision_own": "the same with the attribute that this edit itself moves most as its target, which flatters",
     "precision_gain": "precision less that of random directions on the same samples; above 0 is better than random",
     "precision_gain_matched": "the same over the edits that were brought to the common change alone",
@@ -21,12 +20,12 @@ MEANINGS = {
     "matched": "share of edits that could be brought to the common perceptual change",
     "gamma": "length of the step along the direction, γ",
     "x_change": "how far the latent moved, ‖Δx‖",
-    "change": "perceptual change of the picture, which is made equal for all methods",
+    "change": "perceptual change of the picture",
     "ssim": "structural similarity of the edited to the unedited picture; 1 is equal",
     "psnr": "peak signal-to-noise ratio of the edited to the unedited picture, in dB; higher is closer",
     "clipped_change": "change of the share of values at black or white; above 0 is damage",
     "chroma_change": "change of the mean chroma; far from 0 is damage",
-    "off_target": "mean change of the attributes that are not the edit's target, in standard deviations; low is good",
+    "off_target": "mean change of the attributes that are not the edit's target; low is good",
     "off_data": "root mean square distance of pixel values to the nearest portrait of the renderer; low is good",
     "residual_change": "change of the error with which the network removes a little noise; above 0 is damage",
     "locality": "share of the change that lies outside the mask where the attribute shows; low is good",

@@ -185,10 +185,8 @@ def _files(context: Context, settings: Any) -> Iterator[Path]:
     if context.perceptual.name == "lpips":
         named.append(str(lpips_weights(cfg.metric.lpips_weights)))
     for one in filter(None, _texts(named)):
-        for path in (Path(one).expanduser(), shipped_folder(one)):
-            if path.exists():
-                yield path
-                break
+        with suppress(OSError, RuntimeError, ValueError):  # a text that is no path: too long, or of no user's home
+            yield from [path for path in (Path(one).expanduser(), shipped_folder(one)) if path.exists()][:1]
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,7 @@ from diffgeo.diffusion.h_edits import Injection
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.noise_schedule import CLEAN
 from diffgeo.diffusion.sampling import ddim_sample
-from diffgeo.errors import DeviceError, ValueRangeError
-from diffgeo.jacobian.memory import free_bytes, most_that_fits
+from diffgeo.jacobian.memory import most_that_fits
 from diffgeo.session.cache import Cache
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
@@ -103,35 +101,21 @@ class Decoder:
 
     @property
     def at_once(self) -> int:
-        """Pictures that are denoised and decoded at once: by ``max_memory``, or else by what the device has free.
+        """Pictures that are denoised and decoded at once, by ``max_memory``; all if it says nothing.
 
         Raises:
-            ValueRangeError: ``max_memory`` is too little for one.
-            DeviceError: so is the device's memory.
+            ValueRangeError: it is too little for one.
         """
+        bound, model = self._cfg.max_memory, self._model
+        if bound is None:
+            return _ALL
         if self._at_once is None:
-            bound, model = self._cfg.max_memory, self._model
             x = torch.zeros(model.latent_shape, device=model.device, dtype=model.dtype)
 
             @torch.no_grad()
             def take(count: int) -> None:
                 model.decode(model.predict_noise(x.expand(count, -1, -1, -1), model.schedule.T))
 
-            if bound is not None:
-                self._at_once = most_that_fits(take, bound * 1e9, _ALL, what="one picture")
-                log.info("max_memory=%g: %d pictures at once", bound, self._at_once)
-            else:
-                self._at_once = _most_on(model.device, take)
+            self._at_once = most_that_fits(take, bound * 1e9, _ALL, what="one picture")
+            log.info("max_memory=%g: %d pictures at once", bound, self._at_once)
         return self._at_once
-
-
-def _most_on(device: torch.device, take: Callable[[int], None]) -> int:
-    """How many pictures the free memory of a device holds at once."""
-    free = free_bytes(device)
-    try:
-        return most_that_fits(take, free, _ALL, what="one picture") if math.isfinite(free) else _ALL
-    except ValueRangeError:
-        raise DeviceError(
-            f"one picture takes more memory than {device} has free, {free / 1e9:.2g} GB",
-            "free some, or take a smaller model",
-        ) from None

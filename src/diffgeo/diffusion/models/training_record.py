@@ -15,6 +15,8 @@ from diffgeo.errors import ModelError
 __all__ = ["Training", "trained_factors", "training_of"]
 
 _SHIPPED = "shipped:"
+_SILENT = {"seed", "keep", "checkpoint_minutes", "sample_every", "path"}
+"""Settings of a training that its weights do not depend on, and the seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Training:
             they are other pictures.
         images: pictures seen.
         seed: of weights and batches.
-        settings: a digest of all other settings: trainings that share it differ by their seed alone, and networks that
-            share both are moments of one training.
+        settings: a digest of all others that shape the weights, the length of the training among them: trainings that
+            share it differ by their seed alone, and networks that share both are moments of one training.
     """
 
     data: str
@@ -62,7 +64,7 @@ def training_of(source: str) -> Training | None:
         else:
             factors = FACTOR_NAMES if varying is None else tuple(name for name in FACTOR_NAMES if name in varying)
             data = f"{len(factors)} factors"
-        others = json.dumps({key: value for key, value in record.items() if key != "seed"}, sort_keys=True)
+        others = json.dumps({key: value for key, value in record.items() if key not in _SILENT}, sort_keys=True)
         settings = hashlib.sha256(others.encode()).hexdigest()[:8]
         return Training(data, factors, int(facts.get("images_seen", 0)), int(record.get("seed", 0)), settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

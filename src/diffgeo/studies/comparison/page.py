@@ -49,7 +49,7 @@ def tables(run: Run) -> list[Table]:
 def _means(table: pd.DataFrame) -> Table:
     values = [
         *("local_success", "transferred", "transfer", "change"),
-        *("ssim", "passes", "precision", "locality", "off_data"),
+        *("ssim", "passes", "precision", "locality", "off_data", "residual_change"),
     ]
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*values, "matched"])
     headings = {
@@ -61,6 +61,7 @@ def _means(table: pd.DataFrame) -> Table:
         "precision": "edit precision",
         "locality": "share outside the mask",
         "off_data": "distance from the data",
+        "residual_change": "denoising residual",
     }
     shown = [mean_column(text, column) for column, text in headings.items() if column in means]
     columns = [
@@ -114,6 +115,7 @@ def _inside(table: pd.DataFrame) -> Table:
         "ssim": "SSIM",
         "precision": "edit precision",
         "off_data": "distance from the data",
+        "residual_change": "denoising residual",
     }
     means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*headings, "matched"])
     shown = [mean_column(text, column) for column, text in headings.items() if column in means]
@@ -132,6 +134,7 @@ def _target(table: pd.DataFrame) -> Table:
         "ssim": "SSIM",
         "locality": "share outside the mask",
         "off_data": "distance from the data",
+        "residual_change": "denoising residual",
     }
     share = table.groupby("method", sort=False)["matched"].mean().rename("reached").reset_index()
     means = share.merge(means_of(table[table["matched"]], ["method"], list(headings)), on="method", how="left")
@@ -147,13 +150,14 @@ def _target(table: pd.DataFrame) -> Table:
 
 
 def _strengths(table: pd.DataFrame) -> Table:
-    means = means_of(table, ["method", "share"], ["departure", "cosine", "off_data"])
+    means = means_of(table, ["method", "share"], ["departure", "cosine", "off_data", "residual_change"])
     columns = [
         Column("method", "method", name),
         Column("share of the strength", "share"),
         mean_column("departure from proportion", "departure"),
         mean_column("cosine", "cosine"),
         mean_column("distance from the data", "off_data"),
+        mean_column("denoising residual", "residual_change"),
         N_COLUMN,
     ]
     note = f"Of the changes of all attributes; 0 and 1 are proportional to the strength. {INTERVALS}"
@@ -164,7 +168,7 @@ def _composed(table: pd.DataFrame) -> Table:
     """Means over the edits that reach the change inside their mask."""
     keys = ["method", "mask"]
     share = table.groupby(keys, sort=False)["matched"].mean().rename("reached").reset_index()
-    values = ["departure", "interaction", "off_data", "off_data_all"]
+    values = ["departure", "interaction", "off_data", "off_data_all", "residual_change", "residual_change_all"]
     means = share.merge(means_of(table[table["matched"]], keys, values), on=keys, how="left")
     means["n"] = means["n"].fillna(0).astype(int)
     columns = [
@@ -175,6 +179,8 @@ def _composed(table: pd.DataFrame) -> Table:
         mean_column("departure of the whole from the sum", "interaction"),
         mean_column("distance from the data", "off_data"),
         mean_column("that of all edits at once", "off_data_all"),
+        mean_column("denoising residual", "residual_change"),
+        mean_column("that of all edits at once", "residual_change_all"),
         N_COLUMN,
     ]
     note = (

@@ -18,6 +18,8 @@ def _further(tables: Tables, end: str) -> pd.DataFrame:
     keys = ["training", "sample_a", "sample_b"]
     wide = table.pivot_table(index=keys, columns="data", values="distance_normalized")
     order = table["data"].unique()
+    if len(order) < 2:
+        raise KeyError("one kind of data alone")  # :func:`judge` takes it for no values
     further: pd.DataFrame = (wide[order[-1]] - wide[order[0]]).dropna().rename("further").reset_index()
     return further
 

@@ -14,6 +14,7 @@ from itertools import combinations
 import pandas as pd
 
 from diffgeo.diffusion.models.training_record import training_of
+from diffgeo.errors import ConfigError
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.dataset_complexity.settings import DatasetComplexityConfig
@@ -28,15 +29,23 @@ def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
     """Bases of every model at every edit timestep, by the run's schedule, feature map and solver.
 
     Raises:
+        ConfigError: two of the list are of one training.
         ModelError: a model of the list cannot be loaded.
         UnsuitableModelError: one lacks the run's ``feature.block``, as the run's own model is of another architecture.
     """
     found: dict[tuple[str, float, int], LocalBasis] = {}
     data: dict[str, str] = {}
+    trainings: dict[str, tuple[str, int]] = {}
     for path in context.track(cfg.models, "data sets"):
         other = with_network(context, path, "dataset_complexity")
         record = training_of(other.model.source)
         data[path] = path if record is None else record.data
+        trainings[path] = (path, 0) if record is None else (f"{record.data} {record.settings}", record.seed)
+        if twin := next((one for one in trainings if one != path and trainings[one] == trainings[path]), None):
+            raise ConfigError(
+                f"study.dataset_complexity.models: {twin} and {path} are moments of one training",
+                "list one network of each training, as a claim about data counts trainings",
+            )
         for sample in context.track(other.samples.first(cfg.samples), path):
             for t_frac, t in other.edit_times:
                 found[path, t_frac, sample.index] = other.bases.at(other.latents.of(sample, t), t, rank=cfg.rank + 1)

@@ -12,6 +12,11 @@ from diffgeo.report.tables import Column, Table, as_table
 
 __all__ = ["pictures", "tables"]
 
+_MEANINGS = MEANINGS | {
+    "precision": f"{MEANINGS['precision']}; an edit's target is the attribute that its direction moves most on all "
+    "other samples",
+    "change": f"{MEANINGS['change']}, which is made equal for all methods",
+}
 _OWN = "a metric of your own (metric.extra), averaged over edits"
 
 
@@ -37,7 +42,7 @@ def tables(run: Run) -> list[Table]:
         columns = [
             T_COLUMN,
             Column("method", "method", name),
-            Column("metric", "metric", name, explain=lambda metric: MEANINGS.get(metric, _OWN)),
+            Column("metric", "metric", name, explain=lambda metric: _MEANINGS.get(metric, _OWN)),
             Column("value", ("value", "low", "high")),
             Column("null", "null"),
             p_column("p", "p"),
@@ -49,7 +54,7 @@ def tables(run: Run) -> list[Table]:
             "of random directions (beside a gain over them)."
         )
         known = card[card["value"].notna()]
-        glossary = {name(metric): MEANINGS.get(metric, _OWN) for metric in dict.fromkeys(known["metric"])}
+        glossary = {name(metric): _MEANINGS.get(metric, _OWN) for metric in dict.fromkeys(known["metric"])}
         scorecard = as_table(
             "table-scorecard", "Scorecard", known, columns, note=note, total=len(card), glossary=glossary
         )

@@ -27,7 +27,7 @@ def with_network(context: Context, path: str, study: str) -> Context:
         other.bases.feature_map(other.model.schedule.T)
     except ConfigError as error:
         raise UnsuitableModelError(
-            f"{study} compares {path} by {context.cfg.feature.block}, a block that it lacks",
-            f"choose study.{study}.models of the run's architecture, or feature.block",
+            f"{study} compares {path} by {context.cfg.feature.block}, which it cannot be asked for: {error.what}",
+            "choose networks of the run's architecture, or another feature.block",
         ) from error
     return other

@@ -20,10 +20,14 @@ def findings(run: Run) -> Iterator[Finding]:
     table = run.table("training")
     if table is None:
         return
-    trainings = {key: rows for key, rows in table.groupby(["data", "settings", "seed"]) if rows["images"].nunique() > 1}
+    trainings = {
+        key: rows for key, rows in table.groupby(["data", "settings", "training_seed"]) if rows["images"].nunique() > 1
+    }
     if trainings and len(set(ends(table))) > 1:
         yield _turn(max(trainings.values(), key=lambda rows: rows["images"].nunique()))
-    moments = {key: rows for key, rows in table.groupby(["data", "settings", "images"]) if rows["seed"].nunique() > 1}
+    moments = {
+        key: rows for key, rows in table.groupby(["data", "settings", "images"]) if rows["training_seed"].nunique() > 1
+    }
     if moments:
         yield _between(max(moments.values(), key=lambda rows: rows["images"].max()))
 
@@ -48,12 +52,12 @@ def _turn(own: pd.DataFrame) -> Finding:
         f"{value} after {images:,} pictures"
         for images, value in zip(changes, intervals(list(changes.values())), strict=True)
     ]
-    samples = counted(own["sample"].nunique(), "sample")
+    samples, of = counted(own["sample"].nunique(), "sample"), own.iloc[0]
     return Finding(
         "training",
         told,
         f"The effective dimension of the leading {counted(int(own['rank'].max()), 'direction')} changes on that way by "
-        f"{', '.join(told_by)} ({samples}, one training on {own['data'].iloc[0]}).",
+        f"{', '.join(told_by)} ({samples}, one training on {of['data']}, seed {of['training_seed']}).",
     )
 
 
@@ -61,7 +65,7 @@ def _between(moment: pd.DataFrame) -> Finding:
     """How far trainings that differ by their seed alone agree in the effective dimension at the largest t."""
     first, _ = ends(moment)
     own = moment[moment["t_frac"] == first]
-    by_seed = own.groupby("seed")["effective_dimension"]
+    by_seed = own.groupby("training_seed")["effective_dimension"]
     means, samples = by_seed.mean(), float(np.sqrt(by_seed.var(ddof=1).mean()))
     spread = float(means.std(ddof=1))
     return Finding(

@@ -17,7 +17,6 @@ alone. All are measured at the same places of the noise process, from the same s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ from diffgeo.studies.shared.other_models import with_network
 from diffgeo.studies.shared.portraits import known_portraits, share_of_span
 from diffgeo.studies.training.settings import TrainingConfig
 
-__all__ = ["networks_in", "run"]
+__all__ = ["run"]
 
 _PATHS = {"lerp": lerp, "slerp": slerp}
 
@@ -48,43 +47,22 @@ def run(context: Context, cfg: TrainingConfig) -> Result:
     rows: list[Row] = []
     truth: list[Row] = []
     paths: list[Row] = []
-    for path in context.track([one for given in cfg.models for one in networks_in(given)], "networks"):
+    for path in context.track(cfg.files, "networks"):
         other = with_network(context, path, "training")
         record = training_of(other.model.source)
         if record is None:
             raise ConfigError(
-                f"study.training.models: {path} has no record of its training",
+                f"study.training.networks: {path} has no record of its training",
                 "name networks that tools/train.py has kept",
             )
-        where = {"network": path, "data": record.data, "settings": record.settings, "seed": record.seed}
-        where |= {"images": record.images}
-        rows += [where | row for row in _geometry(other, cfg)]
-        truth += [where | row for row in _truth(other, cfg)]
-        paths += [where | row for row in _lengths(other, cfg)]
+        schedule = other.model.schedule
+        where: Row = {"network": path, "data": record.data, "settings": record.settings}
+        where |= {"training_seed": record.seed, "images": record.images, "model": other.model.source}
+        for table, part in ((rows, _geometry), (truth, _truth), (paths, _lengths)):
+            table += [where | row | {"log_snr": schedule.log_snr(int(row["t"]))} for row in part(other, cfg)]
     more = {name: pd.DataFrame(part) for name, part in (("truth", truth), ("paths", paths)) if part}
-    table = pd.DataFrame(rows)
-    return Result("training", table, {} if table.empty else _scalars(table), more_tables=more)
-
-
-def networks_in(given: str) -> list[str]:
-    """What one entry of ``study.training.models`` stands for.
-
-    Args:
-        given: a model, or a folder that holds networks which ``tools/train.py`` has kept, at any depth.
-
-    Raises:
-        ConfigError: it is a folder without a network.
-    """
-    folder = Path(given).expanduser()
-    if not folder.is_dir() or (folder / "model_index.json").is_file():
-        return [given]
-    found = sorted(str(index.parent) for index in folder.rglob("kept/*/model_index.json"))
-    if not found:
-        raise ConfigError(
-            f"study.training.models: {given} holds no network that was kept in training",
-            "train with training.keep=[0.5,1.0], say",
-        )
-    return found
+    found = pd.DataFrame(rows)
+    return Result("training", found, {} if found.empty else _scalars(found), more_tables=more)
 
 
 def _geometry(context: Context, cfg: TrainingConfig) -> Iterator[Row]:
@@ -131,7 +109,7 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     return {
         f"{column}/{data}/{settings}/seed_{seed}/{images}/t_{t_frac:g}": float(part[column].mean())
         for (data, settings, seed, images, t_frac), part in table.groupby(
-            ["data", "settings", "seed", "images", "t_frac"], sort=False
+            ["data", "settings", "training_seed", "images", "t_frac"], sort=False
         )
         for column in ("effective_dimension", "best_match")
     }

@@ -11,9 +11,9 @@ __all__ = ["tables"]
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper: the geometry of every network, its share of the tangent space, and its paths."""
-    network = [Column("data", "data"), Column("settings", "settings"), Column("seed", "seed")]
+    network = [Column("data", "data"), Column("settings", "settings"), Column("seed", "training_seed")]
     network.append(Column("pictures seen", "images"))
-    keys = ["data", "settings", "seed", "images"]
+    keys = ["data", "settings", "training_seed", "images"]
     wanted = {
         "training": ("Networks", "t_frac", {"effective_dimension": "effective dimension", "best_match": "best match"}),
         "training_truth": ("Share of the true tangent space", "t_frac", {"share": "share", "chance": "chance"}),

@@ -34,10 +34,10 @@ def _by_images(tables: Tables) -> Iterator[Chart]:
 
 
 def _drawn(rows: pd.DataFrame, of: str, data: str, column: str, title: str, label: str) -> Chart:
-    seeds = rows["seed"].nunique()
+    seeds = rows["training_seed"].nunique()
     return curves(
         f"training-{column.replace('_', '-')}-{of.replace(' ', '-')}",
-        f"{title}, trained on {data}",
+        f"{title}, trained on {data} (settings {of.rpartition('-')[2]})",
         f"Means over samples{f' of {seeds} trainings' if seeds > 1 else ''}; bands from the least to the most of them.",
         rows.dropna(subset=[column]).sort_values(["t_frac", "images"], ascending=[False, True], kind="stable"),
         x=("images", "pictures seen"),
