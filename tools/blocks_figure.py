@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.formatting import interval
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "blocks.png"
 MAPS = ("output", "update", "normalised", "trimmed")
@@ -72,7 +71,7 @@ def table(tables: dict[str, pd.DataFrame]) -> str:
         at = of[of["t_frac"] == middle]
         shared = pairs[(pairs["block"] == block) & (pairs["map"] == "output") & (pairs["t_frac"] == middle)]["shared"]
         cells = [say(of[of["t_frac"] == t]["tangent_share"]) for t in times]
-        cells += [say(at["effective_dimension"]), f"{shared.mean():.2f}", say(at["vitality"]), say(gains[block])]
+        cells += [say(at["effective_dimension"], 1), f"{shared.mean():.2f}", say(at["vitality"]), say(gains[block])]
         lines.append(f"| `{block}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -91,9 +90,10 @@ def of_maps(tables: dict[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
-def say(values: pd.Series) -> str:
+def say(values: pd.Series, digits: int = 2) -> str:
     """Mean and interval over samples."""
-    return interval(*mean_interval(values.dropna().to_numpy()))
+    mean, low, high = (f"{value:.{digits}f}".replace("-", "−") for value in mean_interval(values.dropna().to_numpy()))
+    return f"{mean} [{low}, {high}]"
 
 
 def main() -> None:
