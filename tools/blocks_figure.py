@@ -30,7 +30,7 @@ def tables_of(run: Path) -> tuple[str, dict[str, pd.DataFrame]]:
 
 
 def draw(networks: dict[str, dict[str, pd.DataFrame]]) -> None:
-    """Share of the true tangent space by depth, a panel per noise level, a line per network with 95 % intervals."""
+    """Share of the true tangent space by depth, a panel per noise level, a line per network; rings are bottlenecks."""
     times = sorted(next(iter(networks.values()))["blocks"]["t_frac"].unique(), reverse=True)
     figure, axes = plt.subplots(1, len(times), figsize=(11, 3.6), sharey=True, layout="constrained")
     for axis, t_frac in zip(axes, times, strict=True):
@@ -41,10 +41,15 @@ def draw(networks: dict[str, dict[str, pd.DataFrame]]) -> None:
             by_depth = rows.groupby("depth")["tangent_share"]
             means, low, high = np.array([mean_interval(values.dropna().to_numpy()) for _, values in by_depth]).T
             depths = list(by_depth.groups)
-            axis.errorbar(depths, means, [means - low, high - means], marker="o", ms=4, lw=1.4, capsize=2, label=name)
+            line = axis.errorbar(depths, means, [means - low, high - means], marker="o", ms=4, lw=1.4, capsize=2)
+            line.set_label(name)
+            middle = rows[rows["block"] == "mid"].groupby("depth")["tangent_share"].mean()
+            axis.plot(middle.index, middle, "o", ms=11, mfc="none", color=line.lines[0].get_color())
             titles.append(f"{rows['log_snr'].iloc[0]:.1f}".replace("-", "−").replace("inf", "∞"))
-        axis.set(title=f"t = {t_frac:.2g} T\nlog-SNR {', '.join(titles)}", xlabel="depth", ylim=(0, None))
-    axes[0].set_ylabel("share of the true tangent space")
+        axis.set(
+            title=f"t = {t_frac:.2g} T\nlog-SNR {', '.join(titles)}", xlabel="share of the network's multiply-adds"
+        )
+    axes[0].set(ylabel="share of the true tangent space", ylim=(0, None))
     axes[-1].legend(fontsize=8)
     figure.savefig(PICTURE, dpi=110)
 
