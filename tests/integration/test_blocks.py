@@ -43,5 +43,5 @@ def test_a_block_without_such_a_map_is_refused_before_anything_is_computed(conte
 def test_data_sets_are_not_compared_by_a_block_that_their_models_lack(tiny_pipeline):
     models = f"study.dataset_complexity.models=[{tiny_pipeline},{tiny_pipeline}]"
     words = ["study=[dataset_complexity]", models, "feature.block=down.2", "scale=smoke", "device=cpu"]
-    with pytest.raises(UnsuitableModelError, match=r"by down\.2, a block that it lacks"):
+    with pytest.raises(UnsuitableModelError, match=r"by down\.2, which it cannot be asked for: .*lacks"):
         diffgeo.run_study("dataset_complexity", diffgeo.settings(*words, "tracking=none", "store.enabled=false"))

@@ -222,7 +222,7 @@ def test_the_whole_of_j_is_refused_before_it_is_begun_where_it_does_not_fit(take
     passes = jacobian.passes
 
     def begun():
-        with pytest.raises(DeviceError, match=r"J, 300 x 200, .* free; use svd=golub_kahan"):
+        with pytest.raises(DeviceError, match=r"J, 300 x 200, .* for tensors; use svd=golub_kahan"):
             take(jacobian)
 
     monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
