@@ -20,6 +20,7 @@ from diffgeo.metrics.attributes import load_predictor
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
 from diffgeo.studies.shared.portraits import known_portraits
+from diffgeo.studies.training import page
 from diffgeo.studies.training.findings import findings
 from diffgeo.studies.training.plots import charts
 from diffgeo.studies.training.settings import networks_in
@@ -108,7 +109,13 @@ def test_charts_and_findings_speak_of_pictures_seen(measured, tmp_path):
     assert {chart.name for chart in charts(tables)} == {
         f"training-{name}-14-factors-{settings}" for name in ("effective-dimension", "best-match", "share")
     }
-    told = list(findings(run_of(result.table)))
+    run = run_of(result.table)
+    run.tables.update({f"training_{name}": one for name, one in result.more_tables.items()})
+    shown = {table.id: [column.heading for column in table.columns] for table in page.tables(run)}
+    assert list(shown) == ["table-training", "table-training_truth", "table-training_paths"]
+    network = ["data", "settings", "seed", "pictures seen"]
+    assert shown["table-training_truth"] == [*network, "t", "share", "chance", "n"]
+    told = list(findings(run))
     assert "after 8 pictures" in told[0].detail
     assert "after 16 pictures" in told[0].detail
     assert told[1].headline.startswith("Trainings on 14 factors that differ by their seed alone have effective")

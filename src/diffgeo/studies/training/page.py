@@ -23,7 +23,12 @@ def tables(run: Run) -> list[Table]:
     for name, (title, last, values) in wanted.items():
         table = run.table(name)
         if table is not None:
-            columns = [mean_column(heading, column) for column, heading in values.items()]
+            columns = [
+                Column(heading, column)
+                if column == "chance"
+                else mean_column(heading, column)  # the same of all values
+                for column, heading in values.items()
+            ]
             by = T_COLUMN if last == "t_frac" else Column(last, last)
             means = means_of(table, [*keys, last], list(values))
             rows = as_table(f"table-{name}", title, means, [*network, by, *columns, N_COLUMN], note=INTERVALS)
