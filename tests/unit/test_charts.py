@@ -111,7 +111,7 @@ def tables():
         "disentanglement_subspace": subspace.assign(chance=0.12),
         "dataset_complexity": numbers(
             cross(data_model=("few", "many"), t_frac=TIMES, pair=samples), "distance_normalized"
-        ),
+        ).assign(data=lambda t: t["data_model"], training=0),
         "prompts": pairs.rename(columns={"x": "distance_normalized"}).assign(
             guidance=lambda t: np.where(t["kind"] == "path", 2.5, 1.0), similarity=0.4, similarity_measure="clip",
             text_a="a cat", text_b="a dog", rank=4,

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffgeo.claims import Claim, decide, reading_of
+from diffgeo.claims import Claim, decide, pseudo_values_of_difference, reading_of
 from diffgeo.claims import judge as judged
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
-from diffgeo.metrics.statistics import sign_flip_test
+from diffgeo.metrics.statistics import mean_interval, sign_flip_test
 from diffgeo.studies import all_claims
 from diffgeo.studies.prompts.measure import factor_overlap
 from diffgeo.studies.tangent_distance.measure import _trends
@@ -422,24 +422,51 @@ def test_ends_of_a_straight_path_are_compared_with_its_middle_third():
     )["ours"] == pytest.approx(5)
 
 
-def test_a_claim_about_data_has_one_value_per_training():
+def test_a_claim_about_data_counts_trainings():
     rows = [
         {"data": name, "training": i, "t_frac": t, "sample_a": a, "sample_b": b, "distance_normalized": base + 0.1 * a}
-        for name, at_top in (("simple", (0.3, 0.3, 0.1)), ("complex", (0.5, 0.6)))
+        for name, at_top in (("simple", (0.3, 0.3, 0.27)), ("complex", (0.5, 0.6, 0.49)))
         for i, top in enumerate(at_top)
         for t, base in ((1.0, top), (0.25, 0.4))
         for a, b in ((0, 1), (0, 2), (1, 2))
     ]
-    tables = {"dataset_complexity": pd.DataFrame(rows)}
+    table = pd.DataFrame(rows)
     wording = "distance between samples as a share of the largest, 14 − 4 varying factors, at T"
-    row = judge(claim(wording), tables, "shipped")
-    assert (row["n"], row["verdict"], row["unit"]) == (2, "undecided", "training"), "the third has no counterpart"
-    assert row["values"] == pytest.approx([0.2, 0.3])
+    row = judge(claim(wording), {"dataset_complexity": table}, "shipped")
+    assert (row["n"], row["unit"]) == (6, "training")
+    assert row["ours"] == pytest.approx(0.24)
+    assert (decide([row])[0]["verdict"], row["p"]) == ("holds", pytest.approx(2 / 2**6))
+    one_each = judge(claim(wording), {"dataset_complexity": table[table["training"] == 0]}, "shipped")
+    assert (one_each["values"], decide([one_each])[0]["verdict"]) == ([pytest.approx(0.2)], "undecided")
     at = [
-        judge(claim(f"the same over samples of the two networks at hand, at {end}"), tables, "m")
+        judge(
+            claim(f"the same over samples of the first network of each, at {end}"), {"dataset_complexity": table}, "m"
+        )
         for end in ("T", "the")
     ]
-    assert [(one["n"], round(one["ours"], 6), one["verdict"]) for one in at] == [(3, 0.2, ""), (3, 0.0, "")]
+    assert [(one["n"], round(one["ours"], 6), decide([one])[0]["verdict"]) for one in at] == [
+        (3, 0.2, ""),
+        (3, 0.0, ""),
+    ]
+
+
+@pytest.mark.parametrize(("first", "second", "spread"), [(3, 3, 1.0), (3, 3, 3.0), (4, 3, 1.0)])
+def test_a_difference_of_a_few_trainings_is_tested_at_its_level(first, second, spread):
+    rng, rejected, covered = np.random.default_rng(0), [], []
+    for _ in range(1000):
+        values = pseudo_values_of_difference(rng.normal(size=first), spread * rng.normal(size=second))
+        _, low, high = mean_interval(values)
+        rejected.append(sign_flip_test(values) <= 0.05)
+        covered.append(low <= 0 <= high)
+    assert 0.015 < np.mean(rejected) < 0.065
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.025)
+
+
+def test_pseudo_values_of_two_groups_have_their_difference_as_mean():
+    a, b = np.array([1.0, 2.0, 6.0]), np.array([5.0, 7.0])
+    values = pseudo_values_of_difference(a, b)
+    assert (len(values), values.mean()) == (5, pytest.approx(b.mean() - a.mean()))
+    assert pseudo_values_of_difference(a, b[:1]).tolist() == [2.0]
 
 
 def test_one_kind_of_data_alone_tells_nothing_about_data():

@@ -7,6 +7,7 @@ import re
 import shlex
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from diffgeo.report.tables import Column, as_table
 from diffgeo.report.traversals import Quality, choose_quality, strip
 from diffgeo.report.verdicts import count_of_verdicts, labels, table_of_claims, values_of_claims
 from diffgeo.studies import all_claims, studies
+from diffgeo.studies.dataset_complexity.findings import findings as dataset_findings
 from diffgeo.studies.discovery.page import traversals
 from diffgeo.studies.disentanglement import scorecard as scorecard_source
 from diffgeo.studies.global_consistency.page import global_edits
@@ -458,7 +460,8 @@ def comparisons():
     ]  # fmt: skip
     data = [
         {
-            "data_model": m, "t_frac": t_frac, "sample_a": 0, "sample_b": b, "rank": 4, "distance": 1.0 + b,
+            "data_model": m, "data": m, "training": 0, "t_frac": t_frac, "sample_a": 0, "sample_b": b, "rank": 4,
+            "distance": 1.0 + b,
             "distance_normalized": 0.25 * b + (0.125 if m == "many" else 0),
         }
         for m in ("few", "many") for t_frac, _ in TIMES for b in (1, 2)
@@ -486,6 +489,33 @@ def test_charts_hold_the_means_and_say_them_in_words():
     points, _ = marks(found["prompts-similarity-path-2"], "point")
     np.testing.assert_allclose(points.loc[points["series"] == "t = T", "y"], [0.8, 0.7, 0.6])
     assert set(points["text"]) == {"text 0 / text 1", "text 0 / text 2", "text 1 / text 2"}
+
+
+def test_of_several_trainings_a_chart_shows_each_once():
+    data = pd.concat(comparisons()["dataset_complexity"].assign(training=i) for i in (0, 1))
+    (chart,) = charts({"dataset_complexity": data})
+    rows, fields = marks(chart, "circle")
+    assert rows.groupby(["series", "x"])[fields["y"]].apply(list).to_dict() == {
+        (m, t): [mean] * 2 for m, mean in (("few", 0.375), ("many", 0.5)) for t in (1.0, 0.25)
+    }
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"), [(0.2, "are more alike at T and"), (-0.2, "are less alike at T and"), (0.0, "neither plainly")]
+)
+def test_data_are_told_apart_by_their_trainings(monkeypatch, shift, said):
+    noise = (0.0, 0.01, -0.01)
+    data = pd.DataFrame(
+        {
+            "data_model": f"{m}{i}", "data": m, "training": i, "t_frac": t, "sample_a": a, "sample_b": b, "rank": 4,
+            "distance": 1.0, "distance_normalized": 0.5 + noise[i] + (shift if m == "many" else 0.0),
+        }
+        for m in ("few", "many") for i in range(3) for t in (1.0, 0.25) for a, b in ((0, 1), (0, 2), (1, 2))
+    )  # fmt: skip
+    rows = decide([judge(c, {"dataset_complexity": data}, "m") for c in studies()["dataset_complexity"].claims])
+    (found,) = dataset_findings(SimpleNamespace(table={"dataset_complexity": data}.get, verdicts=rows))
+    assert said in found.headline
+    assert "3 trainings on few, 3 trainings on many" in found.detail
 
 
 def test_every_chart_is_described_and_plain_json():

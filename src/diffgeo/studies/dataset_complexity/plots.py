@@ -8,14 +8,18 @@ __all__ = ["charts"]
 
 
 def charts(tables: Tables) -> list[Chart]:
-    """Distances between samples by t, one line a data set."""
+    """Distances between samples by t, one line a data set; of several trainings, their means over pairs of samples."""
     table = tables["dataset_complexity"].rename(columns={"t_frac": "x", "distance_normalized": "y"})
+    series, dots = ["data_model"], "pairs of samples"
+    if table["training"].nunique() > 1:
+        table = table.groupby(["data", "training", "x"], sort=False)["y"].mean().reset_index()
+        series, dots = ["data"], "trainings, each the mean over its pairs of samples"
     chart = by_time(
         "complexity",
         "Grassmann distance between samples, by data set",
-        "How far apart two samples' tangent spaces lie, for models that differ in how much varies in their data; dots "
-        "are pairs.",
-        {str(model): rows[["x", "y"]] for model, rows in table.groupby("data_model", sort=False)},
+        f"How far apart two samples' tangent spaces lie, for models that differ in how much varies in their data; dots "
+        f"are {dots}.",
+        {str(name): rows[["x", "y"]] for (name,), rows in table.groupby(series, sort=False)},
         "distance / largest possible",
         limits=(0, 1),
     )

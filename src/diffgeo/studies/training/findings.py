@@ -20,11 +20,9 @@ def findings(run: Run) -> Iterator[Finding]:
     table = run.table("training")
     if table is None:
         return
-    trainings = {
-        key: rows for key, rows in table.groupby(["data", "settings", "training_seed"]) if rows["images"].nunique() > 1
-    }
+    trainings = [rows for _, rows in table.groupby(["data", "settings"]) if rows["images"].nunique() > 1]
     if trainings and len(set(ends(table))) > 1:
-        yield _turn(max(trainings.values(), key=lambda rows: rows["images"].nunique()))
+        yield _turn(max(trainings, key=lambda rows: rows["images"].nunique() * rows["training_seed"].nunique()))
     moments = {
         key: rows for key, rows in table.groupby(["data", "settings", "images"]) if rows["training_seed"].nunique() > 1
     }
@@ -33,31 +31,45 @@ def findings(run: Run) -> Iterator[Finding]:
 
 
 def _turn(own: pd.DataFrame) -> Finding:
-    """Whether the spectrum grows flatter or steeper towards the picture, at the moments of one training."""
+    """Whether the spectrum grows flatter or steeper towards the picture, at the moments of training.
+
+    Intervals are over trainings if each moment has three of them, else over samples of the one with most moments.
+    """
     first, last = ends(own)
-    changes: dict[int, tuple[float, float, float]] = {}
-    for images in sorted(own["images"].unique()):
-        wide = own[own["images"] == images].pivot_table(index="sample", columns="t_frac", values="effective_dimension")
-        changes[images] = mean_interval((wide[last] - wide[first]).to_numpy())
+    wide = own.pivot_table(index=["images", "training_seed", "sample"], columns="t_frac", values="effective_dimension")
+    change = wide[last] - wide[first]
+    by_training = change.groupby(["images", "training_seed"]).mean()
+    seeds = list(by_training.index.unique("training_seed"))
+    over_trainings = by_training.groupby("images").count().min() > 2
+    if not over_trainings:
+        seeds = [by_training.groupby("training_seed").count().idxmax()]
+        change = change.xs(seeds[0], level="training_seed")
+    of_moments = (by_training if over_trainings else change).groupby("images")
+    changes = {int(str(images)): mean_interval(values.to_numpy()) for images, values in of_moments}
     sides = [(low > 0) - (high < 0) for _, low, high in changes.values()]
     span, names = f"from {timestep(first)} to {timestep(last)}", {1: "flatter", -1: "steeper"}
     early, late = sides[0], sides[-1]
     if early * late < 0:
         told = f"Early in training the spectrum grows {names[early]} {span}, at its end {names[late]}."
     elif early and all(side == early for side in sides):
-        told = f"The spectrum grows {names[early]} {span} at each of {counted(len(sides), 'moment')} of a training."
+        told = f"The spectrum grows {names[early]} {span} at each of {counted(len(sides), 'moment')} of training."
     else:
         told = f"Whether training turns the spectrum's trend {span} stays open."
     told_by = [
         f"{value} after {images:,} pictures"
         for images, value in zip(changes, intervals(list(changes.values())), strict=True)
     ]
-    samples, of = counted(own["sample"].nunique(), "sample"), own.iloc[0]
+    samples, data = counted(own["sample"].nunique(), "sample"), own["data"].iloc[0]
+    measured_on = (
+        f"{counted(len(seeds), 'training')} on {data}, {samples} each"
+        if over_trainings
+        else f"{samples}, one training on {data}, seed {seeds[0]}"
+    )
     return Finding(
         "training",
         told,
         f"The effective dimension of the leading {counted(int(own['rank'].max()), 'direction')} changes on that way by "
-        f"{', '.join(told_by)} ({samples}, one training on {of['data']}, seed {of['training_seed']}).",
+        f"{', '.join(told_by)} ({measured_on}).",
     )
 
 
