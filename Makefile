@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+PROCESSES ?= 2
 DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 run: $(READY) ## all studies on the shipped model (minutes); ARGS="data.samples=8" adds settings
-	$(BIN)/diffgeo $(ARGS)
+	$(BIN)/diffgeo processes=$(PROCESSES) $(ARGS)
 
 # a worker per core, one thread each; a file's tests share their fixtures, and the small files of tests/unit come last
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

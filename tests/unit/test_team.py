@@ -67,7 +67,19 @@ def test_without_a_launcher_a_team_is_one(monkeypatch):
     assert is_first()
 
 
-def test_several_need_a_store(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.mark.parametrize(("launched", "wanted"), [("2", 1), ("1", 2)])
+def test_several_need_a_store(monkeypatch, launched, wanted):
+    monkeypatch.setenv("WORLD_SIZE", launched)
     with pytest.raises(ConfigError, match=r"store\.enabled=true"):
-        started_processes(None, cpu=True)
+        started_processes(None, wanted, cpu=True)
+
+
+def test_a_run_may_start_its_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        assert started_processes(tmp_path, 2, cpu=True) == Processes(rank, 2)
+        assert is_first() == (rank == 0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="leave processes out"):
+        started_processes(tmp_path, 2, cpu=True)

@@ -44,7 +44,7 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     if earlier is not None and session_depends_on(asdict(earlier.cfg)) == session_depends_on(asdict(cfg)):
         return _checked(replace(earlier, cfg=cfg, interruption=interruption, display=Display(), extra_metrics=extra))
     store = _store(cfg.store)
-    processes = started_processes(None if store is None else store.folder, cpu=cfg.device == "cpu")
+    processes = started_processes(None if store is None else store.folder, cfg.processes, cpu=cfg.device == "cpu")
     device = resolve_device(processes.device if processes.device and cfg.device in ("auto", "cuda") else cfg.device)
     model = load_configured(cfg, device)
     own = None if cfg.model.predictor is None else load_predictor(cfg.model.predictor, device=device)

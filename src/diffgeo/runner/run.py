@@ -20,6 +20,7 @@ from diffgeo.results import clear_temporary
 from diffgeo.runner.console import Story
 from diffgeo.runner.durations import expected
 from diffgeo.runner.finish import assist, finish
+from diffgeo.runner.helpers import helpers
 from diffgeo.runner.manifest import manifest_of
 from diffgeo.runner.prepare import prepare
 from diffgeo.runner.tracking import run_name, tracking
@@ -74,16 +75,17 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         ):
             manifest.clear_earlier()
             story = Story(folder, facts, expected(context))
-            for name, settings in cfg.study.items():
-                study = study_named(name)
-                story.begin(study)
-                with context.display.headed(story.progress):
-                    done = finish(study, context, settings, folder)
-                scalars[name] = done.result.scalars
-                manifest.add(name, done)
-                tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
-                story.tell(study, done)
-                interruption.stop_if_requested()
+            with helpers(cfg, context.processes):
+                for name, settings in cfg.study.items():
+                    study = study_named(name)
+                    story.begin(study)
+                    with context.display.headed(story.progress):
+                        done = finish(study, context, settings, folder)
+                    scalars[name] = done.result.scalars
+                    manifest.add(name, done)
+                    tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
+                    story.tell(study, done)
+                    interruption.stop_if_requested()
             story.end()
     return scalars, context
 

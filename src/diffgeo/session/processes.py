@@ -1,8 +1,9 @@
 """Several processes that work on one run: which of them this is, and where each begins.
 
-``accelerate launch`` or ``torchrun`` starts the processes; here each only learns its number and how many there are.
-They send each other nothing, and work through the same studies and samples, each from another place in the list. What
-one has computed (a study, latents, a basis, pictures) goes into the store, where the others find it.
+``accelerate launch`` or ``torchrun`` starts the processes, or the run itself (:mod:`diffgeo.runner.helpers`); here each
+only learns its number and how many there are. They send each other nothing, and work through the same studies and
+samples, each from another place in the list. What one has computed (a study, latents, a basis, pictures) goes into the
+store, where the others find it.
 
 One process at a time owns a study: it goes through it in order and stores the result. Meanwhile the others compute
 parts of the same study, from other samples on, so that the owner finds them in the store; they leave the study as soon
@@ -22,7 +23,7 @@ from typing import TypeVar
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["Processes", "StudyDone", "is_first", "started_processes"]
+__all__ = ["Processes", "StudyDone", "is_first", "started_by_launcher", "started_processes"]
 
 T = TypeVar("T")
 
@@ -89,25 +90,39 @@ class Processes:
 
 
 def is_first() -> bool:
-    """Whether this process writes the run folder, by what the launcher says; cheap, and before anything is loaded."""
-    return int(os.environ.get("RANK", "0")) == 0
+    """Whether this process writes the run folder, by what started it says; cheap, and before anything is loaded."""
+    return _rank() == 0
 
 
-def started_processes(store: Path | None, *, cpu: bool) -> Processes:
-    """The processes that a launcher started for this run; just this one without a launcher.
+def started_by_launcher() -> bool:
+    """Whether a launcher started several processes for this run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def started_processes(store: Path | None, wanted: int = 1, *, cpu: bool) -> Processes:
+    """The processes of this run; just this one if there is no launcher and no more are wanted.
 
     Args:
         store: the folder through which they share results.
+        wanted: how many there are without a launcher, ``processes``.
         cpu: whether accelerators are to be left alone.
 
     Raises:
-        ConfigError: there are several, but no store, or one that they do not share.
+        ConfigError: there are several, but no store, or one that they do not share; or a launcher started some, and
+            more are wanted.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    launched = started_by_launcher()
+    if launched and wanted > 1:
+        raise ConfigError(f"processes={wanted} inside a launcher, which started the processes", "leave processes out")
+    if not launched and wanted == 1:
         return Processes()
     if store is None:
         raise ConfigError("several processes share their results through the store", "leave store.enabled=true")
-    return _launched(store, cpu)
+    return _launched(store, cpu) if launched else Processes(_rank(), wanted)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 @cache  # the processes meet once, at the first job of a sweep
