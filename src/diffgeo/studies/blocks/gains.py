@@ -19,4 +19,5 @@ def gains(edits: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [edits[column] for column in ("sample", "t_frac", "block")]
     wide = np.log(edits["precision"].clip(lower=1e-8)).groupby(keys, sort=False).mean().unstack("block")
-    return wide.drop(columns="random").sub(wide["random"], axis=0).stack().rename("gain").reset_index()
+    gained: pd.DataFrame = wide.drop(columns="random").sub(wide["random"], axis=0).stack().rename("gain").reset_index()
+    return gained
