@@ -20,7 +20,7 @@ def bench():
     """Modules of benchmarks/, which is no package, by name."""
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("solvers", "cases", "measurement", "tables", "plot", "released", "products", "stand_in")
+        names = ("solvers", "cases", "measurement", "tables", "plot", "released", "products", "stand_in", "inversion")
         return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(str(FOLDER))
@@ -273,3 +273,20 @@ def test_a_stand_in_is_ranked_within_portraits_lengths_and_kinds(bench):
     assert found["change"]["edits of one length"] == "-1.00 [-1.00, -1.00]"
     assert found["change"]["edits of one kind"] == "1.00 [1.00, 1.00]"
     assert 0 < bench.stand_in.correlations(table, "change", [])[0] < 1
+
+
+def test_ways_of_inversion_are_compared_at_an_equal_number_of_evaluations(bench, shipped, monkeypatch):
+    monkeypatch.setattr(bench.inversion, "load_model", lambda *_, **__: shipped)
+    calls = []
+    monkeypatch.setattr(bench.inversion, "ddim_sample", lambda model, x, **_: x)  # inversion's evaluations alone
+    monkeypatch.setattr(type(shipped), "output", lambda self, x, t: calls.append(t) or 0.1 * x)
+    rows = list(bench.inversion.measure(["factor_faces"], 1, 6))
+    assert [row["steps"] for row in rows] == [6, 3, 6, 3]
+    assert len(calls) == sum(row["evaluations"] for row in rows) + 1, "fireflow takes one more"
+
+
+def test_psnr_is_that_of_the_pictures(bench, shipped, monkeypatch):
+    monkeypatch.setattr(bench.inversion, "ddim_invert", lambda model, x, **_: x)
+    monkeypatch.setattr(bench.inversion, "ddim_sample", lambda model, x, **_: x + 0.2)  # a tenth of the range: 20 dB
+    pictures = 0.5 * bench.inversion.held_out(2, 32)
+    assert bench.inversion.psnr(shipped, pictures, "ddim", 3).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)

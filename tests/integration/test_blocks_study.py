@@ -1,5 +1,7 @@
 """Which block plays the part of h: the study on the shipped model and on tiny networks."""
 
+import math
+
 import pandas as pd
 import pytest
 import torch
@@ -135,6 +137,44 @@ def test_the_maps_of_a_transformer_are_those_of_the_dense_jacobian(tmp_path):
     assert rows["effective_dimension"].nunique() == len(MAPS)
     read = {"blocks": table, "blocks_consistency": found.more_tables["consistency"]}
     assert any("t = T (log-SNR −∞)" in chart.alt for chart in charts(read))
-    (shown,) = tables(Run(tmp_path, {}, read, None, ()))
-    place = [column.heading for column in shown.columns].index("log-SNR")
-    assert {row[place].text for row in shown.rows} == {"−∞", number(model.schedule.log_snr(t))}
+    for shown in tables(Run(tmp_path, {}, read, None, ())):
+        place = [column.heading for column in shown.columns].index("log-SNR")
+        assert {row[place].text for row in shown.rows} == {"−∞", number(model.schedule.log_snr(t))}
+
+
+def test_the_page_has_isometry_consistency_and_gains_with_what_they_mean(tmp_path):
+    where = {"t_frac": 1.0, "t": 999, "log_snr": -10.0, "map": "output"}
+    rows = [
+        {**where, "sample": i, "block": block, "depth": depth, "tangent_share": 0.1, "chance": 0.01, "left_out": 0}
+        | {"effective_dimension": 2.0, "condition": i + 3.0, "log_spread": 0.5, "vitality": 0.2}
+        for i in range(3)
+        for block, depth in (("mid", 0.4), ("up.1", 0.6))
+    ]
+    pairs = [{**where, "block": "mid", "depth": 0.4, "shared": share, "chance": 0.1} for share in (0.2, 0.4, 0.9)]
+    precision = {"mid": (4.0, 4.0, 4.0), "up.1": (1.0, 2.0, 4.0), "random": (1.0, 1.0, 2.0)}
+    edits = [
+        {"sample": i, "t_frac": 1.0, "t": 999, "block": block, "precision": values[i], "matched": i > 0}
+        for i in range(3)
+        for block, values in precision.items()
+    ]
+    made = {"blocks": rows, "blocks_consistency": pairs, "blocks_edits": edits}
+    read = {key: pd.DataFrame(value) for key, value in made.items()}
+    blocks, shared, gained = tables(Run(tmp_path, {}, read, None, ()))
+
+    def cells(table, heading):
+        place = [column.heading for column in table.columns].index(heading)
+        return [row[place].sort for row in table.rows]
+
+    assert cells(blocks, "condition number") == [4.0, 4.0]
+    assert cells(shared, "shared directions") == pytest.approx([0.5])
+    assert cells(shared, "pairs") == [3]
+    means = [(2 * math.log(4) + math.log(2)) / 3, 2 * math.log(2) / 3]
+    assert cells(gained, "block") == ["mid", "up.1"]
+    assert cells(gained, "gain of precision over random") == pytest.approx(means)
+    assert cells(gained, "share matched") == pytest.approx([2 / 3, 2 / 3])
+    for table, heading in ((blocks, "condition number"), (shared, "shared directions")):
+        assert heading in table.glossary
+    assert {"gain of precision over random", "edit precision", "share matched"} <= set(gained.glossary)
+    assert {"blocks-condition", "blocks-log-spread", "blocks-shared", "blocks-gain"} <= {
+        one.name for one in charts(read)
+    }

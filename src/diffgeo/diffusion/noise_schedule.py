@@ -217,11 +217,22 @@ class NoiseProcess(ABC):
             )
         return list(range(first, -1, -stride))
 
+    def first(self, steps: int) -> int:
+        """The timestep that sampling begins at: T, or the highest of "leading" ones, where diffusers begins, too.
+
+        Args:
+            steps: length of the DDIM schedule.
+
+        Raises:
+            ValueRangeError: as :meth:`timesteps`.
+        """
+        return self.timesteps(steps)[0]
+
     def nearest(self, t_frac: float, steps: int) -> int:
         """The timestep of the DDIM schedule nearest to the fraction ``t_frac`` of T.
 
         Args:
-            t_frac: in (0, 1]; 1 is T.
+            t_frac: in (0, 1]; 1 is T, or the first timestep of "leading" ones.
             steps: length of the DDIM schedule.
 
         Raises:
@@ -231,7 +242,8 @@ class NoiseProcess(ABC):
         if not 0 < t_frac <= 1:
             raise ValueRangeError(f"a fraction of T is {t_frac}", "allowed is 0 < fraction <= 1")
         found = min(self.timesteps(steps), key=lambda t: abs(t - t_frac * self.T))
-        if abs(self.fraction(found) - t_frac) > 0.5 / steps + 1.5 / (self.T + 1):  # timesteps are rounded
+        asked = min(t_frac, self.fraction(self.first(steps)))
+        if abs(self.fraction(found) - asked) > 0.5 / steps + 1.5 / (self.T + 1):  # timesteps are rounded
             raise ValueRangeError(
                 f"a fraction of T is {t_frac:g}, but the lowest of {steps} timesteps is t = {found}, "
                 f"{self.fraction(found):g} T, more than half a step away",

@@ -147,7 +147,9 @@ class RectifiedFlow(NoiseProcess):
             grid.set_timesteps(steps, **({} if mu is None else {"mu": mu}))
             return cls(grid.sigmas[:-1].flip(0).double(), prediction, float(n), Clipping.of(config))
         if config.get("shift_terminal"):
-            raise ModelError("the scheduler's shift_terminal depends on the number of steps", "say how many")
+            raise ModelError(
+                "the scheduler's shift_terminal depends on the number of steps", "say model.own_steps=NUMBER"
+            )
         if mu is None:
             shift = float(config["shift"] if "shift" in config else config.get("flow_shift", 1.0))
         else:
@@ -156,19 +158,27 @@ class RectifiedFlow(NoiseProcess):
         return cls(shift * u / (1 + (shift - 1) * u), prediction, float(n), Clipping.of(config))
 
 
-def noise_process(scheduler: object, *, spacing: str | None = "trailing", tokens: int | None = None) -> NoiseProcess:
+def noise_process(
+    scheduler: object, *, spacing: str | None = "trailing", tokens: int | None = None, steps: int | None = None
+) -> NoiseProcess:
     """The noise process that a diffusers scheduler belongs to.
 
-    Arguments and errors are those of :meth:`NoiseSchedule.of` and :meth:`RectifiedFlow.of`.
+    Arguments and errors are those of :meth:`NoiseSchedule.of` and :meth:`RectifiedFlow.of`; ``steps`` is refused where
+    the process is no flow.
     """
     config = getattr(scheduler, "config", {})
     if type(scheduler).__name__ in FLOW_SCHEDULERS or config.get("use_flow_sigmas", False):
         if spacing != "trailing":
             raise ModelError(
                 f"spacing={spacing!r} of a rectified flow, whose own timesteps depend on their number",
-                "take spacing='trailing', or RectifiedFlow.of(scheduler, steps=…)",
+                "take spacing='trailing', and model.own_steps for the timesteps of the scheduler itself",
             )
-        return RectifiedFlow.of(scheduler, tokens=tokens)
+        return RectifiedFlow.of(scheduler, steps=steps, tokens=tokens)
+    if steps is not None:
+        raise ModelError(
+            f"model.own_steps={steps} is of rectified flows, and this model is none",
+            "leave it out, model.scheduler={timestep_spacing: leading} has the timesteps of diffusers' DDIM",
+        )
     return NoiseSchedule.of(scheduler, spacing=spacing)
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
-from diffgeo.errors import ModelError
+from diffgeo.errors import ConfigError, ModelError
 
 __all__ = [
     "FIELDS",
@@ -25,6 +26,7 @@ __all__ = [
     "REFUSED_SCHEDULERS",
     "SCHEDULERS",
     "FieldRule",
+    "check_changes",
     "check_length",
     "read_scheduler",
 ]
@@ -121,7 +123,7 @@ FIELDS: dict[str, FieldRule] = {
     "timestep_spacing": FieldRule(
         "chosen",
         _STEPS,
-        note=f"{_TRAILING}; `load_model(…, spacing=None)` takes `leading` and `trailing` as the scheduler says",
+        note=f"{_TRAILING}; `leading` is honoured if `model.scheduler` says it, or with `load_model(…, spacing=None)`",
         valid=lambda value: value in ("leading", "trailing", "linspace"),
     ),
     "steps_offset": FieldRule(
@@ -262,6 +264,32 @@ def check_length(config: Mapping[str, Any]) -> None:
     field = "num_train_timesteps"
     if field in config:
         _check_value(str(config.get("_class_name", "scheduler")), field, config[field], FIELDS[field])
+
+
+def check_changes(changes: Mapping[str, object], name: str | None = None) -> None:
+    """Whether fields of a scheduler's config can be set by a user: those that change numbers, each in its range.
+
+    Args:
+        changes: field → value.
+        name: the scheduler's class in diffusers; None asks whether any has the fields.
+
+    Raises:
+        ConfigError: there is no such field, it changes nothing, or it cannot have the value.
+    """
+    known = FIELDS if name is None else SCHEDULERS.get(name, ())
+    settable = [field for field in known if FIELDS[field].treatment == "honoured" or field in _GRID]
+    for field, value in changes.items():
+        rule, kind = FIELDS.get(field), "a scheduler" if name is None else f"the {name}"
+        if rule is None or field not in settable:
+            what = "changes nothing here" if rule and field in known else f"is no field of {kind}"
+            meant = get_close_matches(field, settable, 1)
+            advice = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(settable)}"
+            raise ConfigError(f"model.scheduler: {field} {what}", advice)
+        if rule.valid is not None and not rule.valid(value):
+            raise ConfigError(
+                f"model.scheduler: {field}={value!r} is not understood",
+                f"that is {rule.reason}: docs/compatibility.md lists all fields",
+            )
 
 
 def read_scheduler(name: str, config: Mapping[str, Any]) -> Config:

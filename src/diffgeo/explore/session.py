@@ -163,7 +163,7 @@ class Explorer:
         context = self._view(self.context)
         found = context.samples.first(min(most, context.cfg.data.samples if self._files is None else len(self._files)))
         if self._files is None:
-            top = context.model.schedule.T
+            top = context.model.schedule.first(context.cfg.schedule.steps)
             pictures = context.decoder(torch.stack([context.latents.of(s, top) for s in found]), top, found[0])
         else:
             pictures = context.model.decode(torch.stack([s.x0 for s in found if s.x0 is not None]))

@@ -173,7 +173,7 @@ class Context:
         """The portrait nearest to a sample's unedited picture."""
         assert self.data_distance is not None
         if sample.index not in self._portraits:
-            top = self.model.schedule.T
+            top = self.model.schedule.first(self.cfg.schedule.steps)
             picture = self.decoder(self.latents.of(sample, top)[None], top, sample)
             self._portraits[sample.index] = self.data_distance.fit(picture, starts=_STARTS)
         return self._portraits[sample.index]

@@ -42,10 +42,10 @@ class Latents:
         return (sample.x0 is None and self._model.bounded) if self._cfg.clip is None else self._cfg.clip
 
     def of(self, sample: Sample, t: int) -> Tensor:
-        """x_t of a sample, shape (C, H, W): inverted (or drawn) at T, then denoised to t."""
+        """x_t of a sample, shape (C, H, W): inverted to (or drawn at) the first timestep, T, then denoised to t."""
         key = (sample.index, t)
         if key not in self._found:
-            top = self._model.schedule.T
+            top = self._model.schedule.first(self._cfg.steps)
             if t < top:  # go on from the lowest known timestep above t
                 start = min((u for i, u in self._found if i == sample.index and u > t), default=top)
                 self._found[key] = self._denoised(sample, self.of(sample, start), start, t)

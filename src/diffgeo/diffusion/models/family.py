@@ -25,6 +25,7 @@ from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.diffusion.models.wording import FOLDER_ADVICE, silent_warnings, worded
 from diffgeo.diffusion.noise_schedule import NoiseProcess
 from diffgeo.diffusion.rectified_flow import noise_process
+from diffgeo.diffusion.scheduler_fields import check_changes
 from diffgeo.errors import ConfigError
 
 __all__ = [
@@ -58,6 +59,8 @@ class Request:
         device: where to put it.
         dtype: of weights and of x.
         spacing: of DDIM timesteps.
+        scheduler: fields of the scheduler's config that have another value.
+        own_steps: the timesteps are those that a flow's scheduler visits in so many steps.
         size: height and width of the pictures in pixels; those of the network's config if None.
         prompt: of a text-to-image model.
         negative_prompt: what guidance leads away from.
@@ -73,6 +76,8 @@ class Request:
     device: torch.device
     dtype: torch.dtype
     spacing: str | None = "trailing"
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    own_steps: int | None = None
     size: tuple[int, int] | None = None
     prompt: str | None = None
     negative_prompt: str = ""
@@ -191,12 +196,23 @@ def process_of(scheduler: object, request: Request, shape: tuple[int, int, int],
 
     Args:
         scheduler: of the pipeline.
-        request: with ``spacing``.
+        request: with ``spacing``, ``scheduler`` and ``own_steps``.
         shape: (C, H, W) of x.
         patch: side of x that a token covers; None for a U-Net.
+
+    Raises:
+        ConfigError: ``request.scheduler`` has a field or a value that the scheduler cannot have.
+        ModelError: as :func:`diffgeo.diffusion.rectified_flow.noise_process`.
     """
     tokens = None if patch is None else (shape[1] // patch) * (shape[2] // patch)
-    return noise_process(scheduler, spacing=request.spacing, tokens=tokens)
+    spacing = request.spacing
+    if changes := request.scheduler:
+        kind: Any = type(scheduler)
+        check_changes(changes, kind.__name__)
+        with worded(f"{kind.__name__} with model.scheduler={changes}", "correct model.scheduler"), silent_warnings():
+            scheduler = kind.from_config(scheduler.config, **changes)  # type: ignore[attr-defined]
+        spacing = None if "timestep_spacing" in changes else spacing
+    return noise_process(scheduler, spacing=spacing, tokens=tokens, steps=request.own_steps)
 
 
 def text_to_image(

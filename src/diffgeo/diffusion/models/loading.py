@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
@@ -15,6 +15,7 @@ from diffgeo.diffusion.models.locating import SHIPPED, located
 from diffgeo.diffusion.models.lora import fuse_lora
 from diffgeo.diffusion.models.pipeline_folders import load_parts, read_index
 from diffgeo.diffusion.models.single_file import load_single_file
+from diffgeo.diffusion.scheduler_fields import check_changes
 from diffgeo.errors import DeviceError
 from diffgeo.ranges import Rule
 
@@ -25,6 +26,12 @@ _SIZES = "null, or [height,width] in pixels"
 
 def _is_size(size: Sequence[int]) -> bool:
     return len(size) == 2 and all(side > 0 for side in size)
+
+
+def _changes(fields: Mapping[str, Any]) -> bool:
+    """Whether fields of a scheduler can be set; which cannot, and why, is the error's to say."""
+    check_changes(fields)
+    return True
 
 
 def resolve_device(device: str) -> torch.device:
@@ -70,6 +77,8 @@ def load_model(
     lora_scale: Sequence[float] = (),
     size: Annotated[Sequence[int] | None, Rule(fits=_is_size, allowed=_SIZES)] = None,
     spacing: str | None = "trailing",
+    scheduler: Annotated[Mapping[str, Any] | None, Rule(fits=_changes, allowed="fields of its scheduler")] = None,
+    own_steps: Annotated[int | None, Rule(ge=1)] = None,
 ) -> DiffusionModel:
     """Load a pretrained diffusion model, with its prompt or class label bound.
 
@@ -96,13 +105,18 @@ def load_model(
         lora_scale: of each file; all 1 if there is none.
         size: height and width of the pictures in pixels; null is what the model's config says.
         spacing: of DDIM timesteps: ``trailing``, which begin at T, or ``leading``; as its scheduler says if None.
+        scheduler: fields of its scheduler's config to give another value, such as ``{shift: 3.0}`` or
+            ``{timestep_spacing: leading, steps_offset: 1}``: those that docs/compatibility.md calls honoured, and these
+            two. A ``timestep_spacing`` among them takes the place of ``spacing``.
+        own_steps: of a rectified flow, the timesteps are those that its scheduler itself visits in so many steps, as in
+            the pipelines of SD3 and Sana, and ``shift_terminal`` is honoured; null is those that it was trained on.
 
     Returns:
         The model, in eval mode, without gradients.
 
     Raises:
-        ConfigError: a prompt or a label is missing, not possible, or given to a model that takes none; or its pictures
-            cannot have the size.
+        ConfigError: a prompt or a label is missing, not possible, or given to a model that takes none; its pictures
+            cannot have the size, or its scheduler no such field.
         ModelError: no such model or folder, no pipeline in it, weights missing, surplus, truncated, tampered with or
             not finite, a pipeline, network or scheduler that diffgeo does not know or that takes other inputs than
             diffgeo passes, or the hub out of reach.
@@ -123,6 +137,8 @@ def load_model(
         target,
         dtype,
         spacing=spacing,
+        scheduler=scheduler or {},
+        own_steps=own_steps,
         size=None if size is None else (size[0], size[1]),
         prompt=prompt,
         negative_prompt=negative_prompt,

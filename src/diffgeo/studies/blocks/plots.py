@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, curves, in_figure, name, timestep
 from diffgeo.report.formatting import number
+from diffgeo.studies.blocks.gains import gains
 
 __all__ = ["charts"]
 
@@ -17,6 +17,7 @@ _MEASURES = {
     "tangent_share": ("Share of the true tangent space", "share of the span"),
     "effective_dimension": ("Effective dimension", "effective dimension"),
     "log_spread": ("How far from an isometry?", "spread of log s"),
+    "condition": ("Condition number", "s₁ / sₙ"),
     "vitality": ("How much the network needs the block", "change of x̂0 without it"),
 }
 """Column → title and label."""
@@ -73,12 +74,8 @@ def _gains(tables: Tables, table: pd.DataFrame, times: Times) -> Iterator[Chart]
     """Precision of edits along a block's directions over that of random ones, in the mean of a sample's edits."""
     if "blocks_edits" not in tables:
         return
-    edits = tables["blocks_edits"]
-    logs = np.log(edits["precision"].clip(lower=1e-8)).groupby([edits[c] for c in ("sample", "t_frac", "block")]).mean()
-    wide = logs.unstack("block")
-    gains = wide.drop(columns="random").sub(wide["random"], axis=0).stack().rename("gain").reset_index()
-    depths = table.groupby("block")["depth"].first()
-    rows = gains.assign(depth=gains["block"].map(depths))
+    gained = gains(tables["blocks_edits"])
+    rows = gained.assign(depth=gained["block"].map(table.groupby("block")["depth"].first()))
     yield from _drawn(rows, times, "gain", "Edits: precision over that of random directions", "log ratio")
 
 

@@ -126,7 +126,7 @@ def _chunk(
         return list(found), pictures, z
 
     def denoise() -> Tensor:
-        x, at, points = initial_noise(model, seeds), model.schedule.T, []
+        x, at, points = initial_noise(model, seeds), model.schedule.first(steps), []
         for t in [*times, CLEAN]:
             if t != at:
                 x, at = ddim_sample(model, x, steps=steps, start=at, stop=t, clip=model.bounded), t

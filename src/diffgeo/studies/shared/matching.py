@@ -215,7 +215,7 @@ def features(context: Context, n: int, t: int) -> Tensor:
     chunks = []
     for first in range(0, n, 16):
         x = initial_noise(model, [PCA_SEED + i for i in range(first, min(first + 16, n))])
-        if t != model.schedule.T:
+        if t != model.schedule.first(steps):
             x = ddim_sample(model, x, steps=steps, stop=t, clip=model.bounded)
         with torch.no_grad():
             chunks.append(context.bases.feature_map(t)(x).flatten(1))

@@ -88,7 +88,7 @@ def sampled_portraits(context: Context, samples: Sequence[Sample], residual: flo
             portrait; others are left out, and the log tells how many.
         setting: that ``residual`` comes from, for the log.
     """
-    top, measure = context.model.schedule.T, context.data_distance
+    top, measure = context.model.schedule.first(context.cfg.schedule.steps), context.data_distance
     assert measure is not None
     pictures = [context.decoder(context.latents.of(sample, top)[None], top, sample) for sample in samples]
     fit, found = measure.fit(torch.cat(pictures), starts=_STARTS), []
