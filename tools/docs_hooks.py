@@ -288,6 +288,17 @@ def _table(
             yield f"| `{prefix}{name}`<br>{about} | {meaning} |"
 
 
+def _studies() -> str:
+    """Every study: its question, the columns that tell rows of its main table apart, and how it is chosen."""
+    chosen = next(entry["study"] for entry in _yaml("config.yaml")["defaults"] if "study" in entry)
+    lines = ["| study | what it asks | its table has a row per | runs |", "|---|---|---|---|"]
+    for name, study in studies().items():
+        rows = ", ".join(f"`{column}`" for column in study.rows)
+        runs = "by default" if name in chosen else f"by `study=[{name}]`"
+        lines.append(f"| [`{name}`](#{name}) | {_escaped(study.question)} | {rows} | {runs} |")
+    return "\n".join(lines)
+
+
 def _scales() -> str:
     """The sizes of a run, a row each."""
     rows = []
@@ -396,6 +407,7 @@ MARKERS: dict[str, Callable[[], str]] = {
     "<!-- refused schedulers -->": _refused_schedulers,
     "<!-- network inputs -->": _network_inputs,
     "<!-- every setting -->": _settings,
+    "<!-- studies -->": _studies,
     "<!-- scales -->": _scales,
     "<!-- claims -->": _claims,
 }

@@ -53,5 +53,7 @@ def test_a_study_runs_from_the_command_to_its_tables(command, tiny_settings, tin
     outcome = command("scale=smoke", *common, f"study=[{study}]", *words, where, folder=tmp_path / "run")
     assert outcome.code == 0, outcome.err
     assert outcome.manifest["status"] == "completed"
-    assert len(pd.read_parquet(outcome.folder / "tables" / f"{study}.parquet")) >= 1
+    table = pd.read_parquet(outcome.folder / "tables" / f"{study}.parquet")
+    assert len(table) >= 1
+    assert not table.duplicated(list(studies()[study].rows)).any(), "a row is not what the study says"
     assert outcome.manifest["scalars"][study]
