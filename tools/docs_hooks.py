@@ -23,8 +23,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from diffgeo.config import GIVEN, own_settings, schemas
 from diffgeo.config import documentation as schemas_say
-from diffgeo.config import own_settings, schemas
 from diffgeo.studies import all_claims, studies
 from training.diffusion import DiffusionTraining
 from training.predictor import PredictorTraining
@@ -230,7 +230,7 @@ VARIANTS: dict[str, type] = {
 
 def _own(group: str, schema: type) -> Iterator[tuple[str, type]]:
     """Choices of a group that name code with settings of its own, and these settings."""
-    for file in sorted((ROOT / "conf" / group).glob("*.yaml")) if group in ("svd", "edit", "predictor") else ():
+    for file in sorted((ROOT / "conf" / group).glob("*.yaml")) if group in GIVEN and group != "model" else ():
         own = own_settings(group, _yaml(f"{group}/{file.stem}.yaml")["_target_"], schema)
         if fields(own):
             yield file.stem, own

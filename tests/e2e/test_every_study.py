@@ -9,7 +9,7 @@ from diffgeo.studies import studies
 from folders import save_prompted
 
 EDITS = "schedule.edit=[1.0,0.5]"
-FACES = ("model=factor_faces", "schedule.steps=4", "svd.tol=1e-2", "metric.perceptual=rmse")
+FACES = ("model=factor_faces", "schedule.steps=4", "svd.tol=1e-2", "metric=rmse")
 READER = ("predictor=classifier", "predictor.path={colours}", "predictor.names=[red,green,blue]", "predictor.size=16")
 SETTINGS = {
     "discovery": [],
@@ -29,7 +29,7 @@ SETTINGS = {
     "prompts": ["model=local_sd", "model.path={prompted}", "prompt=face", "prompts=[face,hair]", "samples=1"],
     "blocks": [*FACES, "blocks=[mid]", "maps=[output]", "t_fracs=[1.0]", "samples=1", "rank=3", "directions=1"],
     "tangent_truth": [*FACES, "maps=[h]", "kinds=[render]", "samples=1", "noise=[0.5]", "rank=3", "draws=20"],
-    "comparison": [*READER, "methods=[x0,random]", "samples=2", "training=2", "pictures=12", "metric.perceptual=rmse"],
+    "comparison": [*READER, "methods=[x0,random]", "samples=2", "training=2", "pictures=12", "metric=rmse"],
 }
 """Of each study, its own settings by their names alone, and others of the run."""
 

@@ -44,7 +44,7 @@ def keys():
             yield field.name
     yield from (f"model.{field.name}" for schema in MODEL_SCHEMAS.values() for field in fields(schema))
     yield from (f"model.{field.name}" for field in fields(own_settings("model", ModelConfig._target_, ModelConfig)))
-    for group in ("svd", "edit", "predictor"):
+    for group in ("svd", "edit", "predictor", "metric"):
         for path in (config_folder() / group).glob("*.yaml"):
             own = own_settings(group, raw(path)["_target_"], vars(Config())[group].__class__)
             yield from (f"{group}.{field.name}" for field in fields(own))
