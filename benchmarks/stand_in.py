@@ -11,8 +11,7 @@ edits FactorFaces portraits along local, random and principal directions, both w
 
 The last two know nothing of the data, only how far an edit went: a stand-in has to order edits better than they do.
 Spearman's ρ is taken within every portrait, over all of its edits, over those of one length, and over those of one kind
-of direction (means over lengths, or kinds); the mean over portraits has Student's interval. The table of docs/method.md
-is its output.
+of direction (means over lengths, or kinds); the mean over portraits has Student's interval.
 """
 
 from __future__ import annotations

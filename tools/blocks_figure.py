@@ -1,6 +1,6 @@
 """Where is h? The blocks of several networks in one figure, and a table of each: from runs of ``experiment=blocks``.
 
-python tools/blocks_figure.py RUN [RUN …]     draws docs/images/blocks.png, and prints the tables of docs/studies.md
+python tools/blocks_figure.py RUN [RUN …]     draws docs/images/blocks.png, and prints its tables
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from diffgeo.config import GIVEN, own_settings, schemas
 from diffgeo.config import documentation as schemas_say
-from diffgeo.config import own_settings, schemas
 from diffgeo.studies import all_claims, studies
 from training.diffusion import DiffusionTraining
 from training.predictor import PredictorTraining
@@ -230,7 +230,7 @@ VARIANTS: dict[str, type] = {
 
 def _own(group: str, schema: type) -> Iterator[tuple[str, type]]:
     """Choices of a group that name code with settings of its own, and these settings."""
-    for file in sorted((ROOT / "conf" / group).glob("*.yaml")) if group in ("svd", "edit", "predictor") else ():
+    for file in sorted((ROOT / "conf" / group).glob("*.yaml")) if group in GIVEN and group != "model" else ():
         own = own_settings(group, _yaml(f"{group}/{file.stem}.yaml")["_target_"], schema)
         if fields(own):
             yield file.stem, own
@@ -286,6 +286,17 @@ def _table(
             if meaning[1:2].islower():  # a word, not a symbol
                 meaning = meaning[0].upper() + meaning[1:]
             yield f"| `{prefix}{name}`<br>{about} | {meaning} |"
+
+
+def _studies() -> str:
+    """Every study: its question, the columns that tell rows of its main table apart, and how it is chosen."""
+    chosen = next(entry["study"] for entry in _yaml("config.yaml")["defaults"] if "study" in entry)
+    lines = ["| study | what it asks | its table has a row per | runs |", "|---|---|---|---|"]
+    for name, study in studies().items():
+        rows = ", ".join(f"`{column}`" for column in study.rows)
+        runs = "by default" if name in chosen else f"by `study=[{name}]`"
+        lines.append(f"| [`{name}`](#{name}) | {_escaped(study.question)} | {rows} | {runs} |")
+    return "\n".join(lines)
 
 
 def _scales() -> str:
@@ -396,6 +407,7 @@ MARKERS: dict[str, Callable[[], str]] = {
     "<!-- refused schedulers -->": _refused_schedulers,
     "<!-- network inputs -->": _network_inputs,
     "<!-- every setting -->": _settings,
+    "<!-- studies -->": _studies,
     "<!-- scales -->": _scales,
     "<!-- claims -->": _claims,
 }

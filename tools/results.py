@@ -12,6 +12,9 @@ be written anew:
 
     directions of h reach further: 0.42 [0.28, 0.56] <!-- factor_faces: P23a Fig. 9 a, holds -->.
 
+A result that is written by hand is an error, too (``by_hand``): an interval or a p-value outside of what this tool
+writes, or a verdict in a paragraph without a number of its own.
+
 All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``; those of all networks,
 side by side with verdict, mean and interval, between ``<!-- results: all -->`` and ``<!-- end -->``.
 """
@@ -32,7 +35,7 @@ from diffgeo.report.formatting import interval, p_value
 from diffgeo.report.page.atlas import latex, page
 from diffgeo.results import write_csv
 
-__all__ = ["RESULTS", "copy", "joined", "pages", "read", "written"]
+__all__ = ["RESULTS", "by_hand", "copy", "joined", "pages", "read", "written"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -42,6 +45,9 @@ _NUMBER = r"[-−]?\d[\d.]*(?: \[[^\]]*\])?"
 _STATED = re.compile(
     rf"{_NUMBER}(?P<gap> ?)(?P<comment><!-- (?P<network>\w+): (?P<label>[^,>]+), (?P<verdict>[^>]+) -->)"
 )
+_CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+_INTERVAL_OR_P = re.compile(r"\d \[[-−]?\d[\d.]*, [-−]?\d[\d.]*\]|\bp = ?0?\.\d+")
+_VERDICT = re.compile(r"(?<!\*)\b(?:undecided|contradicted)\b(?!\*)")
 _TABLE = re.compile(r"(?P<start><!-- results: (?P<network>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -78,6 +84,17 @@ def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
         return match["start"] + body + match["end"]
 
     return _TABLE.sub(table, _STATED.sub(number, text))
+
+
+def by_hand(text: str) -> list[str]:
+    """Results that nothing here writes: intervals, p-values, and verdicts whose paragraph has no number of the atlas.
+
+    Code is left out, and so are verdicts in bold, as their definitions are.
+    """
+    text = _CODE.sub("", _TABLE.sub("", text))
+    found = _INTERVAL_OR_P.findall(_STATED.sub("", text))
+    paragraphs = re.split(r"\n\s*\n|\n(?=- |\|)", text)
+    return found + [one.strip() for one in paragraphs if _VERDICT.search(one) and not _STATED.search(one)]
 
 
 def _standing(row: Row) -> str:

@@ -9,7 +9,7 @@ from diffgeo.studies import studies
 from folders import save_prompted
 
 EDITS = "schedule.edit=[1.0,0.5]"
-FACES = ("model=factor_faces", "schedule.steps=4", "svd.tol=1e-2", "metric.perceptual=rmse")
+FACES = ("model=factor_faces", "schedule.steps=4", "svd.tol=1e-2", "metric=rmse")
 READER = ("predictor=classifier", "predictor.path={colours}", "predictor.names=[red,green,blue]", "predictor.size=16")
 SETTINGS = {
     "discovery": [],
@@ -29,7 +29,7 @@ SETTINGS = {
     "prompts": ["model=local_sd", "model.path={prompted}", "prompt=face", "prompts=[face,hair]", "samples=1"],
     "blocks": [*FACES, "blocks=[mid]", "maps=[output]", "t_fracs=[1.0]", "samples=1", "rank=3", "directions=1"],
     "tangent_truth": [*FACES, "maps=[h]", "kinds=[render]", "samples=1", "noise=[0.5]", "rank=3", "draws=20"],
-    "comparison": [*READER, "methods=[x0,random]", "samples=2", "training=2", "pictures=12", "metric.perceptual=rmse"],
+    "comparison": [*READER, "methods=[x0,random]", "samples=2", "training=2", "pictures=12", "metric=rmse"],
 }
 """Of each study, its own settings by their names alone, and others of the run."""
 
@@ -53,5 +53,7 @@ def test_a_study_runs_from_the_command_to_its_tables(command, tiny_settings, tin
     outcome = command("scale=smoke", *common, f"study=[{study}]", *words, where, folder=tmp_path / "run")
     assert outcome.code == 0, outcome.err
     assert outcome.manifest["status"] == "completed"
-    assert len(pd.read_parquet(outcome.folder / "tables" / f"{study}.parquet")) >= 1
+    table = pd.read_parquet(outcome.folder / "tables" / f"{study}.parquet")
+    assert len(table) >= 1
+    assert not table.duplicated(list(studies()[study].rows)).any(), "a row is not what the study says"
     assert outcome.manifest["scalars"][study]

@@ -137,35 +137,3 @@ def test_an_edited_metric_is_computed_again(own, tiny_run, tmp_path, monkeypatch
     edited, taken = values()
     assert not taken
     assert (first != edited).any()
-
-
-MEASURE = """
-class Greatest:
-    name = "greatest"
-
-    def __init__(self, scale=1.0):
-        self.scale = scale
-
-    def __call__(self, a, b):
-        return self.scale * (a - b).abs().amax(dim=(1, 2, 3)).cpu()
-"""
-
-
-@pytest.mark.slow
-def test_a_perceptual_measure_is_chosen_by_its_target(tiny_run, tmp_path, monkeypatch):
-    (tmp_path / "greatest.py").write_text(MEASURE)
-    (tmp_path / "conf" / "metric").mkdir(parents=True)
-    yaml = "defaults: [/schema/metric/metric@_here_, _self_]\nperceptual: {_target_: greatest.Greatest, scale: 0.5}\n"
-    (tmp_path / "conf" / "metric" / "greatest.yaml").write_text(yaml)
-    monkeypatch.syspath_prepend(tmp_path)
-    words = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "study=[ablation]"]
-    outcome = tiny_run(*words, "metric=greatest")
-    assert outcome.code == 0, outcome.err
-    table = pd.read_parquet(outcome.folder / "tables" / "ablation.parquet")
-    assert set(table["perceptual_measure"]) == {"greatest"}
-    for wrong, said in {
-        "metric.perceptual=loudness": ["auto, lpips", "_target_"],
-        "metric.perceptual={_target_: greatest.Nothing}": ["metric.perceptual._target_=greatest.Nothing"],
-        "metric.perceptual={_target_: builtins.dict}": ["is no measure", "give it a name"],
-    }.items():
-        tiny_run(*words, wrong).assert_failed(2, *said)

@@ -1,4 +1,4 @@
-"""A model, an edit and a predictor of one's own, as docs/extending.md shows them: a file and a YAML, chosen by name."""
+"""A model, an edit, a predictor and a measure of one's own, as docs/extending.md shows them: a file and a YAML each."""
 
 import re
 import shutil
@@ -129,6 +129,32 @@ def test_a_predictors_setting_out_of_its_range_is_refused(own, tiny_run):
     tiny_run(searchpath, "predictor=colours", "predictor.part=2").assert_failed(2, "predictor.part=2")
 
 
+def test_a_perceptual_measure_is_chosen_and_its_pixels_weighed(own, tiny_run):
+    searchpath, _ = own("measure")
+    words = [searchpath, "metric=outlines", "study=[discovery]"]
+    little, none = tiny_run(*words), tiny_run(*words, "metric.pixels=0")
+    table = pd.read_parquet(little.folder / "tables" / "discovery.parquet")
+    assert set(table["perceptual_measure"].dropna()) == {"outlines"}
+    assert (lengths_of_paths(none) < lengths_of_paths(little)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["metric=outlines", "metric.pixels=-1"], ["metric.pixels=-1"]),
+        (["metric=outlines", "metric.pixel=0"], ["there is no setting metric.pixel", "Did you mean metric.pixels?"]),
+        (["metric.perceptual=rmse"], ["metric.perceptual=rmse is not possible", "choose metric=rmse instead"]),
+        (["metric.perceptual=loudness"], ["auto, factor_features, lpips, rmse"]),
+        (["metric._target_=my_measure.Nothing"], ["metric._target_=my_measure.Nothing cannot be imported"]),
+        (["metric._target_=collections.Counter"], ["collections.Counter is no measure", "ive it a name"]),
+        (["metric._target_=builtins.dict"], ["metric._target_=builtins.dict cannot be used"]),
+    ],
+)
+def test_what_is_no_perceptual_measure_is_refused(own, tiny_run, words, said):
+    searchpath, _ = own("measure")
+    tiny_run(searchpath, *words, "study=[discovery]").assert_failed(2, *said)
+
+
 def test_a_family_is_one_module_of_the_package_as_the_guide_shows_it():
     page = (GUIDE.parent / "extending.md").read_text()
     folder = Path(family.__file__).parent / "families"
@@ -143,6 +169,7 @@ def test_a_family_is_one_module_of_the_package_as_the_guide_shows_it():
         pytest.param("model", "model=mine", "return self.unet(", "return 0.5 * self.unet(", marks=pytest.mark.slow),
         ("edit", "edit=colour", "colour = offsets - ", "colour = offsets + "),
         ("predictor", "predictor=colours", ".mean(dim=(2, 3))", ".amax(dim=(2, 3))"),
+        ("measure", "metric=outlines", "slopes.mean(", "slopes.amax("),
     ],
 )
 def test_an_edited_file_of_ones_own_is_computed_again(

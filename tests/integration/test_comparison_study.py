@@ -36,7 +36,7 @@ from diffgeo.studies.shared.matching import pictures as decoded
 
 SMALL = (
     *("scale=smoke", "schedule.steps=5", "svd.rank=2", "svd.tol=1e-2", "device=cpu", "tracking=none"),
-    *("store.enabled=false", "study=[comparison]", "study.comparison.pictures=24", "metric.perceptual=rmse"),
+    *("store.enabled=false", "study=[comparison]", "study.comparison.pictures=24", "metric=rmse"),
     *("study.comparison.samples=2", "study.comparison.training=2", "study.comparison.methods=null"),
 )
 COMPOSE = "study.comparison.compose=[smile,background_hue]"

@@ -1,7 +1,7 @@
 """The worked examples of the documentation compute what they say.
 
 That they join by the command line is tested in ``tests/e2e``: a study in ``test_another_packages_study``, a model,
-an edit and a predictor in ``test_own_code``, metrics in ``test_extra_metrics``.
+an edit, a predictor and a perceptual measure in ``test_own_code``, metrics in ``test_extra_metrics``.
 """
 
 import importlib.util

@@ -9,7 +9,7 @@ from diffgeo.errors import ConfigError, ModelError, ShapeError, ValueRangeError
 from diffgeo.metrics.classifiers import ClassifierPredictor, Identity, load_network
 from diffgeo.metrics.clip import load_clip
 from diffgeo.metrics.edits import directional_similarity
-from diffgeo.metrics.perceptual import LpipsDistance, lpips_weights, perceptual_distance, perceptual_path_length
+from diffgeo.metrics.perceptual import LpipsDistance, alexnet_file, best_measure, load_lpips, perceptual_path_length
 
 PROMPTS = {"smile": ["a smiling face", "a neutral face"], "glasses": ["a face with glasses", "a face"]}
 
@@ -213,14 +213,15 @@ def test_lpips_is_that_of_the_package_with_the_same_weights(alexnet, pictures):
 
 def test_lpips_is_never_what_something_else_is_called(alexnet, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert not lpips_weights().exists()
-    assert perceptual_distance("auto", None, side=256).name == "rmse"
-    assert perceptual_distance("auto", None, side=32, weights=str(alexnet)).name == "rmse"
-    assert perceptual_distance("auto", None, side=64, weights=str(alexnet)).name == "lpips"
+    assert not alexnet_file().exists()
+    assert best_measure(None, 256).name == "rmse"
+    assert best_measure(None, 32, str(alexnet)).name == "rmse"
+    assert best_measure(None, 64, str(alexnet)).name == "lpips"
     with pytest.raises(ConfigError, match=r"alexnet-owt-7be5be79.pth"):
-        perceptual_distance("lpips", None)
-    with pytest.raises(ConfigError, match="does not exist"):
-        perceptual_distance("auto", None, weights=str(tmp_path / "nothing"))
+        load_lpips()
+    for make in (load_lpips, lambda path: best_measure(None, 64, path)):
+        with pytest.raises(ConfigError, match="does not exist"):
+            make(str(tmp_path / "nothing"))
 
 
 def test_the_perceptual_path_length_of_a_linear_generator_is_the_speed_of_the_arc(pictures):

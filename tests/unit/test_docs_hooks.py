@@ -13,6 +13,7 @@ pytest.importorskip("latex2mathml")
 from mkdocs.exceptions import PluginError
 
 import diffgeo
+from diffgeo.composition import composed
 from diffgeo.config import MODEL_SCHEMAS, Config, config_folder, own_settings, raw
 from diffgeo.config.schemas import ModelConfig
 from diffgeo.diffusion.models.family import families
@@ -43,7 +44,7 @@ def keys():
             yield field.name
     yield from (f"model.{field.name}" for schema in MODEL_SCHEMAS.values() for field in fields(schema))
     yield from (f"model.{field.name}" for field in fields(own_settings("model", ModelConfig._target_, ModelConfig)))
-    for group in ("svd", "edit", "predictor"):
+    for group in ("svd", "edit", "predictor", "metric"):
         for path in (config_folder() / group).glob("*.yaml"):
             own = own_settings(group, raw(path)["_target_"], vars(Config())[group].__class__)
             yield from (f"{group}.{field.name}" for field in fields(own))
@@ -69,6 +70,21 @@ def test_every_choice_stands_on_the_page(hooks):
         if rest and group in [*hooks.GROUPS, "study", "experiment"]:
             name = "/".join(rest)
             assert f"`{group}={name}`" in page or f"`{group}=[{name}]`" in page, file
+
+
+def test_every_study_stands_in_the_table_of_studies_and_has_a_section(hooks):
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    assert "<!-- studies -->" in page, "the table is made from the studies"
+    table = hooks._studies().splitlines()[2:]
+    chosen = set(composed([]).study)
+    assert len(table) == len(studies())
+    for row, study in zip(table, studies().values(), strict=True):
+        name, question, rows, runs = (cell.strip() for cell in row.strip("|").split(" | "))
+        assert name == f"[`{study.name}`](#{study.name})"
+        assert f"\n## {study.name}\n" in page
+        assert question == study.question
+        assert re.findall(r"`(\w+)`", rows) == list(study.rows)
+        assert runs == ("by default" if study.name in chosen else f"by `study=[{study.name}]`")
 
 
 def test_every_part_of_the_package_stands_in_the_picture_of_its_floors():

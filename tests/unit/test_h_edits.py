@@ -254,7 +254,7 @@ def test_settings_that_h_edits_cannot_have_are_refused(tiny_model):
 
 
 def test_edits_of_h_and_of_x_are_brought_to_one_change(tiny_model):
-    context = Context(tiny_model, composed([*WORDS, "metric.perceptual=rmse"]))
+    context = Context(tiny_model, composed([*WORDS, "metric=rmse"]))
     sample, (_, t) = context.samples[0], context.times_of([0.75], "t")[0]
     basis = context.bases.of(sample, t)
     through = context.editor.through(basis.U.T, sample, t)

@@ -5,10 +5,12 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, silu
 
+from diffgeo.composition import composed
+from diffgeo.config import build
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.errors import ConfigError, ShapeError
 from diffgeo.metrics.attributes import FactorNet, FactorPredictor, load_predictor
-from diffgeo.metrics.perceptual import FeatureDistance, PixelDistance, perceptual_distance
+from diffgeo.metrics.perceptual import FeatureDistance, PixelDistance, best_measure, own_features
 
 
 def identity_network(stages=1):
@@ -41,9 +43,9 @@ def predictor():
     return load_predictor()
 
 
-@pytest.fixture(params=["rmse", "factor_features"])
+@pytest.fixture(params=[PixelDistance, own_features], ids=["rmse", "factor_features"])
 def measure(request, predictor):
-    return perceptual_distance(request.param, predictor)
+    return request.param() if request.param is PixelDistance else own_features(predictor)
 
 
 def test_every_measure_tells_its_name(measure):
@@ -84,7 +86,7 @@ def test_distances_grow_with_noise(measure, faces):
 
 
 def test_another_face_is_further_than_the_same_face_with_a_little_noise(faces, predictor):
-    distance = perceptual_distance("factor_features", predictor)
+    distance = own_features(predictor)
     noise = 0.05 * torch.randn(faces.shape, generator=torch.Generator().manual_seed(0))
     assert distance(faces + noise, faces).max() < distance(faces.roll(1, 0), faces).min()
 
@@ -159,24 +161,31 @@ def test_auto_takes_the_features_where_there_is_a_factor_predictor(predictor):
         def forward(self, images):
             return images.mean(dim=(1, 2, 3))[:, None]
 
-    assert perceptual_distance("auto", predictor).name == "factor_features"
-    assert perceptual_distance("auto", predictor).size == predictor.size
-    assert perceptual_distance("auto", None).name == "rmse"
-    assert perceptual_distance("auto", FactorPredictor(Other(), ["a"], [False], 8)).name == "rmse"
-    assert perceptual_distance("rmse", predictor).name == "rmse"
-    with pytest.raises(ConfigError, match=r"needs model\.predictor=factor_predictor; use rmse"):
-        perceptual_distance("factor_features", FactorPredictor(Other(), ["a"], [False], 8))
-
-
-@pytest.mark.parametrize("name", ["vgg", "", "RMSE"])
-def test_unknown_measures_are_refused(name, predictor):
-    with pytest.raises(ConfigError, match="known are auto, lpips, factor_features and rmse"):
-        perceptual_distance(name, predictor)
+    assert best_measure(predictor, 32).name == "factor_features"
+    assert best_measure(predictor, 32).size == predictor.size
+    assert best_measure(None, 32).name == "rmse"
+    assert best_measure(FactorPredictor(Other(), ["a"], [False], 8), 32).name == "rmse"
+    with pytest.raises(ConfigError, match=r"needs model\.predictor=factor_predictor; use metric=rmse"):
+        own_features(FactorPredictor(Other(), ["a"], [False], 8))
 
 
 def test_features_without_a_predictor_are_refused():
-    with pytest.raises(ConfigError, match=r"needs model\.predictor=factor_predictor; use rmse"):
-        perceptual_distance("factor_features", None)
+    with pytest.raises(ConfigError, match=r"needs model\.predictor=factor_predictor; use metric=rmse"):
+        own_features(None)
+
+
+@pytest.mark.parametrize("choice", ["auto", "factor_features", "lpips", "rmse"])
+def test_every_choice_makes_the_measure_of_its_name(predictor, choice, tmp_path, monkeypatch):
+    """By the one road that a measure of the user's own takes."""
+    cfg = composed([f"metric={choice}"]).metric
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    known = {"predictor": predictor, "side": 32, "device": "cpu"}
+    if choice == "lpips":
+        with pytest.raises(ConfigError, match="metric=lpips needs alexnet"):
+            build("metric", cfg, **known)
+    else:
+        assert build("metric", cfg, **known).name == {"auto": "factor_features"}.get(choice, choice)
+    assert cfg.perceptual == choice
 
 
 @pytest.mark.parametrize(

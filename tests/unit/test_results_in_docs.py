@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from results import copy, joined, pages, read, written
+from results import by_hand, copy, joined, pages, read, written
 
 ROW = {
     "ours": 0.4168,
@@ -28,6 +28,29 @@ ROWS = {
 def test_every_page_states_what_the_atlas_says(path):
     text = path.read_text(encoding="utf-8")
     assert written(text, read()) == text, "run python tools/results.py"
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_no_page_states_a_result_by_hand(path):
+    assert by_hand(path.read_text(encoding="utf-8")) == [], "take it from the atlas, or say what shows it"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("it is 0.4 [0.3, 0.5].", ["4 [0.3, 0.5]"]),
+        ("it is −0.4 [−0.5, −0.3] and 0.42 [0.28, 0.56] <!-- faces: LOCO, holds -->", ["4 [−0.5, −0.3]"]),
+        ("each of eight samples (p = 0.008)", ["p = 0.008"]),
+        ("That is undecided.\n\nIt is 0.4 <!-- faces: LOCO, undecided -->", ["That is undecided."]),
+        ("- a: 0.4 <!-- faces: LOCO, undecided -->\n- b is contradicted", ["- b is contradicted"]),
+        ("It is 0.4 <!-- faces: LOCO, undecided -->,\nso undecided. **undecided**: neither.", []),
+        ("```sh\ndiffgeo  # 1 [2, 3]\n```\n`x [1, 2]` undecided? no: `undecided`", ["undecided? no:"]),
+        ("<!-- results: faces -->\n| undecided, 0.4 [0.3, 0.5] |\n<!-- end -->", []),
+        ("at p ≤ 0.05, in fractions 1 [of T](x.md)", []),
+    ],
+)
+def test_a_result_written_by_hand_is_found(text, found):
+    assert by_hand(text) == found
 
 
 def test_a_number_is_written_anew_and_its_sentence_stays():

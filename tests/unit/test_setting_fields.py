@@ -22,6 +22,7 @@ from diffgeo.composition import (
     session_depends_on,
 )
 from diffgeo.config import (
+    GIVEN,
     Config,
     PredictorConfig,
     ScaleConfig,
@@ -119,7 +120,7 @@ def test_the_four_that_ask_agree(run):
         changed = run | {key: "another"}
         assert _settings(changed) == _settings(run)
     assert _settings(run | {"seed": 99}) != _settings(run)
-    empty = {"metric.extra", "study.spectrum", *(f"{group}.options" for group in ("model", "svd", "edit", "predictor"))}
+    empty = {"metric.extra", "study.spectrum", *(f"{group}.options" for group in GIVEN)}
     assert set(flat(results_depend_on(run))) == set(leaves(results_depend_on(run))) - empty
 
 

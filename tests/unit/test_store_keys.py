@@ -203,7 +203,7 @@ def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
         "edit.options.mask={}",
         "model.options.weights={}",
         "metric.identity={}",
-        "'metric.perceptual={{_target_: my.Measure, weights: {}}}'",
+        "metric._target_=my.Measure metric.options.weights={}",
         "'metric.extra.mine={{_target_: my.Metric, weights: {}}}'",
         "'metric.extra.mine={{_target_: my.Metric, nets: [{{a: [{}]}}]}}'",
         "'edit.options.masks=[{{eyes: {}}}]'",

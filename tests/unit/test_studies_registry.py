@@ -62,6 +62,7 @@ def test_a_folder_has_a_study_of_its_name_with_settings_and_a_measurement(folder
     assert study.package == f"diffgeo.studies.{folder}"
     assert study is study_named(folder)
     assert study.question.endswith("?")
+    assert study.rows
     assert is_dataclass(study.settings)
     assert study.settings.__module__ == f"{study.package}.settings"
     assert headline(study.settings)

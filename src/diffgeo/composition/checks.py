@@ -34,6 +34,7 @@ def check(cfg: Config) -> None:
             suits(cfg)
     _check_prompt(cfg)
     _check_name("edit.method", cfg.edit)
+    _check_name("metric.perceptual", cfg.metric)
     _check_name("predictor.kind", cfg.predictor)
     _check_name("svd.solver", cfg.svd)
     check_fields(cfg, "")

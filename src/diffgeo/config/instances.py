@@ -28,6 +28,7 @@ GIVEN = {
     "svd": (),
     "edit": ("model", "cfg", "latents", "bases"),
     "predictor": ("device", "own"),
+    "metric": ("device", "predictor", "side"),
 }
 """Groups whose choices name code by ``_target_`` → arguments that are no settings of its own: a run gives them."""
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -72,12 +73,12 @@ def build(group: str, settings: Any, **known: Any) -> Any:
         ConfigError: the target cannot be imported, or does not take its arguments.
     """
     target = _found(group, settings._target_)
-    taken = inspect.signature(target).parameters
     given = {name: value for name, value in vars(settings).items() if name not in ("_target_", "options")}
-    fitting = {name: value for name, value in (given | known).items() if name in taken}
     try:
-        inspect.signature(target).bind(**fitting | settings.options)
-    except TypeError as error:
+        signature = inspect.signature(target)
+        fitting = {name: value for name, value in (given | known).items() if name in signature.parameters}
+        signature.bind(**fitting | settings.options)
+    except (TypeError, ValueError) as error:
         advice = f"give the arguments that it takes as {group}.NAME=VALUE"
         raise ConfigError(f"{group}._target_={settings._target_} cannot be used ({error})", advice) from error
     return target(**fitting | settings.options)

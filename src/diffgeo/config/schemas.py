@@ -47,14 +47,6 @@ def _masks(value: Any) -> bool:
     return value is None or isinstance(value, str) or edges
 
 
-MEASURES = ("auto", "lpips", "factor_features", "rmse")
-"""Perceptual measures that have a name; others are chosen by ``_target_``."""
-
-
-def _measure(value: Any) -> bool:
-    return value in MEASURES or (isinstance(value, dict) and isinstance(value.get("_target_"), str))
-
-
 def _odd(value: int) -> bool:
     return value % 2 == 1
 
@@ -285,25 +277,25 @@ class MetricConfig:
     """How edits are judged.
 
     Attributes:
-        perceptual: ``auto``, ``lpips``, ``factor_features`` (features of the shipped predictor) or ``rmse`` (pixels).
-            auto takes LPIPS if its weights are found and pictures have 64 pixels a side, else the features if the
-            model has that predictor. ``{_target_: package.module.Name, argument: value}`` is one of your own: an object
-            with a ``name``, called as ``metric.extra`` are. Every table names the measure it used.
+        _target_: set by the choice ``metric=…``: what gives a :class:`diffgeo.metrics.perceptual.PerceptualDistance`,
+            yours or ours. Every table names the measure it used.
+        perceptual: set by the choice ``metric=…``: its name.
         lpips_weights: torchvision's AlexNet weights, ``alexnet-owt-7be5be79.pth``; torch hub's cache when null.
         identity: a network (TorchScript, ONNX, exported) whose embedding tells people apart; null leaves it out.
         identity_size: side of its pictures in pixels.
         extra: metrics of your own, name → ``{_target_: package.module.Name, argument: value}``: a callable of edited
             pictures (B, 3, H, W) and the original (1, 3, H, W), both in [−1, 1], that returns (B,). Every name is a
             column of the tables of edits and a line of the scorecard.
+        options: settings that the chosen ``_target_`` alone has, name → value; GROUP.NAME=VALUE sets one.
     """
 
-    perceptual: Any = setting(
-        "auto", fits=_measure, allowed=f"{', '.join(MEASURES)}, or {{_target_: package.module.Name}}"
-    )
+    _target_: str = MISSING
+    perceptual: str = MISSING
     lpips_weights: str | None = None
     identity: str | None = None
     identity_size: int = setting(112, ge=8)
     extra: Options = setting({})
+    options: Options = setting({})
 
 
 @dataclass

@@ -9,6 +9,8 @@ learnt weights: with y_l the activations of stage l made unit over channels at e
 weights in a local file, and pictures of 64 pixels or more a side to say much.
 
 ``rmse``: root mean squared difference of pixels, in [0, 2]; needs no network.
+
+``metric=NAME`` chooses one by the ``_target_`` of ``conf/metric/NAME.yaml``, as solvers and edits are chosen.
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ __all__ = [
     "LpipsDistance",
     "PerceptualDistance",
     "PixelDistance",
-    "lpips_weights",
-    "perceptual_distance",
+    "alexnet_file",
+    "best_measure",
+    "load_lpips",
+    "own_features",
     "perceptual_path_length",
 ]
 
 LPIPS_SIDE = 64
-"""Smallest side in pixels at which ``auto`` takes LPIPS: AlexNet leaves a 32-pixel picture a single position."""
+"""Smallest side in pixels at which ``metric=auto`` takes LPIPS: AlexNet leaves a 32-pixel picture a single position."""
 
 
 class PerceptualDistance(Protocol):
@@ -145,55 +149,75 @@ class LpipsDistance:
         return distance.flatten().cpu()
 
 
-def lpips_weights(path: str | None = None) -> Path:
-    """Where LPIPS' AlexNet weights lie, or should: ``path``, else torch hub's cache (where torchvision puts them)."""
-    if path is not None:
-        return Path(path).expanduser()
-    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+def alexnet_file(path: str | None = None) -> Path:
+    """Where LPIPS' AlexNet weights lie, or should: ``path``, else torch hub's cache (where torchvision puts them).
+
+    Raises:
+        ConfigError: there is no such ``path``.
+    """
+    if path is None:
+        return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"metric.lpips_weights={path} does not exist", "it names alexnet-owt-7be5be79.pth")
+    return file
 
 
-def perceptual_distance(
-    name: str,
-    predictor: AttributePredictor | None,
-    *,
-    weights: str | None = None,
-    side: int = 0,
-    device: str | torch.device = "cpu",
-) -> PerceptualDistance:
-    """The measure called ``name``.
+def load_lpips(lpips_weights: str | None = None, device: str | torch.device = "cpu") -> LpipsDistance:
+    """``metric=lpips``.
 
     Args:
-        name: ``lpips``, ``factor_features``, ``rmse``, or ``auto``: LPIPS if its weights are found and pictures have
-            64 pixels a side, else ``factor_features`` if there is a factor predictor, else ``rmse``.
+        lpips_weights: see :func:`alexnet_file`.
+        device: where to run it.
+
+    Raises:
+        ConfigError: the weights are not there.
+        ModelError: they are not LPIPS'.
+    """
+    file = alexnet_file(lpips_weights)
+    if not file.is_file():
+        raise ConfigError(f"metric=lpips needs {file.name}", "give its path: metric.lpips_weights=…")
+    return LpipsDistance(file, device)
+
+
+def own_features(predictor: AttributePredictor | None) -> FeatureDistance:
+    """``metric=factor_features``.
+
+    Args:
         predictor: the model's own.
-        weights: of LPIPS, see :func:`lpips_weights`.
-        side: of the pictures, in pixels.
+
+    Raises:
+        ConfigError: it is no factor predictor.
+    """
+    if not isinstance(predictor, FactorPredictor) or not isinstance(predictor.network, FactorNet):
+        raise ConfigError("metric=factor_features needs model.predictor=factor_predictor", "use metric=rmse")
+    return FeatureDistance(predictor.network, predictor.size)
+
+
+def best_measure(
+    predictor: AttributePredictor | None,
+    side: int,
+    lpips_weights: str | None = None,
+    device: str | torch.device = "cpu",
+) -> PerceptualDistance:
+    """``metric=auto``: LPIPS if its weights are found and pictures are large enough, else features, else pixels.
+
+    Args:
+        predictor: the model's own.
+        side: of the pictures, in pixels; LPIPS needs 64.
+        lpips_weights: see :func:`alexnet_file`.
         device: where LPIPS runs.
 
     Raises:
-        ConfigError: no such measure, or one that needs what is not there; a ``weights`` that does not exist.
+        ConfigError: a ``lpips_weights`` that does not exist.
         ModelError: the weights are not LPIPS'.
     """
-    file, network = lpips_weights(weights), predictor.network if isinstance(predictor, FactorPredictor) else None
-    if weights is not None and not file.is_file():
-        raise ConfigError(f"metric.lpips_weights={weights} does not exist", "it names alexnet-owt-7be5be79.pth")
-    if name == "auto":
-        offline = "factor_features" if isinstance(network, FactorNet) else "rmse"
-        name = "lpips" if file.is_file() and side >= LPIPS_SIDE else offline
-    match name:
-        case "rmse":
-            return PixelDistance()
-        case "lpips":
-            if not file.is_file():
-                raise ConfigError(f"metric.perceptual=lpips needs {file.name}", "give its path: metric.lpips_weights=…")
-            return LpipsDistance(file, device)
-        case "factor_features":
-            if not isinstance(network, FactorNet) or not isinstance(predictor, FactorPredictor):
-                raise ConfigError(
-                    "metric.perceptual=factor_features needs model.predictor=factor_predictor", "use rmse"
-                )
-            return FeatureDistance(network, predictor.size)
-    raise ConfigError(f"metric.perceptual is {name}", "known are auto, lpips, factor_features and rmse")
+    if alexnet_file(lpips_weights).is_file() and side >= LPIPS_SIDE:
+        return load_lpips(lpips_weights, device)
+    try:
+        return own_features(predictor)
+    except ConfigError:
+        return PixelDistance()
 
 
 def perceptual_path_length(

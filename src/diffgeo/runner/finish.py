@@ -29,7 +29,7 @@ from diffgeo.diffusion.models import shipped_folder
 from diffgeo.diffusion.models.base import weights_digest
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.jacobian.memory import device_name
-from diffgeo.metrics.perceptual import lpips_weights
+from diffgeo.metrics.perceptual import alexnet_file
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, write_result
 from diffgeo.session import Context
@@ -178,12 +178,11 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, ob
 def _files(context: Context, settings: Any) -> Iterator[Path]:
     """Files and folders, beside the model and the pictures, whose contents a study depends on."""
     cfg = context.cfg
-    own = cfg.metric.perceptual if isinstance(cfg.metric.perceptual, dict) else {}
-    options = [part.options for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor)]
-    named = [cfg.data.masks, cfg.model.predictor, cfg.metric.identity, own, cfg.metric.extra, options]
+    options = [part.options for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor, cfg.metric)]
+    named = [cfg.data.masks, cfg.model.predictor, cfg.metric.identity, cfg.metric.extra, options]
     named += [*getattr(settings, "files", ()), *getattr(settings, "models", ())]
     if context.perceptual.name == "lpips":
-        named.append(str(lpips_weights(cfg.metric.lpips_weights)))
+        named.append(str(alexnet_file(cfg.metric.lpips_weights)))
     for one in filter(None, _texts(named)):
         with suppress(OSError, RuntimeError, ValueError):  # a text that is no path: too long, or of no user's home
             yield from [path for path in (Path(one).expanduser(), shipped_folder(one)) if path.exists()][:1]

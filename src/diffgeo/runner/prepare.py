@@ -13,7 +13,7 @@ from diffgeo.config import Config, MetricConfig, StoreConfig, build, instance
 from diffgeo.diffusion.models import DiffusionModel, resolve_device
 from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import load_predictor
-from diffgeo.metrics.perceptual import lpips_weights
+from diffgeo.metrics.perceptual import alexnet_file
 from diffgeo.metrics.pictures import PictureMetric, try_out
 from diffgeo.session import Context
 from diffgeo.session.processes import started_processes
@@ -53,7 +53,7 @@ def prepare(cfg: Config, interruption: Interruption | None = None, earlier: Cont
     # what can be wrong with the settings on this model shows now, not after minutes
     context.bases.check()
     _checked(context)
-    measure, file = context.perceptual.name, lpips_weights(cfg.metric.lpips_weights)
+    measure, file = context.perceptual.name, alexnet_file(cfg.metric.lpips_weights)
     if measure != "lpips" and not file.is_file():
         log.info("LPIPS is left out: it needs %s (metric.lpips_weights=…); distances are %s", file.name, measure)
     number, times = len(context.samples), context.edit_times_in_words
@@ -97,10 +97,9 @@ def _checked(context: Context) -> Context:
         name = sorted(taken)[0]
         raise ConfigError(f"metric.extra.{name} is called like an attribute of the predictor", "choose another name")
     _ = context.editor, context.bases  # made now: they refuse settings that contradict each other
-    tried = dict(context.extra_metrics)
-    if isinstance(context.cfg.metric.perceptual, dict):
-        tried["metric.perceptual"] = lambda edited, original: context.perceptual(edited, original)
-    try_out(tried, context.model.picture_size, context.model.device)
+    measure: PictureMetric = lambda edited, original: context.perceptual(edited, original)  # noqa: E731
+    key = f"metric._target_={context.cfg.metric._target_}"
+    try_out({**context.extra_metrics, key: measure}, context.model.picture_size, context.model.device)
     return context
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, build, instance, own_code
+from diffgeo.config import Config, build, own_code
 from diffgeo.convergence import Tally
 from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.data.images import list_images
@@ -21,7 +21,7 @@ from diffgeo.errors import ConfigError
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.metrics.classifiers import Identity, load_network
 from diffgeo.metrics.data_distance import DistanceFromData
-from diffgeo.metrics.perceptual import PerceptualDistance, perceptual_distance
+from diffgeo.metrics.perceptual import PerceptualDistance
 from diffgeo.metrics.pictures import PictureMetric, measured
 from diffgeo.metrics.residual import ResidualChange
 from diffgeo.session.bases import Bases
@@ -183,24 +183,19 @@ class Context:
         """The run's measure of how different two pictures look.
 
         Raises:
-            ConfigError: one of the user's own that cannot be made, has no name or cannot be called.
+            ConfigError: it cannot be made, has no name or cannot be called.
         """
         metric = self.cfg.metric
-        if isinstance(metric.perceptual, dict):
-            own: PerceptualDistance = instance("metric.perceptual", metric.perceptual)
-            if not callable(own) or not isinstance(getattr(own, "name", None), str):
-                target = metric.perceptual["_target_"]
-                raise ConfigError(
-                    f"metric.perceptual._target_={target} is no measure", "give it a name and __call__(a, b)"
-                )
-            return own
-        return perceptual_distance(
-            metric.perceptual,
-            self.own_predictor or self.predictor,
-            weights=metric.lpips_weights,
+        found: PerceptualDistance = build(
+            "metric",
+            metric,
+            predictor=self.own_predictor or self.predictor,
             side=self.model.picture_size,
             device=self.model.device,
         )
+        if not callable(found) or not isinstance(getattr(found, "name", None), str):
+            raise ConfigError(f"metric._target_={metric._target_} is no measure", "give it a name and __call__(a, b)")
+        return found
 
     @cached_property
     def identity(self) -> Identity | None:

@@ -74,6 +74,7 @@ class Study:
         settings: dataclass of its settings.
         package: dotted name of its folder, ``__name__`` of the module that makes this object; empty if it is not there.
         place: orders studies on the page, smallest first.
+        rows: columns of its main table that tell its rows apart; empty if it does not say.
         columns: of its tables of edits, beyond :data:`COLUMNS`; a metric of the user's own cannot be called like them.
         traverses: whether its edits are traversals (:meth:`diffgeo.session.editor.Edit.traverse`), not steps along
             offsets of its own; the column ``edit_method`` says which edits they are.
@@ -85,6 +86,7 @@ class Study:
     settings: type
     package: str
     place: int = 1000
+    rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     traverses: bool = False
 

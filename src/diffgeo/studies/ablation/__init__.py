@@ -12,4 +12,5 @@ STUDY = Study(
     settings=AblationConfig,
     package=__name__,
     place=90,
+    rows=("sample", "t_frac", "variant", "direction"),
 )

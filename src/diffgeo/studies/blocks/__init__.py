@@ -12,4 +12,5 @@ STUDY = Study(
     settings=BlocksConfig,
     package=__name__,
     place=37,
+    rows=("sample", "t_frac", "block", "map"),
 )

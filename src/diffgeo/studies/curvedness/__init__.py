@@ -12,4 +12,5 @@ STUDY = Study(
     settings=CurvednessConfig,
     package=__name__,
     place=50,
+    rows=("pair", "pool", "path"),
 )

@@ -12,4 +12,5 @@ STUDY = Study(
     settings=DatasetComplexityConfig,
     package=__name__,
     place=80,
+    rows=("data_model", "t_frac", "sample_a", "sample_b"),
 )

@@ -12,4 +12,5 @@ STUDY = Study(
     settings=DenoiserConfig,
     package=__name__,
     place=65,
+    rows=("sample", "t_frac"),
 )

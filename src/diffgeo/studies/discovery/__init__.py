@@ -16,5 +16,6 @@ STUDY = Study(
         *("change_low_share", "path_length", "largest_step", "pixel_change"),
     ),
     place=10,
+    rows=("sample", "t_frac", "direction"),
     traverses=True,
 )

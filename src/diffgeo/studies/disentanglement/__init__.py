@@ -18,4 +18,5 @@ STUDY = Study(
         *("effect_vote", "effect_gap", "effect_disentanglement", "effect_completeness"),
     ),
     place=100,
+    rows=("t_frac", "method", "direction", "sample"),
 )

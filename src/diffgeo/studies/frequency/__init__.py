@@ -12,4 +12,5 @@ STUDY = Study(
     settings=FrequencyConfig,
     package=__name__,
     place=40,
+    rows=("sample", "t_frac", "radius"),
 )

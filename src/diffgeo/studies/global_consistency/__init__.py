@@ -12,4 +12,5 @@ STUDY = Study(
     settings=GlobalConsistencyConfig,
     package=__name__,
     place=20,
+    rows=("t_frac", "method", "direction", "held_out"),
 )

@@ -12,4 +12,5 @@ STUDY = Study(
     settings=PromptsConfig,
     package=__name__,
     place=70,
+    rows=("sample", "t_frac", "kind", "guidance", "prompt_a", "prompt_b"),
 )

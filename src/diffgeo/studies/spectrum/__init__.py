@@ -12,4 +12,5 @@ STUDY = Study(
     settings=SpectrumConfig,
     package=__name__,
     place=30,
+    rows=("sample", "t_frac"),
 )

@@ -12,4 +12,5 @@ STUDY = Study(
     settings=TangentDistanceConfig,
     package=__name__,
     place=60,
+    rows=("kind", "sample_a", "sample_b", "t_frac_a", "t_frac_b"),
 )

@@ -12,4 +12,5 @@ STUDY = Study(
     settings=TangentTruthConfig,
     package=__name__,
     place=35,
+    rows=("kind", "sample", "t_frac", "map", "n", "factor", "scale"),
 )

@@ -12,4 +12,5 @@ STUDY = Study(
     settings=TrainingConfig,
     package=__name__,
     place=85,
+    rows=("network", "sample", "t_frac"),
 )
