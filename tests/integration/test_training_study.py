@@ -4,6 +4,7 @@ import copy
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from diffusers import DDPMScheduler
 from diffgeo.api import run_study, settings
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.diffusion.models import load_model
+from diffgeo.diffusion.models.training_record import training_of
 from diffgeo.diffusion.noise_schedule import NoiseSchedule
 from diffgeo.errors import ConfigError
 from diffgeo.geometry import best_match, effective_dimension
@@ -29,6 +31,7 @@ from diffgeo.studies.training.settings import networks_in
 from training.diffusion import DiffusionTraining, train_diffusion
 
 OWN = "study.training"
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,23 @@ def test_moments_of_one_training_do_not_count_as_trainings(measured, trained):
     cfg = settings("study=[dataset_complexity]", f"study.dataset_complexity.models=[{first},{second}]")
     with pytest.raises(ConfigError, match="are moments of one training"):
         run_study("dataset_complexity", context, cfg.study["dataset_complexity"])
+
+
+def test_the_trainings_of_this_repository_differ_as_their_page_says():
+    paths = networks_in(str(REPOSITORY / "trainings"))
+    records = [training_of(path) for path in paths]
+    moments = {(one.data, one.seed): [] for one in records}
+    for one in records:
+        moments[one.data, one.seed].append(one.images)
+    kept = [32_000]
+    several = [2_016, 4_000, 8_000, 16_000, 32_000]
+    assert moments == {
+        (f"{factors} factors", seed): several if (factors, seed) == (14, 0) else kept
+        for factors in (14, 4)
+        for seed in (0, 1, 2)
+    }
+    assert len({(one.data, one.settings) for one in records}) == 2
+    assert sum(file.stat().st_size for file in (REPOSITORY / "trainings").rglob("*")) < 60e6
 
 
 def run_of(table):
