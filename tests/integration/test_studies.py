@@ -20,7 +20,7 @@ from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
-from diffgeo.geometry import global_directions, pca_directions, semantic_path_length, shoot_between
+from diffgeo.geometry import global_directions, pca_directions, semantic_path_length, shoot_between, slerp
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.damage import clipped_share
@@ -299,6 +299,24 @@ def test_flatness_ratios_are_those_of_the_paths_images_in_every_metric(curves, c
     wide = table.pivot(index=["pool", "metric"], columns="path", values="flatness_ratio")
     for pool, metric in (("none", "h"), ("sum", "pooled_h")):
         assert wide.loc[(pool, metric), "geodesic"] < wide.loc[(pool, metric), "slerp"]
+
+
+def test_the_flat_null_is_the_same_path_under_the_linearised_map(curves, context):
+    table, t = curves.more_tables["flatness"], context.model.schedule.T
+    own = table[table["metric"].isin(["h", "pooled_h"])]
+    lerps, others = own[own["path"] == "lerp"], own[own["path"].isin(["slerp", "geodesic"])]
+    assert lerps["flatness_ratio_linear"].to_numpy() == pytest.approx(1, abs=1e-5)
+    assert lerps["bend_linear"].to_numpy() == pytest.approx(0, abs=1e-4)
+    assert (lerps["bend"] > 0.01).all()
+    assert (others["flatness_ratio_linear"] > 1.01).all()
+    assert table.loc[~table.index.isin(own.index), "flatness_ratio_linear"].isna().all()
+    a, b = (context.latents.of(sample, t) for sample in context.samples[:2])
+    middle = slerp(a, b, torch.tensor([0.5]))[0]
+    jacobian = JacobianOperator(context.bases.feature_map(t), a)
+    half, whole = (jacobian.mv((x - a).reshape(-1, 1)).double().flatten() for x in (middle, b))
+    expected = 2 * (half.square().sum() + (whole - half).square().sum()) / whole.square().sum()
+    found = own[(own["path"] == "slerp") & (own["metric"] == "h")]["flatness_ratio_linear"]
+    assert list(found) == pytest.approx([expected.item()] * 2, rel=1e-4)
 
 
 def test_straightness_in_the_factors_is_told_with_the_distance_from_the_data(curves):

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from diffgeo.claims import Claim, decide, reading_of
 from diffgeo.claims import judge as judged
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
+from diffgeo.geometry import boundary_value_geodesic, chord_deviation, flatness_ratio, lerp, slerp
 from diffgeo.metrics.statistics import sign_flip_test
 from diffgeo.studies import all_claims
 from diffgeo.studies.prompts.measure import factor_overlap
@@ -228,6 +230,53 @@ def test_paths_are_compared_in_the_direction_of_the_claim():
         ("path length, slerp − shooting, which", 2),
     ):
         assert judge(claim(quantity), tables, "m")["ours"] == difference
+
+
+def flatness_of(f, pairs=8):
+    """Table ``curvedness_flatness`` of lerp and of the geodesic between random ends, under f and f linearised."""
+    rows = []
+    for pair in range(pairs):
+        a, b = torch.randn(2, 3, generator=torch.Generator().manual_seed(pair), dtype=torch.float64)
+        weights = torch.linspace(0, 1, 9, dtype=torch.float64)
+        paths = {"lerp": lerp(a, b, weights), "geodesic": boundary_value_geodesic(f, slerp(a, b, weights)).points}
+        for path, points in paths.items():
+            image, linear = f(points), (points - a) @ torch.func.jacrev(lambda x: f(x[None])[0])(a).T
+            rows.append({"pair": pair, "path": path, "pool": "none", "metric": "h"})
+            for end, one in (("", image), ("_linear", linear)):
+                rows[-1] |= {f"flatness_ratio{end}": flatness_ratio(one), f"bend{end}": chord_deviation(one)}
+    return {"curvedness_flatness": pd.DataFrame(rows)}
+
+
+def bend_of(h):
+    (found,) = [c for c in all_claims() if c.quantity.startswith("distance of lerp's image") and c.quantity.endswith(h)]
+    return found
+
+
+MATRIX = torch.randn(5, 3, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+def hill(x):
+    return torch.cat([x, 5 * (-x.square().sum(1, keepdim=True)).exp()], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("f", "verdict"),
+    [(lambda x: x @ MATRIX.T, "contradicted"), (hill, "holds")],
+    ids=["linear", "a hill between the ends"],
+)
+def test_a_space_is_curved_if_a_path_beats_the_straight_line_and_flat_if_f_is_linear(f, verdict):
+    tables = flatness_of(f)
+    row = judge(claim("flatness ratio R, lerp − geodesic with fixed ends, whole"), tables, "m")
+    null = judge(claim("the same two paths under f linearised at the first sample, the flat null, whole"), tables, "m")
+    bend = judge(bend_of("whole h"), tables, "m")
+    assert (row["n"], row["verdict"]) == (8, verdict)
+    assert max(null["values"]) < 0
+    assert math.isnan(bend["p"])
+    if verdict == "contradicted":
+        assert row["values"] == pytest.approx(null["values"], abs=1e-9)
+        assert bend["values"] == pytest.approx([0] * 8, abs=1e-9)
+    else:
+        assert min(bend["values"]) > 0.005
 
 
 def test_a_run_without_the_lengths_in_h_is_not_judged_by_them():
