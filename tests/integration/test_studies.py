@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -50,6 +51,7 @@ SETTINGS = [
     "study.global_consistency.untrained=1",
     "study.ablation.variants=[local,global,random,no_normalisation,pooling,pca_h_gradient]",
     "study.ablation.directions=1",
+    "study.ablation.t_fracs=[1.0,0.5]",
 ]
 
 
@@ -433,6 +435,18 @@ def test_matched_edits_change_the_picture_by_what_was_wanted(ablation):
     assert table["matched"].sum() >= 3
     assert bool(table.loc[table["variant"] == "local", "matched"].all())
     assert table["change_wanted"].nunique() == 1
+
+
+def test_edits_at_several_timesteps_have_a_table_of_their_own_and_a_change_for_each(ablation):
+    times = ablation.more_tables["times"]
+    at_top = times[times["t_frac"] == 1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(at_top, ablation.table[list(times.columns)])
+    assert set(ablation.table.columns) - set(times.columns) == {"frame"}
+    wanted = times.groupby("t_frac")["change_wanted"].unique()
+    assert list(wanted.index) == [0.5, 1.0]
+    assert all(len(one) == 1 for one in wanted)
+    assert wanted[0.5][0] != wanted[1.0][0]
+    assert set(times.loc[times["t_frac"] == 0.5, "variant"]) == set(ablation.table["variant"])
 
 
 def test_the_wanted_change_is_what_the_local_basis_does_at_the_runs_strength(ablation, context):

@@ -344,6 +344,35 @@ def test_precision_is_compared_in_logarithms():
     assert row["ours"] == pytest.approx(-2 * math.log(2))
 
 
+@pytest.mark.parametrize(("t_frac", "sign"), [(0.5, 1), (0.25, -1)])
+def test_variants_are_compared_at_each_of_several_timesteps(t_frac, sign):
+    """Directions of h are the better ones at 0.5T here, and the worse ones at 0.25T; at T they are equal."""
+    values = {1.0: 1.0, 0.501: 0.5, 0.25: 2.0}  # of the other variant's precision, where that of h is 1
+    tables = [ablation("x0", "precision", [value] * 6).assign(t_frac=at) for at, value in values.items()]
+    tables = {"ablation_times": pd.concat(tables), "ablation": tables[0]}
+    row = judge(claim(f"log precision at {t_frac}T, local − ∂x̂0/∂x"), tables, "m")
+    assert (row["n"], row["ours"]) == (6, pytest.approx(sign * math.log(2)))
+    assert row["verdict"] == ("holds" if sign > 0 else "contradicted")
+    assert judge(claim("log precision, local − ∂x̂0/∂x"), tables, "m")["ours"] == 0
+    del tables["ablation_times"]
+    assert judge(claim(f"log precision at {t_frac}T, local − ∂x̂0/∂x"), tables, "m")["n"] == 0
+
+
+def test_the_share_of_the_tangent_space_is_compared_at_half_of_t_too():
+    shares = {1.0: (0.2, 0.1), 0.5: (0.3, 0.4), 0.25: (0.1, 0.6)}
+    rows = [
+        {
+            "kind": "path", "n": 13, "tangent_rank": 13, "factor": "span", "scale": "all",
+            "sample": sample, "t_frac": t_frac, "map": name, "share": share,
+        }
+        for sample in range(6) for t_frac, pair in shares.items() for name, share in zip(("h", "x0"), pair, strict=True)
+    ]  # fmt: skip
+    tables = {"tangent_truth": pd.DataFrame(rows)}
+    wording = "share of the data's true tangent space in directions of ∂h/∂x above ∂x̂0/∂x, at"
+    found = [judge(claim(f"{wording} {when}"), tables, "m")["ours"] for when in ("T", "0.5T", "the lowest t")]
+    assert found == pytest.approx([0.1, -0.1, -0.5])
+
+
 def over_times(distance, samples=3):
     """Tables of ``tangent_distance`` from the distance of two timesteps."""
     times = np.linspace(0.1, 1, 10).round(3)
