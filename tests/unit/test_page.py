@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from markupsafe import escape
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -522,6 +523,14 @@ def test_claims_are_shown_where_the_tables_tell(folder):
     assert found["effective dimension of the leading n, lowest t minus T"] == ("second measure", "verdict-second")
     assert not any("prompts" in claim for claim in claims)
     assert table_of_claims([]) is None
+    known = {claim.quantity: claim for claim in all_claims()}
+    cells = {row[1].text: row[1] for row in table_of_claims(rows, all_claims()).rows}
+    (_, asserted), (_, because), (_, refuted) = cells[change].unfolds
+    assert (asserted, because, refuted) == (known[change].asserts, known[change].because, known[change].refuted)
+    assert cells["effective dimension of the leading n, lowest t minus T"].unfolds == []
+    page = render(read_run(folder))
+    assert f"<summary>what is claimed</summary><p>{escape(asserted)}</p>" in page
+    assert str(escape(refuted)) in page
     assert "for lack of values: a test takes 6" in count_of_verdicts(rows)
 
 
