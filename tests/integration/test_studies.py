@@ -29,6 +29,7 @@ from diffgeo.metrics.residual import denoising_residual
 from diffgeo.metrics.spectral import high_frequency_share
 from diffgeo.session import Context
 from diffgeo.studies.shared.matching import features, gradients_in_h, random_in_x
+from diffgeo.studies.shared.portraits import known_portraits
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.studies.spectrum.settings import SpectrumConfig
 from diffgeo.svd import local_basis
@@ -410,9 +411,13 @@ def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, 
 def test_the_energy_of_the_whole_jacobian_against_the_dense_one(context):
     cfg = replace(context.cfg, data=replace(context.cfg.data, samples=1))
     pooled = replace(context, cfg=replace(cfg, feature=replace(cfg.feature, pool="sum")))
-    table = run_study("spectrum", pooled, SpectrumConfig(rank=6)).table
+    table = run_study("spectrum", pooled, SpectrumConfig(rank=6, kinds=["path", "noised"])).table
+    assert set(table["kind"]) == {"path", "noised"}
+    [portrait] = known_portraits(pooled, 1)
     for row in table.to_dict("records"):
-        f, x = pooled.bases.feature_map(row["t"]), pooled.latents.of(pooled.samples[0], row["t"])
+        path = row["kind"] == "path"
+        x = pooled.latents.of(pooled.samples[0], row["t"]) if path else portrait.latent(pooled, row["t"])
+        f = pooled.bases.feature_map(row["t"])
         energy = torch.linalg.svdvals(JacobianOperator(f, x).dense().double()).square()
         assert row["energy"] == pytest.approx(energy.sum().item(), rel=0.15)
         share = energy[: row["rank"]].sum() / energy.sum()

@@ -160,6 +160,16 @@ def test_a_spectrum_that_falls_and_rises_again_has_no_trend():
     assert row["ours"] == pytest.approx(0, abs=0.1)
 
 
+def test_known_pictures_with_noise_are_a_second_measure_and_do_not_count_among_the_paths():
+    path, noised = (spectrum(lambda t, sign=sign: sign * t)["spectrum"] for sign in (-1, 1))
+    tables = {"spectrum": pd.concat([path.assign(kind="path"), noised.assign(kind="noised")])}
+    wordings = ("rank trend (− Kendall's τ) over t of the directions", "the same rank trend at known pictures")
+    found = [judge(claim(wording), tables, "m") for wording in wordings]
+    assert [(row["role"], row["n"], row["ours"]) for row in found] == [("claim", 6, 1), ("second", 6, -1)]
+    ends = judge(claim("effective dimension of the leading n"), tables, "m")
+    assert (ends["n"], ends["ours"]) == (6, pytest.approx(0.95))
+
+
 def test_a_trend_takes_ten_timesteps():
     assert judge(claim("rank trend (− Kendall's τ) over t"), spectrum(lambda t: -t, times=9), "m")["n"] == 0
 
