@@ -161,6 +161,13 @@ def first_last(table: pd.DataFrame, index: str | list[str], time: str, value: st
     return np.asarray(wide[wide.columns.min()] - wide[wide.columns.max()])
 
 
+def at_time(table: pd.DataFrame, t_frac: float) -> pd.DataFrame:
+    """The rows at the timestep nearest to this fraction of T; none if it is further off than 0.02."""
+    off = (table["t_frac"] - t_frac).abs()
+    rows: pd.DataFrame = table[(off == off.min()) & (off <= 0.02)]
+    return rows
+
+
 def pseudo_values(pairs: pd.DataFrame, a: str, b: str, value: str) -> Values:
     """Jackknife pseudo-values of the mean over pairs, one per sample; their mean is that mean. Needs three samples."""
     values = pairs.dropna(subset=[value])

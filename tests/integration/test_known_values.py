@@ -72,14 +72,14 @@ def test_half_of_the_energy_lies_in_more_directions_than_are_kept(shipped):
     context = context_of(shipped, "svd.rank=130", "svd.tol=1e-2", "schedule.edit=[1.0]")
     t, among_kept, of_all = shipped.schedule.T, [], []
     for sample in context.samples:
-        s = context.bases.of(sample, t).s.double()
-        jacobian = JacobianOperator(context.bases.feature_map(t), context.latents.of(sample, t))
+        x, basis = context.latents.of(sample, t), context.bases.of(sample, t)
+        s, jacobian = basis.s.double(), JacobianOperator(context.bases.feature_map(t), x)
         columns = torch.eye(jacobian.shape[1]).split(256, dim=1)
         exact = sum(jacobian.mv(some).double().square().sum().item() for some in columns)
         among_kept.append(half_energy_rank(s[:50], s[:50].square().sum().item()))
         of_all.append(half_energy_rank(s, exact))
         error = math.sqrt(2 / (64 * effective_dimension(s)))
-        assert context.bases.energy(sample, t) == pytest.approx(exact, rel=3 * error)
+        assert context.bases.energy(x, t, basis) == pytest.approx(exact, rel=3 * error)
     assert not any(math.isnan(one) for one in of_all)
     np.testing.assert_allclose(among_kept, 17, atol=1)
     np.testing.assert_allclose(of_all, 116, atol=2)

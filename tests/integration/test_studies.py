@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -20,7 +21,7 @@ from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
 from diffgeo.errors import DirectionsError
-from diffgeo.geometry import global_directions, pca_directions, semantic_path_length, shoot_between
+from diffgeo.geometry import global_directions, pca_directions, semantic_path_length, shoot_between, slerp
 from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.attributes import load_predictor
 from diffgeo.metrics.damage import clipped_share
@@ -28,6 +29,7 @@ from diffgeo.metrics.residual import denoising_residual
 from diffgeo.metrics.spectral import high_frequency_share
 from diffgeo.session import Context
 from diffgeo.studies.shared.matching import features, gradients_in_h, random_in_x
+from diffgeo.studies.shared.portraits import known_portraits
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.studies.spectrum.settings import SpectrumConfig
 from diffgeo.svd import local_basis
@@ -50,6 +52,7 @@ SETTINGS = [
     "study.global_consistency.untrained=1",
     "study.ablation.variants=[local,global,random,no_normalisation,pooling,pca_h_gradient]",
     "study.ablation.directions=1",
+    "study.ablation.t_fracs=[1.0,0.5]",
 ]
 
 
@@ -301,6 +304,24 @@ def test_flatness_ratios_are_those_of_the_paths_images_in_every_metric(curves, c
         assert wide.loc[(pool, metric), "geodesic"] < wide.loc[(pool, metric), "slerp"]
 
 
+def test_the_flat_null_is_the_same_path_under_the_linearised_map(curves, context):
+    table, t = curves.more_tables["flatness"], context.model.schedule.T
+    own = table[table["metric"].isin(["h", "pooled_h"])]
+    lerps, others = own[own["path"] == "lerp"], own[own["path"].isin(["slerp", "geodesic"])]
+    assert lerps["flatness_ratio_linear"].to_numpy() == pytest.approx(1, abs=1e-5)
+    assert lerps["bend_linear"].to_numpy() == pytest.approx(0, abs=1e-4)
+    assert (lerps["bend"] > 0.01).all()
+    assert (others["flatness_ratio_linear"] > 1.01).all()
+    assert table.loc[~table.index.isin(own.index), "flatness_ratio_linear"].isna().all()
+    a, b = (context.latents.of(sample, t) for sample in context.samples[:2])
+    middle = slerp(a, b, torch.tensor([0.5]))[0]
+    jacobian = JacobianOperator(context.bases.feature_map(t), a)
+    half, whole = (jacobian.mv((x - a).reshape(-1, 1)).double().flatten() for x in (middle, b))
+    expected = 2 * (half.square().sum() + (whole - half).square().sum()) / whole.square().sum()
+    found = own[(own["path"] == "slerp") & (own["metric"] == "h")]["flatness_ratio_linear"]
+    assert list(found) == pytest.approx([expected.item()] * 2, rel=1e-4)
+
+
 def test_straightness_in_the_factors_is_told_with_the_distance_from_the_data(curves):
     assert (curves.table["z_deviation"] > 0).all()
     assert (curves.table["attribute_deviation"] > 0).all()
@@ -390,9 +411,13 @@ def test_a_rule_chooses_n_by_the_ends_and_every_point_has_n_directions(context, 
 def test_the_energy_of_the_whole_jacobian_against_the_dense_one(context):
     cfg = replace(context.cfg, data=replace(context.cfg.data, samples=1))
     pooled = replace(context, cfg=replace(cfg, feature=replace(cfg.feature, pool="sum")))
-    table = run_study("spectrum", pooled, SpectrumConfig(rank=6)).table
+    table = run_study("spectrum", pooled, SpectrumConfig(rank=6, kinds=["path", "noised"])).table
+    assert set(table["kind"]) == {"path", "noised"}
+    [portrait] = known_portraits(pooled, 1)
     for row in table.to_dict("records"):
-        f, x = pooled.bases.feature_map(row["t"]), pooled.latents.of(pooled.samples[0], row["t"])
+        path = row["kind"] == "path"
+        x = pooled.latents.of(pooled.samples[0], row["t"]) if path else portrait.latent(pooled, row["t"])
+        f = pooled.bases.feature_map(row["t"])
         energy = torch.linalg.svdvals(JacobianOperator(f, x).dense().double()).square()
         assert row["energy"] == pytest.approx(energy.sum().item(), rel=0.15)
         share = energy[: row["rank"]].sum() / energy.sum()
@@ -415,6 +440,18 @@ def test_matched_edits_change_the_picture_by_what_was_wanted(ablation):
     assert table["matched"].sum() >= 3
     assert bool(table.loc[table["variant"] == "local", "matched"].all())
     assert table["change_wanted"].nunique() == 1
+
+
+def test_edits_at_several_timesteps_have_a_table_of_their_own_and_a_change_for_each(ablation):
+    times = ablation.more_tables["times"]
+    at_top = times[times["t_frac"] == 1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(at_top, ablation.table[list(times.columns)])
+    assert set(ablation.table.columns) - set(times.columns) == {"frame"}
+    wanted = times.groupby("t_frac")["change_wanted"].unique()
+    assert list(wanted.index) == [0.5, 1.0]
+    assert all(len(one) == 1 for one in wanted)
+    assert wanted[0.5][0] != wanted[1.0][0]
+    assert set(times.loc[times["t_frac"] == 0.5, "variant"]) == set(ablation.table["variant"])
 
 
 def test_the_wanted_change_is_what_the_local_basis_does_at_the_runs_strength(ablation, context):

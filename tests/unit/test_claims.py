@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from diffgeo.claims import Claim, decide, pseudo_values_of_difference, reading_of
 from diffgeo.claims import judge as judged
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
+from diffgeo.geometry import boundary_value_geodesic, chord_deviation, flatness_ratio, lerp, slerp
 from diffgeo.metrics.statistics import mean_interval, sign_flip_test
 from diffgeo.studies import all_claims
 from diffgeo.studies.prompts.measure import factor_overlap
@@ -158,6 +160,16 @@ def test_a_spectrum_that_falls_and_rises_again_has_no_trend():
     assert row["ours"] == pytest.approx(0, abs=0.1)
 
 
+def test_known_pictures_with_noise_are_a_second_measure_and_do_not_count_among_the_paths():
+    path, noised = (spectrum(lambda t, sign=sign: sign * t)["spectrum"] for sign in (-1, 1))
+    tables = {"spectrum": pd.concat([path.assign(kind="path"), noised.assign(kind="noised")])}
+    wordings = ("rank trend (− Kendall's τ) over t of the directions", "the same rank trend at known pictures")
+    found = [judge(claim(wording), tables, "m") for wording in wordings]
+    assert [(row["role"], row["n"], row["ours"]) for row in found] == [("claim", 6, 1), ("second", 6, -1)]
+    ends = judge(claim("effective dimension of the leading n"), tables, "m")
+    assert (ends["n"], ends["ours"]) == (6, pytest.approx(0.95))
+
+
 def test_a_trend_takes_ten_timesteps():
     assert judge(claim("rank trend (− Kendall's τ) over t"), spectrum(lambda t: -t, times=9), "m")["n"] == 0
 
@@ -230,6 +242,53 @@ def test_paths_are_compared_in_the_direction_of_the_claim():
         assert judge(claim(quantity), tables, "m")["ours"] == difference
 
 
+def flatness_of(f, pairs=8):
+    """Table ``curvedness_flatness`` of lerp and of the geodesic between random ends, under f and f linearised."""
+    rows = []
+    for pair in range(pairs):
+        a, b = torch.randn(2, 3, generator=torch.Generator().manual_seed(pair), dtype=torch.float64)
+        weights = torch.linspace(0, 1, 9, dtype=torch.float64)
+        paths = {"lerp": lerp(a, b, weights), "geodesic": boundary_value_geodesic(f, slerp(a, b, weights)).points}
+        for path, points in paths.items():
+            image, linear = f(points), (points - a) @ torch.func.jacrev(lambda x: f(x[None])[0])(a).T
+            rows.append({"pair": pair, "path": path, "pool": "none", "metric": "h"})
+            for end, one in (("", image), ("_linear", linear)):
+                rows[-1] |= {f"flatness_ratio{end}": flatness_ratio(one), f"bend{end}": chord_deviation(one)}
+    return {"curvedness_flatness": pd.DataFrame(rows)}
+
+
+def bend_of(h):
+    (found,) = [c for c in all_claims() if c.quantity.startswith("distance of lerp's image") and c.quantity.endswith(h)]
+    return found
+
+
+MATRIX = torch.randn(5, 3, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+def hill(x):
+    return torch.cat([x, 5 * (-x.square().sum(1, keepdim=True)).exp()], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("f", "verdict"),
+    [(lambda x: x @ MATRIX.T, "contradicted"), (hill, "holds")],
+    ids=["linear", "a hill between the ends"],
+)
+def test_a_space_is_curved_if_a_path_beats_the_straight_line_and_flat_if_f_is_linear(f, verdict):
+    tables = flatness_of(f)
+    row = judge(claim("flatness ratio R, lerp − geodesic with fixed ends, whole"), tables, "m")
+    null = judge(claim("the same two paths under f linearised at the first sample, the flat null, whole"), tables, "m")
+    bend = judge(bend_of("whole h"), tables, "m")
+    assert (row["n"], row["verdict"]) == (8, verdict)
+    assert max(null["values"]) < 0
+    assert math.isnan(bend["p"])
+    if verdict == "contradicted":
+        assert row["values"] == pytest.approx(null["values"], abs=1e-9)
+        assert bend["values"] == pytest.approx([0] * 8, abs=1e-9)
+    else:
+        assert min(bend["values"]) > 0.005
+
+
 def test_a_run_without_the_lengths_in_h_is_not_judged_by_them():
     row = judge(claim("path length per length in H"), curvedness({"slerp": [1, 2], "shooting": [1, 2]}), "m")
     assert row["n"] == 0
@@ -293,6 +352,35 @@ def test_precision_is_compared_in_logarithms():
     tables = {"ablation": ablation("x0", "precision", [2.0, 4.0, 8.0])}
     row = judge(claim("log precision, local − ∂x̂0/∂x"), tables, "m")
     assert row["ours"] == pytest.approx(-2 * math.log(2))
+
+
+@pytest.mark.parametrize(("t_frac", "sign"), [(0.5, 1), (0.25, -1)])
+def test_variants_are_compared_at_each_of_several_timesteps(t_frac, sign):
+    """Directions of h are the better ones at 0.5T here, and the worse ones at 0.25T; at T they are equal."""
+    values = {1.0: 1.0, 0.501: 0.5, 0.25: 2.0}  # of the other variant's precision, where that of h is 1
+    tables = [ablation("x0", "precision", [value] * 6).assign(t_frac=at) for at, value in values.items()]
+    tables = {"ablation_times": pd.concat(tables), "ablation": tables[0]}
+    row = judge(claim(f"log precision at {t_frac}T, local − ∂x̂0/∂x"), tables, "m")
+    assert (row["n"], row["ours"]) == (6, pytest.approx(sign * math.log(2)))
+    assert row["verdict"] == ("holds" if sign > 0 else "contradicted")
+    assert judge(claim("log precision, local − ∂x̂0/∂x"), tables, "m")["ours"] == 0
+    del tables["ablation_times"]
+    assert judge(claim(f"log precision at {t_frac}T, local − ∂x̂0/∂x"), tables, "m")["n"] == 0
+
+
+def test_the_share_of_the_tangent_space_is_compared_at_half_of_t_too():
+    shares = {1.0: (0.2, 0.1), 0.5: (0.3, 0.4), 0.25: (0.1, 0.6)}
+    rows = [
+        {
+            "kind": "path", "n": 13, "tangent_rank": 13, "factor": "span", "scale": "all",
+            "sample": sample, "t_frac": t_frac, "map": name, "share": share,
+        }
+        for sample in range(6) for t_frac, pair in shares.items() for name, share in zip(("h", "x0"), pair, strict=True)
+    ]  # fmt: skip
+    tables = {"tangent_truth": pd.DataFrame(rows)}
+    wording = "share of the data's true tangent space in directions of ∂h/∂x above ∂x̂0/∂x, at"
+    found = [judge(claim(f"{wording} {when}"), tables, "m")["ours"] for when in ("T", "0.5T", "the lowest t")]
+    assert found == pytest.approx([0.1, -0.1, -0.5])
 
 
 def over_times(distance, samples=3):

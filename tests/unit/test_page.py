@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from markupsafe import escape
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -103,6 +104,37 @@ def spectra(first, last):
             for i, value in enumerate(values)
         ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def curve(by_time, samples=6, **more):
+    """Table ``spectrum`` from t_frac → effective dimension."""
+    rows = [
+        {"sample": i, "t_frac": t, "t": int(999 * t), "rank": 50, "effective_dimension": value + 0.1 * i, **more}
+        for t, value in by_time.items() for i in range(samples)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((38, 30, 26, 36), "grows steeper from T to 0.3 T, and flatter again from there to 0.02 T."),
+        ((20, 35, 30, 25), "grows flatter from T to 0.5 T, and steeper again from there to 0.02 T."),
+        ((20, 25, 30, 36), None),
+    ],
+)  # fmt: skip
+def test_the_shape_of_the_spectrums_curve_is_told_if_it_turns(tmp_path, values, said):
+    times = (1.0, 0.5, 0.3, 0.02)
+    paths = curve(dict(zip(times, values, strict=True)), kind="path")
+    noised = curve(dict.fromkeys(times, 40), kind="noised")
+    facts = {"settings": {"study": {"spectrum": {"rank": 50}}}}
+    tables = {"spectrum": pd.concat([paths, noised])}
+    first, *turns = studies()["spectrum"].part("findings", "findings")(Run(tmp_path, facts, tables))
+    assert [one.headline.replace("\xa0", " ") for one in turns] == ([f"The spectrum {said}"] if said else [])
+    assert "(mean over 6 samples)" in first.detail
+    if said:
+        assert turns[0].detail.count("40.2") == 3
+        assert "; of known pictures with noise 40.2" in turns[0].detail
 
 
 def frequencies(first, last):
@@ -552,6 +584,14 @@ def test_claims_are_shown_where_the_tables_tell(folder):
     assert found["effective dimension of the leading n, lowest t minus T"] == ("second measure", "verdict-second")
     assert not any("prompts" in claim for claim in claims)
     assert table_of_claims([]) is None
+    known = {claim.quantity: claim for claim in all_claims()}
+    cells = {row[1].text: row[1] for row in table_of_claims(rows, all_claims()).rows}
+    (_, asserted), (_, because), (_, refuted) = cells[change].unfolds
+    assert (asserted, because, refuted) == (known[change].asserts, known[change].because, known[change].refuted)
+    assert cells["effective dimension of the leading n, lowest t minus T"].unfolds == []
+    page = render(read_run(folder))
+    assert f"<summary>what is claimed</summary><p>{escape(asserted)}</p>" in page
+    assert str(escape(refuted)) in page
     assert "for lack of values: a test takes 6" in count_of_verdicts(rows)
 
 

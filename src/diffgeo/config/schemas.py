@@ -317,6 +317,7 @@ class ScaleConfig:
         levels: strengths of Pareto curves below the matched one.
         grid: fractions of T whose tangent spaces P23b's experiments compare (their ``schedule.edit``).
         trend: the same of experiments that ask for a trend over t, which takes ten.
+        curve: the same of the spectrum's whole curve, with a schedule of its own.
     """
 
     samples: int = MISSING
@@ -333,6 +334,7 @@ class ScaleConfig:
     levels: list[float] = MISSING
     grid: list[float] = MISSING
     trend: list[float] = MISSING
+    curve: list[float] = MISSING
 
 
 @dataclass

@@ -20,7 +20,10 @@ ROWS = 400
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: what is printed, what it sorts by, and what a CSV file holds (one value, or value, low and high)."""
+    """One cell: what is printed, what it sorts by, and what a CSV file holds (one value, or value, low and high).
+
+    ``unfolds`` are further sentences, each with its heading or none, which a reader opens and no copy has.
+    """
 
     text: str
     sort: float | str
@@ -28,6 +31,7 @@ class Cell:
     number: bool
     style: str = ""
     title: str = ""
+    unfolds: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Column:
         show: how a value is printed; numbers with three significant digits if left out.
         style: a value's CSS class.
         explain: what a value means, for its tooltip.
+        unfolds: the column of the data frame with what a text cell unfolds, see :class:`Cell`.
     """
 
     heading: str
@@ -47,6 +52,7 @@ class Column:
     show: Callable[[Any], str] | None = None
     style: Callable[[Any], str] | None = None
     explain: Callable[[Any], str] | None = None
+    unfolds: str | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -67,7 +73,9 @@ class Column:
             return Cell(self.show(value), order, csv, number=False, style=style, title=title)
         if is_number:
             return Cell(number(value), float(value), csv, number=True)
-        return Cell(_text(value), str(value), csv, number=False, style=self.style(value) if self.style else "")
+        more = row[self.unfolds] if self.unfolds else ()
+        style = self.style(value) if self.style else ""
+        return Cell(_text(value), str(value), csv, number=False, style=style, unfolds=more)
 
 
 @dataclass(frozen=True, slots=True)

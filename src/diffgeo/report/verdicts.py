@@ -9,7 +9,7 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
-from diffgeo.claims import reading_of
+from diffgeo.claims import Claim, reading_of
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.report.charts import Chart, strips
 from diffgeo.report.formatting import counted
@@ -17,7 +17,7 @@ from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.results import Row
 
-__all__ = ["count_of_verdicts", "labels", "table_of_claims", "values_of_claims"]
+__all__ = ["count_of_verdicts", "labels", "table_of_claims", "values_of_claims", "words_of"]
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -66,17 +66,28 @@ def values_of_claims(rows: Sequence[Row]) -> Chart | None:
     return strips("claims-values", "Every claim, value by value", caption, drawn, "value / root mean square")
 
 
-def table_of_claims(rows: Sequence[Row]) -> Table | None:
-    """The table of verdicts; None without rows."""
+def words_of(claim: Claim | None) -> list[tuple[str, str]]:
+    """What a claim says, as (heading, sentences); nothing of one that asserts nothing, or is not known any more."""
+    if claim is None or not claim.asserts:
+        return []
+    words = [("", claim.asserts), ("Why this measure:", claim.because), ("What would refute it:", claim.refuted)]
+    return [(heading, text) for heading, text in words if text]
+
+
+def table_of_claims(rows: Sequence[Row], claims: Sequence[Claim] = ()) -> Table | None:
+    """The table of verdicts, with what the claims say to unfold; None without rows."""
     if not rows:
         return None
+    known = {(claim.source, claim.experiment, claim.quantity): claim for claim in claims}
     shown = [
-        row | {"label": label, "reading": reading_of(row), "about": _about(row)}
+        row
+        | {"label": label, "reading": reading_of(row), "about": _about(row)}
+        | {"words": words_of(known.get((row["source"], row["experiment"], row["quantity"])))}
         for label, row in zip(labels(rows), rows, strict=True)
     ]
     columns = [
         Column("source", "label"),
-        Column("measured", "about"),
+        Column("measured", "about", unfolds="words"),
         Column("published", "published"),
         Column("this run", ("ours", "low", "high")),
         Column("n", "n"),
@@ -89,8 +100,7 @@ def table_of_claims(rows: Sequence[Row]) -> Table | None:
         f"discovery rate among this table's claims with values enough (Benjamini–Hochberg). A claim holds if q ≤ "
         f"{SIGNIFICANT} and the mean is positive, is contradicted if it is negative, and is undecided otherwise, so "
         f"always with fewer than {FEWEST} values. Controls and second measures have no verdict; published values "
-        "compare on the published model alone. The documentation says what each claim asserts, why this measure "
-        "stands for it, and what would refute it."
+        "compare on the published model alone."
     )
     return as_table("table-claims", "Claims and verdicts", pd.DataFrame(shown), columns, note=note)
 

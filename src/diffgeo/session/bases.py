@@ -205,12 +205,17 @@ class Bases:
         """
         return JacobianOperator(f, x, chunk_size=self._columns(f, name, x), max_bytes=self._max_bytes)
 
-    def energy(self, sample: Sample, t: int) -> float:
-        """‖J‖²_F at a sample's x_t: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`."""
-        basis = self.of(sample, t)
+    def energy(self, x: Tensor, t: int, basis: LocalBasis) -> float:
+        """‖J‖²_F of the run's feature map: as ``svd.share`` took it, or estimated by :func:`diffgeo.svd.energy`.
+
+        Args:
+            x: the point, shape (C, H, W).
+            t: timestep.
+            basis: the local basis there.
+        """
         if not math.isnan(basis.certificate.share):
             return basis.s.double().square().sum().item() / basis.certificate.share
-        x, f, seed, feature = self._latents.of(sample, t), self.feature_map(t), self._cfg.seed, self._cfg.feature
+        f, seed, feature = self.feature_map(t), self._cfg.seed, self._cfg.feature
         name = MapName.of(t, feature)
         columns = self._columns(f, name, x)
 

@@ -94,7 +94,7 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "footnote": "Brackets hold Student's 95 % intervals of the mean over samples; fewer than "
         f"{INTERVAL_FROM} values are too few for one. p is of the two-sided sign-flip test unless said otherwise.",
         "sections": shown,
-        "claims": table_of_claims(run.verdicts),
+        "claims": table_of_claims(run.verdicts, run.claims),
         "claims_chart": None if values is None else in_tabs([values])[0],
         "claims_count": count_of_verdicts(run.verdicts),
         "command": run.command,

@@ -26,7 +26,7 @@ from diffgeo.errors import DataError
 from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.report.formatting import counted, in_words, interval, name
 from diffgeo.report.page.templates import asset, environment, installed_version
-from diffgeo.report.verdicts import labels
+from diffgeo.report.verdicts import labels, words_of
 from diffgeo.results import Row, atomic, write_csv
 from diffgeo.run_files import PAGE
 from diffgeo.studies import all_claims
@@ -209,7 +209,8 @@ def _lines(found: pd.DataFrame, networks: Sequence[str], links: bool) -> list[Pl
         width = max(map(_reach, rows.values()))
         said = {column: part[column].iloc[0] for column in ("label", "quantity", "published", "role", "unit")}
         cells = [_cell(rows[network], width, links) for network in networks]
-        lines.append(said | {"claim": claims.get(key), "cells": cells})  # a package that is gone leaves no words
+        words = words_of(claims.get(key))  # a package that is gone leaves none
+        lines.append(said | {"words": words, "cells": cells})
     return lines
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
-from diffgeo.claims import Claim, Tables, Values
+from diffgeo.claims import Claim, Tables, Values, at_time
 
 __all__ = ["CLAIMS"]
 
-CHANGE, LENGTH = "ablation", "ablation_equal_length"
-"""Tables: edits of equal perceptual change; edits of equal length ‖x'−x‖."""
+CHANGE, LENGTH, TIMES = "ablation", "ablation_equal_length", "ablation_times"
+"""Tables: edits of equal perceptual change; edits of equal length ‖x'−x‖; those of equal change at several t."""
 NAMES = {
     "local": "local",
     "random": "random",
@@ -28,22 +29,30 @@ NAMES = {
 }
 
 
-def _difference(first: str, second: str, column: str, table: str = CHANGE) -> Callable[[Tables], Values]:
+def _edits(tables: Tables, table: str, t_frac: float | None = None) -> pd.DataFrame:
+    """The rows of a table; those at one timestep if a fraction of T is given."""
+    return tables[table] if t_frac is None else at_time(tables[table], t_frac)
+
+
+def _difference(
+    first: str, second: str, column: str, table: str = CHANGE, t_frac: float | None = None
+) -> Callable[[Tables], Values]:
     """A column of one variant less that of another, mean over directions, one per sample; precision in logarithms."""
 
     def measure(tables: Tables) -> Values:
-        wide = tables[table].pivot_table(index=["sample", "direction"], columns="variant", values=column)
+        edits = _edits(tables, table, t_frac)
+        wide = edits.pivot_table(index=["sample", "direction"], columns="variant", values=column)
         wide = wide.apply(np.log) if column == "precision" else wide
         return np.asarray((wide[first] - wide[second]).groupby("sample").mean())
 
     return measure
 
 
-def _unmatched(*variants: str) -> Callable[[Tables], str]:
+def _unmatched(*variants: str, table: str = CHANGE, t_frac: float | None = None) -> Callable[[Tables], str]:
     """How many edits of these variants are not at the wanted change."""
 
     def remark(tables: Tables) -> str:
-        edits = tables[CHANGE].query("variant in @variants", local_dict={"variants": variants})
+        edits = _edits(tables, table, t_frac).query("variant in @variants", local_dict={"variants": variants})
         missed = int((~edits["matched"]).sum())
         return f"{missed} of {len(edits)} edits missed the wanted change" if missed else ""
 
@@ -76,6 +85,20 @@ def _of_length(
         asserts,
         **words,  # type: ignore[arg-type]
         role="claim" if asserts else "second",
+    )
+
+
+def _at(t_frac: float, what: str, column: str, first: str, second: str, *, asserts: str = "", **words: str) -> Claim:
+    """A row about two variants at one of several timesteps; a second measure if it asserts nothing."""
+    return Claim(
+        "P23a Fig. 12 by t",
+        "p23a/fig12",
+        f"{what} at {t_frac:g}T, {NAMES[first]} − {NAMES[second]}, at equal change",
+        _difference(first, second, column, TIMES, t_frac),
+        asserts,
+        **words,  # type: ignore[arg-type]
+        role="claim" if asserts else "second",
+        remark=_unmatched(first, second, table=TIMES, t_frac=t_frac),
     )
 
 
@@ -164,6 +187,25 @@ CLAIMS: tuple[Claim, ...] = (
             ),
             _claim(12, "denoising residual", "residual_change", variant, "local"),
             _claim(12, "distance from the data", "off_data", variant, "local"),
+        )
+    ),
+    *(
+        claim
+        for variant in ("x0", "eps")
+        for t_frac in (0.5, 0.25)
+        for claim in (
+            _at(
+                t_frac,
+                "log precision",
+                "precision",
+                "local",
+                variant,
+                asserts=f"Directions of h edit better than those of {NAMES[variant]} at {t_frac:g}T, too.",
+                because=f"{PURITY} The paper edits at several t, and the tangent space of the data tells that the maps "
+                "change places between T and the picture.",
+                refuted=f"Directions of {NAMES[variant]} change attributes more purely there.",
+            ),
+            _at(t_frac, "distance from the data", "off_data", variant, "local"),
         )
     ),
 )

@@ -25,6 +25,9 @@ variant, direction).
 The papers compare at equal length, ‖x'−x‖. Table ``ablation_equal_length`` does, for the variants whose claim says so,
 at the mean length of the sample's local edits above. Its pictures are decoded without clipping x̂0, which would hide
 saturation.
+
+Table ``ablation_times`` has the rows of the first one at every timestep of ``t_fracs``. Each timestep has a perceptual
+change of its own, unless ``change`` says one, as edits nearer to the picture change less of it.
 """
 
 from __future__ import annotations
@@ -70,23 +73,33 @@ PIECES, REACH = 4, 1.5
 
 def run(context: Context, cfg: AblationConfig) -> Result:
     """Edit ``cfg.samples`` samples by every variant, at one strength."""
-    [(t_frac, t)] = context.times_of([cfg.t_frac], "study.ablation.t_frac")
+    [main] = context.times_of([cfg.t_frac], "study.ablation.t_frac")
+    times = context.times_of(cfg.t_fracs or [], "study.ablation.t_fracs")
     rows: list[dict[str, Any]] = []
     equally_long: list[dict[str, Any]] = []
+    by_time: list[dict[str, Any]] = []
     frames: list[Tensor] = []
-    target = cfg.change
-    for sample in context.track(context.samples.first(cfg.samples), "ablation"):
+    targets: dict[int, float | None] = {}
+    places = [(sample, at) for sample in context.samples.first(cfg.samples) for at in dict.fromkeys([main, *times])]
+    for sample, (t_frac, t) in context.track(places, "ablation"):
         edits = list(_edits(context, cfg, sample, t))
-        found = match_edits(context, sample, t, edits, target)
-        target = found.target
-        rows += _rows(context, sample, t, t_frac, edits, found)
+        found = match_edits(context, sample, t, edits, targets.get(t, cfg.change))
+        targets[t] = found.target
+        own = list(_rows(context, sample, t, t_frac, edits, found))
+        if (t_frac, t) in times:
+            by_time += [{column: value for column, value in row.items() if column != "frame"} for row in own]
+        if (t_frac, t) != main:
+            continue
+        rows += own
         equally_long += _rows_of_length(context, sample, t, t_frac, edits, found)
         pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
         frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
-    more = {"equal_length": pd.DataFrame(equally_long)} if equally_long else {}
-    return Result("ablation", table, {} if table.empty else _scalars(table, list(context.extra_metrics)), tensors, more)
+    more = {"equal_length": equally_long, "times": by_time}
+    more_tables = {name: pd.DataFrame(found) for name, found in more.items() if found}
+    scalars = {} if table.empty else _scalars(table, list(context.extra_metrics))
+    return Result("ablation", table, scalars, tensors, more_tables)
 
 
 def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Iterator[Edit]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from diffgeo.report.formatting import name, timestep
 from diffgeo.report.pictures import Pictures, picture_grid
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 
 __all__ = ["pictures", "tables"]
@@ -50,7 +52,26 @@ def tables(run: Run) -> list[Table]:
         ]
         note = f"Decoded without clipping x̂0. {note}"
         found.append(as_table("table-ablation-length", "Variants at equal length", means, columns, note=note))
-    return found
+    times = run.table("ablation_times")
+    return found if times is None else [*found, _by_time(times)]
+
+
+def _by_time(table: pd.DataFrame) -> Table:
+    """What variants cost at every timestep."""
+    values = ["change", "precision", "residual_change", "off_data", "matched"]
+    means = means_of(table.assign(matched=table["matched"].astype(float)), ["t_frac", "variant"], values)
+    columns = [
+        T_COLUMN,
+        Column("variant", "variant", name),
+        mean_column("perceptual change", "change"),
+        mean_column("edit precision", "precision"),
+        mean_column("denoising residual", "residual_change"),
+        mean_column("distance from the data", "off_data"),
+        Column("share matched", "matched"),
+        N_COLUMN,
+    ]
+    note = f"All edits of a timestep change the picture equally. {INTERVALS} n counts edits."
+    return as_table("table-ablation-times", "Variants at equal strength, by timestep", means, columns, note=note)
 
 
 def pictures(run: Run) -> list[Pictures]:

@@ -35,6 +35,7 @@ class AblationConfig:
         samples: edited samples.
         directions: leading directions of each variant; fewer where ``svd.rank`` is lower.
         t_frac: edit timestep, as a fraction of T.
+        t_fracs: edit timesteps, as fractions of T, of a table of its own, ``ablation_times``; null makes none.
         change: perceptual change that every edit is brought to; the unit is the measure's. null takes what the local
             basis reaches at ``edit.strength``, the median over samples and directions.
         limit: largest |γ| that is tried, as a multiple of ``edit.strength``.
@@ -46,6 +47,7 @@ class AblationConfig:
     samples: int = setting(1, ge=1)
     directions: int = setting(2, ge=1)
     t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, allowed="fractions of T in (0, 1]")
     change: float | None = setting(None, gt=0)
     limit: float = setting(8.0, ge=1)
     blocks: list[str] = setting(["down.1", "up.1"])

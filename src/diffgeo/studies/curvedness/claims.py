@@ -62,6 +62,31 @@ def _not_flat(metric: str) -> Callable[[Tables], Values]:
     return measure
 
 
+def _beyond_geodesic(metric: str, column: str = "flatness_ratio") -> Callable[[Tables], Values]:
+    """R of lerp less that of the geodesic made in the same metric, one per pair."""
+
+    def measure(tables: Tables) -> Values:
+        table = tables["curvedness_flatness"]
+        rows = table[(table["metric"] == metric) & (table["pool"] == POOLS[metric])]
+        wide = rows.pivot_table(index="pair", columns="path", values=column)
+        return np.asarray(wide["lerp"] - wide["geodesic"])
+
+    return measure
+
+
+def _bend(metric: str) -> Callable[[Tables], Values]:
+    """How far the image of lerp strays from a straight line, less that under f linearised, one per pair; no test."""
+
+    def measure(tables: Tables) -> Values:
+        table = tables["curvedness_flatness"]
+        rows = table[(table["path"] == "lerp") & (table["metric"] == metric)]
+        return np.asarray((rows["bend"] - rows["bend_linear"]).groupby(rows["pair"]).mean())
+
+    return measure
+
+
+POOLS = {"pooled_h": "sum", "h": "none"}
+"""Metric → pooling of h in which its own paths are made."""
 MEANS, SPREADS = {"lerp": 10.29, "slerp": 7.69, "shooting": 5.98}, {"lerp": 0.87, "slerp": 0.76, "shooting": 0.76}
 """P23a's Table 1 in rad, 50 pairs."""
 
@@ -128,6 +153,45 @@ CLAIMS: tuple[Claim, ...] = (
         _of_paths("sum", "length", lambda a, b: a - b, "slerp", "shooting", per="h_length"),
     ),
     _second("path length, slerp − shooting, which ends near its start, pooled h / rad", _longer("slerp", "shooting")),
+    *(
+        claim
+        for metric, name in (("pooled_h", "pooled h"), ("h", "whole h"))
+        for claim in (
+            Claim(
+                "P23a curved",
+                "p23a/table1",
+                f"flatness ratio R, lerp − geodesic with fixed ends, {name}",
+                _beyond_geodesic(metric),
+                asserts=f"X is curved, measured in {name}: the straight line between two samples is not the shortest "
+                "way.",
+                because="R of lerp itself can be no test: it is at least 1 for every map, and above 1 for every map "
+                "that is not linear. The null is a flat space, a linear f. There lerp has R = 1 to rounding, the least "
+                "that there is, and every other path with its ends has more, so that the difference is negative. The "
+                "geodesic starts from slerp and its descent stops early, which makes the difference smaller. A control "
+                "has the same two paths under f linearised at the first sample.",
+                refuted="Lerp has the smaller R, as in a flat space.",
+                unit="pair",
+            ),
+            Claim(
+                "P23a curved",
+                "p23a/table1",
+                f"the same two paths under f linearised at the first sample, the flat null, {name}",
+                _beyond_geodesic(metric, "flatness_ratio_linear"),
+                unit="pair",
+                role="control",
+            ),
+            Claim(
+                "P23a curved",
+                "p23a/table1",
+                f"distance of lerp's image from the straight line, as a share of its length, less that under f "
+                f"linearised, {name}",
+                _bend(metric),
+                unit="pair",
+                role="second",
+                test=lambda _: math.nan,
+            ),
+        )
+    ),
     Claim(
         "P23a Fig. 7c",
         "p23a/fig7",

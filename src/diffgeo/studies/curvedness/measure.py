@@ -23,7 +23,11 @@ from these. Second table ``curvedness_segments``: the same by segment (Fig. 7c).
 
 Third table ``curvedness_flatness``, one row per (pair, pooling, path, metric): the flatness ratio R of the path under
 the pullback by whole h, by pooled h, by x̂0, and by the score −ε/b (:func:`diffgeo.geometry.flatness_ratio`): 1 if the
-metric is flat along the path. The column ``pool`` says in which metric the path was made, ``metric`` in which R is.
+metric is flat along the path; and ``bend``, how far the path's image strays from the straight line between the images
+of its ends (:func:`diffgeo.geometry.chord_deviation`), whatever its pace. The column ``pool`` says in which metric the
+path was made, ``metric`` in which R is. ``flatness_ratio_linear`` and ``bend_linear`` are the flat null: the same path
+under f linearised at x⁽¹⁾, x ↦ f(x⁽¹⁾) + J (x − x⁽¹⁾), for h whole and pooled (NaN for x̂0 and the score). There
+lerp has R = 1 and no bend, to rounding, and every other path with its ends has more.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ from diffgeo.geometry import (
     shoot_between,
     slerp,
 )
+from diffgeo.jacobian import JacobianOperator
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.curvedness.settings import CurvednessConfig
@@ -260,7 +265,7 @@ def _where(context: Context, t: int, path: _Path) -> Row:
 
 
 def _flatness(context: Context, t: int, path: _Path) -> list[Row]:
-    """R of one path in every metric."""
+    """R and bend of one path in every metric, and those of the flat null."""
     where = _where(context, t, path)
     with torch.no_grad():
         clean, noise = context.model.editor.predict(path.points, t)
@@ -271,7 +276,21 @@ def _flatness(context: Context, t: int, path: _Path) -> list[Row]:
             for pool, metric in METRIC_OF_POOL.items()
         }
     images |= {"x0": clean, "score": noise}  # the score is −ε/b, and R does not depend on a factor
-    return [where | {"metric": metric, "flatness_ratio": flatness_ratio(one)} for metric, one in images.items()]
+    start, steps = path.points[0], (path.points - path.points[0]).flatten(1).T
+    linear = {
+        metric: JacobianOperator(context.bases.feature_map(t, _feature(context, pool)), start).mv(steps).T
+        for pool, metric in METRIC_OF_POOL.items()
+    }
+    return [
+        where | {"metric": metric} | _shape(one) | {f"{key}_linear": value for key, value in null.items()}
+        for metric, one in images.items()
+        for null in [_shape(linear[metric]) if metric in linear else dict.fromkeys(_shape(one), math.nan)]
+    ]
+
+
+def _shape(images: Tensor) -> dict[str, float]:
+    """How far a path's image is from a straight line walked evenly, and from a straight line."""
+    return {"flatness_ratio": flatness_ratio(images), "bend": chord_deviation(images)}
 
 
 def _scalars(table: pd.DataFrame, flatness: pd.DataFrame) -> dict[str, float]:

@@ -9,6 +9,7 @@ import pandas as pd
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.studies.spectrum.settings import KINDS
 
 __all__ = ["tables"]
 
@@ -19,9 +20,13 @@ def tables(run: Run) -> list[Table]:
     assert table is not None
     whole = "energy_share" in table  # runs of earlier versions counted half of the n directions' own energy
     values = ["effective_dimension", "flatness", "energy_share", "singular_value_first"]
-    means = means_of(table, ["t_frac"], values)
-    means["half"] = [_half_energy(part) if whole else "" for _, part in table.groupby("t_frac", sort=False)]
+    kinds = table.get("kind", pd.Series("path", table.index))  # earlier versions had no other
+    table = table.assign(origin=kinds.map(lambda kind: KINDS.get(kind, kind)))
+    means = means_of(table, ["origin", "t_frac"], values)
+    parts = table.groupby(["origin", "t_frac"], sort=False)
+    means["half"] = [_half_energy(part) if whole else "" for _, part in parts]
     columns = [
+        *([Column("x_t", "origin")] if means["origin"].nunique() > 1 else []),
         T_COLUMN,
         mean_column("effective dimension", "effective_dimension"),
         mean_column("σₙ / σ₁", "flatness"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure
+from diffgeo.studies.spectrum.claims import of_kind
+from diffgeo.studies.spectrum.settings import KINDS
 
 __all__ = ["charts"]
 
@@ -20,8 +22,14 @@ def charts(tables: Tables) -> list[Chart]:
         f"Of the leading n = {table['rank'].iloc[0]} directions. Thin lines are samples; the thick line is their mean "
         "with its 95 % interval."
     )
+    kinds = {words: part for kind, words in KINDS.items() if len(part := of_kind(table, kind))}
     found = []
     for column, (title, label) in QUANTITIES.items():
-        values = table.rename(columns={"t_frac": "x", column: "y"})[["x", "y", "sample"]]
-        found.append(by_time(f"spectrum-{column}", title, caption, {"mean over samples": values}, label))
+        values = {
+            words if len(kinds) > 1 else "mean over samples": part.rename(columns={"t_frac": "x", column: "y"})[
+                ["x", "y", "sample"]
+            ]
+            for words, part in kinds.items()
+        }
+        found.append(by_time(f"spectrum-{column}", title, caption, values, label))
     return in_figure(found, "summary")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from diffgeo.claims import Claim, Tables, Values, first_last
+from diffgeo.claims import Claim, Tables, Values, at_time, first_last
 
 __all__ = ["CLAIMS"]
 
@@ -27,13 +27,19 @@ def _coarse_falls(tables: Tables) -> Values:
     return -first_last(ahead, "sample", "t_frac", "ahead")
 
 
-def _above(other: str, end: str) -> Callable[[Tables], Values]:
-    """Share of the data's tangent space in the directions of h, less that in those of another map, at one end."""
+def _above(other: str, when: str | float) -> Callable[[Tables], Values]:
+    """Share of the data's tangent space in the directions of h, less that in those of another map.
+
+    Args:
+        other: the map.
+        when: ``max`` or ``min``, an end of the timesteps, or a fraction of T.
+    """
 
     def measure(tables: Tables) -> Values:
         table = _paths(tables)
         spans = table[(table["factor"] == "span") & (table["scale"] == "all")]
-        spans = spans[spans["t_frac"] == getattr(spans["t_frac"], end)()]
+        t_frac = getattr(spans["t_frac"], when)() if isinstance(when, str) else when
+        spans = at_time(spans, t_frac)
         wide = spans.pivot_table(index="sample", columns="map", values="share")
         return np.asarray(wide["h"] - wide[other])
 
@@ -58,5 +64,15 @@ CLAIMS: tuple[Claim, ...] = (
         )
         for other, name in (("x0", "∂x̂0/∂x"), ("eps", "∂ε/∂x"))
         for end, when in (("max", "T"), ("min", "the lowest t"))
+    ),
+    *(
+        Claim(
+            "P23a Fig. 12 by t",
+            "p23a/fig12",
+            f"share of the data's true tangent space in directions of ∂h/∂x above {name}, at 0.5T",
+            _above(other, 0.5),
+            role="second",
+        )
+        for other, name in (("x0", "∂x̂0/∂x"), ("eps", "∂ε/∂x"))
     ),
 )

@@ -130,7 +130,7 @@
   const toLaTeX = (table) => {
     const columns = heads(table);
     const spec = columns.map((cell) => (cell.classList.contains("num") ? "r" : "l")).join("");
-    const line = (cells) => `    ${cells.map((cell) => toTeX(cell.textContent)).join(" & ")} \\\\`;
+    const line = (cells) => `    ${cells.map((cell) => toTeX(cell.firstChild?.textContent ?? "")).join(" & ")} \\\\`;
     return [
       "% needs \\usepackage{booktabs}",
       "\\begin{table}", "  \\centering",
