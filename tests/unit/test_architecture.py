@@ -74,6 +74,7 @@ ORDER = [
     "runner.manifest",
     "runner.prepare",
     "runner.console",
+    "runner.helpers",
     "runner.run",
     "runner.sweeping",
     "runner.dry_run",
@@ -249,8 +250,10 @@ def test_a_studys_charts_are_drawn_from_its_result_alone():
         "torch",
     }
     for path in (ROOT / "studies").glob("*/plots.py"):
-        others = {n for n in imported(path) - allowed if not n.startswith(("diffgeo.report.", "diffgeo.results"))}
-        assert others <= {f"{module(path).rpartition('.')[0]}.settings", "diffgeo.metrics.statistics"}, path
+        own = f"{module(path).rpartition('.')[0]}."
+        others = {n for n in imported(path) - allowed if not n.startswith(("diffgeo.report.", "diffgeo.results", own))}
+        assert others <= {"diffgeo.metrics.statistics"}, path
+        assert f"{own}measure" not in imported(path)
 
 
 def test_no_study_is_known_by_name_outside_of_its_folder():

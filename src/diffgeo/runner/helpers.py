@@ -13,13 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import Any
 
 import torch
 
-from diffgeo.config import Config
 from diffgeo.session.processes import Processes, started_by_launcher
 
 __all__ = ["helpers"]
@@ -29,12 +28,16 @@ _PATIENCE = 5.0
 
 
 @contextmanager
-def helpers(cfg: Config, processes: Processes) -> Iterator[None]:
-    """Have all processes but this first one work while the block runs; the machine's threads are shared out.
+def helpers(processes: Processes, work: Callable[..., object], *arguments: Any) -> Iterator[None]:
+    """Have all processes but this first one do ``work(*arguments)`` while the block runs.
+
+    The machine's threads are shared out among all.
 
     Args:
-        cfg: typed settings, checked.
         processes: of the run; nothing happens if this is the only one, or if a launcher started the others.
+        work: can be pickled, and so can its arguments; what it returns or raises is dropped, as the first process meets
+            what is wrong and says it.
+        arguments: given to it.
     """
     if processes.size == 1 or started_by_launcher():
         yield
@@ -42,7 +45,7 @@ def helpers(cfg: Config, processes: Processes) -> Iterator[None]:
     threads = torch.get_num_threads()
     share = max(1, threads // processes.size)
     torch.set_num_threads(share)
-    started = [_start(cfg, rank, share) for rank in range(1, processes.size)]
+    started = [_start(rank, share, (work, arguments)) for rank in range(1, processes.size)]
     try:
         yield
     finally:
@@ -51,7 +54,7 @@ def helpers(cfg: Config, processes: Processes) -> Iterator[None]:
             _end(one)
 
 
-def _start(cfg: Config, rank: int, threads: int) -> subprocess.Popen[bytes]:
+def _start(rank: int, threads: int, task: tuple[Callable[..., object], tuple[Any, ...]]) -> subprocess.Popen[bytes]:
     """A helping process, which lives as long as its standard input is open."""
     started = subprocess.Popen(
         [sys.executable, "-m", "diffgeo.runner.helpers"],
@@ -63,7 +66,7 @@ def _start(cfg: Config, rank: int, threads: int) -> subprocess.Popen[bytes]:
     )
     assert started.stdin is not None
     with suppress(BrokenPipeError):  # it died, and the run goes on without it
-        pickle.dump(cfg, started.stdin)
+        pickle.dump(task, started.stdin)
         started.stdin.flush()
     return started
 
@@ -81,13 +84,10 @@ def _end(helper: subprocess.Popen[bytes]) -> None:
 
 def _help() -> None:
     """What a helping process does."""
-    cfg = pickle.load(sys.stdin.buffer)
+    work, arguments = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_first, daemon=True).start()
-
-    from diffgeo.runner.run import execute
-
-    with suppress(KeyboardInterrupt, Exception):  # what is wrong, the first process meets and says
-        execute(cfg, Path())
+    with suppress(KeyboardInterrupt, Exception):
+        work(*arguments)
 
 
 def _end_with_first() -> None:

@@ -75,7 +75,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         ):
             manifest.clear_earlier()
             story = Story(folder, facts, expected(context))
-            with helpers(cfg, context.processes):
+            with helpers(context.processes, execute, cfg, folder):
                 for name, settings in cfg.study.items():
                     study = study_named(name)
                     story.begin(study)
