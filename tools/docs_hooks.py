@@ -169,7 +169,9 @@ def _settings() -> str:
     lines = [
         "## The run",
         "",
-        *_table(schemas.Config, "", only={"prompt", "seed", "device", "max_memory", "objective", "retries"}),
+        *_table(
+            schemas.Config, "", only={"prompt", "seed", "device", "max_memory", "processes", "objective", "retries"}
+        ),
     ]
     chosen = {group: choice for entry in run["defaults"] if isinstance(entry, dict) for group, choice in entry.items()}
     for group, schema in GROUPS.items():
