@@ -1,4 +1,4 @@
-"""The results that the documentation states, all from one table, ``docs/results/atlas.csv``.
+"""The results that the documentation states, all from the tables in ``docs/results``, most from ``atlas.csv``.
 
     diffgeo-paper models=[factor_faces] out=OUT …
     python tools/results.py OUT          # the atlas of OUT becomes the documentation's, and all pages follow
@@ -17,6 +17,12 @@ writes, or a verdict in a paragraph without a number of its own.
 
 All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``; those of all networks,
 side by side with verdict, mean and interval, between ``<!-- results: all -->`` and ``<!-- end -->``.
+
+What no claim asks has a table of its own, ``blocks.csv`` and others (``docs/results/README.md``). A comment names the
+file and the row, network first; rows that are no sentence's are a table of the page, between
+``<!-- table: blocks, factor_faces -->`` and ``<!-- end -->``:
+
+    it holds 0.31 [0.28, 0.33], p = 0.008 <!-- blocks: factor_faces, share, up.1 less mid, 0.25 T --> more
 """
 
 from __future__ import annotations
@@ -41,19 +47,27 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 Row = dict[str, Any]
-_NUMBER = r"[-−]?\d[\d.]*(?: \[[^\]]*\])?"
+_P = r"p [=<] \d[\d.]*\d"
+_NUMBER = rf"(?:[-−]?\d[\d.]*(?: \[[^\]]*\]| ± \d[\d.]*| to [-−]?\d[\d.]*)?(?:, {_P})?|\b{_P})"
 _STATED = re.compile(
     rf"{_NUMBER}(?P<gap> ?)(?P<comment><!-- (?P<network>\w+): (?P<label>[^,>]+), (?P<verdict>[^>]+) -->)"
 )
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _INTERVAL_OR_P = re.compile(r"\d \[[-−]?\d[\d.]*, [-−]?\d[\d.]*\]|\bp = ?0?\.\d+")
 _VERDICT = re.compile(r"(?<!\*)\b(?:undecided|contradicted)\b(?!\*)")
-_TABLE = re.compile(r"(?P<start><!-- results: (?P<network>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+_TABLE = re.compile(
+    r"(?P<start><!-- (?:results:|table: (?P<file>\w+),) (?P<network>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def read(folder: Path = RESULTS) -> dict[tuple[str, str], Row]:
-    """Rows of the atlas by network and label, those that were asked."""
-    return {(row["network"], row["label"]): row for row in _table_of(folder).to_dict("records") if row["n"]}
+    """Rows of the atlas that were asked, by network and label, and of the other tables, by file and what they are."""
+    rows = {(row["network"], row["label"]): row for row in _table_of(folder).to_dict("records") if row["n"]}
+    for path in sorted(set(folder.glob("*.csv")) - {folder / "atlas.csv"}):
+        for row in pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records"):
+            what = (row["network"], row["what"], row["of"], row["t"] and f"{row['t']} T")
+            rows[path.stem, ", ".join(filter(None, what))] = row
+    return rows
 
 
 def _table_of(folder: Path) -> pd.DataFrame:
@@ -67,19 +81,27 @@ def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
     """The text of a page with its numbers and tables as they are in the rows.
 
     Raises:
-        ValueError: a comment names no row, or a verdict that is not the row's.
+        ValueError: a comment names no row or table, or a verdict that is not the row's.
     """
 
     def number(match: re.Match[str]) -> str:
+        if measured := rows.get((match["network"], f"{match['label']}, {match['verdict']}")):
+            return _measured(measured) + match["gap"] + match["comment"]
         row = rows.get((match["network"], match["label"]))
         if row is None:
-            raise ValueError(f"{match['comment']} names no row of the atlas")
+            raise ValueError(f"{match['comment']} names no row of docs/results")
         if (now := _standing(row)) != match["verdict"]:
             raise ValueError(f"{match['comment']} is now {now}: write its sentence anew")
         return interval(row["ours"], row["low"], row["high"]) + match["gap"] + match["comment"]
 
     def table(match: re.Match[str]) -> str:
         of = match["network"]
+        if file := match["file"]:
+            measured = (row for (name, _), row in rows.items() if name == file)
+            found = [row for row in measured if row["network"] == of and row["role"] == "table"]
+            if not found:
+                raise ValueError(f"{match['start'].strip()} names no table of docs/results")
+            return match["start"] + _table_of_measured(found) + match["end"]
         body = _across(rows) if of == "all" else _table([row for (name, _), row in rows.items() if name == of])
         return match["start"] + body + match["end"]
 
@@ -104,6 +126,25 @@ def _standing(row: Row) -> str:
     return "above 0" if row["low"] > 0 else "below 0" if row["high"] < 0 else "around 0"
 
 
+def _measured(row: Row) -> str:
+    """The number of a row that is not the atlas's, with the digits that it has there."""
+    number, low, high, deviation = (row[column].replace("-", "−") for column in ("mean", "low", "high", "sd"))
+    number += f" ± {deviation}" if deviation else f" [{low}, {high}]" if number and low else ""
+    p = row["p"] and f"p {row['p'] if row['p'].startswith('<') else '= ' + row['p']}"
+    return ", ".join(filter(None, (number or (low and f"{low} to {high}"), p)))
+
+
+def _table_of_measured(rows: list[Row]) -> str:
+    """What was measured of down, what was measured across, with the timestep if there are several."""
+    several = len({row["t"] for row in rows}) > 1
+    titles = [f"{row['what']} at {row['t']} T" if several else row["what"] for row in rows]
+    cells = {(row["of"], title): _measured(row) for row, title in zip(rows, titles, strict=True)}
+    titles, down = list(dict.fromkeys(titles)), list(dict.fromkeys(row["of"] for row in rows))
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]
+    lines += [f"| {of} | {' | '.join(cells[of, title] for title in titles)} |" for of in down]
+    return "\n".join(lines) + "\n"
+
+
 def _table(rows: list[Row]) -> str:
     lines = ["| claim | measure | mean, 95 % interval | n | p | verdict |", "|---|---|---|---|---|---|"]
     for row in rows:
@@ -118,6 +159,7 @@ def _table(rows: list[Row]) -> str:
 
 def _across(rows: Mapping[tuple[str, str], Row]) -> str:
     """Claims down, networks across: verdict, mean and interval; without those that none of the networks can answer."""
+    rows = {key: row for key, row in rows.items() if "verdict" in row}
     networks = list(dict.fromkeys(network for network, _ in rows))
     told = {key: row for key, row in rows.items() if row["verdict"] not in ("", "not comparable")}
     claims = {label: row["quantity"] for (_, label), row in told.items()}

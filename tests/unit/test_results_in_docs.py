@@ -1,11 +1,12 @@
-"""Results in the documentation are those of the committed atlas, and no sentence outlives its verdict."""
+"""Results in the documentation are those of the committed tables, and no sentence outlives its verdict."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
 
-from results import by_hand, copy, joined, pages, read, written
+from results import RESULTS, by_hand, copy, joined, pages, read, written
 
 ROW = {
     "ours": 0.4168,
@@ -25,7 +26,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
-def test_every_page_states_what_the_atlas_says(path):
+def test_every_page_states_what_the_tables_say(path):
     text = path.read_text(encoding="utf-8")
     assert written(text, read()) == text, "run python tools/results.py"
 
@@ -47,6 +48,11 @@ def test_no_page_states_a_result_by_hand(path):
         ("```sh\ndiffgeo  # 1 [2, 3]\n```\n`x [1, 2]` undecided? no: `undecided`", ["undecided? no:"]),
         ("<!-- results: faces -->\n| undecided, 0.4 [0.3, 0.5] |\n<!-- end -->", []),
         ("at p ≤ 0.05, in fractions 1 [of T](x.md)", []),
+        (
+            "0.31 [0.28, 0.33], p = 0.008 <!-- blocks: faces, share, up.1 less mid, 0.25 T --> (p = 0.006)",
+            ["p = 0.006"],
+        ),
+        ("<!-- table: blocks, faces -->\n| up.1 | 0.46 [0.42, 0.49] |\n<!-- end --> 0.4 [0.3, 0.5]", ["4 [0.3, 0.5]"]),
     ],
 )
 def test_a_result_written_by_hand_is_found(text, found):
@@ -88,6 +94,57 @@ def test_networks_stand_side_by_side():
     assert "| claim | measure | `faces` | `other` |" in text
     assert "| P23a Fig. 9 a | \\|x\\| | holds, 0.42 [0.28, 0.56] | – |" in text
     assert "| LOCO | z | undecided, −0.01 [−0.05, 0.56] | holds, 0.42 [0.28, 0.56] |" in text
+
+
+def measured(of, t="0.5", role="text", **numbers):
+    """A row of a table beside the atlas, with its key."""
+    empty = dict.fromkeys(("mean", "low", "high", "sd", "p"), "")
+    key = ("blocks", f"faces, share, {of}, {t} T")
+    return key, empty | {"network": "faces", "what": "share", "of": of, "t": t, "role": role} | numbers
+
+
+@pytest.mark.parametrize(
+    ("numbers", "stated"),
+    [
+        ({"mean": "0.30"}, "0.30"),
+        ({"mean": "-0.00", "low": "-0.10", "high": "0.00", "p": "0.008"}, "−0.00 [−0.10, 0.00], p = 0.008"),
+        ({"mean": "0.22", "sd": "0.01"}, "0.22 ± 0.01"),
+        ({"low": "-0.03", "high": "0.02"}, "−0.03 to 0.02"),
+        ({"p": "< 0.001"}, "p < 0.001"),
+    ],
+)
+def test_a_number_beside_the_atlas_has_the_digits_of_its_table(numbers, stated):
+    rows = ROWS | dict([measured("up.1", **numbers)])
+    comment = "<!-- blocks: faces, share, up.1, 0.5 T -->"
+    assert written(f"it is 9 {comment}.", rows) == f"it is {stated} {comment}."
+    assert written(f"it is {stated} {comment}.", rows) == f"it is {stated} {comment}."
+    assert by_hand(f"it is {stated} {comment}.") == []
+    with pytest.raises(ValueError, match="names no row"):
+        written(f"it is {stated} {comment}.", ROWS)
+
+
+def test_a_table_beside_the_atlas_has_its_cells_alone():
+    cells = [measured(of, t, "table", mean=f"{t}{of}") for of in "12" for t in ("1", "0.5")]
+    rows = ROWS | dict([*cells, measured("2 less 1", mean="7")])
+    text = written("<!-- table: blocks, faces -->\nstale\n<!-- end -->\n<!-- results: all -->\n<!-- end -->", rows)
+    body = "| | share at 1 T | share at 0.5 T |\n|---|---|---|\n| 1 | 11 | 0.51 |\n| 2 | 12 | 0.52 |\n"
+    assert text.startswith(f"<!-- table: blocks, faces -->\n{body}<!-- end -->")
+    assert "| claim | measure | `faces` | `other` |" in text
+    with pytest.raises(ValueError, match="names no table"):
+        written("<!-- table: blocks, other -->\n<!-- end -->", rows)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(RESULTS.glob("*.csv")) - {RESULTS / "atlas.csv"}), ids=lambda path: path.stem
+)
+def test_every_row_beside_the_atlas_stands_on_a_page(path):
+    """So that a number that changes in a table is one that a page has to follow."""
+    text = "".join(page.read_text(encoding="utf-8") for page in pages())
+    named = set(re.findall(rf"<!-- ({path.stem}: [^>]+|table: {path.stem}, \w+) -->", text))
+    rows = {key: row for (name, key), row in read().items() if name == path.stem}
+    assert len(rows) == len(pd.read_csv(path)), "two rows are of the same"
+    for key, row in rows.items():
+        assert (f"table: {path.stem}, {row['network']}" if row["role"] == "table" else f"{path.stem}: {key}") in named
 
 
 def test_the_documents_atlas_leads_to_no_run_and_keeps_its_numbers(tmp_path):
