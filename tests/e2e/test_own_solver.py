@@ -76,7 +76,7 @@ def test_its_fields_are_settings_and_others_are_refused_in_two_lines(words, tiny
 def test_it_is_one_file_and_one_yaml_and_the_page_says_so(own):
     assert sorted(path.name for path in own.rglob("*") if path.is_file()) == ["arpack.py", "arpack.yaml"]
     page = (GUIDE.parents[1] / "extending.md").read_text()
-    assert "Adding a solver, an edit or a predictor is therefore one file and one YAML" in page
+    assert "Adding a solver, an edit, a predictor or a perceptual measure is therefore one file and one YAML" in page
 
 
 @pytest.mark.slow

@@ -116,7 +116,9 @@ def test_every_key_of_every_choice_has_help(says):
     keys = pages._settings(conf, whole=True)
     assert {"svd.block_size", "edit.transport", "predictor.names", "svd.rank"} <= set(keys)
     for key in keys:
-        assert key in pages.topic_text(conf, key) or key.endswith(("._target_", ".solver", ".method", ".kind")), key
+        assert key in pages.topic_text(conf, key) or key.endswith(
+            ("._target_", ".solver", ".method", ".kind", ".perceptual")
+        ), key
 
 
 @pytest.mark.parametrize(

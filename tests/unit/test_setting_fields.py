@@ -59,7 +59,7 @@ def leaves(settings, prefix=""):
 
 
 SILENT = {
-    *("device", "objective", "retries", "model.cache_dir", "model.local_files_only", "model.strict"),
+    *("device", "processes", "objective", "retries", "model.cache_dir", "model.local_files_only", "model.strict"),
     *(f"store.{name}" for name in ("enabled", "path", "max_gb")),
     *(f"tracking.{name}" for name in ("backend", "mode", "project", "entity", "group", "name", "tags")),
     *(f"scale.{field.name}" for field in fields(ScaleConfig)),

@@ -208,7 +208,7 @@ def test_studies_test_as_the_claims_do(study, column, name):
     early, late = [2.0, 2.0, 2.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 2.0]
     low, top = (early, late) if study is spectrum else (late, early)
     rows = [
-        {"sample": i, "t_frac": t_frac, "radius": 0, column: value}
+        {"sample": i, "kind": "path", "t_frac": t_frac, "radius": 0, column: value}
         for t_frac, values in ((0.25, low), (1.0, top))
         for i, value in enumerate(values)
     ]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from scipy.stats import kendalltau
 
 from diffgeo.claims import Claim, Tables, Values, first_last
+from diffgeo.studies.spectrum.kinds import of_kind
 
-__all__ = ["CLAIMS", "of_kind"]
+__all__ = ["CLAIMS"]
 
 TIMES = 10
 """Timesteps that a trend over t needs."""
-
-
-def of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows whose x_t is of this kind; runs of earlier versions have paths alone."""
-    return table[table.get("kind", pd.Series("path", table.index)) == kind]
 
 
 def _half_energy_rises(tables: Tables, kind: str = "path") -> Values:

@@ -10,7 +10,7 @@ from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.findings import Finding, claim_of, lean, means_of, trend
 from diffgeo.report.formatting import counted, timestep
 from diffgeo.report.reading import Run
-from diffgeo.studies.spectrum.claims import of_kind
+from diffgeo.studies.spectrum.kinds import of_kind
 from diffgeo.studies.spectrum.settings import KINDS
 
 __all__ = ["findings"]

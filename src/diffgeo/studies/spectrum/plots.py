@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure
-from diffgeo.studies.spectrum.claims import of_kind
+from diffgeo.studies.spectrum.kinds import of_kind
 from diffgeo.studies.spectrum.settings import KINDS
 
 __all__ = ["charts"]
