@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
 
 from diffgeo.cli import command, paper
 from diffgeo.cli import explore as explore_command
-from diffgeo.cli.network import choosing
+from diffgeo.cli.network import Network, choosing
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import ConfigError, UnsuitableModelError
@@ -193,6 +194,17 @@ def test_a_run_with_other_settings_is_not_kept(capsys, tiny, tmp_path):
 def test_networks_that_cannot_be_told_apart_are_refused(words, hint):
     with pytest.raises(ConfigError, match=hint):
         paper.plan(paper.COMMAND.parse(words), config_folder())
+
+
+def test_settings_of_a_study_are_for_the_experiments_that_have_it(tmp_path):
+    words = ["scale=smoke", "study.dataset_complexity.models=[a,b]", "svd.rank=7"]
+    network = Network.of("one", tmp_path, words, ["p23b/datasets", "p23b/samples"], "paper")
+    assert network.configs["p23b/datasets"].study["dataset_complexity"].models == ["a", "b"]
+    assert network.words["p23b/samples"] == ["experiment=p23b/samples", "scale=smoke", "svd.rank=7"]
+    with pytest.raises(ConfigError, match="no experiment has the study dataset_complexity"):
+        Network.of("one", tmp_path, words, ["p23b/samples"], "paper")
+    with pytest.raises(ConfigCompositionException, match="modls"):
+        Network.of("one", tmp_path, ["study.dataset_complexity.modls=[a,b]"], ["p23b/datasets"], "paper")
 
 
 def test_a_prompt_is_for_the_networks_that_take_one():

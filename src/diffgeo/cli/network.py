@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from diffgeo.composition import check, composed, results_depend_on, words_of
 from diffgeo.config import Config, Plain, heed_wandb
-from diffgeo.errors import DiffgeoError, UnsuitableModelError
+from diffgeo.errors import ConfigError, DiffgeoError, UnsuitableModelError
 
 if TYPE_CHECKING:
     from diffgeo.results import Row
@@ -35,15 +35,15 @@ class Network:
     Attributes:
         name: a choice of the group ``model``, or what a folder of the user's is called.
         folder: of its runs and of its table of claims.
-        words: of the command line that every run has, the network's own among them.
         configs: settings by experiment, of those that suit it.
+        words: of the command line that gives them, by experiment.
         unsuitable: why the others cannot be asked of it, by experiment.
     """
 
     name: str
     folder: Path
-    words: list[str]
     configs: dict[str, Config] = field(default_factory=dict)
+    words: dict[str, list[str]] = field(default_factory=dict)
     unsuitable: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
@@ -53,24 +53,31 @@ class Network:
         Args:
             name: of the network.
             folder: of its runs.
-            words: of every run's command line.
+            words: of every run's command line; settings of a study count where an experiment has it.
             experiments: by name.
             group: of the runs in W&B, unless ``words`` give one.
 
         Raises:
             ConfigError: a word that no run understands.
         """
-        network = Network(name, folder, list(words))
+        network, left = Network(name, folder), {_study_of(word) for word in words} - {None}
         for experiment in experiments:
+            given = [words_of(experiment), *(word for word in words if _study_of(word) is None)]
             try:
-                cfg = composed([words_of(experiment), *words])
+                cfg = composed(given)
+                left.difference_update(cfg.study)
+                if own := [word for word in words if _study_of(word) in cfg.study]:
+                    given += own
+                    cfg = composed(given)
                 heed_wandb(cfg, list(words), os.environ)
                 check(cfg)
             except UnsuitableModelError as error:
                 network.unsuitable[experiment] = str(error)
                 continue
             cfg.tracking.group = cfg.tracking.group or group
-            network.configs[experiment] = cfg
+            network.configs[experiment], network.words[experiment] = cfg, given
+        if left:
+            raise ConfigError(f"no experiment has the study {sorted(map(str, left))[0]}", "see diffgeo-paper --help")
         return network
 
     @cached_property
@@ -125,7 +132,7 @@ class Network:
         """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""
         path = folder / ".hydra" / "overrides.yaml"
         path.parent.mkdir(exist_ok=True)
-        OmegaConf.save(OmegaConf.create([words_of(experiment), *self.words]), path)
+        OmegaConf.save(OmegaConf.create(self.words[experiment]), path)
 
     def judged(self) -> list[Row]:
         """Every claim whose experiment is complete, asked for in this call or not, with its verdict."""
@@ -166,6 +173,12 @@ def choosing(model: str) -> tuple[str, list[str]]:
 def _settings(cfg: Plain) -> str:
     """What a run's numbers depend on, as text."""
     return json.dumps(results_depend_on(cfg), sort_keys=True)
+
+
+def _study_of(word: str) -> str | None:
+    """The study that a word sets something of; None if it sets something else."""
+    key = word.partition("=")[0].split(".")
+    return key[1] if key[0] == "study" and len(key) > 1 else None
 
 
 def _complete(folder: Path, settings: str) -> bool:
