@@ -95,9 +95,9 @@ def _end_with_first() -> None:
     while os.read(sys.stdin.fileno(), 1):  # not through a buffer, whose lock Python needs when it ends
         pass
     main = threading.main_thread().ident or 0
-    for _ in range(2):
+    while True:  # two that come before Python looks count as one
         signal.pthread_kill(main, signal.SIGINT)
-        time.sleep(0.2)
+        time.sleep(1)
 
 
 if __name__ == "__main__":
