@@ -215,7 +215,10 @@ def joined(earlier: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     order = {label: i for i, label in enumerate(new["label"].unique())}
     asked = set(zip(new["network"][new["n"] > 0], new["experiment"][new["n"] > 0], strict=True))
     kept = [key not in asked for key in zip(earlier["network"], earlier["experiment"], strict=True)]
-    both = pd.concat([new[new["n"] > 0], earlier[kept], new[new["n"] == 0]], ignore_index=True)
+    known = pd.concat([new[new["n"] > 0], earlier[kept], new[new["n"] == 0]])
+    never = known.drop_duplicates("label").assign(reading="not run", verdict="", remark="", not_converged="", n=0)
+    never[["ours", "low", "high", "p", "q"]] = float("nan")
+    both = pd.concat([known, *(never.assign(network=one) for one in known["network"].unique())], ignore_index=True)
     both = both.drop_duplicates(["network", "label"])
     both = both.assign(place=both["label"].map(order)).sort_values(["network", "place"]).drop(columns="place")
     return pd.concat([_decided(part) for _, part in both.groupby("network", sort=False)], ignore_index=True)

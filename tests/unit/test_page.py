@@ -533,7 +533,8 @@ def test_of_several_trainings_a_chart_shows_each_once():
 
 
 @pytest.mark.parametrize(
-    ("shift", "said"), [(0.2, "are more alike at T and"), (-0.2, "are less alike at T and"), (0.0, "neither plainly")]
+    ("shift", "said"),
+    [(0.2, "are more alike at T and at the"), (-0.2, "are less alike at T and at the"), (0.0, "neither plainly")],
 )
 def test_data_are_told_apart_by_their_trainings(monkeypatch, shift, said):
     noise = (0.0, 0.01, -0.01)

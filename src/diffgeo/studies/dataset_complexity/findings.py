@@ -26,7 +26,8 @@ def findings(run: Run) -> Iterator[Finding]:
         told = "One network per kind of data cannot tell whether simpler data give more consistent tangent spaces."
     else:
         top, low = map(_side, rows)
-        told = f"Over trainings, tangent spaces of simpler data are {top} at T and {low} at the lowest t."
+        where = f"{top} at T and at the lowest t" if top == low else f"{top} at T and {low} at the lowest t"
+        told = f"Over trainings, tangent spaces of simpler data are {where}."
     counts = ", ".join(f"{counted(count, 'training')} on {data}" for data, count in trainings.items())
     yield Finding(
         "dataset_complexity",
