@@ -43,6 +43,7 @@ PLACEHOLDER = re.compile(r"""…(?!["'])| \\?\| | \.\.\.|<\w+>|(?<![\w=])[A-Z]{3
 RUN = {
     "diffgeo study=[discovery] schedule.edit=[1.0] data.samples=2",
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=mine',
+    'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" metric=outlines metric.pixels=0',
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" edit=colour edit.share=0.5',
     'PYTHONPATH=. diffgeo "hydra.searchpath=[file://my_conf]" predictor=colours predictor.part=1',
 }
