@@ -133,7 +133,7 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     assert code == 0, err
     table = pd.read_csv(tmp_path / "out" / "claims.csv")
     # the controls have the settings of the other two, so their run answers them as well
-    sources = ["P23a Fig. 3b"] * 2 + ["P23b timesteps"] * 2 + ["P23b samples"] + ["P23b control"] * 2
+    sources = ["P23a Fig. 3b"] * 3 + ["P23b timesteps"] * 2 + ["P23b samples"] + ["P23b control"] * 2
     assert sorted(table["source"]) == sorted(sources)
     assert set(table.loc[table["role"] == "claim", "verdict"]) <= {"undecided", "not comparable"}, "four timesteps, 3 "
     "samples"
@@ -143,7 +143,7 @@ def test_runs_are_judged_and_kept(capsys, tiny, tmp_path):
     assert (tmp_path / "out" / "claims.svg").is_file()
     assert len(set(table["run"])) == 2, "equal settings share a run"
     assert "P23b samples" in out
-    assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 7
+    assert (tmp_path / "out" / "claims.md").read_text().count("\n| P23") == 8
     assert "[2/2]" in err
     command = read_run(tmp_path / "out" / "p23a" / "fig3b").command
     assert command.startswith("diffgeo experiment=p23a/fig3b scale=smoke model=local ")

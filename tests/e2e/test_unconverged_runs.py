@@ -60,7 +60,7 @@ def test_verdicts_of_the_papers_are_marked(capsys, tiny_pipeline, tmp_path):
     said = capsys.readouterr()
     assert "(not converged)" in said.out
     assert "in spectrum" in said.err.strip().splitlines()[-1]
-    claim, _ = pd.read_csv(tmp_path / "out" / "claims.csv").to_dict("records")
+    claim, *_ = pd.read_csv(tmp_path / "out" / "claims.csv").to_dict("records")
     assert "in spectrum" in claim["not_converged"]
     facts = json.loads((tmp_path / "out" / "p23a" / "fig3b" / "run.json").read_text())
     assert facts["convergence"]["spectrum"]["missed"] > 0
