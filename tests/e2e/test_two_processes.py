@@ -71,7 +71,7 @@ def helping() -> set[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="lists processes by /proc")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the helping processes in /proc, which Linux alone has")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_helping_process_does_not_outlive_the_run(tmp_path, tiny, number):
     before = helping()

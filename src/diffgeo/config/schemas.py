@@ -407,7 +407,6 @@ class Config:
             weights; fewer columns or pictures are taken at once to stay below. null bounds a product by four fifths of
             what the device has free, and a batch of pictures not at all.
         processes: that work at the run on this machine, the CPU's threads shared out among them; each holds the model.
-            With two, a run on two CPU cores takes about two thirds of the time.
         objective: ``STUDY/SCALAR`` of the run that a search improves, or a list of several; ``*`` takes the mean of all
             scalars that match.
         retries: how often a sweep's job starts again whose process died; each job is a process of its own then. 0
