@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-run: $(READY) ## all studies on the shipped model (minutes); ARGS="data.samples=8" adds settings
+run: $(READY) ## the default studies on the shipped model (minutes); ARGS="data.samples=8" adds settings
 	$(BIN)/diffgeo processes=$(PROCESSES) $(ARGS)
 
 # a worker per core, one thread each; a file's tests share their fixtures, and the small files of tests/unit come last

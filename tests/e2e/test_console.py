@@ -13,7 +13,7 @@ from diffgeo.studies import study_named
 
 DEFAULT = (
     *("discovery", "spectrum", "frequency", "tangent_truth", "global_consistency", "curvedness", "tangent_distance"),
-    *("denoiser", "ablation", "comparison", "disentanglement"),
+    *("denoiser", "comparison", "disentanglement"),
 )
 """The studies of a run that is not told which, in their order."""
 STAMP = re.compile(r"\[[\d :,-]{23}\]\[[\w.]+\]\[(\w+)\] - (.*)")

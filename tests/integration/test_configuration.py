@@ -65,7 +65,7 @@ def test_a_solver_choice_sets_its_own_name(composed, solver):
     assert typed(composed(f"svd={solver}")).svd.solver == solver
 
 
-def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
+def test_defaults_are_the_shipped_model_and_the_studies_that_can_tell_something_of_a_few_samples(composed):
     config = typed(composed())
     assert config.model.path == "factor_faces"
     assert list(config.study) == [
@@ -77,7 +77,6 @@ def test_defaults_are_the_shipped_model_and_every_study_of_one_model(composed):
         "curvedness",
         "tangent_distance",
         "denoiser",
-        "ablation",
         "comparison",
         "disentanglement",
     ]

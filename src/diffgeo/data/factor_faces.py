@@ -145,8 +145,7 @@ class _Canvas:
 
 def _root(x: Tensor) -> Tensor:
     """√x, whose derivative is taken to be 0 at x = 0; autograd's is infinite there, and times 0 no number."""
-    positive = x > 0
-    return torch.where(positive, x, 1.0).sqrt() * positive
+    return x.clamp_min(torch.finfo(x.dtype).tiny).sqrt()  # at 0 a root no painted pixel can tell from 0
 
 
 def _ellipse(x: Tensor, y: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:

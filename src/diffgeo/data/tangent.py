@@ -234,14 +234,17 @@ def fit_factors(
 def _scanned(pictures: Tensor, starts: Tensor, free: Tensor) -> Tensor:
     """Starts (n, s, 14) with each free factor in turn at the best of its value and :data:`_SCAN`: out of far minima."""
     n, each, _ = starts.shape
-    size, z, count = pictures.shape[-1], starts.flatten(0, 1).clone(), len(_SCAN) + 1
+    size, z = pictures.shape[-1], starts.flatten(0, 1).clone()
     x = pictures.flatten(1).repeat_interleave(each, dim=0)
-    scan = torch.tensor(_SCAN).to(z)
+    scan, rows = torch.tensor(_SCAN).to(z), torch.arange(n * each)
+    lost = (_painted(z, size) - x).square().sum(dim=1)
     for j in free.tolist():
-        tried = z[:, None].repeat(1, count, 1)
-        tried[:, 1:, j] = scan
-        losses = (_painted(tried.flatten(0, 1), size).reshape(n * each, count, -1) - x[:, None]).square().sum(dim=2)
-        z = tried[torch.arange(len(z)), losses.argmin(dim=1)]
+        tried = z[:, None].repeat(1, len(scan), 1)
+        tried[:, :, j] = scan
+        losses = (_painted(tried.flatten(0, 1), size).reshape(n * each, len(scan), -1) - x[:, None]).square().sum(dim=2)
+        losses, tried = torch.cat([lost[:, None], losses], dim=1), torch.cat([z[:, None], tried], dim=1)
+        best = losses.argmin(dim=1)
+        z, lost = tried[rows, best], losses[rows, best]
     return z.reshape(starts.shape)
 
 

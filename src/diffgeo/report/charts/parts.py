@@ -70,7 +70,7 @@ def layered_chart(
     """
     filled = [layer for layer in layers if layer.data.values]  # Vega warns of marks without data
     layered: Any = alt.layer(*(filled or layers[:1]))
-    spec = layered.properties(width=width, height=height).to_dict()
+    spec = layered.properties(width=width, height=height).to_dict(validate=False)  # its parts were, when they were made
     for key in ("$schema", "config"):
         spec.pop(key, None)
     return Chart(identifier, title, caption, alt_text, spec, wide=wide)

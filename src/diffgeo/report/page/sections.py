@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Section", "Tabs", "all_findings", "asked_for", "in_tabs", "sections"]
 
 
-_RAW_CELLS = 6_000
+_RAW_CELLS = 5_000
 """Cells of a table that the page holds beside its summary; the file has all."""
 
 
