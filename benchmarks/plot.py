@@ -31,20 +31,20 @@ def accuracy(rows: pd.DataFrame, figure_path: Path) -> None:
     """Angle of V against passes and against seconds, one row of axes an architecture."""
     rows = rows[(rows["kind"] == "solver") & (rows["status"] == "ok") & rows["solver"].isin(list(COLOURS))]
     names = list(dict.fromkeys(rows["architecture"]))
-    rows = rows.assign(road=rows["settings"].str.extract(r"^(products [^,]+)", expand=False).fillna(""))
+    rows = rows.assign(products=rows["settings"].str.extract(r"^(products [^,]+)", expand=False).fillna(""))
     figure, axes = plt.subplots(len(names), 2, figsize=(10, 3.6 * len(names)), squeeze=False, sharey="row")
     for line, name in zip(axes, names, strict=True):
         here = rows[rows["architecture"] == name]
         for axis, cost in zip(line, ("passes", "seconds"), strict=True):
-            for (solver, road), part in here.groupby(["solver", "road"], sort=False):
+            for (solver, products), part in here.groupby(["solver", "products"], sort=False):
                 ordered = part.sort_values(cost)
-                style = "o" if not road else "o-" if "ours" in road else "o:"  # one run, seen several times
-                label = f"{solver}, {road}" if road else solver
+                style = "o" if not products else "o-" if "ours" in products else "o:"  # one run, seen several times
+                label = f"{solver}, {products}" if products else solver
                 axis.loglog(
                     ordered[cost], ordered["angle"].clip(lower=FLOOR), style, color=COLOURS[solver], label=label
                 )
                 for _, row in ordered.iterrows():
-                    note = row["settings"].split(",")[-1 if road else 0].split()[-1]
+                    note = row["settings"].split(",")[-1 if products else 0].split()[-1]
                     point = (row[cost], max(row["angle"], FLOOR))
                     axis.annotate(note, point, fontsize=7, xytext=(4, 3), textcoords="offset points")
             axis.set_xlabel(cost)

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo import JacobianOperator, initial_noise
 from diffgeo.jacobian.memory import Ledger, peak_bytes
-from diffgeo.jacobian.roads import OneGraph, Plain
+from diffgeo.jacobian.product_modes import OneGraph, Plain
 from diffgeo.results import atomic
 
 __all__ = ["WAYS", "goals", "measure", "table"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffgeo.ending import Ended, signals_end
+from diffgeo.signals import Ended, signals_end
 
 __all__ = ["explore", "main", "paper", "report", "store"]
 

@@ -21,7 +21,7 @@ from diffgeo.errors import ConfigError
 from diffgeo.report.page import PAGE
 from diffgeo.report.reading import read_run
 from diffgeo.results import Result
-from diffgeo.run_files import new_folder
+from diffgeo.run_folders import new_folder
 from diffgeo.runner.prepare import prepare
 from diffgeo.runner.run import execute
 from diffgeo.session import Context

@@ -22,7 +22,7 @@ from diffgeo.convergence import Convergence
 from diffgeo.diffusion.direction_files import Directions, save_directions
 from diffgeo.errors import OutputError
 from diffgeo.files import create, save_tensors
-from diffgeo.run_files import FOLDERS
+from diffgeo.run_folders import FOLDERS
 
 __all__ = [
     "Row",

@@ -14,7 +14,7 @@ from diffgeo.composition import at_home
 from diffgeo.errors import ConfigError, OutputError
 from diffgeo.report import runs as gathering
 from diffgeo.report.reading import read_run
-from diffgeo.run_files import FOLDERS
+from diffgeo.run_folders import FOLDERS
 
 CLOCK = "${now:%Y}"  # in which all runs of a test start
 

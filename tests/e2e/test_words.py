@@ -20,7 +20,7 @@ from diffgeo.cli import store as store_command
 from diffgeo.cli.help import EXIT_CODES, help_text
 from diffgeo.cli.words import Command
 from diffgeo.config import config_folder, documentation
-from diffgeo.ending import Ended
+from diffgeo.signals import Ended
 from diffgeo.studies.discovery.settings import DiscoveryConfig
 
 COMMANDS = {

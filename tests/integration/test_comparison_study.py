@@ -22,7 +22,7 @@ from diffgeo.session import Context
 from diffgeo.session.decoder import Decoder
 from diffgeo.studies import study_named
 from diffgeo.studies.comparison import composition
-from diffgeo.studies.comparison.changes import Inside, OfAttribute
+from diffgeo.studies.comparison.change_measures import Inside, OfAttribute
 from diffgeo.studies.comparison.findings import _composition, findings
 from diffgeo.studies.comparison.measure import ranks
 from diffgeo.studies.comparison.methods import IN_H, SHARED, Methods

@@ -19,10 +19,10 @@ REPOSITORY = ROOT.parents[1]
 ORDER = [
     "errors",
     "ranges",
-    "ending",
+    "signals",
     "encoding",
     "files",
-    "run_files",
+    "run_folders",
     "config",
     "jacobian.memory",
     "jacobian",

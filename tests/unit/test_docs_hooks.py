@@ -81,7 +81,7 @@ def test_every_study_stands_in_the_table_of_studies_and_has_a_section(hooks):
     for row, study in zip(table, studies().values(), strict=True):
         name, question, rows, runs = (cell.strip() for cell in row.strip("|").split(" | "))
         assert name == f"[`{study.name}`](#{study.name})"
-        assert f"\n## {study.name}\n" in page
+        assert f"\n## {study.name}\n\n*{study.question}*" in page
         assert question == study.question
         assert re.findall(r"`(\w+)`", rows) == list(study.rows)
         assert runs == ("by default" if study.name in chosen else f"by `study=[{study.name}]`")

@@ -220,10 +220,10 @@ def test_products_are_those_of_torchs_own_rules(loaded, family, dtype, bar, monk
         h, pull = torch.func.vjp(f, x)
         v, u = (torch.randn(like.shape, generator=generator, dtype=dtype) for like in (x, h))
         pushed, pulled = torch.func.jvp(f, (x,), (v,))[1].flatten(), pull(u)[0].flatten()
-    for road, limit in (("copies", operator.COPIES_BYTES), ("one graph", 0)):
+    for mode, limit in (("copies", operator.COPIES_BYTES), ("one graph", 0)):
         monkeypatch.setattr(operator, "COPIES_BYTES", limit)
         jacobian = JacobianOperator(f, x)
-        assert jacobian.road == road
+        assert jacobian.mode == mode
         assert (jacobian @ v.flatten() - pushed).norm() < bar * pushed.norm()
         assert (jacobian.T @ u.flatten() - pulled).norm() < bar * pulled.norm()
 

@@ -70,32 +70,32 @@ def test_unet_jacobian_matches_autograd_by_both_sides(tiny_model64, x64, pool, f
 def test_copies_are_taken_while_they_are_small(monkeypatch):
     bytes_of_a_copy = []
 
-    def road(limit, **how):
+    def mode(limit, **how):
         monkeypatch.setattr(operator, "COPIES_BYTES", limit)
         jacobian = JacobianOperator(torch.square, torch.ones(1000), **how)
         torch.testing.assert_close(jacobian @ torch.ones(1000), 2 * torch.ones(1000))
         bytes_of_a_copy.append(
             sum(operator._MEASURED[torch.square][None, (1000,), torch.float32, torch.device("cpu")][1])
         )
-        return jacobian.road, jacobian.columns_at_once
+        return jacobian.mode, jacobian.columns_at_once
 
-    assert road(1e9) == ("copies", 32)
+    assert mode(1e9) == ("copies", 32)
     one = bytes_of_a_copy[0]
     assert one >= 3 * 4000
-    assert road(10.5 * one) == ("copies", 10)
-    assert road(3.5 * one) == ("one graph", 2)
-    assert road(3.5 * one, chunk_size=3) == ("copies", 3)
-    assert road(1e9, max_bytes=5.5 * one) == ("copies", 5)
-    assert road(1e9, max_bytes=2.5 * one) == ("one graph", 2)
+    assert mode(10.5 * one) == ("copies", 10)
+    assert mode(3.5 * one) == ("one graph", 2)
+    assert mode(3.5 * one, chunk_size=3) == ("copies", 3)
+    assert mode(1e9, max_bytes=5.5 * one) == ("copies", 5)
+    assert mode(1e9, max_bytes=2.5 * one) == ("one graph", 2)
     assert len(set(bytes_of_a_copy)) == 1
 
 
-def test_the_road_is_measured_by_what_f_takes_not_by_the_size_of_x():
+def test_the_mode_is_measured_by_what_f_takes_not_by_the_size_of_x():
     def hungry(x):
         return (x.sum() * torch.ones(20_000_000)).sin().sum()[None]
 
-    assert JacobianOperator(torch.sin, torch.ones(40_000)).road == "copies"
-    assert JacobianOperator(hungry, torch.ones(100)).road == "one graph"
+    assert JacobianOperator(torch.sin, torch.ones(40_000)).mode == "copies"
+    assert JacobianOperator(hungry, torch.ones(100)).mode == "one graph"
 
 
 def test_points_that_are_stacked_have_copies_too():
@@ -103,7 +103,7 @@ def test_points_that_are_stacked_have_copies_too():
     columns = torch.ones(points.numel(), 1)
     jacobian = JacobianOperator(torch.square, points, stacked=True)
     assert torch.equal(jacobian.mv(columns), 2 * columns)
-    assert jacobian.road == "copies"
+    assert jacobian.mode == "copies"
 
 
 class _Once(torch.autograd.Function):
@@ -134,7 +134,7 @@ def test_what_has_no_second_derivative_goes_forward_by_itself():
     jacobian = JacobianOperator(_Once.apply, 2 * torch.ones(3))
     assert torch.equal(jacobian.dense(), 12 * torch.eye(3))
     assert torch.equal(jacobian.mv(torch.eye(3)), 12 * torch.eye(3))
-    assert jacobian.road == "forward"
+    assert jacobian.mode == "forward"
     with pytest.raises(RuntimeError, match="not have been used"):
         JacobianOperator(_Once.apply, torch.ones(3), forward=False).mv(torch.eye(3))
 
@@ -151,7 +151,7 @@ def test_a_map_that_holds_derivatives_goes_by_torchs_own_rules():
     expected = torch.func.jacrev(score)(x)
     torch.testing.assert_close(jacobian.mv(torch.eye(8, dtype=F64)), expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(jacobian.rmv(torch.eye(8, dtype=F64)).T, expected, rtol=1e-10, atol=1e-12)
-    assert jacobian.road == "forward by torch's rules"
+    assert jacobian.mode == "forward by torch's rules"
 
 
 @pytest.mark.parametrize("limit", [1e9, 0], ids=["copies", "one graph"])
@@ -200,7 +200,7 @@ def test_maps_that_look_at_x_go_over_one_graph(forward):
     jacobian = JacobianOperator(folded, -torch.ones(5), forward=forward)
     assert torch.equal(jacobian.mv(torch.eye(5)), -torch.eye(5))
     assert torch.equal(jacobian.rmv(torch.eye(5)), -torch.eye(5))
-    assert jacobian.road == "one graph"
+    assert jacobian.mode == "one graph"
     assert jacobian.passes == 10
 
 

@@ -93,15 +93,15 @@ def both_products(columns, f):
     return jacobian
 
 
-@pytest.mark.parametrize(("fit", "road", "at_once"), [(5.5, "copies", 5), (2.5, "one graph", 2)])
-def test_products_stay_within_what_is_free_if_no_bound_is_told(fit, road, at_once, monkeypatch):
+@pytest.mark.parametrize(("fit", "mode", "at_once"), [(5.5, "copies", 5), (2.5, "one graph", 2)])
+def test_products_stay_within_what_is_free_if_no_bound_is_told(fit, mode, at_once, monkeypatch):
     one, twelve = (peak_bytes(lambda k=k: both_products(k, deep)) for k in (1, 12))
     free = fit * one
     assert twelve > 2 * free
     monkeypatch.setattr(operator, "free_bytes", lambda _: free)
     found = []
     assert peak_bytes(lambda: found.append(both_products(12, deep))) <= free
-    assert (found[0].road, found[0].columns_at_once, found[0].chunk_size) == (road, at_once, 12)
+    assert (found[0].mode, found[0].columns_at_once, found[0].chunk_size) == (mode, at_once, 12)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["as it is measured", "by what was measured"])

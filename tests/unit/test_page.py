@@ -25,7 +25,7 @@ from diffgeo.report.charts import embed
 from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import lean
 from diffgeo.report.formatting import interval, intervals, number, p_value, timestep
-from diffgeo.report.meanings import MEANINGS
+from diffgeo.report.metric_names import MEANINGS
 from diffgeo.report.page import render, write_page
 from diffgeo.report.page.sections import all_findings, sections
 from diffgeo.report.page.templates import _ASSETS as ASSETS

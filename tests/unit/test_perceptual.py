@@ -176,7 +176,7 @@ def test_features_without_a_predictor_are_refused():
 
 @pytest.mark.parametrize("choice", ["auto", "factor_features", "lpips", "rmse"])
 def test_every_choice_makes_the_measure_of_its_name(predictor, choice, tmp_path, monkeypatch):
-    """By the one road that a measure of the user's own takes."""
+    """By the one way that a measure of the user's own takes."""
     cfg = composed([f"metric={choice}"]).metric
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     known = {"predictor": predictor, "side": 32, "device": "cpu"}

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from diffgeo.ending import SIGNALS, Ended, signals_end
 from diffgeo.session.progress import Display, Interruption
+from diffgeo.signals import SIGNALS, Ended, signals_end
 
 
 def interrupt():
@@ -75,7 +75,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], sys.argv[2]])
 
 WORK = """
 import os, signal, sys
-from diffgeo.ending import signals_end
+from diffgeo.signals import signals_end
 from diffgeo.session.progress import Interruption
 with signals_end(), Interruption().listening() as interruption:
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))

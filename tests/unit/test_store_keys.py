@@ -45,7 +45,7 @@ COMPUTING = [
     "geometry/curves.py",
     "geometry/directions.py",
     "jacobian/operator.py",
-    "jacobian/roads.py",
+    "jacobian/product_modes.py",
     "jacobian/transposable.py",
     "jacobian/memory.py",
     "diffusion/editing.py",

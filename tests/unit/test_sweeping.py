@@ -187,7 +187,7 @@ def test_a_child_is_told_when_only_the_worker_is(tmp_path, number):
         "interruption.stop_if_requested()"
     )
     code = (
-        "import signal\nfrom diffgeo.ending import SIGNALS, signals_end, Ended\n"
+        "import signal\nfrom diffgeo.signals import SIGNALS, signals_end, Ended\n"
         "from diffgeo.runner.sweeping import isolated\n"
         "for number in SIGNALS: signal.signal(number, signal.default_int_handler)\n"  # not ignored
         f"try:\n    with signals_end(): isolated(exec, {work!r}, retries=1)\n"

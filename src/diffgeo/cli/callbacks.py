@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from diffgeo.convergence import Convergence, summary
-from diffgeo.run_files import new_folder
+from diffgeo.run_folders import new_folder
 from diffgeo.session.processes import is_first
 
 __all__ = ["NewFolder", "SweepSummary", "unconverged"]

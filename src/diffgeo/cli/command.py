@@ -30,9 +30,9 @@ from diffgeo.cli.line import ordered, quoted_prompts
 from diffgeo.composition import at_home, check, check_words, own_defaults, register, typed
 from diffgeo.config import Config, config_folder, heed_wandb, raw
 from diffgeo.encoding import tolerate_logs
-from diffgeo.ending import signals_end
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError
 from diffgeo.session.processes import is_first
+from diffgeo.signals import signals_end
 
 if TYPE_CHECKING:
     from diffgeo.runner.dry_run import Planner

@@ -23,8 +23,8 @@ from diffgeo.cli.line import quoted_word, valid_keys
 from diffgeo.composition import unreadable_words
 from diffgeo.config import config_folder, nearest
 from diffgeo.encoding import tolerate
-from diffgeo.ending import Ended
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
+from diffgeo.signals import Ended
 
 __all__ = ["EXPECTED", "explain", "heed_environment", "traceback_wanted", "worded_errors"]
 

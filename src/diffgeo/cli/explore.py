@@ -16,8 +16,8 @@ from diffgeo.cli.line import quoted_prompts
 from diffgeo.cli.words import Command, Words
 from diffgeo.composition import check, composed
 from diffgeo.config import Config
-from diffgeo.ending import ended
 from diffgeo.errors import ConfigError
+from diffgeo.signals import ended
 
 if TYPE_CHECKING:
     from diffgeo.explore import Explorer

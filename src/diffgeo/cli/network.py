@@ -140,7 +140,7 @@ class Network:
 
         from diffgeo.claims import decide, judge
         from diffgeo.convergence import Convergence, summary
-        from diffgeo.run_files import belongs
+        from diffgeo.run_folders import belongs
         from diffgeo.studies import all_claims
 
         rows = []

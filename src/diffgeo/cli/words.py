@@ -21,8 +21,8 @@ from diffgeo.cli.completion import script
 from diffgeo.cli.errors import heed_environment, worded_errors
 from diffgeo.cli.help import EXIT_CODES, FLAGS, exit_lines, page, rows, version_text
 from diffgeo.config import nearest
-from diffgeo.ending import signals_end
 from diffgeo.errors import ConfigError
+from diffgeo.signals import signals_end
 
 __all__ = ["Command", "Words", "listed"]
 

@@ -6,8 +6,8 @@ eq. 1; P23b, eq. 2). All that its singular value decomposition needs are the pro
     J V   one Jacobian-vector product (jvp) per column,
     Jᵀ U  one vector-Jacobian product (vjp) per column, by reverse mode.
 
-There is more than one road to the same numbers (:mod:`diffgeo.jacobian.roads`). The first product measures what one
-column takes (:mod:`diffgeo.jacobian.memory`). Copies of x are chosen if those of a whole chunk stay below
+There is more than one way to the same numbers (:mod:`diffgeo.jacobian.product_modes`). The first product measures what
+one column takes (:mod:`diffgeo.jacobian.memory`). Copies of x are chosen if those of a whole chunk stay below
 :data:`COPIES_BYTES`; and as many columns are made at once as fit what the caller allows, or what the device has free.
 
 A product with one column is a *pass*, the unit in which solvers are compared.
@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory, refuse_whole
-from diffgeo.jacobian.roads import ROADS, Copies, OneGraph, Road, by_own_rules
+from diffgeo.jacobian.product_modes import PRODUCT_MODES, Copies, OneGraph, ProductMode, by_own_rules
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -107,7 +107,7 @@ class JacobianOperator:
         self.f, self.x, self.chunk_size, self.on_pass = f, x.detach(), chunk_size, on_pass
         self.max_bytes, self.passes = max_bytes, 0
         self._forward, self._most = forward, chunk_size
-        self._road: Road | None = None
+        self._mode: ProductMode | None = None
         with _exact_arithmetic(), torch.no_grad():
             self.h = by_own_rules(f)(self.x).detach()
 
@@ -198,7 +198,7 @@ class JacobianOperator:
         return LinearOperator(self.shape, matvec=mv, rmatvec=rmv, matmat=mv, rmatmat=rmv, dtype=dtype)
 
     @property
-    def road(self) -> str:
+    def mode(self) -> str:
         """How products are made: ``copies``, ``one graph`` or ``forward``; measured if no product has been made yet."""
         return self._chosen().name
 
@@ -210,55 +210,55 @@ class JacobianOperator:
 
     def forget(self) -> None:
         """Drop the graphs, and with them most of the memory; the next product makes new ones."""
-        if self._road is not None:
-            self._road.forget()
+        if self._mode is not None:
+            self._mode.forget()
 
-    def _chosen(self) -> Road:
-        """The road; it and the number of columns that fit are found by a column of zeros, once for every f."""
-        if self._road is None:
+    def _chosen(self) -> ProductMode:
+        """The mode; it and the number of columns that fit are found by a column of zeros, once for every f."""
+        if self._mode is None:
             limit = free_bytes(self.x.device) if self.max_bytes is None else self.max_bytes
-            road, bytes_of = self._measured(limit)
+            mode, bytes_of = self._measured(limit)
             graph, column = bytes_of
             if graph + column > limit:
                 raise MemoryError(f"one column takes {(graph + column) / 1e9:.2g} GB of {limit / 1e9:.2g} GB")
             self._most = max(1, min(self.chunk_size, int((limit - graph) / max(column, 1))))
             copies = int(min(limit, COPIES_BYTES) / max(graph + column, 1))
-            if isinstance(road, OneGraph):
+            if isinstance(mode, OneGraph):
                 if copies >= min(self.chunk_size, _FEW):
-                    road, self._most = Copies(self.f, self.x), min(self.chunk_size, copies)
+                    mode, self._most = Copies(self.f, self.x), min(self.chunk_size, copies)
                 elif self.x.device.type == "cpu":
                     self._most = min(self._most, _AT_ONCE_ON_A_CPU)
-            self._road = road
-        return self._road
+            self._mode = mode
+        return self._mode
 
-    def _measured(self, limit: float) -> tuple[Road, tuple[float, float]]:
-        """The first road that f can go; bytes of its graph, and of one column of both products over it."""
+    def _measured(self, limit: float) -> tuple[ProductMode, tuple[float, float]]:
+        """The first mode that f allows; bytes of its graph, and of one column of both products over it."""
         known = _known(self.f)
         key = (self._forward, self.x.shape, self.x.dtype, self.x.device)
         if key in known:
             kind, bytes_of = known[key]
             return kind(self.f, self.x), bytes_of
-        for kind in ROADS[self._forward]:
-            road = kind(self.f, self.x)
+        for kind in PRODUCT_MODES[self._forward]:
+            mode = kind(self.f, self.x)
             try:
-                bytes_of = self._taken(road, limit)
+                bytes_of = self._taken(mode, limit)
                 known[key] = kind, bytes_of
-                return road, bytes_of
+                return mode, bytes_of
             except RuntimeError as error:
-                if kind is ROADS[self._forward][-1] or is_out_of_memory(error):
+                if kind is PRODUCT_MODES[self._forward][-1] or is_out_of_memory(error):
                     raise
-                log.info("no derivatives by %s, which is quicker: %s", road.name, str(error).partition("\n")[0])
-        raise AssertionError("the last road returns or raises")
+                log.info("no derivatives by %s, which is quicker: %s", mode.name, str(error).partition("\n")[0])
+        raise AssertionError("the last mode returns or raises")
 
-    def _taken(self, road: Road, limit: float) -> tuple[float, float]:
+    def _taken(self, mode: ProductMode, limit: float) -> tuple[float, float]:
         tangent, cotangent = torch.zeros_like(self.x)[None], torch.zeros_like(self.h)[None]
         with _exact_arithmetic(), torch.no_grad(), Ledger(limit) as ledger:
-            road.pulled(cotangent)
-            road.prepare()
+            mode.pulled(cotangent)
+            mode.prepare()
             held = ledger.peak = ledger.held
-            road.pulled(cotangent)
-            if isinstance(road, OneGraph):  # forward mode costs the same, and f may have Jᵀ u alone
-                road.pushed(tangent)
+            mode.pulled(cotangent)
+            if isinstance(mode, OneGraph):  # forward mode costs the same, and f may have Jᵀ u alone
+                mode.pushed(tangent)
             return float(held), float(ledger.peak - held)
 
     def _columnwise(self, product: str, columns: Tensor, shape: torch.Size, what: str) -> Tensor:
@@ -275,9 +275,9 @@ class JacobianOperator:
                 left = even = len(rows) - done
                 failed, bound = "", None
                 try:
-                    road = self._chosen()
+                    mode = self._chosen()
                     even = ceil(left / ceil(left / self.columns_at_once))  # 50 by 32: 25 and 25
-                    chunks.append(getattr(road, product)(rows[done : done + even]))
+                    chunks.append(getattr(mode, product)(rows[done : done + even]))
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         self._leave_copies(error)
@@ -285,7 +285,7 @@ class JacobianOperator:
                     failed = str(error).partition("\n")[0] or type(error).__name__
                     bound = self.max_bytes if isinstance(error, MemoryError) else None  # torch raises RuntimeErrors
                 if failed:  # out here the error, and with it what the failed call held, is gone
-                    self._halve(even if self._road is not None else 1, failed, bound)
+                    self._halve(even if self._mode is not None else 1, failed, bound)
                     continue
                 done += even
                 self.passes += even
@@ -295,10 +295,10 @@ class JacobianOperator:
 
     def _leave_copies(self, error: RuntimeError | MemoryError) -> None:
         """Go over one graph from now on: f cannot be vectorised, as one that branches on x."""
-        if not isinstance(self._road, Copies):
+        if not isinstance(self._mode, Copies):
             raise error
         log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
-        self._road = OneGraph(self.f, self.x)
+        self._mode = OneGraph(self.f, self.x)
 
     def _halve(self, columns: int, why: str, bound: float | None) -> None:
         """Take half as many columns from now on; what the failed call left behind goes back to the device.
@@ -368,9 +368,9 @@ class TransposedJacobian:
         return self.jacobian.to_scipy().adjoint()
 
 
-_Known = dict[Any, tuple[type[Road], tuple[float, float]]]
+_Known = dict[Any, tuple[type[ProductMode], tuple[float, float]]]
 _MEASURED: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
-"""Road and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
+"""Mode and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
 a feature map's at several timesteps, say so by an attribute ``measured_as``, an object that they share."""
 
 

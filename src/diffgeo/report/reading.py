@@ -21,7 +21,7 @@ from diffgeo.config import Plain
 from diffgeo.convergence import Convergence
 from diffgeo.errors import DataError
 from diffgeo.results import Row
-from diffgeo.run_files import belongs
+from diffgeo.run_folders import belongs
 
 __all__ = ["PROVENANCE", "Run", "read_run"]
 

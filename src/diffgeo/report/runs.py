@@ -23,7 +23,7 @@ from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError, DataError
 from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import Row
-from diffgeo.run_files import belongs
+from diffgeo.run_folders import belongs
 
 __all__ = [
     "compared",

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from diffgeo.report.formatting import counted, interval, number
-from diffgeo.report.meanings import MEANINGS
+from diffgeo.report.metric_names import MEANINGS
 
 __all__ = ["Cell", "Column", "Table", "as_table"]
 

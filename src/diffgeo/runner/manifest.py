@@ -28,7 +28,7 @@ from diffgeo.config import Config
 from diffgeo.errors import DiffgeoError, error_facts
 from diffgeo.report.page import write_page
 from diffgeo.results import atomic
-from diffgeo.run_files import PAGE, earlier_files, remove
+from diffgeo.run_folders import PAGE, earlier_files, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 from diffgeo.session.digests import LIBRARIES

@@ -26,9 +26,9 @@ from typing import Any, TypeVar
 
 from diffgeo.config import Config, Plain, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
-from diffgeo.ending import signals_end
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
-from diffgeo.run_files import PAGE, earlier_files
+from diffgeo.run_folders import PAGE, earlier_files
+from diffgeo.signals import signals_end
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
 

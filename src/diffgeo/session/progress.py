@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from diffgeo.ending import Ended, end_if_told, heeded, leave_terminal
+from diffgeo.signals import Ended, end_if_told, heeded, leave_terminal
 
 __all__ = ["Display", "Interruption"]
 
@@ -40,7 +40,7 @@ class Interruption:
     def listening(self) -> Iterator[Interruption]:
         """Handle SIGINT, SIGTERM and SIGHUP while the block runs (in the main thread; elsewhere do nothing).
 
-        Ignored signals stay ignored, as in :func:`diffgeo.ending.signals_end`.
+        Ignored signals stay ignored, as in :func:`diffgeo.signals.signals_end`.
 
         Raises:
             Ended: a signal came before the block and was swallowed.

@@ -29,7 +29,7 @@ from diffgeo.report.reading import Run, read_run
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.verdicts import count_of_verdicts, table_of_claims, values_of_claims
 from diffgeo.results import atomic
-from diffgeo.run_files import PAGE
+from diffgeo.run_folders import PAGE
 from diffgeo.saturation import ADVICE, saturation
 from diffgeo.studies import all_claims
 

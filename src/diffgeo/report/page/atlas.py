@@ -28,7 +28,7 @@ from diffgeo.report.formatting import counted, in_words, interval, name
 from diffgeo.report.page.templates import asset, environment, installed_version
 from diffgeo.report.verdicts import labels, words_of
 from diffgeo.results import Row, atomic, write_csv
-from diffgeo.run_files import PAGE
+from diffgeo.run_folders import PAGE
 from diffgeo.studies import all_claims
 
 __all__ = ["Told", "latex", "page", "table", "write_atlas"]

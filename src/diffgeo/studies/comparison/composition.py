@@ -23,7 +23,7 @@ from diffgeo.errors import ConfigError
 from diffgeo.results import Row
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
-from diffgeo.studies.comparison.changes import Inside
+from diffgeo.studies.comparison.change_measures import Inside
 from diffgeo.studies.shared.matching import added, loco, match_edits, output_map, pictures, straight
 
 __all__ = ["METHODS", "Composed", "apart", "composed"]

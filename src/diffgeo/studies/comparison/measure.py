@@ -59,7 +59,7 @@ from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.comparison import composition
-from diffgeo.studies.comparison.changes import Inside, OfAttribute
+from diffgeo.studies.comparison.change_measures import Inside, OfAttribute
 from diffgeo.studies.comparison.methods import SHARED, TOLD, Methods
 from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
 from diffgeo.studies.comparison.transfer import transferred

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from diffgeo.report.edit_lengths import length_note
 from diffgeo.report.formatting import counted, label, name, timestep
-from diffgeo.report.lengths import length_note
 from diffgeo.report.pictures import Data, Picture, Viewer
 from diffgeo.report.reading import Frames, Run
 from diffgeo.report.summaries import T_COLUMN

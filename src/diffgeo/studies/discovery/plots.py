@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, curves, heat_map, in_figure, name, number, t_name, timestep
-from diffgeo.report.lengths import length_note
+from diffgeo.report.edit_lengths import length_note
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 

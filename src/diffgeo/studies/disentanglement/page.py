@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.formatting import name, timestep
-from diffgeo.report.meanings import MEANINGS
+from diffgeo.report.metric_names import MEANINGS
 from diffgeo.report.pictures import Pictures, picture_grid
 from diffgeo.report.reading import Run
 from diffgeo.report.summaries import T_COLUMN, p_column

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, by_time, curves, in_figure, name, number, t_name
-from diffgeo.report.lengths import length_note
+from diffgeo.report.edit_lengths import length_note
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from diffgeo.jacobian.transposable import transposable_layers
 
-__all__ = ["ROADS", "Copies", "Forward", "OneGraph", "Plain", "Road", "by_own_rules"]
+__all__ = ["PRODUCT_MODES", "Copies", "Forward", "OneGraph", "Plain", "ProductMode", "by_own_rules"]
 
 
-class Road(ABC):
+class ProductMode(ABC):
     """A way to make products, which keeps the graphs that it has made.
 
     Args:
@@ -56,7 +56,7 @@ class Road(ABC):
         """Make the graphs that products keep."""
 
 
-class Forward(Road):
+class Forward(ProductMode):
     """Forward mode, and one graph for Jᵀ U."""
 
     name = "forward"
@@ -87,7 +87,7 @@ class Plain(Forward):
     OWN_RULES = False
 
 
-class OneGraph(Road):
+class OneGraph(ProductMode):
     """Reverse mode over reverse mode, over one graph."""
 
     name = "one graph"
@@ -158,7 +158,7 @@ class Copies(OneGraph):
         return torch.cat([rows, rows.new_zeros(self.width - len(rows), *rows.shape[1:])])
 
 
-ROADS: dict[bool | None, list[type[Forward] | type[Plain] | type[OneGraph]]] = {
+PRODUCT_MODES: dict[bool | None, list[type[Forward] | type[Plain] | type[OneGraph]]] = {
     True: [Forward, Plain],
     False: [OneGraph],
     None: [OneGraph, Forward, Plain],

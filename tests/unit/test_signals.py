@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from diffgeo.ending import SIGNALS, Ended, ended, leave_terminal, signals_end
+from diffgeo.signals import SIGNALS, Ended, ended, leave_terminal, signals_end
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def own_handlers():
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_raised_with_its_number(number, monkeypatch):
-    monkeypatch.setattr("diffgeo.ending.leave_terminal", lambda: None)
+    monkeypatch.setattr("diffgeo.signals.leave_terminal", lambda: None)
     with pytest.raises(Ended) as caught, signals_end():
         signal.raise_signal(number)
     assert caught.value.exit_code == 128 + number
@@ -75,7 +75,7 @@ def test_after_a_hang_up_lines_go_nowhere_but_files_are_still_written(tmp_path):
 
     ours, theirs = pty.openpty()
     code = (
-        "import signal, sys\nfrom diffgeo.ending import signals_end, Ended\n"
+        "import signal, sys\nfrom diffgeo.signals import signals_end, Ended\n"
         "with signals_end():\n    try: signal.raise_signal(signal.SIGHUP)\n"
         "    except Ended: print('to nowhere', flush=True); print('kept', file=sys.stderr, flush=True); raise"
     )
