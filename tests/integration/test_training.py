@@ -16,7 +16,7 @@ from diffgeo.diffusion.models.training_record import trained_factors
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample
 from diffgeo.errors import ConfigError, DataError, ValueRangeError
 from diffgeo.metrics.attributes import load_predictor
-from training.card import diffusion_card, predictor_card
+from training.card import KS_BAR, diffusion_card, predictor_card
 from training.diffusion import DiffusionTraining, learning_rate, loss_weights, pictures, train_diffusion
 from training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
 from training.predictor import PredictorTraining
@@ -267,6 +267,17 @@ def test_renders_are_at_no_distance_from_renders_and_noise_is():
     noise = torch.rand(100, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
     assert max(factor_distances(predictor(renders), predictor, size=32).values()) < 0.15
     assert max(factor_distances(predictor(noise), predictor, size=32).values()) > 0.5
+
+
+@pytest.mark.slow
+def test_the_autoencoder_that_ships_blurs_freckles_beyond_the_bar_and_nothing_else():
+    reader, model = load_predictor("factor_predictor_64"), load_model("factor_faces_flow", prompt="")
+    renders = render(sample_factors(448, generator=torch.Generator().manual_seed(1)), 64)
+    with torch.no_grad():
+        factors = torch.cat([reader(model.decode(model.encode(part))) for part in renders.split(32)])
+    distances = factor_distances(factors, reader, size=64)
+    assert distances.pop("freckles") == pytest.approx(0.17, abs=0.03)
+    assert max(distances.values()) < KS_BAR
 
 
 def test_a_sample_does_not_depend_on_its_neighbours(shipped):
