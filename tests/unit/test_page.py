@@ -398,6 +398,7 @@ def test_a_finding_states_the_numbers_of_its_table():
 @pytest.mark.parametrize(
     ("first", "last", "words"),
     [
+        ([30] * 6, [15, 28, 20, 31, 20, 20], "Whether the spectrum of the leading directions flattens"),
         ([30] * 6, [20, 21, 22, 20, 19, 22], "does not flatten from T to 0.25\u00a0T: it grows steeper."),
         ([30] * 6, [29, 31, 30.5, 29.5, 31, 29], "Whether the spectrum of the leading directions flattens"),
         ([30] * 4, [40, 41, 42, 41], "flattens from T to 0.25\u00a0T in these 4 samples, too few for a test."),
@@ -451,7 +452,8 @@ def test_gains_beyond_chance_need_an_interval_a_test_and_five_samples():
     ("low", "high", "n", "p", "outcome"),
     [
         (0.1, 0.3, 6, 0.03, "yes"), (0.1, 0.3, 6, 0.3, "open"), (0.1, 0.3, 5, 0.06, "few"),
-        (-0.1, 0.3, 9, 0.01, "open"), (-0.3, -0.1, 9, 1.0, "opposite"), (np.nan, np.nan, 1, 0.5, "open"),
+        (-0.1, 0.3, 9, 0.01, "open"), (-0.3, -0.1, 6, 0.03, "opposite"), (-0.3, -0.1, 6, 0.06, "open"),
+        (-0.3, -0.1, 5, 0.06, "few opposite"), (np.nan, np.nan, 1, 0.5, "open"),
     ],
 )  # fmt: skip
 def test_a_difference_is_established_by_interval_test_and_count(low, high, n, p, outcome):

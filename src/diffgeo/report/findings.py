@@ -20,7 +20,7 @@ from diffgeo.report.formatting import counted, interval, intervals, name, p_valu
 from diffgeo.report.reading import Run
 from diffgeo.results import Row
 
-__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean"]
+__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "worded"]
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +41,32 @@ class Finding:
 
 
 def lean(low: float, high: float, n: int, p: float = math.nan) -> str:
-    """How far a difference is established.
+    """How far a difference is established, whichever sign it has.
 
     Returns:
-        ``yes`` (interval above 0, and p ≤ 0.05 if there is one), ``opposite`` (interval below 0), ``few`` (interval
-        above 0, but fewer values than a test needs), or ``open``.
+        ``yes`` (interval above 0, and p ≤ 0.05 if there is one) or ``opposite`` (below 0); ``few`` or ``few opposite``
+        if there are fewer values than a test needs; ``open``.
     """
-    if high < 0:
-        return "opposite"
-    if low > 0 and not p > SIGNIFICANT and n >= FEWEST:
-        return "yes"
-    return "few" if low > 0 and n < FEWEST else "open"
+    if not (low > 0 or high < 0) or (n >= FEWEST and p > SIGNIFICANT):
+        return "open"
+    side = "yes" if low > 0 else "opposite"
+    return side if n >= FEWEST else {"yes": "few", "opposite": "few opposite"}[side]
+
+
+def worded(outcome: str, yes: str, opposite: str, whether: str, among: str = "these samples") -> str:
+    """The sentence that an outcome of :func:`lean` allows.
+
+    Args:
+        outcome: of :func:`lean`.
+        yes: words if the difference is above 0; with a proviso if the values are too few for a test.
+        opposite: words if it is below 0; likewise.
+        whether: what stays open otherwise, as a clause.
+        among: the values, where they are too few.
+    """
+    if outcome == "open":
+        return f"Whether {whether} stays open."
+    words = opposite if outcome.endswith("opposite") else yes
+    return f"{words} in {among}, too few for a test." if outcome.startswith("few") else f"{words}."
 
 
 def _outcome(row: Row) -> str:
@@ -91,19 +106,8 @@ def estimate_of(row: Row) -> tuple[float, float, float]:
 
 
 def headline(row: Row, yes: str, opposite: str, whether: str) -> str:
-    """The words that a test's outcome allows.
-
-    Args:
-        row: of the claim.
-        yes: words if it holds; with a proviso if it points that way but the values are too few for a test.
-        opposite: words if the interval lies below 0.
-        whether: what stays open otherwise, as a clause.
-    """
-    outcome, few = _outcome(row), row["n"] < FEWEST
-    if outcome == "open":
-        return f"Whether {whether} stays open."
-    words = opposite if outcome == "opposite" else yes
-    return f"{words} in these {row['n']} samples, too few for a test." if few else f"{words}."
+    """The words that a claim's test allows; arguments as for :func:`worded`."""
+    return worded(_outcome(row), yes, opposite, whether, among=f"these {row['n']} samples")
 
 
 def trend(

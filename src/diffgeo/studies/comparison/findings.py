@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.metrics.statistics import SIGNIFICANT, mean_interval, sign_flip_test
-from diffgeo.report.findings import FEWEST, Finding, lean
+from diffgeo.report.findings import FEWEST, Finding, lean, worded
 from diffgeo.report.formatting import interval, name, number, p_value
 from diffgeo.report.reading import Run
 from diffgeo.studies.comparison.transfer import transferred
@@ -31,12 +31,10 @@ def findings(run: Run) -> Iterator[Finding]:
         edits = inside[inside["method"].isin(["x0", "loco"])]
         missed = int((~edits["matched"]).sum())
         numbers += f"; {missed} of {len(edits)} edits missed that change" if missed else ""
-        yes = "LOCO's directions spill less outside the mask than unmasked ones"
-        no = "LOCO's directions spill more outside the mask than unmasked ones"
-        told = {"yes": f"{yes}.", "few": f"{yes} in these samples, too few for a test.", "opposite": f"{no}."}
+        less = "LOCO's directions spill less outside the mask than unmasked ones"
         yield Finding(
             "comparison",
-            told.get(words, "Whether LOCO's directions spill less outside the mask than unmasked ones stays open."),
+            worded(words, less, "LOCO's directions spill more outside the mask than unmasked ones", less),
             f"At equal change inside, outside / inside of ∂x̂0/∂x less that of LOCO is {numbers}.",
         )
     if table["sample"].nunique() < FEWEST:  # which order no methods
@@ -68,12 +66,14 @@ def _composition(table: pd.DataFrame) -> Finding:
     means_of_loco = f". LOCO's mean is {own}" if own else ""
     missed = int((~table["matched"]).sum())
     left = f"; {missed} of {len(table)} edits missed the wanted change, and are left out in pairs" if missed else ""
-    yes = "Made at once, LOCO's edits disturb each other less than unmasked ones"
-    no = "Made at once, LOCO's edits disturb each other more than unmasked ones"
-    told = {"yes": f"{yes}.", "few": f"{yes} in these samples, too few for a test.", "opposite": f"{no}."}
     return Finding(
         "comparison",
-        told.get(words, "Whether LOCO's edits disturb each other less than unmasked ones, made at once, stays open."),
+        worded(
+            words,
+            "Made at once, LOCO's edits disturb each other less than unmasked ones",
+            "Made at once, LOCO's edits disturb each other more than unmasked ones",
+            "LOCO's edits disturb each other less than unmasked ones, made at once,",
+        ),
         "How far an edit departs from itself in its own mask, as a share of its change: the logarithm of ∂x̂0/∂x less "
         f"that of LOCO is {numbers}{means_of_loco}{left}.",
     )

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import mean_interval
-from diffgeo.report.findings import Finding, ends, lean, means_of
+from diffgeo.metrics.statistics import mean_interval, sign_flip_test
+from diffgeo.report.findings import FEWEST, Finding, ends, lean, means_of
 from diffgeo.report.formatting import counted, interval, timestep
 from diffgeo.report.reading import Run
 
@@ -60,12 +60,13 @@ def _headline(wide: pd.DataFrame, first: float, last: float) -> str:
         part = wide[wide["t_frac"] == t_frac]
         gain = (part["h"] - part["x0"]).to_numpy()
         mean, low, high = mean_interval(gain)
-        few = math.isnan(low)
-        verdict = lean(low, high, len(gain)) if not few else ("yes" if mean > 0 else "opposite")
-        outcomes.append((verdict, few))
-    (top, few), (bottom, _) = outcomes
-    proviso = f" in these {counted(wide['sample'].nunique(), 'sample')}, too few for an interval" if few else ""
-    names = {"yes": "the bottleneck", "few": "the bottleneck", "opposite": "the denoiser"}
+        short = "an interval" if math.isnan(low) else "a test" if len(gain) < FEWEST else ""
+        side = "yes" if mean > 0 else "opposite"
+        verdict = side if math.isnan(low) else lean(low, high, len(gain), sign_flip_test(gain)).removeprefix("few ")
+        outcomes.append((verdict, short))
+    (top, short), (bottom, _) = outcomes
+    proviso = f" in these {counted(wide['sample'].nunique(), 'sample')}, too few for {short}" if short else ""
+    names = {"yes": "the bottleneck", "opposite": "the denoiser"}
     if first == last or top == bottom:
         if top not in names:
             return f"Whether h or x̂0 sees more of the data's tangent space at {timestep(first)} stays open."
