@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.linalg import subspace_angles
 from scipy.stats import beta
 
-from diffgeo.api import run_study
+from diffgeo.api import run_study, settings
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
 from diffgeo.diffusion.direction_files import save_directions
@@ -482,6 +482,17 @@ def test_strengths_stay_within_the_limit_and_the_rest_moves_less_than_the_target
     assert (table["on_target"] >= table["off_target_max"]).all()
     assert (table["off_target_max"] >= table["off_target"]).all()
     np.testing.assert_allclose(table["precision"], table["on_target"] / table["off_target"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_pure_noise_of_a_flow_holds_no_picture_to_normalise_an_edit_against():
+    few = ["study.ablation.variants=[local,no_normalisation]", "study.ablation.directions=1", "svd.rank=2"]
+    words = ["model=factor_faces_flow", "study=[ablation]", "scale=smoke", "schedule.steps=4", "store.path=null"]
+    top = run_study("ablation", settings(*words, *few))
+    assert set(top.table["variant"]) == {"local"}
+    assert "equal_length" not in top.more_tables, "nothing to compare"
+    below = run_study("ablation", settings(*words, *few, "study.ablation.t_frac=0.5"))
+    assert set(below.table["variant"]) == {"local", "no_normalisation"}
 
 
 def test_edits_of_equal_length_are_as_long_as_the_local_ones_and_decoded_without_clipping(ablation, context):

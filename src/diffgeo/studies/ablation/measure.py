@@ -5,7 +5,7 @@ Each variant gives directions v_i of X at a sample's x_t:
     local                v_i of ∂h/∂x, the run's own feature map: the reference
     global               ū_i of the other samples' bases, projected to the tangent space and pulled back
     random               unit directions drawn uniformly
-    no_normalisation     local, without the distortion normalisation; left out where edits have none
+    no_normalisation     local, without the distortion normalisation; left out where edits have none, as at T of a flow
     pca_h                principal components of h over random latents (GANSpace), projected to the tangent space and
                          pulled back; so made of local directions
     pca_h_gradient       the same components pulled back by Jᵀ as they are
@@ -115,7 +115,9 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             case "local":
                 yield from along(variant, basis.V[:, :k])
             case "no_normalisation":
-                if context.editor.normalises(sample):  # else it is "local" once more
+                if (
+                    context.editor.normalises(sample) and context.model.schedule.a(t) > 0
+                ):  # else it is "local" once more
                     yield from along(variant, basis.V[:, :k], normalise=False)
             case "global":
                 others = [context.bases.of(s, t) for s in context.samples if s.index != sample.index]
