@@ -331,7 +331,7 @@ def test_bounds_admit_what_the_inequality_says(value, low, high):
         "edit=guidance edit.guidance_scale=nan",
         "study.curvedness.tol=0",
         "study.curvedness.paths=[lerp,lerp]",
-        "study.ablation.pca_samples=2",
+        "study=[ablation] study.ablation.pca_samples=2",
         "study.frequency.low=2",
         "study.global_consistency.draws=5",
         "retries=-1",
