@@ -305,6 +305,7 @@ class ScaleConfig:
     Attributes:
         samples: pictures (``data.samples``).
         held_out: pictures of the experiment whose global directions are tested on three fifths of them.
+        scored: samples of the scorecard, of which some make the global directions and the others are edited.
         steps: DDIM steps (``schedule.steps``).
         rank: directions per basis (``svd.rank``).
         path_rank: directions of a tangent space along paths and between timesteps (``study.….rank``).
@@ -322,6 +323,7 @@ class ScaleConfig:
 
     samples: int = MISSING
     held_out: int = MISSING
+    scored: int = MISSING
     steps: int = MISSING
     rank: int = MISSING
     path_rank: int = MISSING

@@ -45,9 +45,7 @@ class DisentanglementConfig:
 
     methods: list[str] = setting(["local", "nearest", "random"], choices=METHODS, items=1, distinct=True)
     files: list[str] = setting([])
-    samples: int = setting(
-        II("scale.samples"), ge=3, allowed="3 or more: two make the global directions, one is edited"
-    )
+    samples: int = setting(II("scale.scored"), ge=3, allowed="3 or more: two make the global directions, one is edited")
     training: int | None = setting(None, ge=2)
     directions: int = setting(II("scale.directions"), ge=1)
     t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, allowed="fractions of T in (0, 1]")
