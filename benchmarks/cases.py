@@ -75,7 +75,7 @@ def papers(rank: int, *, released: bool) -> Case:
         released: with products as in the released code, or with those of diffgeo.
     """
     products = released_products if released else diffgeo_products
-    products: Settings = {"products": "released" if released else "ours"}
+    made_by: Settings = {"products": "released" if released else "ours"}
 
     def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
         last: Iterate | None = None
@@ -84,15 +84,15 @@ def papers(rank: int, *, released: bool) -> Case:
                 basis = basis_of(last, jacobian)
                 for bound in ITERATIONS:  # once stopped it is the result under all larger bounds, too
                     if bound == last.number or (last.stopped and bound > last.number):
-                        yield {**products, "iterations": bound}, basis
+                        yield {**made_by, "iterations": bound}, basis
                 if last.number == ITERATIONS[-1]:
                     return
         except OutOfTimeError:  # how far it came is worth a row of its own
             if last is not None and last.number not in ITERATIONS:
-                yield {**products, "iterations": last.number}, basis_of(last, jacobian)
+                yield {**made_by, "iterations": last.number}, basis_of(last, jacobian)
             raise
 
-    promised = [{**products, "iterations": i} for i in ITERATIONS]
+    promised = [{**made_by, "iterations": i} for i in ITERATIONS]
     return Case("papers", promised, solve, rank, share=0.4, products=products)
 
 
