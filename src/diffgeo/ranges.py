@@ -37,6 +37,8 @@ class Rule:
         items: fewest items of a list.
         distinct: whether a list holds each item once.
         fits: a further condition, worded by ``allowed``.
+        scheduled: whether values are fractions of T, each of which the run's schedule has to have a timestep of, within
+            half a step.
         allowed: the range in words; made from the bounds if empty. "null" is put before it if the type allows it.
     """
 
@@ -50,6 +52,7 @@ class Rule:
     distinct: bool = False
     fits: Callable[[Any], bool] | None = None
     allowed: str = ""
+    scheduled: bool = False
 
     def admits(self, value: Any) -> bool:
         """Whether a value is in the range; numbers that are not finite never are."""

@@ -6,16 +6,21 @@ Imports nothing heavy: a run that is refused before torch is loaded asks what an
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from diffgeo.errors import OutputError
 
-__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "listed", "new_folder", "remove"]
+__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "held", "listed", "new_folder", "remove"]
 
 FOLDERS = ("tables", "figures", "tensors", "directions")
 """Folders of a run folder in which studies write their files."""
+LOCK = ".run.lock"
+"""Held while a run writes into its folder."""
 PAGE = "report.html"
 """The page of a run."""
 
@@ -43,8 +48,44 @@ def new_folder(folder: Path) -> Path:
             return made
 
 
-def earlier_files(folder: Path) -> list[str]:
+@contextmanager
+def held(folder: Path, key: str = "hydra.run.dir=") -> Iterator[None]:
+    """Have a run folder to oneself while the block runs; blocks of one process may be nested.
+
+    On a file system without locks, or that cannot be written (which the run meets soon enough), nothing is held.
+
+    Args:
+        folder: of the run, or of the sweep; made if it is not there.
+        key: of the setting that names it.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
+    outermost = not lock.is_locked
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"another run is writing into {folder}", f"choose another folder with {key}") from None
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        if outermost:
+            with suppress(OSError):
+                (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def earlier_files(folder: Path, studies: Collection[str]) -> list[str]:
     """Files of studies that an earlier run left in a run folder.
+
+    Args:
+        folder: of the run.
+        studies: that are to write there.
 
     Raises:
         OutputError: files are in the way that another program wrote.
@@ -59,7 +100,16 @@ def earlier_files(folder: Path) -> list[str]:
     if not is_manifest(facts) and (facts is not None or (folder / PAGE).exists()):
         other = path if facts is not None else folder / PAGE
         raise OutputError(f"{other} is not of a run of diffgeo", "choose another folder with hydra.run.dir=")
-    return [] if facts is None else listed(folder, facts)
+    ours = [] if facts is None else listed(folder, facts)
+    if facts is None or facts["status"] == "completed":  # a run that was killed could not list its last files
+        for part in FOLDERS:
+            for file in sorted((folder / part).glob("*")):
+                if _is_of(file.stem, studies) and file.relative_to(folder).as_posix() not in ours:
+                    raise OutputError(
+                        f"{file} is in the way, and no run of diffgeo tells of it",
+                        "move it, or choose another folder with hydra.run.dir=",
+                    )
+    return ours
 
 
 def is_manifest(facts: Any) -> bool:
@@ -76,8 +126,11 @@ def belongs(facts: Mapping[str, Any], file: str) -> bool:
     """
     if "files" in facts:
         return file in facts["files"]
-    studies = (facts.get("settings") or {}).get("study") or {}
-    stem = PurePosixPath(file).stem
+    return _is_of(PurePosixPath(file).stem, (facts.get("settings") or {}).get("study") or {})
+
+
+def _is_of(stem: str, studies: Iterable[str]) -> bool:
+    """Whether a file is called as studies call theirs."""
     return any(stem == study or stem.startswith(f"{study}_") for study in studies)
 
 
@@ -103,19 +156,26 @@ def listed(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     return [str(file) for file in named]
 
 
-def remove(folder: Path, files: Sequence[str]) -> None:
-    """Remove files of an earlier run from the folders of studies; others, and what lies behind a link, stay.
+def remove(folder: Path, files: Sequence[str], places: Sequence[str] = FOLDERS, key: str = "hydra.run.dir=") -> None:
+    """Remove files of an earlier run, or report; what lies elsewhere than it writes, or behind a link, stays.
+
+    Args:
+        folder: of the run.
+        files: as its list has them, relative to the folder.
+        places: folders within it that they may lie in; an empty text is the folder itself.
+        key: of the setting that names the folder.
 
     Raises:
         OutputError: one cannot be removed.
     """
     for file in files:
-        parts, path = PurePosixPath(file).parts, folder / file
-        if len(parts) == 2 and parts[0] in FOLDERS and parts[1] != ".." and not path.parent.is_symlink():
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot remove {path} of an earlier run ({error.strerror or error})",
-                    "choose another folder with hydra.run.dir=",
-                ) from error
+        path, parts = folder / file, PurePosixPath(file).parts
+        if "/".join(parts[:-1]) not in places or parts[-1:] in ((), ("..",)) or path.parent.is_symlink():
+            continue
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot remove {path} of an earlier run ({error.strerror or error})",
+                f"choose another folder with {key}",
+            ) from error

@@ -144,7 +144,7 @@ def test_a_repeated_run_counts_once_the_last_of_them(capsys, runs, tmp_path):
     write_run(runs / "20_9_other_code", rank=20, pool=None, seed=1, value=99.0)
     code, said, _ = says(capsys, runs, f"out={tmp_path / 'out'}", "where=[svd.rank=20]")
     assert code == 0
-    assert "3 runs, 1 groups" in said
+    assert "3 runs, 1 group:" in said
     assert "2 more runs are in no mean: 2 repeat others" in said
     (group,) = pd.read_csv(tmp_path / "out" / "groups.csv").to_dict("records")
     assert (group["mean"], group["n"]) == (pytest.approx((20 + 99 + 22) / 3), 3)
@@ -200,7 +200,7 @@ def test_equal_runs_are_shown_with_all_that_they_have(capsys, tmp_path):
         write_run(tmp_path / "runs" / name, rank=10, pool=None, seed=0, value=3.25)
     code, said, _ = says(capsys, tmp_path / "runs", f"out={tmp_path / 'out'}")
     assert code == 0
-    assert "1 runs, 1 groups" in said
+    assert "1 run, 1 group:" in said
     lines = [line.split() for line in said.splitlines()]
     assert ["discovery/residual", "3.25", "(n", "=", "1)"] in lines
     assert ["discovery/same", "1", "(n", "=", "1)"] in lines
@@ -241,6 +241,80 @@ def test_runs_whose_bases_missed_their_tolerance_are_named(capsys, runs, tmp_pat
     assert "41.5 times the tolerance" in err
     said = pd.read_csv(tmp_path / "out" / "runs.csv").set_index("run")["not_converged"].dropna()
     assert list(said.index) == [str(runs / "20_1")]
+
+
+def test_means_that_rest_on_missed_bases_are_marked(capsys, runs, tmp_path):
+    path, out = runs / "20_1" / "run.json", tmp_path / "out"
+    facts = json.loads(path.read_text())
+    facts["convergence"] = {"discovery": {"bases": 4, "missed": 3, "worst": 41.5, "short": 0}}
+    facts["scalars"]["spectrum"] = {"dimension": 4.0}  # of a study whose bases met it
+    path.write_text(json.dumps(facts))
+    words = [runs, f"out={out}", "where=[feature.pool=null]", "table=discovery"]
+    _, said, _ = says(capsys, *words, "show=[discovery/residual,spectrum/dimension]")
+    cells = {line.split()[0]: line for line in said.splitlines() if "(n =" in line}
+    assert cells["discovery/residual"].endswith("(n = 3) †")
+    assert "11 (n = 3)  " in cells["discovery/residual"], "the other group is not"
+    assert "†" not in cells["spectrum/dimension"]
+    assert "† rests on local bases" in said
+    groups = pd.read_csv(out / "groups.csv").set_index(["scalar", "svd.rank"])["unconverged"]
+    assert groups.to_dict() == {
+        ("discovery/residual", 10): 0,
+        ("discovery/residual", 20): 1,
+        ("spectrum/dimension", 10): 0,
+        ("spectrum/dimension", 20): 0,
+    }
+    rows = pd.read_parquet(out / "discovery.parquet")
+    assert set(rows.loc[rows["unconverged"], "run"]) == {str(runs / "20_1")}
+    assert "not converged, in some of the runs" in (out / "figures" / "discovery_residual.svg").read_text()
+    assert "not converged" not in (out / "figures" / "spectrum_dimension.svg").read_text()
+
+
+def test_numbers_of_one_name_and_other_timesteps_are_told_apart(capsys, runs, tmp_path):
+    for name, fraction in (("10_0", 0.25), ("20_0", 0.3), ("20_1", 0.301)):
+        path = runs / name / "run.json"
+        facts = json.loads(path.read_text())
+        facts["times"] = {"t_0.3": {"t": 249, "t_frac": fraction, "log_snr": 0.0}}
+        facts["scalars"]["discovery"]["s/t_0.3"] = fraction
+        path.write_text(json.dumps(facts))
+    _, _, err = says(capsys, runs, f"out={tmp_path / 'a'}", "show=[discovery/s/t_0.3]")
+    assert "t_0.3 is 0.25, 0.3, 0.301 of T in different runs" in err
+    _, _, err = says(capsys, runs, f"out={tmp_path / 'b'}", "show=[discovery/residual]")
+    assert "t_0.3" not in err, "it is not compared"
+    _, _, err = says(capsys, runs, f"out={tmp_path / 'c'}", "show=[discovery/s/t_0.3]", "where=[svd.rank=20]")
+    assert "t_0.3" not in err, "rounded"
+
+
+def test_a_used_folder_is_cleaned_of_the_earlier_report(capsys, runs, tmp_path):
+    out = tmp_path / "out"
+    says(capsys, runs, f"out={out}", "table=discovery")
+    (out / "mine.csv").write_text("kept")
+    code, _, err = says(capsys, runs, f"out={out}", "where=[svd.rank=20]")
+    assert code == 0, err
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("figures", "groups.csv", "groups.parquet", "mine.csv", "report.json", "runs.csv", "runs.parquet")
+    ]
+    assert list((out / "figures").iterdir()) == [], "a single group is not drawn"
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "figures/discovery_residual.png", "report.json"])
+def test_files_that_no_report_wrote_are_not_replaced(capsys, runs, tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    code, _, err = says(capsys, runs, f"out={tmp_path / 'out'}")
+    assert (code, path.read_text()) == (6, "mine")
+    assert "out=" in err
+
+
+def test_an_integer_is_printed_as_one_beside_runs_that_lack_it(capsys, runs, tmp_path):
+    for name, passes in (("10_0", 4), ("20_0", 8)):
+        path = runs / name / "run.json"
+        facts = json.loads(path.read_text())
+        facts["settings"]["svd"]["max_passes"] = passes
+        path.write_text(json.dumps(facts))
+    _, said, _ = says(capsys, runs, f"out={tmp_path / 'out'}", "by=[svd.max_passes]")
+    assert "svd.max_passes=4," in said
+    assert "4.0" not in said
 
 
 def test_pages_are_made_anew_of_every_run(capsys, runs):

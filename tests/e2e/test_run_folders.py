@@ -3,6 +3,9 @@
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -14,7 +17,7 @@ from diffgeo.composition import at_home
 from diffgeo.errors import ConfigError, OutputError
 from diffgeo.report import runs as gathering
 from diffgeo.report.reading import read_run
-from diffgeo.run_folders import FOLDERS
+from diffgeo.run_folders import FOLDERS, LOCK, held
 
 CLOCK = "${now:%Y}"  # in which all runs of a test start
 
@@ -184,13 +187,98 @@ def test_a_folder_with_anothers_manifest_or_page_is_refused(tiny_run, tmp_path, 
     assert not (folder / "tables").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        *[("tables/spectrum.csv", False), ("tables/spectrum_summary.csv", False), ("figures/spectrum.png", False)],
+        *[("tables/spectra.csv", True), ("notes/spectrum.csv", True), ("spectrum.csv", True)],
+    ],
+)
+@pytest.mark.parametrize("used", [False, True], ids=["strangers folder", "our folder"])
+def test_a_table_of_the_users_own_is_not_replaced(tiny_run, tmp_path, name, fits, used):
+    """In a folder that no run tells of, or beside the files of a completed one."""
+    folder = tmp_path / "out"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    if used:
+        facts = {"status": "completed", "settings": {"study": {"frequency": {}}}, "files": ["tables/frequency.csv"]}
+        (folder / "run.json").write_text(json.dumps(facts))
+    outcome = tiny_run("study=[spectrum]", folder=folder)
+    assert outcome.code == (0 if fits else OutputError.exit_code), outcome.err
+    assert (folder / name).read_text() == "mine"
+    if not fits:
+        assert f"{name} is in the way" in outcome.err
+        assert (folder / "run.json").exists() == used, "nothing is written"
+
+
+class TestTwoRunsInOneFolder:
+    """That the user names, so that neither gets another: the second one is refused, and the first one loses nothing."""
+
+    @pytest.mark.slow
+    def test_one_of_two_that_start_at_once_is_refused(self, words, tmp_path):
+        where = f"hydra.run.dir={tmp_path}/out"
+        codes = at_once(*([*words, where, f"seed={seed}"] for seed in (1, 2)))
+        assert sorted(codes) == [0, OutputError.exit_code]
+        facts = json.loads((tmp_path / "out" / "run.json").read_text())
+        assert facts["seed"] == 1 + codes.index(0)
+        assert facts["status"] == "completed"
+        assert f"seed={facts['seed']}" in (tmp_path / "out" / ".hydra" / "overrides.yaml").read_text()
+
+    @pytest.mark.parametrize("word", ["seed=99", "svd.rank=0"])
+    def test_a_second_one_is_refused_and_leaves_all_as_it_is(self, tiny_run, tmp_path, first, word):
+        folder = tmp_path / "out"
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        with other_process_holds(folder):
+            outcome = tiny_run(word, folder=folder)
+        assert outcome.code == OutputError.exit_code
+        assert "another run is writing into" in outcome.err
+        assert "hydra.run.dir=" in outcome.err
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    def test_so_is_a_sweep(self, command, tiny_settings, tmp_path):
+        with other_process_holds(tmp_path / "out"):
+            outcome = command("-m", *tiny_settings, "seed=1,2", f"hydra.sweep.dir={tmp_path}/out")
+        outcome.assert_failed(OutputError.exit_code, "another run is writing into", "hydra.sweep.dir=")
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_so_is_a_run_from_python(self, tmp_path):
+        import diffgeo
+
+        with other_process_holds(tmp_path / "out"), pytest.raises(OutputError, match="another run is writing"):
+            diffgeo.run(diffgeo.settings("scale=smoke", "tracking=none"), tmp_path / "out")
+
+    def test_the_folder_is_free_once_the_run_has_ended(self, tmp_path):
+        for _ in range(2):
+            with held(tmp_path), held(tmp_path):
+                assert (tmp_path / LOCK).exists()
+            assert not (tmp_path / LOCK).exists()
+
+    def test_a_folder_that_cannot_be_written_is_not_held(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with held(tmp_path / "file" / "out"):
+            pass
+
+
+@contextmanager
+def other_process_holds(folder):
+    """Another process writes into a folder while the block runs."""
+    code = f"from pathlib import Path; from diffgeo.run_folders import held\nwith held(Path({str(folder)!r})):"
+    code += " print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        other.stdout.readline()
+        yield
+        other.communicate("\n")
+
+
 @pytest.mark.parametrize("file", ["../precious", "tables/../../precious", "/tmp/x/precious", "notes/a.csv", "run.json"])
 def test_a_manifest_that_lists_other_files_removes_none(tiny_run, tmp_path, first, file):
     folder = tmp_path / "out"
     for path in (tmp_path / "precious", folder / "notes" / "a.csv"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("keep")
-    (folder / "run.json").write_text(json.dumps(first.manifest | {"files": [file]}))
+    (folder / "run.json").write_text(json.dumps(first.manifest | {"files": [file], "status": "failed"}))
     assert tiny_run("study=[spectrum]", folder=folder).code == 0
     assert (tmp_path / "precious").read_text() == (folder / "notes" / "a.csv").read_text() == "keep"
 

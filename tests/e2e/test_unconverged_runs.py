@@ -18,7 +18,7 @@ def test_the_last_lines_say_how_many_bases_missed_their_tolerance(tiny_run):
     assert outcome.code == 0
     assert outcome.manifest["convergence"]["spectrum"]["missed"] == 1
     last = outcome.err.strip().splitlines()[-1]
-    assert last.startswith("Warning: Local bases missed svd.tol (1 of 1 in discovery, 1 of 1 in spectrum, 1 of 1 in ")
+    assert last.startswith("Warning: Local bases missed svd.tol (1 of 1 in Traversals, 1 of 1 in Spectrum, 1 of 1 in ")
     assert "raise svd.max_passes" in last
 
 
@@ -32,7 +32,7 @@ def test_a_run_that_fails_later_says_it_as_well(tiny_run):
     with mock.patch("diffgeo.studies.frequency.measure.run", side_effect=RuntimeError("later")):
         outcome = tiny_run(FEW)
     assert outcome.code == 1
-    assert "1 of 1 in discovery, 1 of 1 in spectrum)" in outcome.err
+    assert "1 of 1 in Traversals, 1 of 1 in Spectrum)" in outcome.err
     assert outcome.manifest["convergence"]["spectrum"]["missed"] == 1
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from diffgeo.cli.errors import worded_errors
 from diffgeo.convergence import Convergence, summary
-from diffgeo.run_folders import new_folder
+from diffgeo.run_folders import held, new_folder
 from diffgeo.session.processes import is_first
+from diffgeo.studies import studies
 
 __all__ = ["NewFolder", "SweepSummary", "unconverged"]
 
@@ -23,8 +26,10 @@ class NewFolder(Callback):
 
     A folder that the user names without ``${now:…}`` is taken as it is, and used again. ``conf/config.yaml`` puts this
     into Hydra, which calls it in the process that the user started, before any job; a sweep's jobs are told the folder
-    as a word of the command line, wherever they run.
+    as a word of the command line, wherever they run. Until :meth:`release` no other process can have the folder.
     """
+
+    _held = ExitStack()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Make a single run's folder."""
@@ -42,6 +47,9 @@ class NewFolder(Callback):
         """Make a folder and say so in Hydra's settings; None if the clock does not name it or it cannot be made."""
         node = config.hydra[kind]
         if "${now:" not in str(OmegaConf.to_container(node, resolve=False)["dir"]):  # type: ignore[call-overload,index]
+            if config.hydra.output_subdir is not None:  # those that leave nothing in a folder need none
+                with worded_errors():  # here, as Hydra makes warnings of its callbacks' errors
+                    NewFolder._held.enter_context(held(Path(node.dir), f"hydra.{kind}.dir="))
             return None
         try:
             folder = new_folder(Path(node.dir))
@@ -50,6 +58,11 @@ class NewFolder(Callback):
         with read_write(node), open_dict(node):
             node.dir = str(folder)
         return str(folder)
+
+    @classmethod
+    def release(cls) -> None:
+        """Let others have the folder."""
+        cls._held.close()
 
 
 class SweepSummary(Callback):
@@ -88,6 +101,7 @@ class SweepSummary(Callback):
 def unconverged(folder: Path) -> str:
     """Which studies of a run rest on local bases that missed their tolerance; empty if none does."""
     try:
-        return summary(Convergence.read(json.loads((folder / "run.json").read_text(encoding="utf-8"))))
+        found = Convergence.read(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        return summary(found, {name: study.title for name, study in studies().items()})
     except (AttributeError, OSError, TypeError, ValueError):  # the run did not begin; perhaps another program's file
         return ""

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.cli.blocks import FLAG as BLOCKS
 from diffgeo.cli.blocks import show_blocks
-from diffgeo.cli.callbacks import SweepSummary, unconverged
+from diffgeo.cli.callbacks import NewFolder, SweepSummary, unconverged
 from diffgeo.cli.completion import candidates, script
 from diffgeo.cli.errors import EXPECTED, heed_environment, traceback_wanted, worded_errors
 from diffgeo.cli.help import help_text, topic_text, version_text
@@ -31,6 +31,7 @@ from diffgeo.composition import at_home, check, check_words, own_defaults, regis
 from diffgeo.config import Config, config_folder, heed_wandb, raw
 from diffgeo.encoding import tolerate_logs
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError
+from diffgeo.run_folders import earlier_files
 from diffgeo.session.processes import is_first
 from diffgeo.signals import signals_end
 
@@ -104,7 +105,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
 
 
 def _check(settings: Config, folder: Path) -> None:
-    """Refuse settings out of range before torch is imported, which takes seconds; ``run.json`` says why."""
+    """Refuse what can be before torch is imported, which takes seconds; ``run.json`` says what of the settings."""
     try:
         check(settings)
     except DiffgeoError as error:
@@ -113,6 +114,8 @@ def _check(settings: Config, folder: Path) -> None:
 
             say_refused(settings, folder, error)
         raise
+    if is_first() and not _dry:
+        earlier_files(folder, settings.study)  # nothing is written there that would tell of this
 
 
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:
@@ -204,6 +207,7 @@ def _main() -> None:
                 sys.argv[1:] = words
                 hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)()
         finally:
+            NewFolder.release()
             SweepSummary.show()
             if not traceback_wanted():
                 del os.environ["HYDRA_FULL_ERROR"]

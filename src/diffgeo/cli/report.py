@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffgeo.cli.words import Command, Words, listed
-from diffgeo.errors import ConfigError, DataError
+from diffgeo.errors import ConfigError, DataError, OutputError
+from diffgeo.report.formatting import counted
+from diffgeo.run_folders import remove
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["COMMAND", "main"]
+
+LIST = "report.json"
+"""Lists the files of a report, which the next one in its folder removes."""
 
 COMMAND = Command(
     "diffgeo-report",
@@ -74,8 +81,10 @@ def _execute(words: Words) -> None:
         raise ConfigError("no folder is given to diffgeo-report", "see diffgeo-report --help")
     lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
 
-    from diffgeo.report.comparison import comparison
+    from diffgeo.report.comparison import comparison, stem_of
     from diffgeo.report.runs import (
+        MARK,
+        ambiguous_times,
         compared,
         deciding,
         find_runs,
@@ -93,17 +102,26 @@ def _execute(words: Words) -> None:
         raise ConfigError(f"where={given['where']} fits no run", "leave out a condition")
     if "sql" in given:
         print(query(runs, given["sql"]).to_string(index=False))
+        _warn_of(runs)
         return
     out = words.path("out", Path("outputs/report"))
-    counted = runs[runs["left_out"] == ""]
-    if counted.empty:
+    shown = runs[runs["left_out"] == ""]
+    if shown.empty:
         raise DataError(f"none of these runs completed ({_why(runs)})", "give others, or ask by sql=")
-    by = deciding(counted, lists["by"])
-    scalars = compared(counted, lists["show"])
-    groups = grouped(counted, by, scalars)
+    by = deciding(shown, lists["by"])
+    scalars = compared(shown, lists["show"])
+    groups = grouped(shown, by, scalars)
     tables: dict[str, pd.DataFrame] = {"runs": runs, "groups": groups}
     if "table" in given:
-        tables[given["table"]] = study_rows(counted, given["table"])
+        tables[given["table"]] = study_rows(shown, given["table"])
+    stems = [f"figures/{stem_of(scalar)}" for scalar in scalars if by]
+    _make_room(
+        out,
+        [
+            *(f"{name}{kind}" for name in tables for kind in (".csv", ".parquet")),
+            *(f"{stem}{kind}" for stem in stems for kind in (".png", ".svg")),
+        ],
+    )
     for name, table in tables.items():
         with atomic(out / f"{name}.csv") as path:
             write_csv(table, path)
@@ -111,15 +129,53 @@ def _execute(words: Words) -> None:
             table.to_parquet(path, index=False)
     for path in comparison(groups, by, out / "figures"):
         print(path)
-    print(f"{len(counted)} runs, {len(groups.drop_duplicates(by)) if by else 1} groups: {out}")
-    if lists["by"] and (more := by[len(lists["by"]) :]):
-        print(f"The runs differ in {', '.join(more)} as well, and are told apart by that; where= chooses some.")
-    if len(counted) < len(runs):
-        print(f"{len(runs) - len(counted)} more runs are in no mean: {_why(runs)}; see left_out in runs.csv.")
+    number = len(groups.drop_duplicates(by)) if by else 1
+    print(f"{counted(len(shown), 'run')}, {counted(number, 'group')}: {out}")
+    if lists["by"] and (others := by[len(lists["by"]) :]):
+        print(f"The runs differ in {', '.join(others)} as well, and are told apart by that; where= chooses some.")
+    if more := len(runs) - len(shown):
+        are = "is" if more == 1 else "are"
+        print(f"{counted(more, 'more run')} {are} in no mean: {_why(runs)}; see left_out in runs.csv.")
     print(pivot(groups, by).to_string())
-    for run, missed in zip(counted["run"], counted["not_converged"], strict=True):
+    if groups["unconverged"].any():
+        print(f"{MARK} rests on local bases that missed their tolerance; see unconverged in groups.csv.")
+    for told in ambiguous_times(shown, scalars):
+        print(f"Warning: {told}.", file=sys.stderr)
+    _warn_of(shown)
+
+
+def _warn_of(runs: pd.DataFrame) -> None:
+    """Name the runs some of whose local bases missed their tolerance."""
+    for run, missed in zip(runs["run"], runs["not_converged"], strict=True):
         if missed:
             print(f"Warning: {run}: {missed}.", file=sys.stderr)
+
+
+def _make_room(out: Path, files: Sequence[str]) -> None:
+    """Remove the files of an earlier report, as its list tells, and list those of this one.
+
+    Args:
+        out: the report's folder.
+        files: that this report will write there.
+
+    Raises:
+        OutputError: a file is in the way that no report wrote, or the folder cannot be written.
+    """
+    from diffgeo.results import atomic
+
+    try:
+        listed = json.loads((out / LIST).read_text(encoding="utf-8"))
+        earlier = [str(file) for file in listed["files"]]
+    except FileNotFoundError:
+        earlier = []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{out / LIST} is not of a report of diffgeo", "choose another folder with out=") from error
+    for file in files:
+        if file not in earlier and (out / file).exists():
+            raise OutputError(f"{out / file} is not of a report of diffgeo", "choose another folder with out=")
+    remove(out, earlier, ("", "figures"), "out=")
+    with atomic(out / LIST) as path:
+        path.write_text(json.dumps({"files": list(files)}, indent=2) + "\n", encoding="utf-8")
 
 
 def _why(runs: pd.DataFrame) -> str:

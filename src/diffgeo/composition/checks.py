@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-from diffgeo.config.fields import check_fields, refusal
+from diffgeo.config.fields import check_fields, refusal, rule_of
 from diffgeo.config.instances import GIVEN, check_own
 from diffgeo.config.lookup import config_folder, raw
 from diffgeo.config.schemas import Config, TextToImageConfig
@@ -59,18 +59,20 @@ def check(cfg: Config) -> None:
 
 
 def _check_fractions(cfg: Config) -> None:
-    """Whether every fraction of T is within half a step of the schedule."""
-    steps, given = cfg.schedule.steps, {}
+    """Whether every fraction of T that has to be on the schedule is within half a step of it."""
+    steps = cfg.schedule.steps
+    groups: dict[str, Any] = {f"study.{name}": study for name, study in cfg.study.items()}
     if cfg.schedule.edit_log_snr is None:
-        given["schedule.edit"] = cfg.schedule.edit
-    for name, study in cfg.study.items():
-        given |= {f"study.{name}.t_frac": [study.t_frac]} if getattr(study, "t_frac", None) is not None else {}
-        given |= {f"study.{name}.t_fracs": study.t_fracs} if getattr(study, "t_fracs", None) else {}
-    for key, fractions in given.items():
-        if min(fractions) * steps < 0.5:
-            lowest = f"within half a step of its lowest timestep, {1 / steps:g} T"
-            shown = fractions if key.endswith(("edit", "s")) else fractions[0]
-            raise refusal(key, shown, f"{0.5 / steps:g} to 1 with schedule.steps={steps}, {lowest}")
+        groups["schedule"] = cfg.schedule
+    for group, settings in groups.items():
+        for one in fields(settings):
+            value = getattr(settings, one.name)
+            if value is None or not rule_of(one).scheduled:
+                continue
+            if min(value if isinstance(value, list) else [value]) * steps < 0.5:
+                lowest = f"within half a step of its lowest timestep, {1 / steps:g} T"
+                allowed = f"{0.5 / steps:g} to 1 with schedule.steps={steps}, {lowest}"
+                raise refusal(f"{group}.{one.name}", value, allowed)
 
 
 def _check_prompt(cfg: Config) -> None:

@@ -37,6 +37,7 @@ def setting(
     distinct: bool = False,
     fits: Callable[[Any], bool] | None = None,
     allowed: str = "",
+    scheduled: bool = False,
     rule: Rule | None = None,
 ) -> Any:
     """A field of a schema.
@@ -54,9 +55,10 @@ def setting(
         distinct: each item once.
         fits: a further condition.
         allowed: the range in words.
+        scheduled: whether values are fractions of T that the run's schedule has to have.
         rule: all of that at once.
     """
-    rule = rule or Rule(affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed)
+    rule = rule or Rule(affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed, scheduled)
     if isinstance(default, type):
         return field(default_factory=default, metadata={_KEY: rule})
     if isinstance(default, list | dict):

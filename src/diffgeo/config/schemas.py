@@ -172,7 +172,7 @@ class ScheduleConfig:
 
     steps: int = setting(II("scale.steps"), affects="model", ge=1, allowed="1 to the number of training timesteps")
     edit: list[float] = setting(
-        _EDIT, gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
+        _EDIT, gt=0, le=1, items=1, distinct=True, scheduled=True, allowed="fractions of T in (0, 1], each once"
     )
     edit_log_snr: list[float] | None = setting(None, items=1, distinct=True, allowed="finite numbers, each once")
     eta: float = setting(0.0, ge=0, le=1)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from diffgeo.report.charts import Chart, by_time, save
 
-__all__ = ["comparison"]
+__all__ = ["comparison", "stem_of"]
 
 
 def comparison(groups: pd.DataFrame, by: Sequence[str], folder: Path) -> list[Path]:
@@ -25,9 +25,14 @@ def comparison(groups: pd.DataFrame, by: Sequence[str], folder: Path) -> list[Pa
     """
     written: list[Path] = []
     for scalar, part in groups.groupby("scalar", sort=False) if by else ():
-        stem = str(scalar).replace("/", "_").replace(" ", "_")
-        written.append(save([_one(str(scalar), part, list(by))], folder / stem)[0])
+        warning = "not converged, in some of the runs" if part["unconverged"].any() else ""
+        written.append(save([_one(str(scalar), part, list(by))], folder / stem_of(str(scalar)), warning=warning)[0])
     return written
+
+
+def stem_of(scalar: str) -> str:
+    """What the files of a scalar's figure are called, without their suffixes."""
+    return scalar.replace("/", "_").replace(" ", "_")
 
 
 def _one(scalar: str, part: pd.DataFrame, by: list[str]) -> Chart:

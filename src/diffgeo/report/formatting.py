@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-__all__ = ["counted", "in_words", "interval", "intervals", "label", "name", "number", "p_value", "timestep"]
+__all__ = ["counted", "in_words", "interval", "intervals", "label", "moment", "name", "number", "p_value", "timestep"]
 
 MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_DECIMALS = 6
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -41,10 +46,22 @@ def interval(value: float, low: float, high: float) -> str:
 
 
 def intervals(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
-    """Several estimates of one quantity (value, low, high), all to the digit that the narrowest interval allows."""
+    """Several estimates of one quantity (value, low, high), all to the digit that the narrowest interval allows.
+
+    Where none has an interval: to three digits of the largest, if the smallest keeps one of its own then.
+    """
     needed = [_decimals(*one) for one in estimates]
     known = [decimals for decimals in needed if decimals is not None]
-    return [_estimate(one, max(known) if known else None) for one in estimates]
+    return [_estimate(one, max(known) if known else _common([one[0] for one in estimates])) for one in estimates]
+
+
+def _common(values: Sequence[float]) -> int | None:
+    """Decimals for values without intervals; None if one number of them does not suit all."""
+    orders = [math.floor(math.log10(abs(value))) for value in values if math.isfinite(value) and value]
+    decimals = 2 - max(orders, default=0)
+    whole = all(float(value).is_integer() for value in values if math.isfinite(value))
+    suits = len(values) > 1 and orders and not whole and decimals >= 0 and min(orders) >= -decimals
+    return decimals if suits else None
 
 
 def _decimals(value: float, low: float, high: float) -> int | None:
@@ -97,6 +114,15 @@ def name(identifier: Any) -> str:
 def label(text: Any) -> str:
     """An automatic label as a text; empty if there is none."""
     return name(text) if isinstance(text, str) else ""
+
+
+def moment(iso: str) -> str:
+    """A date and time as people write it: ``1 December 2026, 10:07``; as it is if it is none."""
+    try:
+        found = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{found.day} {_MONTHS[found.month - 1]} {found:%Y, %H:%M}"
 
 
 def in_words(seconds: float) -> str:

@@ -26,6 +26,8 @@ from diffgeo.results import Row
 from diffgeo.run_folders import belongs
 
 __all__ = [
+    "MARK",
+    "ambiguous_times",
     "compared",
     "deciding",
     "differing",
@@ -40,9 +42,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-FACTS = ("run", "status", "left_out", "not_converged")
+FACTS = ("run", "status", "left_out", "not_converged", "unconverged", "times")
 """Columns of :func:`read_runs` that are no settings."""
 DONE = "completed"
+MARK = "†"
+"""Stands at means that rest on local bases which missed their tolerance."""
+_ROUNDED = 0.005
+"""Fractions of T that differ by less are those of one timestep, rounded."""
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -67,7 +73,9 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     Settings are those that results depend on; ``device`` is the one that was used.
 
     The facts are ``run`` (its folder), ``status``, ``left_out`` (why it enters no mean: its status, or which run it
-    repeats; else empty) and ``not_converged`` (which of its studies rest on local bases that missed their tolerance).
+    repeats; else empty), ``not_converged`` (what is wrong with the local bases that it used), ``unconverged`` (the
+    studies that rest on such bases, comma-separated) and ``times`` (which fractions of T stand for those that were
+    asked for, as JSON: ``{"t_0.3": 0.25}``).
 
     A ``run.json`` that cannot be read is left out with a warning.
     """
@@ -78,7 +86,10 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             row = {"run": str(folder), "status": facts["status"], "left_out": ""}
             settings = flat(results_depend_on(facts["settings"]))
-            row |= {"not_converged": summary(Convergence.read(facts))}
+            bases, times = Convergence.read(facts), facts.get("times") or {}
+            row["not_converged"] = summary(bases)
+            row["unconverged"] = ", ".join(study for study, one in bases.items() if not one.complete)
+            row["times"] = json.dumps({name: one["t_frac"] for name, one in times.items()})
             row |= {key: json.dumps(one) if isinstance(one, list) else one for key, one in settings.items()}
             row |= {"model.source": facts.get("model", {}).get("source"), "device": facts.get("device")}
             scalars = facts.get("scalars", {})
@@ -161,6 +172,8 @@ def matching(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
 def _written(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "null"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))  # integers beside an empty cell are floats to pandas
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -195,8 +208,39 @@ def compared(runs: pd.DataFrame, show: Sequence[str]) -> list[str]:
     return [c for c in scalars if runs[c].nunique() > 1] or scalars
 
 
+def _rests_on_missed(runs: pd.DataFrame, name: str) -> pd.Series[bool]:
+    """Whether a scalar (``spectrum/…``) or table (``spectrum_summary``) of each run rests on unconverged bases."""
+
+    def rests(studies: str) -> bool:
+        return any(name == one or name.startswith((f"{one}/", f"{one}_")) for one in studies.split(", ") if one)
+
+    return runs["unconverged"].map(rests).astype(bool)
+
+
+def ambiguous_times(runs: pd.DataFrame, scalars: Sequence[str]) -> list[str]:
+    """Names such as ``t_0.3`` that are of other timesteps in one run than in another, a sentence each.
+
+    Args:
+        runs: of :func:`read_runs`.
+        scalars: that are compared.
+    """
+    used: dict[str, list[float]] = {}
+    for times in runs["times"]:
+        for name, fraction in json.loads(times).items():
+            used.setdefault(name, []).append(fraction)
+    named = {part for scalar in scalars for part in scalar.split("/")}
+    return [
+        f"{name} is {', '.join(f'{one:g}' for one in sorted(set(found)))} of T in different runs: the numbers of that "
+        "name are of different timesteps"
+        for name, found in used.items()
+        if name in named and max(found) - min(found) > _ROUNDED
+    ]
+
+
 def grouped(runs: pd.DataFrame, by: Sequence[str], scalars: Sequence[str]) -> pd.DataFrame:
-    """One row per scalar and group: mean over the group's runs with its 95 % interval, and n.
+    """One row per scalar and group: mean over the group's runs with its 95 % interval, n, and ``unconverged``.
+
+    That is how many of the n rest on local bases that missed their tolerance.
 
     Raises:
         ConfigError: a key of ``by`` that is no setting of the runs.
@@ -207,13 +251,17 @@ def grouped(runs: pd.DataFrame, by: Sequence[str], scalars: Sequence[str]) -> pd
     for values, part in parts:
         where = dict(zip(keys, values, strict=True))
         for name in scalars:
+            there = part[part[name].notna()]
             mean, low, high = mean_interval(part[name].to_numpy(float))
-            rows.append({**where, "scalar": name, "mean": mean, "low": low, "high": high, "n": int(part[name].count())})
+            row = {"scalar": name, "mean": mean, "low": low, "high": high, "n": len(there)}
+            rows.append(where | row | {"unconverged": int(_rests_on_missed(there, name).sum())})
     return pd.DataFrame(rows)
 
 
 def pivot(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The groups as text: a row per scalar, a column per group; turned round if there are more groups than scalars.
+
+    Means that rest on local bases which missed their tolerance end with :data:`MARK`.
 
     Args:
         groups: of :func:`grouped`.
@@ -222,7 +270,8 @@ def pivot(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     cells, heads = [], []
     for row in groups.to_dict("records"):
         ends = f" [{row['low']:.4g}, {row['high']:.4g}]" if row["low"] == row["low"] else ""
-        cells.append(f"{row['mean']:.4g}{ends} (n = {row['n']})")
+        mark = f" {MARK}" if row["unconverged"] else ""
+        cells.append(f"{row['mean']:.4g}{ends} (n = {row['n']}){mark}")
         heads.append(", ".join(f"{key}={_written(row[key])}" for key in by) or "all runs")
     frame = pd.DataFrame({"group": heads, "scalar": groups["scalar"], "cell": cells})
     rows, columns = list(dict.fromkeys(frame["scalar"])), list(dict.fromkeys(heads))
@@ -232,14 +281,17 @@ def pivot(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def study_rows(runs: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The rows of one table of all runs, with ``run`` and the settings in which the runs differ.
+    """The rows of one table of all runs, with ``run``, the settings in which the runs differ, and ``unconverged``.
+
+    That says of a row whether it rests on local bases that missed their tolerance.
 
     Raises:
         DataError: no run has that table.
     """
     found = query(runs, f'select * from "{table}"', tables=[table])
     varied = [c for c in differing(runs) if c not in found.columns]
-    return found.merge(runs[["run", *varied]], on="run", how="left")
+    missed = runs[["run", *varied]].assign(unconverged=_rests_on_missed(runs, table))
+    return found.merge(missed, on="run", how="left")
 
 
 def query(runs: pd.DataFrame, sql: str, *, tables: Sequence[str] | None = None) -> pd.DataFrame:

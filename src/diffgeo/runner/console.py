@@ -62,12 +62,12 @@ class Story:
         """What a study found, at most :data:`MOST` findings, and how long it took."""
         self._remaining.end(study.name)
         self._tables |= done.result.tables()
-        found = self._findings(study)
+        found, mark = self._findings(study), "" if done.result.convergence.complete else " (not converged)"
         for finding in found[:MOST]:
-            log.info("      %s %s", finding.headline, finding.detail)
+            log.info("      %s %s%s", finding.headline, finding.detail, mark)
         took = "from the store" if done.stored else in_words(done.seconds)
         first = found[0].headline if found else "no finding" if len(done.result.table) else "left no rows"
-        self._lines.append(f"{study.title:<28}{took:>15}   {first}")
+        self._lines.append(f"{study.title:<28}{took:>15}   {first}{mark}")
 
     def _findings(self, study: Study) -> list[Finding]:
         run = Run(self._folder, dict(self._facts), self._tables, None, all_claims())

@@ -28,7 +28,7 @@ from diffgeo.config import Config
 from diffgeo.errors import DiffgeoError, error_facts
 from diffgeo.report.page import write_page
 from diffgeo.results import atomic
-from diffgeo.run_folders import PAGE, earlier_files, remove
+from diffgeo.run_folders import PAGE, earlier_files, held, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 from diffgeo.session.digests import LIBRARIES
@@ -63,7 +63,7 @@ class Manifest:
         }
         self._start = perf_counter()
         self._folder, self._scalars = folder, scalars
-        if earlier := earlier_files(folder):
+        if earlier := earlier_files(folder, cfg.study):
             self.facts["earlier"] = earlier
         self._write()
 
@@ -126,12 +126,17 @@ def _draw_page(folder: Path, tracker: Tracker | None) -> None:
 
 @contextmanager
 def manifest_of(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[Manifest]:
-    """The run's manifest, which ends with the run."""
-    manifest = Manifest(cfg, folder, scalars)
-    with suppress(OSError):
-        (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
-    with manifest.ending():
-        yield manifest
+    """The run's manifest, which ends with the run.
+
+    Raises:
+        OutputError: another run is writing into the folder, or files of another program are in the way.
+    """
+    with held(folder):
+        manifest = Manifest(cfg, folder, scalars)
+        with suppress(OSError):
+            (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
+        with manifest.ending():
+            yield manifest
 
 
 def commit() -> str | None:

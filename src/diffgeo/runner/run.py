@@ -8,6 +8,7 @@ of all that however the run ended.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from diffgeo.composition import check
-from diffgeo.config import Config
+from diffgeo.config import Config, Plain
+from diffgeo.errors import ConvergenceWarning
 from diffgeo.results import clear_temporary
 from diffgeo.runner.console import Story
 from diffgeo.runner.durations import expected
@@ -28,6 +30,7 @@ from diffgeo.session import Context
 from diffgeo.session.processes import is_first
 from diffgeo.session.progress import Interruption
 from diffgeo.studies import study_named
+from diffgeo.studies.shared.provenance import asked_times
 
 __all__ = ["execute", "prepare", "quiet"]
 
@@ -66,6 +69,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         facts["device"] = str(context.model.device)
         facts["processes"] = context.processes.size
         facts["samples"] = [sample.name for sample in context.samples]
+        facts["times"] = _times(context)
         mirror = replace(cfg.tracking, name=cfg.tracking.name or run_name(context.model.name, list(cfg.study)))
         with (
             tracking(mirror, folder, asdict(cfg)) as tracker,
@@ -102,14 +106,37 @@ def _help(cfg: Config, interruption: Interruption, earlier: Context | None) -> C
     return context
 
 
+def _times(context: Context) -> Plain:
+    """The timesteps that a run uses, by the names of what was asked for, for ``run.json``."""
+    schedule, times = context.model.schedule, dict[str, int]()
+    for settings in context.cfg.study.values():
+        times |= asked_times(context, settings)
+    known = {name: (t, schedule.fraction(t), schedule.log_snr(t)) for name, t in times.items()}
+    return {
+        name: {"t": t, "t_frac": t_frac, "log_snr": snr if math.isfinite(snr) else None}
+        for name, (t, t_frac, snr) in known.items()
+    }
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Send warnings to the log, less those of libraries about their own future."""
+    formatted = warnings.formatwarning
+
+    def worded(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, ConvergenceWarning):
+            return str(message)
+        return formatted(message, category, filename, lineno, line)
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|diffusers)\b")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.formatwarning = worded
         logging.captureWarnings(True)
         try:
             yield
         finally:
             logging.captureWarnings(False)
+            warnings.formatwarning = formatted

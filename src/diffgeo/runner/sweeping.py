@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from diffgeo.config import Config, Plain, nearest
 from diffgeo.encoding import tolerate, tolerate_logs
 from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRangeError, WorkerError, error_facts
-from diffgeo.run_folders import PAGE, earlier_files
+from diffgeo.run_folders import PAGE, earlier_files, held
 from diffgeo.signals import signals_end
 
 __all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
@@ -181,7 +181,8 @@ def say_failed(cfg: Config, folder: Path, error: DiffgeoError) -> None:
 def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     """Write into ``run.json`` that a run was refused before it began.
 
-    Files of an earlier run stay, and are listed as its own; a ``run.json`` of another program is left alone.
+    Files of an earlier run stay, and are listed as its own; a ``run.json`` of another program, or of a run that goes
+    on, is left alone.
 
     Args:
         cfg: typed settings.
@@ -189,12 +190,13 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
         error: why.
     """
     facts = _facts(cfg)
-    if (folder / "run.json").is_file():
-        try:
-            facts |= {"files": [], "earlier": earlier_files(folder)}
-        except OutputError:
-            return
-    _write_failed(folder, facts, error)
+    try:
+        with held(folder):
+            if (folder / "run.json").is_file():
+                facts |= {"files": [], "earlier": earlier_files(folder, ())}
+            _write_failed(folder, facts, error)
+    except OutputError:  # it is another run's, or another program's
+        return
 
 
 def _facts(cfg: Config) -> Plain:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST = 120
 """Characters of a run's name; W&B takes 128."""
+NOT_CONVERGED = "not converged"
+"""Tag of a run some of whose local bases missed their tolerance."""
 _NAMED = 3
 """Studies that a run's name lists."""
 
@@ -50,7 +52,11 @@ class Tracker(Protocol):
     """Where results are mirrored to."""
 
     def log_result(self, result: Result, pictures: dict[str, Path]) -> None:
-        """Mirror a study: scalars as ``STUDY/NAME``, tables, and figures (name → PNG)."""
+        """Mirror a study: scalars as ``STUDY/NAME``, tables, and figures (name → PNG).
+
+        How many of its local bases missed their tolerance is ``STUDY/unconverged_bases`` of the run's summary; if any
+        did, the run has the tag ``not converged``.
+        """
 
     def log_page(self, page: Path) -> None:
         """Keep the run's page beside its other files."""
@@ -86,6 +92,11 @@ class _WandbTracker:
         self._run.log(entries)
         for scalar, value in result.scalars.items():
             self._run.summary[f"{result.study}/{scalar}"] = value
+        found = result.convergence
+        if found.bases:
+            self._run.summary[f"{result.study}/unconverged_bases"] = found.missed
+        if not found.complete and NOT_CONVERGED not in (tags := self._run.tags or ()):
+            self._run.tags = (*tags, NOT_CONVERGED)
 
     def log_page(self, page: Path) -> None:
         # as a file of the run, which an offline run links to: wandb.Html and artifacts would copy megabytes

@@ -21,7 +21,7 @@ from diffgeo.errors import sentence
 from diffgeo.metrics.statistics import INTERVAL_FROM
 from diffgeo.report.charts import javascript, page_theme
 from diffgeo.report.findings import Finding
-from diffgeo.report.formatting import counted, in_words, timestep
+from diffgeo.report.formatting import counted, in_words, moment, number, timestep
 from diffgeo.report.page.sections import Section, all_findings, asked_for, in_tabs, sections
 from diffgeo.report.page.templates import asset, environment, installed_version
 from diffgeo.report.pictures import Picture
@@ -83,6 +83,7 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
     return {
         "title": _title(run),
         "what": _what(run),
+        "when": _when(run),
         "banner": _banner(run),
         "unconverged": summary(run.convergence, {section.id: section.title for section in shown}),
         "saturated": _saturated(run, shown),
@@ -121,15 +122,35 @@ def _what(run: Run) -> str:
     names = run.facts.get("samples")
     count = len(names) if names else samples.get("samples", 0)
     kind = "own picture" if samples.get("images") else "sample"
-    times = ", ".join(timestep(float(f)) for f in schedule.get("edit") or [])
     pool = f"pooled h ({feature['pool']})" if feature.get("pool") else "whole h"
     block = str(feature.get("block", "?")) + ("" if (tap := feature.get("tap", "output")) == "output" else f" ({tap})")
     sentences.append(
-        f"{counted(count, kind)}, edited at t = {times}; the leading {counted(svd.get('rank', 0), 'direction')} of "
+        f"{counted(count, kind)}, edited at {_times(run)}; the leading {counted(svd.get('rank', 0), 'direction')} of "
         f"∂h/∂x at block {block}, {pool}. {counted(schedule.get('steps', 0), 'sampling step')}, "
         f"seed {run.facts.get('seed', '?')}."
     )
     return " ".join(sentences)
+
+
+def _when(run: Run) -> str:
+    """When it was run, for how long and where; as far as known."""
+    started, duration, host = (run.facts.get(key) for key in ("started", "duration", "host"))
+    parts = [moment(started) if started else "", f"{in_words(duration)} on {host}" if duration and host else ""]
+    return ", ".join(filter(None, parts))
+
+
+def _times(run: Run) -> str:
+    """The timesteps of edits: those that were used, beside what was asked for if that is not the same."""
+    schedule, used = run.settings.get("schedule") or {}, run.facts.get("times") or {}
+    asked = {f"log_snr_{one:g}": f"log-SNR {number(one)}" for one in schedule.get("edit_log_snr") or ()}
+    fractions = [] if asked else [float(one) for one in schedule.get("edit") or ()]
+    asked |= {f"t_{one:g}": timestep(one) for one in fractions}
+    told = []
+    for name, what in asked.items():
+        found = used.get(name)  # None in runs of earlier versions, and in those that failed early
+        fraction = None if found is None else timestep(round(found["t_frac"], 3))
+        told.append(what if fraction in (None, what) else f"{fraction} ({what} asked for)")
+    return ("t = " if fractions or used else "") + ", ".join(told)
 
 
 def _banner(run: Run) -> str:
@@ -144,7 +165,7 @@ def _banner(run: Run) -> str:
         return f"This run was interrupted; the last study may hold only the samples that were finished.{rest}"
     if run.status == "running":
         return f"This run was still going on, or was killed, when this page was made.{rest}"
-    return ""
+    return f"Some studies left no rows; the log says why.{rest}" if missing else ""
 
 
 def _saturated(run: Run, shown: list[Section]) -> str:
@@ -166,15 +187,15 @@ def _hero(run: Run) -> list[Picture]:
 
 def _settings(run: Run) -> list[Table]:
     """Versions and seeds, then all settings."""
-    facts = run.facts
+    facts, titles = run.facts, {study.name: study.title for study in asked_for(run)}
     plain = {
         "status": run.status,
         "model": run.model.get("source"),
         "seed": facts.get("seed"),
         "samples": ", ".join(map(str, facts.get("samples") or [])) or None,
-        "started": facts.get("started"),
+        "started": moment(facts["started"]) if facts.get("started") else None,
         "took": None if facts.get("duration") is None else in_words(facts["duration"]),
-        **{f"took: {study}": in_words(seconds) for study, seconds in (facts.get("seconds") or {}).items()},
+        **{f"took: {titles.get(k, k)}": in_words(seconds) for k, seconds in (facts.get("seconds") or {}).items()},
         "host": facts.get("host"),
         "device": facts.get("device"),
         "peak memory": None if facts.get("peak_memory") is None else f"{facts['peak_memory'] / 1e9:.2f} GB",

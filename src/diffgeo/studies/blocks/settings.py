@@ -37,7 +37,7 @@ class BlocksConfig:
     maps: list[str] = setting(["output"], choices=MAPS, items=1, distinct=True)
     massive: float = setting(10.0, gt=1)
     samples: int = setting(II("scale.samples"), ge=1)
-    t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, allowed="fractions of T in (0, 1]")
+    t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, scheduled=True, allowed="fractions of T in (0, 1]")
     rank: int = setting(II("scale.path_rank"), ge=2)
     directions: int = setting(II("scale.directions"), ge=0)
     change: float | None = setting(None, gt=0)

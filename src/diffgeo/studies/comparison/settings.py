@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import II
 
-from diffgeo.config.fields import setting
+from diffgeo.config.fields import refusal, setting
 
 __all__ = ["ComparisonConfig", "METHODS"]
 
@@ -50,7 +50,7 @@ class ComparisonConfig:
     samples: int = setting(2, ge=1)
     training: int | None = setting(None, ge=2)
     directions: int = setting(1, ge=1)
-    t_frac: float = setting(0.5, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    t_frac: float = setting(0.5, gt=0, le=1, scheduled=True, allowed="a fraction of T in (0, 1]")
     until: float = setting(0.3, ge=0, le=1)
     null_rank: int = setting(5, ge=1)
     attribute: str | None = None
@@ -61,3 +61,8 @@ class ComparisonConfig:
     moved: float = setting(1.0, gt=0)
     still: float = setting(0.5, gt=0, le=1)
     compose: list[str] | None = setting(None, items=2, distinct=True, allowed="two masks or more, each once")
+
+    def check(self) -> None:
+        """Whether edits of h end after they begin."""
+        if self.until > self.t_frac:
+            raise refusal("study.comparison.until", self.until, f"0 to study.comparison.t_frac={self.t_frac:g}")

@@ -45,7 +45,7 @@ class CurvednessConfig:
     segments: int = setting(II("scale.segments"), ge=2)
     rank: int = setting(II("scale.path_rank"), ge=2)
     rule: str = setting("fixed", choices=("fixed", "share", "gap"))
-    t_frac: float = setting(1.0, gt=0, le=1, allowed="a fraction of T in (0, 1]")
+    t_frac: float = setting(1.0, gt=0, le=1, scheduled=True, allowed="a fraction of T in (0, 1]")
     pools: list[str] = setting(["none", "sum"], choices=("none", "sum"), items=1, distinct=True)
     paths: list[str] = setting(
         [path for path in PATHS if path != "pursuit"], choices=tuple(PATHS), items=1, distinct=True

@@ -29,7 +29,7 @@ class DenoiserConfig:
 
     samples: int = setting(II("scale.controls"), ge=1)
     t_fracs: list[float] = setting(
-        [0.5, 0.25], gt=0, le=1, items=1, distinct=True, allowed="fractions of T in (0, 1], each once"
+        [0.5, 0.25], gt=0, le=1, items=1, distinct=True, scheduled=True, allowed="fractions of T in (0, 1], each once"
     )
     rank: int = setting(20, ge=2)
     probes: int = setting(8, ge=2)

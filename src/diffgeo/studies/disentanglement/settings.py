@@ -48,7 +48,7 @@ class DisentanglementConfig:
     samples: int = setting(II("scale.scored"), ge=3, allowed="3 or more: two make the global directions, one is edited")
     training: int | None = setting(None, ge=2)
     directions: int = setting(II("scale.directions"), ge=1)
-    t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, allowed="fractions of T in (0, 1]")
+    t_fracs: list[float] | None = setting(None, gt=0, le=1, items=1, scheduled=True, allowed="fractions of T in (0, 1]")
     change: float | None = setting(None, gt=0)
     levels: list[float] = setting(II("scale.levels"), gt=0, lt=1, allowed="numbers between 0 and 1")
     limit: float = setting(8.0, ge=1)

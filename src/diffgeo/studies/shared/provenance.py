@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from diffgeo.convergence import summary
 from diffgeo.errors import BasisWarning, ConvergenceWarning
 from diffgeo.results import Result, Row
 from diffgeo.saturation import ADVICE, saturation
 from diffgeo.session import Context
 
-__all__ = ["measured", "provenance", "warn_of"]
+__all__ = ["asked_times", "measured", "provenance", "warn_of"]
 
 log = logging.getLogger(__name__)
 
@@ -75,20 +74,31 @@ def warn_of(result: Result) -> None:
         )
     found = result.convergence
     if not found.complete:
-        warnings.warn(summary({result.study: found}), ConvergenceWarning, stacklevel=3)
+        warnings.warn(f"{result.study}: {found}", ConvergenceWarning, stacklevel=3)
 
 
-def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) -> dict[str, float]:
-    """The scalars with ``t_0.3`` in their names if 0.3 was asked for, even if the timestep used is 0.25 T.
+def asked_times(context: Context, settings: Any) -> dict[str, int]:
+    """The timesteps that stand for what ``schedule`` and a study's ``t_fracs`` ask for.
 
-    With ``schedule.edit_log_snr`` it is ``log_snr_-5``, if -5 was asked for.
+    Args:
+        context: of the run.
+        settings: of the study.
+
+    Returns:
+        Timestep by the name that scalars have of it: ``t_0.3`` if 0.3 of T was asked for, even if the timestep that is
+        used is 0.25 T, and ``log_snr_-5`` with ``schedule.edit_log_snr``.
     """
     schedule, c = context.model.schedule, context.cfg.schedule
     edit: Iterable[float] = c.edit if c.edit_log_snr is None else ()
-    asked = (*edit, *(getattr(settings, "t_fracs", None) or ()))
     times = {f"log_snr_{one:g}": schedule.nearest_log_snr(one, c.steps) for one in c.edit_log_snr or ()}
-    times |= {f"t_{one:g}": schedule.nearest(one, c.steps) for one in asked}
-    names = {f"t_{schedule.fraction(t):g}": name for name, t in times.items()}
+    asked = (*edit, *(getattr(settings, "t_fracs", None) or ()))
+    return times | {f"t_{one:g}": schedule.nearest(one, c.steps) for one in asked}
+
+
+def _named_as_asked(scalars: dict[str, float], context: Context, settings: Any) -> dict[str, float]:
+    """The scalars with the names of :func:`asked_times` in theirs."""
+    fraction = context.model.schedule.fraction
+    names = {f"t_{fraction(t):g}": name for name, t in asked_times(context, settings).items()}
     if all(used == named for used, named in names.items()):
         return scalars
     return {
