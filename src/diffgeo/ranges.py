@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 __all__ = ["Affects", "Rule"]
@@ -39,6 +40,8 @@ class Rule:
         fits: a further condition, worded by ``allowed``.
         scheduled: whether values are fractions of T, each of which the run's schedule has to have a timestep of, within
             half a step.
+        path: whether values are paths, of files or folders that have to be there: ``always``, or ``perhaps``: those
+            that begin with ``/``, ``./``, ``../`` or ``~``, as others are names.
         allowed: the range in words; made from the bounds if empty. "null" is put before it if the type allows it.
     """
 
@@ -53,6 +56,7 @@ class Rule:
     fits: Callable[[Any], bool] | None = None
     allowed: str = ""
     scheduled: bool = False
+    path: Literal["", "always", "perhaps"] = ""
 
     def admits(self, value: Any) -> bool:
         """Whether a value is in the range; numbers that are not finite never are."""
@@ -62,6 +66,12 @@ class Rule:
             )
             return many and all(map(self._admits_one, value)) and (self.fits is None or self.fits(value))
         return self._admits_one(value) and (self.fits is None or self.fits(value))
+
+    def missing(self, value: Any) -> list[str]:
+        """The paths in a value at which there is nothing."""
+        texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+        paths = [one for one in texts if self.path == "always" or one.startswith(("/", "./", "../", "~"))]
+        return [one for one in paths if not _is_there(one)] if self.path else []
 
     def _admits_one(self, value: Any) -> bool:
         if self.choices and value not in self.choices:
@@ -94,3 +104,10 @@ class Rule:
         if self.ge is not None and self.lt is None:
             return f"{low} {high or 'or more'}"
         return f"{low}, {high}".strip(", ")
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long, of no user's home, not a path at all
+        return False

@@ -181,7 +181,7 @@ def test_an_empty_folder_of_pictures_names_the_known_suffixes(tiny_run, tmp_path
 
 def test_a_missing_folder_of_pictures_is_named(tiny_run, tmp_path):
     outcome = tiny_run("data=images", f"data.images={tmp_path / 'nowhere'}")
-    outcome.assert_failed(DataError.exit_code, "nowhere does not exist", "give a folder")
+    outcome.assert_failed(DataError.exit_code, "nowhere does not exist", "a folder, a picture, or a list of pictures")
 
 
 @pytest.mark.parametrize(("damage", "advice"), [("text", "leave it out"), ("truncated", "remove or replace it")])
@@ -235,7 +235,7 @@ def test_pictures_of_the_same_name_are_told_apart_by_their_paths(tiny_run, pictu
 
 def test_a_listed_picture_that_is_missing_is_named(tiny_run, pictures):
     outcome = tiny_run("data=images", f"data.images=[{pictures / 'a_wide.png'},{pictures / 'z.png'}]")
-    outcome.assert_failed(DataError.exit_code, "z.png, which does not exist", "correct the path")
+    outcome.assert_failed(DataError.exit_code, "z.png does not exist", "a list of pictures")
 
 
 def test_a_listed_folder_is_refused(tiny_run, pictures):

@@ -156,6 +156,19 @@ for line in sys.argv[1:]:
 """
 
 
+def without_torch(folder, *lines):
+    """Command lines in one process that says of each with which code it ended and what it imported."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *lines],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"HYDRA_FULL_ERROR": "0"},
+    )
+
+
 @pytest.mark.slow
 def test_range_errors_are_worded_before_torch_is_imported(tmp_path):
     lines = [
@@ -167,18 +180,11 @@ def test_range_errors_are_worded_before_torch_is_imported(tmp_path):
         "command schedule.steps=-1 hydra.run.dir=used",
         "command schedule.edit=[2.0] hydra.run.dir=used",
         "command -m svd.rank=0 retries=1",
+        "command study.comparison.t_frac=0.25 study=[comparison]",
         "paper svd.rank=0",
         "explore svd.rank=0",
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *lines],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {"HYDRA_FULL_ERROR": "0"},
-    )
+    done = without_torch(tmp_path, *lines)
     assert [line for line in done.stdout.splitlines() if " code " in line] == [f"{line} code 2 []" for line in lines]
     assert done.stderr.count("is not possible") >= len(lines)
     assert json.loads((tmp_path / "used" / "run.json").read_text())["status"] == "failed"
@@ -271,3 +277,25 @@ def test_every_text_file_is_read_and_written_as_utf8():
             if text and not any(keyword.arg == "encoding" for keyword in node.keywords):
                 bare.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert bare == []
+
+
+@pytest.mark.slow
+def test_so_are_files_that_are_not_there_and_folders_that_cannot_be_had(tmp_path):
+    (tmp_path / "theirs" / "tables").mkdir(parents=True)
+    (tmp_path / "theirs" / "tables" / "discovery.csv").write_text("mine")
+    lines = {
+        "command model=local model.path=./gone": 3,
+        "command model.predictor=./gone": 3,
+        "command data=images data.images=gone": 4,
+        "command data.masks=./gone": 4,
+        "command metric.identity=gone.pt": 4,
+        "command metric.lpips_weights=gone.pth": 4,
+        "command study.disentanglement.files=[gone.safetensors]": 4,
+        "command study=[training] study.training.networks=[./gone]": 4,
+        "command hydra.run.dir=theirs": 6,
+    }
+    done = without_torch(tmp_path, *lines)
+    assert [line for line in done.stdout.splitlines() if " code " in line] == [
+        f"{line} code {code} []" for line, code in lines.items()
+    ]
+    assert done.stderr.count("does not exist") == len(lines) - 1

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from diffgeo.errors import DataError
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result
 from diffgeo.studies import study_named
@@ -224,3 +225,23 @@ def test_one_picture_is_enough_for_a_run_and_what_needs_more_says_so(tiny_run, t
     assert "global_consistency was left out: it needs 3 pictures, data.images holds 1" in log
     assert "curvedness was left out: it needs 2 pictures" in log
     assert len(table(outcome, "spectrum")) == 1
+
+
+def test_a_run_that_measures_nothing_fails(tiny_run, tmp_path):
+    Image.new("RGB", (20, 20), "orange").save(tmp_path / "one.png")
+    one = ["data=images", f"data.images={tmp_path / 'one.png'}"]
+    outcome = tiny_run("study=[global_consistency,curvedness]", *one)
+    outcome.assert_failed(DataError.exit_code, "nothing was measured", "the log says why", table=True)
+    assert outcome.manifest["status"] == "failed"
+
+
+def test_the_manifest_tells_the_timesteps_that_were_used(tiny_run):
+    """Four steps: 0.3 T is t = 249, a quarter."""
+    outcome = tiny_run("schedule.edit=[1.0,0.3]", "study=[spectrum]", figures=True)
+    used = outcome.manifest["times"]
+    assert {name: (one["t"], one["t_frac"]) for name, one in used.items()} == {"t_1": (999, 1.0), "t_0.3": (249, 0.25)}
+    assert "0.25\N{NO-BREAK SPACE}T (0.3\N{NO-BREAK SPACE}T asked for)" in (outcome.folder / "report.html").read_text()
+    assert any(name.endswith("/t_0.3") for name in outcome.manifest["scalars"]["spectrum"])
+    outcome = tiny_run("schedule.edit=[1.0,0.75,0.5,0.25]", "schedule.edit_log_snr=[-2.3]", "study=[spectrum]")
+    assert list(outcome.manifest["times"]) == ["log_snr_-2.3"]
+    assert outcome.manifest["times"]["log_snr_-2.3"]["log_snr"] == table(outcome, "spectrum")["log_snr"].iloc[0]

@@ -4,6 +4,7 @@ import logging
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import wandb
 
 from diffgeo.config import Config, TrackingConfig, heed_wandb
+from diffgeo.convergence import Convergence
 from diffgeo.errors import ConfigError
 from diffgeo.results import Result
 from diffgeo.runner.tracking import job_name, run_name, tracking
@@ -62,6 +64,38 @@ def test_settings_that_wandb_refuses_are_refused(tmp_path, setting):
         tracking(TrackingConfig(backend="wandb", **setting), tmp_path, {}),
     ):
         pytest.fail("it started")
+
+
+class Kept:
+    """A run of W&B's that keeps what it is told."""
+
+    def __init__(self):
+        self.summary, self.tags = {}, ("mine",)
+
+    def log(self, *_, **__):
+        pass
+
+    save = finish = log
+    settings = type("Settings", (), {"mode": "online"})
+
+
+def test_bases_that_missed_their_tolerance_are_counted_and_tagged(tmp_path, monkeypatch):
+    kept = Kept()
+    monkeypatch.setattr("wandb.init", lambda **_: kept)
+    good, missed = Convergence(4, 0, 0.5), Convergence(4, 3, 41.5)
+    with tracking(TrackingConfig(backend="wandb"), tmp_path, {}) as tracker:
+        tracker.log_result(RESULT, {})
+        tracker.log_result(replace(RESULT, study="frequency", convergence=good), {})
+        assert kept.tags == ("mine",)
+        for study in ("discovery", "curvedness"):
+            tracker.log_result(replace(RESULT, study=study, convergence=missed), {})
+    assert kept.tags == ("mine", "not converged")
+    counts = {key: value for key, value in kept.summary.items() if key.endswith("unconverged_bases")}
+    assert counts == {
+        "frequency/unconverged_bases": 0,
+        "discovery/unconverged_bases": 3,
+        "curvedness/unconverged_bases": 3,
+    }
 
 
 class Broken:

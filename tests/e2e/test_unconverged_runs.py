@@ -22,6 +22,18 @@ def test_the_last_lines_say_how_many_bases_missed_their_tolerance(tiny_run):
     assert "raise svd.max_passes" in last
 
 
+@pytest.mark.filterwarnings("default::diffgeo.errors.ConvergenceWarning")
+def test_every_finding_on_the_console_is_marked_and_the_advice_stands_once(tiny_run):
+    outcome = tiny_run(FEW)
+    lines = outcome.out.splitlines()
+    marked = [line for line in lines if line.endswith("(not converged)")]
+    assert len([line for line in marked if line.startswith("      ")]) >= 3, "findings"
+    assert [line.split()[0] for line in marked if not line.startswith(" ")] == ["Traversals", "Spectrum", "Frequencies"]
+    assert "spectrum: 1 of 1 local bases missed svd.tol" in outcome.out
+    assert "ConvergenceWarning" not in outcome.out + outcome.err
+    assert (outcome.out + outcome.err).count("raise svd.max_passes") == 1
+
+
 def test_nothing_is_said_of_bases_that_met_it(tiny_run):
     outcome = tiny_run()
     assert outcome.manifest["convergence"]["spectrum"]["missed"] == 0

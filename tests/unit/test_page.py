@@ -283,6 +283,71 @@ def test_estimates_of_one_sentence_have_the_same_number_of_decimals():
     assert found == ["38.71 [37.90, 39.50]", "26.55 [26.41, 26.69]", "12.20"]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.9666, 0.3319, 0.635], ["0.967", "0.332", "0.635"]),
+        ([12.44, 0.853], ["12.4", "0.9"]),
+        ([12.44, 0.0012], ["12.4", "0.00120"]),  # which would be 0.0
+        ([3.0, 12.0], ["3", "12"]),
+        ([0.853], ["0.853"]),
+    ],
+)
+def test_so_have_those_without_intervals(values, said):
+    nan = float("nan")
+    assert intervals([(value, nan, nan) for value in values]) == said
+
+
+# what was run, and when
+
+
+@pytest.mark.parametrize(
+    ("schedule", "used", "said"),
+    [
+        ({"edit": [1.0, 0.25]}, {"t_1": 1.0, "t_0.25": 0.25}, "t = T, 0.25\N{NO-BREAK SPACE}T;"),
+        (
+            {"edit": [1.0, 0.3]},
+            {"t_1": 1.0, "t_0.3": 0.25, "t_0.9": 0.875},  # one of a study's own
+            "t = T, 0.25\N{NO-BREAK SPACE}T (0.3\N{NO-BREAK SPACE}T asked for);",
+        ),
+        ({"edit": [1.0]}, {"t_1": 0.981}, "t = 0.981\N{NO-BREAK SPACE}T (T asked for);"),
+        (
+            {"edit": [1.0, 0.5], "edit_log_snr": [-5.0]},
+            {"log_snr_-5": 0.5714},
+            "t = 0.571\N{NO-BREAK SPACE}T (log-SNR −5 asked for);",
+        ),
+        ({"edit": [1.0, 0.3]}, None, "t = T, 0.3\N{NO-BREAK SPACE}T;"),  # runs of earlier versions
+        ({"edit": [1.0], "edit_log_snr": [-5.0]}, None, "edited at log-SNR −5;"),
+    ],
+)
+def test_the_first_sentence_tells_the_timesteps_that_were_used(tmp_path, schedule, used, said):
+    times = {} if used is None else {"times": {k: {"t": 1, "t_frac": v, "log_snr": None} for k, v in used.items()}}
+    run = read_run(write_folder(tmp_path / "run", {"spectrum": spectra([30], [20])}, **times))
+    run.facts["settings"]["schedule"] |= schedule
+    page = render(run)
+    what = page[page.index('<p class="what">') :].partition("</p>")[0]
+    assert said in what
+
+
+def test_below_it_stands_when_where_and_how_long(tmp_path):
+    facts = {"started": "2026-12-01T09:07:05+00:00", "duration": 146.2, "host": "desk", "seconds": {"spectrum": 12.0}}
+    page = render(read_run(write_folder(tmp_path / "run", {"spectrum": spectra([30], [20])}, **facts)))
+    first_screen = page[page.index("<header") : page.index("</header>")]
+    assert '<p class="when">1 December 2026, 09:07, 2 min 26 s on desk</p>' in first_screen
+    settings = page[page.index('<section id="reproduce"') :]
+    assert "1 December 2026, 09:07" in settings
+    assert "took: Spectrum" in settings
+    assert 'class="when"' not in render(read_run(write_folder(tmp_path / "old", {"spectrum": spectra([30], [20])})))
+
+
+def test_a_completed_run_says_which_studies_left_no_rows(tmp_path):
+    tables = {"spectrum": spectra([30], [20])}
+    page = render(read_run(write_folder(tmp_path / "run", tables, studies=["spectrum", "curvedness"])))
+    first_screen = page[page.index("<header") : page.index("</header>")]
+    assert "Some studies left no rows" in first_screen
+    assert "Missing: Curved paths" in first_screen
+
+
 def test_p_values_and_timesteps_read_as_in_a_paper():
     assert (p_value(0.0625), p_value(0.0004)) == ("p = 0.062", "p < 0.001")
     assert (timestep(1.0), timestep(0.25)) == ("T", "0.25\u00a0T")
@@ -328,7 +393,7 @@ def test_the_page_shows_the_frames_of_every_traversal(folder):
         card = found["cards"][f"{sample}/{t}"][direction]
         np.testing.assert_array_equal(decoded(card["strip"], 3), frames[part["frame"]])
         assert card["gammas"] == list(part["gamma"])
-        assert card["label"] == "smile +, hair hue −"
+        assert card["label"] == "smile\N{NO-BREAK SPACE}+, hair hue\N{NO-BREAK SPACE}−"
         np.testing.assert_allclose(card["values"], part[["smile", "hair_hue"]], atol=5e-4)
         itself = decoded(card["itself"], 1)[0]  # v_i is the i-th unit vector
         grey, peak = itself.reshape(-1), np.unravel_index(itself.argmax(), itself.shape)

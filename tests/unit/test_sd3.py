@@ -73,12 +73,14 @@ def test_with_t5_as_it_is_published_the_prompt_has_its_tokens_too(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 300])
 def test_zero_tokens_computed_as_one_are_exact(count):
     pipeline = joint_pipeline(qk_norm=None)
-    x, pooled, time = torch.randn(2, 4, 8, 8), torch.randn(2, 32), torch.tensor([900.0, 100.0])
-    text = torch.randn(2, 7, 40)
-    many, one = (torch.cat([text, torch.zeros(2, n, 40)], dim=1) for n in (count, 1))
+    pipeline.transformer.double()
+    noise = torch.Generator().manual_seed(0)
+    x, pooled, text = (torch.randn(size, generator=noise).double() for size in ((2, 4, 8, 8), (2, 32), (2, 7, 40)))
+    time = torch.tensor([900.0, 100.0])
+    many, one = (torch.cat([text, text.new_zeros(2, n, 40)], dim=1) for n in (count, 1))
     expected = pipeline.transformer(x, many, pooled, time).sample
     ZeroTokens.put_into(pipeline.transformer, count)
-    torch.testing.assert_close(pipeline.transformer(x, one, pooled, time).sample, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pipeline.transformer(x, one, pooled, time).sample, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("block", BLOCKS)

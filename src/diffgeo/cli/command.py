@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -28,7 +29,7 @@ from diffgeo.cli.errors import EXPECTED, heed_environment, traceback_wanted, wor
 from diffgeo.cli.help import help_text, topic_text, version_text
 from diffgeo.cli.line import ordered, quoted_prompts
 from diffgeo.composition import at_home, check, check_words, own_defaults, register, typed
-from diffgeo.config import Config, config_folder, heed_wandb, raw
+from diffgeo.config import Config, config_folder, heed_wandb
 from diffgeo.encoding import tolerate_logs
 from diffgeo.errors import ConfigError, DiffgeoError, ObjectiveError
 from diffgeo.run_folders import earlier_files
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-KEPT = "Interrupted: what was finished is in the run folder."
 _SILENT = [
     *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),
     "hydra/job_logging=none",
@@ -53,8 +53,12 @@ _dry = False
 """Whether ``--dry-run`` has jobs planned instead of run."""
 _planner: Planner | None = None
 """What plans them, from the first one on."""
-_earlier = Path()
-"""Where earlier runs are looked for, whose studies say how long they took."""
+_planned: Path | None = None
+"""The folder that the run would have, or the first job of a sweep; None unless the user names one."""
+_folder: Path | None = None
+"""Of the run in hand, from where its settings are checked on."""
+_began = 0.0
+"""When the command was given, on the clock of ``perf_counter``."""
 
 
 def _job(cfg: DictConfig) -> float | list[float] | None:
@@ -65,14 +69,17 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
     have, or Ctrl-C, stops all.
     """
     hydra_cfg = HydraConfig.get()
+    global _folder
     swept = hydra_cfg.mode == RunMode.MULTIRUN
+    began = perf_counter() if swept else _began
     tolerate_logs()
     os.chdir(hydra_cfg.runtime.cwd)  # hydra.job.chdir=true left it, and paths are meant from where they were typed
-    with worded_errors((ObjectiveError,) if swept else EXPECTED, interrupted=KEPT):
+    with worded_errors((ObjectiveError,) if swept else EXPECTED, interrupted=_interrupted):
         settings = typed(cfg)
         heed_wandb(settings, hydra_cfg.overrides.task, os.environ)
         folder = Path(hydra_cfg.runtime.output_dir)
         _check(settings, folder)
+        _folder = folder
         named = [f"{group} {choice}" for group in SWEEPS if (choice := hydra_cfg.runtime.choices.get(group))]
         # W&B's agent starts runs one by one; a job's page shows its own command, with what was swept
         if named and not swept and "WANDB_SWEEP_ID" not in os.environ and not _says_what_is_swept(hydra_cfg):
@@ -89,7 +96,7 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
             _plan(" ".join(hydra_cfg.overrides.task) if swept else "", settings)
             return None
         try:
-            scalars = _scalars(settings, folder, hydra_cfg, swept)
+            scalars = _scalars(settings, folder, hydra_cfg, swept, began)
         finally:
             if is_first() and (warning := unconverged(folder)):
                 print(f"Warning: {warning}.", file=sys.stderr)
@@ -102,6 +109,12 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
         from diffgeo.runner.sweeping import objective
 
         return objective(scalars, settings.objective)
+
+
+def _interrupted() -> str:
+    """What to say after Ctrl-C."""
+    kept = SweepSummary.folder is not None or (_folder is not None and any((_folder / "tables").glob("*.csv")))
+    return "Interrupted: what was finished is in the run folder." if kept else "Interrupted before a study was done."
 
 
 def _check(settings: Config, folder: Path) -> None:
@@ -125,8 +138,10 @@ def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:
     return bool(swept) and given.issuperset(swept)
 
 
-def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) -> dict[str, dict[str, float]]:
-    """Execute a run, here or in a process of its own, as ``retries`` says."""
+def _scalars(
+    settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool, began: float
+) -> dict[str, dict[str, float]]:
+    """Execute a run that began at that time, here or in a process of its own, as ``retries`` says."""
     retries = settings.retries
     if retries is None:
         retries = int(hydra_cfg.runtime.choices.get("hydra/launcher") != "basic")
@@ -137,19 +152,19 @@ def _scalars(settings: Config, folder: Path, hydra_cfg: HydraConf, swept: bool) 
         return run_isolated(settings, folder, logs, retries=retries)
     from diffgeo.runner.run import execute
 
-    return execute(settings, folder)[0]
+    return execute(settings, folder, began=began)[0]
 
 
 @contextmanager
 def _dry_run(words: list[str]) -> Iterator[None]:
     """With ``--dry-run``, have Hydra's jobs planned instead of run, without a folder; print the plans at the end."""
-    global _dry, _planner, _earlier
+    global _dry, _planner, _planned
     if "--dry-run" not in words:
         yield
         return
-    places = ("hydra.run.dir=", "hydra.sweep.dir=")
-    given = [Path(word.partition("=")[2]).parent for word in words if word.startswith(places)]
-    _earlier = given[-1] if given else Path(Path(raw(config_folder() / "config.yaml")["hydra"]["run"]["dir"]).parts[0])
+    named = {"hydra.run.dir": "", "hydra.sweep.dir": "0"}
+    given = [(key, value) for key, _, value in (word.partition("=") for word in words) if key in named]
+    _planned = Path(given[-1][1]) / named[given[-1][0]] if given else None
     if any(word.startswith(("hydra/sweeper=", "search=")) for word in words):
         raise ConfigError("--dry-run lists the jobs of a grid, and a search chooses its own", "leave it out")
     engine = ("--dry-run", "hydra/launcher=", "hydra.")
@@ -171,12 +186,14 @@ def _plan(title: str, settings: Config) -> None:
     if _planner is None:
         from diffgeo.runner.dry_run import Planner
 
-        _planner = Planner(_earlier)
+        _planner = Planner(_planned)
     _planner.add(title, settings)
 
 
 def main() -> None:
     """Entry point of the console command."""
+    global _began, _folder
+    _began, _folder = perf_counter(), None
     heed_environment()
     with worded_errors(), signals_end():
         _main()
@@ -195,7 +212,7 @@ def _main() -> None:
     register()
     # Hydra would print its own wording and exit; with this it raises, and the error is worded here
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with worded_errors(interrupted=KEPT):
+    with worded_errors():
         try:
             words = ordered(sys.argv[1:])
             check_words(words)

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -77,20 +77,20 @@ def traceback_wanted() -> bool:
 
 @contextmanager
 def worded_errors(
-    expected: tuple[type[Exception], ...] | None = None, *, interrupted: str = "Interrupted."
+    expected: tuple[type[Exception], ...] | None = None, *, interrupted: Callable[[], str] = lambda: "Interrupted."
 ) -> Iterator[None]:
     """Turn errors into two lines on stderr and an exit code, unless a traceback was asked for.
 
     Args:
         expected: errors to print in two lines; others pass through. None prints all, unforeseen ones by their class.
-        interrupted: what to say after Ctrl-C.
+        interrupted: gives what to say after Ctrl-C.
     """
     kinds = (Exception,) if expected is None else expected
     try:
         yield
     except KeyboardInterrupt as error:
         with suppress(OSError):  # a terminal that hung up
-            print(interrupted, file=sys.stderr)
+            print(interrupted(), file=sys.stderr)
         raise SystemExit(error.exit_code if isinstance(error, Ended) else Ended().exit_code) from None
     except BrokenPipeError:  # the reader went away: diffgeo --cfg job | head
         sys.stderr.close()

@@ -12,11 +12,11 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field as DataclassField
 from dataclasses import field, fields
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import MISSING
 
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, DataError, ModelError
 from diffgeo.ranges import Affects, Rule
 
 __all__ = ["Affects", "Rule", "check_fields", "refusal", "rule_of", "setting"]
@@ -38,6 +38,7 @@ def setting(
     fits: Callable[[Any], bool] | None = None,
     allowed: str = "",
     scheduled: bool = False,
+    path: Literal["", "always", "perhaps"] = "",
     rule: Rule | None = None,
 ) -> Any:
     """A field of a schema.
@@ -56,9 +57,10 @@ def setting(
         fits: a further condition.
         allowed: the range in words.
         scheduled: whether values are fractions of T that the run's schedule has to have.
+        path: whether values are paths, of files or folders that have to be there.
         rule: all of that at once.
     """
-    rule = rule or Rule(affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed, scheduled)
+    rule = rule or Rule(affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed, scheduled, path)
     if isinstance(default, type):
         return field(default_factory=default, metadata={_KEY: rule})
     if isinstance(default, list | dict):
@@ -86,6 +88,7 @@ def check_fields(settings: Any, prefix: str, only: Collection[str] | None = None
 
     Raises:
         ConfigError: a value is out of its range.
+        ModelError, DataError: a file or folder that it names is not there.
     """
     hints = typing.get_type_hints(type(settings))
     for one in (one for one in fields(settings) if only is None or one.name in only):
@@ -93,6 +96,10 @@ def check_fields(settings: Any, prefix: str, only: Collection[str] | None = None
         nullable = type(None) in typing.get_args(hints[one.name])
         if not (value is None and nullable) and not rule.admits(value):
             raise refusal(f"{prefix}{one.name}", value, rule.in_words(nullable=nullable) or "finite numbers")
+        for path in rule.missing(value):
+            error = ModelError if prefix == "model." else DataError
+            allowed = f"allowed: {rule.allowed}" if rule.allowed else "give a file or folder that is there"
+            raise error(f"{prefix}{one.name}={path} does not exist", allowed)
     if isinstance(own := getattr(settings, "check", None), types.MethodType):
         own()
 

@@ -78,14 +78,16 @@ class ModelConfig:
     """
 
     _target_: str = "diffgeo.diffusion.models.load_model"
-    path: str = MISSING
+    path: str = setting(
+        path="perhaps", allowed="a shipped name, a pipeline folder, a safetensors file, or a hub id owner/name"
+    )
     revision: str | None = None
     cache_dir: str | None = setting(None, affects="session")
     local_files_only: bool = setting(False, affects="session")
     variant: str | None = None
     strict: bool = setting(True, affects="session")
     dtype: str = setting("float32", choices=("float32", "float64"))
-    predictor: str | None = None
+    predictor: str | None = setting(None, path="perhaps")
     block: str = "mid"
     chunk_size: int = setting(32, ge=1)
     options: Options = setting({})
@@ -143,10 +145,10 @@ class DataConfig:
 
     samples: int = setting(II("scale.samples"), ge=1)
     images: Any = setting(
-        affects="model", fits=_pictures, allowed="null, a folder, a picture, or a list of pictures"
+        affects="model", fits=_pictures, path="always", allowed="null, a folder, a picture, or a list of pictures"
     )  # str | list[str] | None, a union that Hydra's schemas cannot hold; see `_pictures`
     masks: Any = setting(
-        None, fits=_masks, allowed="null, a folder, a picture, a factor, or four edges in [0, 1]"
+        None, fits=_masks, path="perhaps", allowed="null, a folder, a picture, a factor, or four edges in [0, 1]"
     )  # str | list[float] | None
 
 
@@ -291,8 +293,8 @@ class MetricConfig:
 
     _target_: str = MISSING
     perceptual: str = MISSING
-    lpips_weights: str | None = None
-    identity: str | None = None
+    lpips_weights: str | None = setting(None, path="always")
+    identity: str | None = setting(None, path="always")
     identity_size: int = setting(112, ge=8)
     extra: Options = setting({})
     options: Options = setting({})

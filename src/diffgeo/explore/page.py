@@ -13,8 +13,9 @@ from torch import Tensor
 
 from diffgeo.explore.painting import outline_of
 from diffgeo.explore.session import Card, EditedPicture, LatentDirections
+from diffgeo.report.formatting import label
 
-__all__ = ["as_image", "bars", "board", "card", "figures", "head", "heat_map", "png", "readable"]
+__all__ = ["as_image", "bars", "board", "card", "figures", "head", "heat_map", "png"]
 
 FULL = 0.5
 """Share of the whole range at which the difference map is at its brightest."""
@@ -45,11 +46,6 @@ def png(image: Image.Image, comment: str | None = None) -> bytes:
     return file.getvalue()
 
 
-def readable(label: str) -> str:
-    """``hair_lightness +`` without its underscores, and the sign on the name's line."""
-    return label.replace(" +", "\N{NO-BREAK SPACE}+").replace(" −", "\N{NO-BREAK SPACE}−").replace("_", " ")
-
-
 def head(source: str, size: int, prompt: str | None) -> str:
     """The title, and which model this is."""
     shown_prompt = "" if prompt is None else f" · “{escape(prompt)}”"
@@ -72,7 +68,8 @@ def figures(edited: EditedPicture, place: LatentDirections, full_steps: int) -> 
         _figure(as_image(edited.after), "After", f"edited at t = {place.t}", _spoken(edited), outline),
         _figure(heat_map(edited.difference), "Difference", most, outline=outline),
     ]
-    shown = f"Shown in {edited.steps} DDIM steps; a saved picture takes {full_steps}."
+    saved = f"; a saved picture takes {full_steps}" if full_steps != edited.steps else ", as a saved picture is made"
+    shown = f"Shown in {edited.steps} DDIM steps{saved}."
     if place.mask is not None:
         mask = place.mask.cpu()
         inside, outside = (100 * edited.difference[part].mean().item() for part in (mask, ~mask))
@@ -115,13 +112,13 @@ def card(found: Card, place: LatentDirections) -> str:
         title = "singular value of the predicted picture's change inside the mask, ∂x̂0/∂x"
     elif place.fit is not None:
         number, title = f"fit {found.value:.2f}", "share of this shared direction that the picture can follow"
-    label = escape(readable(found.label))
+    moves = escape(label(found.label))
     return (
-        f'<div class="dg-card"><div class="dg-pair">{_image(as_image(found.minus), f"{name} at −1: {label}")}'
-        f"{_image(as_image(found.plus), f'{name} at +1: {label}')}"
+        f'<div class="dg-card"><div class="dg-pair">{_image(as_image(found.minus), f"{name} at −1: {moves}")}'
+        f"{_image(as_image(found.plus), f'{name} at +1: {moves}')}"
         '<span aria-hidden="true">−1</span><span aria-hidden="true">+1</span></div>'
         f'<p class="dg-name"><b>{found.index + 1}</b><span class="dg-quiet" title="{title}">{number}</span></p>'
-        f'<p class="dg-label">{label}</p></div>'
+        f'<p class="dg-label">{moves}</p></div>'
     )
 
 
@@ -130,7 +127,7 @@ def _spoken(edited: EditedPicture) -> str:
     if not edited.attributes:
         return ""
     pairs = sorted(zip(edited.attributes, edited.changes.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
-    changes = [f"{readable(name)} {value:+.2f}".replace("-", "−") for name, value in pairs if abs(value) >= 0.05]
+    changes = [f"{label(name)} {value:+.2f}".replace("-", "−") for name, value in pairs if abs(value) >= 0.05]
     return ", ".join(changes[:4]) or "nothing that the predictor sees changes"
 
 
@@ -142,9 +139,9 @@ def _outline(mask: Tensor) -> str:
 
 
 def _figure(image: Image.Image, name: str, about: str, spoken: str = "", outline: str = "") -> str:
-    label = "; ".join(part for part in (about, spoken) if part)
+    words = "; ".join(part for part in (about, spoken) if part)
     return (
-        f"<figure><div class='dg-framed'>{_image(image, f'{name}: {label}')}{outline}</div><figcaption><b>{name}</b>"
+        f"<figure><div class='dg-framed'>{_image(image, f'{name}: {words}')}{outline}</div><figcaption><b>{name}</b>"
         f'<span class="dg-quiet">{escape(about)}</span></figcaption></figure>'
     )
 
@@ -161,7 +158,7 @@ def _bar(name: str, value: float) -> str:
     shown = f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0"
     quiet = "" if abs(value) >= 0.05 else " dg-still"
     return (
-        f'<div class="dg-bar{quiet}" role="row"><span role="rowheader">{escape(readable(name))}</span>'
+        f'<div class="dg-bar{quiet}" role="row"><span role="rowheader">{escape(label(name))}</span>'
         f'<i><u class="{"dg-up" if value >= 0 else "dg-down"}" style="{side}"></u></i>'
         f'<span role="cell">{shown}</span></div>'
     )

@@ -112,8 +112,10 @@ def name(identifier: Any) -> str:
 
 
 def label(text: Any) -> str:
-    """An automatic label as a text; empty if there is none."""
-    return name(text) if isinstance(text, str) else ""
+    """An automatic label as a text, ``hair lightness +`` with the sign on the name's line; empty if there is none."""
+    if not isinstance(text, str):
+        return ""
+    return name(text).replace(" +", "\N{NO-BREAK SPACE}+").replace(f" {MINUS}", f"\N{NO-BREAK SPACE}{MINUS}")
 
 
 def moment(iso: str) -> str:

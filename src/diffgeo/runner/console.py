@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -37,6 +36,9 @@ class Story:
         folder: the run folder.
         facts: of its manifest, as far as they are known.
         expected: seconds of the studies that the run is asked for, as :class:`Remaining` has them.
+
+    Attributes:
+        measured: whether each study that is done left rows.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any], expected: Mapping[str, float | None]) -> None:
@@ -44,7 +46,7 @@ class Story:
         self._remaining = Remaining(expected)
         self._tables: dict[str, pd.DataFrame] = {}
         self._lines: list[str] = []
-        self._start = perf_counter()
+        self.measured: dict[str, bool] = {}
 
     def begin(self, study: Study) -> None:
         """Name the study in hand."""
@@ -61,12 +63,14 @@ class Story:
     def tell(self, study: Study, done: Finished) -> None:
         """What a study found, at most :data:`MOST` findings, and how long it took."""
         self._remaining.end(study.name)
-        self._tables |= done.result.tables()
+        tables = done.result.tables()
+        self._tables |= tables
+        self.measured[study.name] = any(len(table) for table in tables.values())
         found, mark = self._findings(study), "" if done.result.convergence.complete else " (not converged)"
         for finding in found[:MOST]:
             log.info("      %s %s%s", finding.headline, finding.detail, mark)
         took = "from the store" if done.stored else in_words(done.seconds)
-        first = found[0].headline if found else "no finding" if len(done.result.table) else "left no rows"
+        first = found[0].headline if found else "no finding" if self.measured[study.name] else "left no rows"
         self._lines.append(f"{study.title:<28}{took:>15}   {first}{mark}")
 
     def _findings(self, study: Study) -> list[Finding]:
@@ -77,8 +81,8 @@ class Story:
             log.debug("%s: the findings could not be told", study.name, exc_info=True)
             return []
 
-    def end(self) -> None:
+    def end(self, seconds: float) -> None:
         """A line per study, and how long all took."""
         for line in self._lines:
             log.info("%s", line)
-        log.info("%s in all", in_words(perf_counter() - self._start))
+        log.info("%s in all", in_words(seconds))

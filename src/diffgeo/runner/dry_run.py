@@ -26,9 +26,13 @@ __all__ = ["Planner"]
 
 
 class Planner:
-    """Plans runs and prints what they would compute; durations are those of the runs in ``folder``, at any depth."""
+    """Plans runs and prints what they would compute.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the first run, as :class:`EarlierRuns` has it.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self._earlier = EarlierRuns(folder)
         self._context: Context | None = None
         self._plans: list[tuple[str, Table]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,8 @@ __all__ = ["EarlierRuns", "Remaining", "Took", "expected"]
 
 _MOST = 50
 """The latest runs of a model and device that are compared."""
+_FIRST_MODEL = "shipped:factor_faces"
+"""Of the default run."""
 _PLACE = ("device", "host", "threads", "processes")
 """What a duration depends on beside the settings."""
 
@@ -47,10 +49,17 @@ class Took:
 
 
 class EarlierRuns:
-    """The runs in a folder, at any depth, that wrote how long their studies took; other files are passed over."""
+    """Runs that wrote how long their studies took: those in ``outputs``, at any depth, and those beside a run.
 
-    def __init__(self, folder: Path) -> None:
-        self._runs = sorted(_read(folder), key=lambda run: str(run["started"]), reverse=True)
+    Args:
+        folder: of the run; None for none.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        known = [Path(root) for root in _in_depth(Path("outputs"))]
+        beside = [] if folder is None else [path.parent for path in folder.absolute().parent.glob("*/run.json")]
+        places = {path.resolve() for path in (*known, *beside)}
+        self._runs = sorted(_read(places), key=lambda run: str(run["started"]), reverse=True)
         self._flat = cache(lambda i: _flat(self._runs[i]["settings"]) | {key: self._runs[i][key] for key in _PLACE})
 
     def last(self, study: str, context: Context) -> Took | None:
@@ -75,24 +84,27 @@ class EarlierRuns:
         return Took(run["seconds"][study], run["started"], different)
 
 
-def expected(context: Context) -> dict[str, float | None]:
+def expected(context: Context, folder: Path) -> dict[str, float | None]:
     """Seconds that each study of a run will take.
 
     Args:
         context: of the run.
+        folder: of the run.
 
     Returns:
-        What it took in the runs in ``outputs``, as :meth:`EarlierRuns.last` finds them; 0 if the store has it, None if
-        there is no such run.
+        What it took in earlier runs, as :meth:`EarlierRuns.last` finds them; 0 if the store has it. Without such a run
+        it is what the default run takes of it on two cores (:attr:`diffgeo.studies.Study.seconds`) if the model is that
+        run's, else None.
     """
-    earlier = EarlierRuns(Path("outputs"))
+    earlier = EarlierRuns(folder)
     found: dict[str, float | None] = {}
     for name, settings in context.cfg.study.items():
         if finished(study_named(name), context, settings):
             found[name] = 0.0
         else:
             took = earlier.last(name, context)
-            found[name] = None if took is None else took.seconds
+            guess = study_named(name).seconds if context.model.source == _FIRST_MODEL else None
+            found[name] = guess if took is None else took.seconds
     return found
 
 
@@ -135,13 +147,18 @@ class Remaining:
         return max(left[0] - spent, 0) + sum(left[1:]) if left else 0.0
 
 
-def _read(folder: Path) -> Iterator[Plain]:
+def _in_depth(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder):
-        if "run.json" not in files:
-            continue
-        folders.clear()  # what lies inside a run is its own
+        if "run.json" in files:
+            folders.clear()  # what lies inside a run is its own
+            yield root
+
+
+def _read(places: Iterable[Path]) -> Iterator[Plain]:
+    """What runs tell of their durations; files that are no such thing are passed over."""
+    for place in places:
         try:
-            facts = json.loads((Path(root) / "run.json").read_text(encoding="utf-8"))
+            facts = json.loads((place / "run.json").read_text(encoding="utf-8"))
             run = {key: facts[key] for key in (*_PLACE, "started", "settings")}
             seconds = {study: float(took) for study, took in facts["seconds"].items()}
             device, model = facts["device"].partition(":")[0], facts["settings"]["model"]["path"]

@@ -47,7 +47,9 @@ class Manifest:
         facts: what ``run.json`` holds beside the scalars.
     """
 
-    def __init__(self, cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> None:
+    def __init__(
+        self, cfg: Config, folder: Path, scalars: dict[str, dict[str, float]], began: float | None = None
+    ) -> None:
         self.facts: dict[str, Any] = {
             "status": "running",
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -61,7 +63,7 @@ class Manifest:
             "files": [],
             "convergence": {},
         }
-        self._start = perf_counter()
+        self._start = perf_counter() if began is None else began
         self._folder, self._scalars = folder, scalars
         if earlier := earlier_files(folder, cfg.study):
             self.facts["earlier"] = earlier
@@ -77,6 +79,11 @@ class Manifest:
             remove(self._folder, self.facts["earlier"])
             del self.facts["earlier"]
             self._write()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far; its page comes after that."""
+        return perf_counter() - self._start
 
     def add(self, study: str, done: Finished) -> None:
         """Say that a study is done: its files, and the seconds that it took."""
@@ -100,7 +107,7 @@ class Manifest:
             return
         stopped = isinstance(error, KeyboardInterrupt)
         self.facts["status"] = "completed" if error is None else "interrupted" if stopped else "failed"
-        self.facts["duration"] = round(perf_counter() - self._start, 2)
+        self.facts["duration"] = round(self.seconds, 2)
         self.facts["peak_memory"] = peak_memory()
         if error is not None:
             self.facts |= {"error": None} if stopped else error_facts(error)
@@ -125,14 +132,16 @@ def _draw_page(folder: Path, tracker: Tracker | None) -> None:
 
 
 @contextmanager
-def manifest_of(cfg: Config, folder: Path, scalars: dict[str, dict[str, float]]) -> Iterator[Manifest]:
-    """The run's manifest, which ends with the run.
+def manifest_of(
+    cfg: Config, folder: Path, scalars: dict[str, dict[str, float]], began: float | None = None
+) -> Iterator[Manifest]:
+    """The run's manifest, which ends with the run; ``began`` as in :func:`diffgeo.runner.run.execute`.
 
     Raises:
         OutputError: another run is writing into the folder, or files of another program are in the way.
     """
     with held(folder):
-        manifest = Manifest(cfg, folder, scalars)
+        manifest = Manifest(cfg, folder, scalars, began)
         with suppress(OSError):
             (folder / PAGE).unlink(missing_ok=True)  # of an earlier run in this folder
         with manifest.ending():

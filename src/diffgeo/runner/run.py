@@ -17,7 +17,7 @@ from pathlib import Path
 
 from diffgeo.composition import check
 from diffgeo.config import Config, Plain
-from diffgeo.errors import ConvergenceWarning
+from diffgeo.errors import ConvergenceWarning, DataError
 from diffgeo.results import clear_temporary
 from diffgeo.runner.console import Story
 from diffgeo.runner.durations import expected
@@ -35,7 +35,9 @@ from diffgeo.studies.shared.provenance import asked_times
 __all__ = ["execute", "prepare", "quiet"]
 
 
-def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[dict[str, dict[str, float]], Context]:
+def execute(
+    cfg: Config, folder: Path, earlier: Context | None = None, *, began: float | None = None
+) -> tuple[dict[str, dict[str, float]], Context]:
     """Run the studies that ``cfg.study`` lists.
 
     Args:
@@ -43,19 +45,21 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
         folder: the run folder.
         earlier: context of an earlier run in this process; its model, latents and bases are used again where the
             settings that they depend on are the same.
+        began: when the user started it, on the clock of :func:`time.perf_counter`; now if None.
 
     Returns:
         Scalars by study, and the context. A process that only helps the first one writes nothing, and has no scalars.
 
     Raises:
-        DiffgeoError: anything a user can mend; tables written until then stay.
+        DataError: no study measured anything.
+        DiffgeoError: anything else that a user can mend; tables written until then stay.
         Ended: Ctrl-C, SIGTERM or SIGHUP, after the finished samples were written.
     """
     scalars: dict[str, dict[str, float]] = {}
     interruption = Interruption()
     if not is_first():
         return scalars, _help(cfg, interruption, earlier)
-    with quiet(), manifest_of(cfg, folder, scalars) as manifest:
+    with quiet(), manifest_of(cfg, folder, scalars, began) as manifest:
         facts = manifest.facts
         check(cfg)
         clear_temporary(folder)
@@ -78,7 +82,7 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
             context.model.held(),
         ):
             manifest.clear_earlier()
-            story = Story(folder, facts, expected(context))
+            story = Story(folder, facts, expected(context, folder))
             with helpers(context.processes, execute, cfg, folder):
                 for name, settings in cfg.study.items():
                     study = study_named(name)
@@ -90,7 +94,9 @@ def execute(cfg: Config, folder: Path, earlier: Context | None = None) -> tuple[
                     tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
                     story.tell(study, done)
                     interruption.stop_if_requested()
-            story.end()
+            if not any(story.measured.values()):
+                raise DataError("nothing was measured: no study left a row", "the log says why each of them did not")
+            story.end(manifest.seconds)
     return scalars, context
 
 

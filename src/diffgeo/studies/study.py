@@ -78,6 +78,8 @@ class Study:
         columns: of its tables of edits, beyond :data:`COLUMNS`; a metric of the user's own cannot be called like them.
         traverses: whether its edits are traversals (:meth:`diffgeo.session.editor.Edit.traverse`), not steps along
             offsets of its own; the column ``edit_method`` says which edits they are.
+        seconds: that it took in the default run (two cores), by which those who have no earlier run are told how long
+            theirs will take; None if it is not part of that.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Study:
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     traverses: bool = False
+    seconds: float | None = None
 
     def part(self, module: str, name: str, default: Any = None) -> Any:
         """What one of the folder's modules defines, or the default if the study has no such module or name."""

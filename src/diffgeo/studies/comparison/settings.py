@@ -60,7 +60,9 @@ class ComparisonConfig:
     limit: float = setting(8.0, ge=1)
     moved: float = setting(1.0, gt=0)
     still: float = setting(0.5, gt=0, le=1)
-    compose: list[str] | None = setting(None, items=2, distinct=True, allowed="two masks or more, each once")
+    compose: list[str] | None = setting(
+        None, items=2, distinct=True, path="perhaps", allowed="two masks or more, each once"
+    )
 
     def check(self) -> None:
         """Whether edits of h end after they begin."""

@@ -23,7 +23,9 @@ class DatasetComplexityConfig:
         rule: as in ``curvedness``.
     """
 
-    models: list[str] = setting(["factor_faces_4", "factor_faces"], items=2, allowed="two or more models")
+    models: list[str] = setting(
+        ["factor_faces_4", "factor_faces"], items=2, path="perhaps", allowed="two or more models"
+    )
     samples: int = setting(II("scale.samples"), ge=2)
     rank: int = setting(II("scale.path_rank"), ge=1)
     rule: str = setting("fixed", choices=("fixed", "share", "gap"))

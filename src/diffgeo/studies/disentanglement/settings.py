@@ -44,7 +44,7 @@ class DisentanglementConfig:
     """
 
     methods: list[str] = setting(["local", "nearest", "random"], choices=METHODS, items=1, distinct=True)
-    files: list[str] = setting([])
+    files: list[str] = setting([], path="always")
     samples: int = setting(II("scale.scored"), ge=3, allowed="3 or more: two make the global directions, one is edited")
     training: int | None = setting(None, ge=2)
     directions: int = setting(II("scale.directions"), ge=1)

@@ -50,7 +50,9 @@ class TrainingConfig:
         path_rank: n, directions of a tangent space on a path.
     """
 
-    networks: list[str] = setting(["factor_faces_4", "factor_faces"], items=1, allowed="one or more models or folders")
+    networks: list[str] = setting(
+        ["factor_faces_4", "factor_faces"], items=1, path="perhaps", allowed="one or more models or folders"
+    )
     samples: int = setting(II("scale.samples"), ge=2)
     rank: int = setting(II("scale.rank"), ge=2)
     portraits: int = setting(II("scale.samples"), ge=0)
