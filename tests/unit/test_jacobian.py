@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.sparse.linalg import svds
+from torch.utils.checkpoint import checkpoint
 
-from diffgeo.errors import ShapeError, ValueRangeError
+from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator, operator
 
 F64 = torch.float64
@@ -74,9 +76,8 @@ def test_copies_are_taken_while_they_are_small(monkeypatch):
         monkeypatch.setattr(operator, "COPIES_BYTES", limit)
         jacobian = JacobianOperator(torch.square, torch.ones(1000), **how)
         torch.testing.assert_close(jacobian @ torch.ones(1000), 2 * torch.ones(1000))
-        bytes_of_a_copy.append(
-            sum(operator._MEASURED[torch.square][None, (1000,), torch.float32, torch.device("cpu")][1])
-        )
+        found = operator._MEASURED[torch.square][None, (1000,), torch.float32, torch.device("cpu")]
+        bytes_of_a_copy.append(found.graph + found.column)
         return jacobian.mode, jacobian.columns_at_once
 
     assert mode(1e9) == ("copies", 32)
@@ -151,7 +152,59 @@ def test_a_map_that_holds_derivatives_goes_by_torchs_own_rules():
     expected = torch.func.jacrev(score)(x)
     torch.testing.assert_close(jacobian.mv(torch.eye(8, dtype=F64)), expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(jacobian.rmv(torch.eye(8, dtype=F64)).T, expected, rtol=1e-10, atol=1e-12)
-    assert jacobian.mode == "forward by torch's rules"
+    assert jacobian.mode == "one graph by torch's rules"
+
+
+def test_a_network_with_checkpoints_goes_by_torchs_own_rules():
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.GroupNorm(2, 4), torch.nn.SiLU())
+    network = network.double()
+
+    def f(x):
+        return checkpoint(network, x, use_reentrant=False)
+
+    x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=F64)
+    dense = jacobian_by_autograd(f, x)
+    for forward in (None, False):
+        jacobian = JacobianOperator(f, x, forward=forward)
+        torch.testing.assert_close(jacobian @ torch.eye(32, dtype=F64), dense, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(jacobian.T @ torch.eye(64, dtype=F64), dense.T, rtol=1e-10, atol=1e-12)
+        assert jacobian.mode == "one graph by torch's rules"
+
+
+W = torch.randn(3, 2, 3, 3, generator=torch.Generator().manual_seed(2), dtype=F64)
+TOKENS = torch.randn(1, 2, 16, generator=torch.Generator().manual_seed(3), dtype=F64)
+
+
+def _masked(x):
+    return (x.flatten(2) @ x.flatten(2).mT).sin()
+
+
+LEAF = W.clone().requires_grad_()
+MADE_FROM_X = {
+    "weights and input": lambda x: F.conv2d(x, W * x.mean(), padding=1),
+    "weights alone": lambda x: F.conv2d(x.new_ones(1, 2, 4, 4), W * x.mean() ** 2, padding=1),
+    "two layers": lambda x: F.conv2d(F.conv2d(x, W[:2] * x.square().mean(), padding=1).sin(), W * x.mean(), padding=1),
+    "demodulated weights": lambda x: F.conv2d(x, F.normalize(W * x.mean((2, 3)).view(1, 2, 1, 1), dim=(1, 2, 3))),
+    "mask and tokens": lambda x: F.scaled_dot_product_attention(*[x.flatten(2)] * 3, attn_mask=_masked(x)),
+    "mask alone": lambda x: F.scaled_dot_product_attention(*[TOKENS] * 3, attn_mask=_masked(x)),
+    "a leaf that has a gradient": lambda x: F.conv2d(x.square(), LEAF, padding=1),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize("forward", [None, True, False])
+@pytest.mark.parametrize("f", MADE_FROM_X.values(), ids=MADE_FROM_X)
+@pytest.mark.parametrize("limit", [1e9, 0], ids=["copies", "one graph"])
+def test_weights_and_masks_may_be_made_from_x(f, forward, limit, monkeypatch):
+    """As in StyleGAN2's layers, and in attention with a bias of pairs: our rules know no derivative by them."""
+    monkeypatch.setattr(operator, "COPIES_BYTES", limit)
+    x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=F64)
+    dense = torch.autograd.functional.jacobian(f, x).reshape(-1, 32).detach()
+    assert dense.norm() > 0.1
+    jacobian = JacobianOperator(f, x, forward=forward)
+    m, d = jacobian.shape
+    torch.testing.assert_close(jacobian @ torch.eye(d, dtype=F64), dense, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(jacobian.T @ torch.eye(m, dtype=F64), dense.T, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("limit", [1e9, 0], ids=["copies", "one graph"])
@@ -176,6 +229,84 @@ def test_matrix_products_and_scipy(limit, monkeypatch):
     assert transposed @ u[:, 0].numpy() == pytest.approx((dense.T @ u[:, 0]).numpy())
     assert transposed.T @ v.numpy() == pytest.approx((dense @ v).numpy())
     assert svds(as_scipy, k=2)[1] == pytest.approx(torch.linalg.svdvals(dense)[:2].flip(0).numpy())
+
+
+@pytest.mark.parametrize("shape", [(5,), ()], ids=["a vector", "a number"])
+@pytest.mark.parametrize("f", [torch.sin, lambda x: x.square().sum()], ids=["as many", "one"])
+def test_products_of_every_shape(shape, f):
+    """No columns, one vector, numpy's arrays, those laid out backwards; from and to a single number."""
+    x = torch.linspace(0.3, 1.1, 5, dtype=F64).reshape(shape) if shape else torch.tensor(0.3, dtype=F64)
+    jacobian = JacobianOperator(f, x)
+    m, d = jacobian.shape
+    dense = torch.autograd.functional.jacobian(f, x).reshape(m, d)
+    v, u = torch.linspace(-1, 1, d + 1, dtype=F64)[1:], torch.ones(m, dtype=F64)
+    torch.testing.assert_close(jacobian @ v, dense @ v)
+    torch.testing.assert_close(jacobian @ v.numpy(), dense @ v)
+    torch.testing.assert_close(jacobian.T @ u, dense.T @ u)
+    for empty, rows in ((jacobian @ torch.zeros(d, 0), m), (jacobian.T @ torch.zeros(m, 0), d)):
+        assert (empty.shape, empty.dtype) == ((rows, 0), F64)
+    backwards = v.numpy()[::-1]
+    assert jacobian.to_scipy() @ backwards == pytest.approx(dense.numpy() @ backwards)
+    torch.testing.assert_close(jacobian.dense(), dense)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error"), [(torch.tensor(1.0), "a vector or columns"), (torch.ones(5, 1, 1), "a vector or columns")]
+)
+def test_what_is_neither_a_vector_nor_columns_is_refused(columns, error):
+    jacobian = JacobianOperator(torch.sin, torch.ones(5))
+    for product in (jacobian, jacobian.T):
+        with pytest.raises(ShapeError, match=error):
+            product @ columns
+
+
+def test_complex_numbers_are_refused_by_the_operator_of_scipy():
+    with pytest.raises(ValueRangeError, match="J is real"):
+        JacobianOperator(torch.sin, torch.ones(5)).to_scipy() @ (1j * torch.ones(5).numpy())
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "words"),
+    [
+        (lambda x: {"logits": x}, ShapeError, "f returns a dict; return one tensor"),
+        (lambda x: (x, x), ShapeError, "f returns a tuple"),
+        (lambda x: torch.fft.fft(x), ValueRangeError, "complex64"),
+        (lambda x: x.round().long(), ValueRangeError, "int64"),
+    ],
+)
+def test_what_f_returns_is_one_real_tensor(f, error, words):
+    with pytest.raises(error, match=words):
+        JacobianOperator(f, torch.ones(5))
+
+
+def test_a_map_without_gradients_is_told(caplog):
+    jacobian = JacobianOperator(torch.no_grad()(torch.sin), torch.ones(5))
+    assert torch.equal(jacobian @ torch.ones(5), torch.zeros(5))
+    assert "does not depend on x" in caplog.text
+    assert "torch.no_grad" in caplog.text
+
+
+def test_a_map_that_has_no_room_is_a_device_error():
+    def f(x):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried much")
+
+    with pytest.raises(DeviceError, match=r"too little memory for f\(x\)"):
+        JacobianOperator(f, torch.ones(5))
+
+
+def test_that_a_map_cannot_be_vectorised_is_found_once():
+    tried = []
+
+    def folded(x):
+        tried.append(1)
+        return x if x.sum() > 0 else -x
+
+    JacobianOperator(folded, -torch.ones(5)).mv(torch.eye(5))
+    first = len(tried)
+    again = JacobianOperator(folded, -2 * torch.ones(5))
+    again.mv(torch.eye(5))
+    assert again.mode == "one graph"
+    assert len(tried) - first == 2, "h and one graph: nothing is measured, and no copies are tried"
 
 
 @pytest.mark.parametrize("columns", [5, 4, 3, 2, 9])

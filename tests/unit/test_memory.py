@@ -21,6 +21,15 @@ def chain(length):
         x = x + 1
 
 
+WEIGHTS = torch.ones(100, 100)
+
+
+def test_weights_are_no_part_of_a_product():
+    layers = torch.nn.Sequential(*(torch.nn.Linear(500, 500) for _ in range(4)))
+    jacobian = JacobianOperator(layers, torch.zeros(500), max_bytes=5e5)  # the weights take 4 MB
+    assert jacobian.columns_at_once > 4
+
+
 @pytest.mark.parametrize(
     ("compute", "expected"),
     [
@@ -30,6 +39,9 @@ def chain(length):
         (lambda: [torch.zeros(1000) for _ in range(3)], 12_000),
         (lambda: torch.zeros(1000).view(10, 100)[2:], 4000),  # views own nothing
         (lambda: torch.zeros(1000).add_(1), 4000),
+        (lambda: WEIGHTS.t(), 0),  # nor do those of what was there before
+        (lambda: torch.nn.functional.linear(torch.ones(1, 100), WEIGHTS), 800),
+        (lambda: WEIGHTS.t().contiguous(), 40_000),
     ],
 )
 def test_peak_counts_what_is_alive_at_once(compute, expected):

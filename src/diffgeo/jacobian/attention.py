@@ -19,9 +19,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["attention", "fixed"]
+__all__ = ["attention", "fixed", "has_derivative"]
 
 _BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 1 << 18, 1 << 26
 """Numbers of P that are made at once: what a processor's cache holds, and what keeps a GPU busy."""
@@ -50,9 +51,10 @@ def attention(
         enable_gqa: several heads of Q share one of K and V.
 
     Returns:
-        O, shape (…, L, F); 0 in a row that may see no token. A mask with a derivative goes to torch's function, too.
+        O, shape (…, L, F); 0 in a row that may see no token. A mask with a derivative goes to torch's function, too,
+        and so does one beside ``is_causal``, which torch refuses.
     """
-    if dropout_p > 0 or (attn_mask is not None and attn_mask.requires_grad):
+    if dropout_p > 0 or (attn_mask is not None and (is_causal or has_derivative(attn_mask))):
         more = {"scale": scale, "enable_gqa": enable_gqa}
         return scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **more)  # type: ignore[arg-type]
     if enable_gqa:
@@ -62,6 +64,11 @@ def attention(
     q, k, v = (x.expand(*lead, *x.shape[-2:]) for x in (query, key, value))
     how = _How(1 / math.sqrt(q.shape[-1]) if scale is None else scale, is_causal)
     return cast(Tensor, _Attend.apply(q, k, v, attn_mask, how))
+
+
+def has_derivative(tensor: Tensor) -> bool:
+    """Whether derivatives are taken by a tensor, in reverse or in forward mode."""
+    return tensor.requires_grad or unpack_dual(tensor).tangent is not None
 
 
 class _How(NamedTuple):

@@ -5,7 +5,8 @@ autograd: what it takes on a CPU is what it takes on a GPU, and a count comes ou
 and with them the last digits of results, do not depend on what else the machine does. Workspace of kernels and the
 allocator's own loss come on top (a tenth to a third on a GPU); if they were too much, :class:`JacobianOperator`
 halves its chunks and goes on. A CPU that runs out of memory may end the process instead of raising an error, so that
-nothing is begun there that is counted to take more than :func:`free_bytes`.
+nothing is begun there that is counted to take more than :func:`free_bytes`. The count itself stops at the operation
+that passes this bound, so that it may pass it by the result of that one.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ class Ledger(TorchDispatchMode):
         self.limit = limit
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {storage._cdata for storage in _storages((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._enter(leaf.untyped_storage())
+        for storage in _storages(result):
+            if storage._cdata not in given:  # else a view, of what is counted already or was there before
+                self._enter(storage)
         return result
 
     def _enter(self, storage: torch.UntypedStorage) -> None:
@@ -76,6 +78,11 @@ class Ledger(TorchDispatchMode):
 
     def _leave(self, key: int) -> None:
         self.held -= self.alive.pop(key, 0)
+
+
+def _storages(tree: object) -> list[torch.UntypedStorage]:
+    """Those of all tensors in a tree of arguments or results."""
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def peak_bytes(compute: Callable[[], object]) -> int:

@@ -26,6 +26,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -47,6 +48,8 @@ COPIES_BYTES = 5e8
 _FEW = 4
 """Copies that are worth it: the columns of a block on a CPU."""
 
+_LESS = "take a smaller model, or another device"
+
 _AT_ONCE_ON_A_CPU = 2
 """Columns over one graph on a CPU: two share the weights of attention; the arrays of more are so long that the system's
 allocator asks for new pages every time, which costs more than sharing gains."""
@@ -56,7 +59,8 @@ class JacobianOperator:
     """J of f at x, shape (m, d): ``J @ V`` and ``J.T @ U`` without forming it, for any differentiable function.
 
     Args:
-        f: differentiable map from tensors of x's shape to tensors of any shape.
+        f: differentiable map from tensors of x's shape to tensors of any shape. It returns one real tensor, does not
+            turn gradients off (``torch.no_grad``), and gives the same for the same x: networks are in ``eval`` mode.
         x: the point, any shape; a leading batch dimension must be 1 unless ``stacked``. Its dtype is that of all
             products; float32 or float64 (half precision breaks the adjoint identity by 1e-2).
         chunk_size: columns per vectorised call; bounds memory, does not change results beyond rounding. It is halved,
@@ -69,9 +73,10 @@ class JacobianOperator:
             device has free if None.
 
     Raises:
-        DeviceError: in a product: not even one column fits into ``max_bytes``, or into the device's memory.
-        ShapeError: x is a batch of several points, and not ``stacked``.
-        ValueRangeError: x is not floating point, not finite, or chunk_size < 1.
+        DeviceError: f(x) does not fit into the device's memory; in a product: not even one column does, or into
+            ``max_bytes``.
+        ShapeError: x is a batch of several points, and not ``stacked``, or f does not return a tensor.
+        ValueRangeError: x is not floating point or not finite, f(x) is not floating point, or chunk_size < 1.
 
     Example:
         >>> J = JacobianOperator(lambda x: x.square(), torch.tensor([1.0, 2.0, 3.0]))
@@ -108,8 +113,21 @@ class JacobianOperator:
         self.max_bytes, self.passes = max_bytes, 0
         self._forward, self._most = forward, chunk_size
         self._mode: ProductMode | None = None
-        with _exact_arithmetic(), torch.no_grad():
-            self.h = by_own_rules(f)(self.x).detach()
+        self.h = self._image()
+
+    def _image(self) -> Tensor:
+        try:
+            with _exact_arithmetic(), torch.no_grad():
+                h = by_own_rules(self.f)(self.x)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(f"{self.x.device} has too little memory for f(x) ({error})", _LESS) from error
+        if not isinstance(h, Tensor):
+            raise ShapeError(f"f returns a {type(h).__name__}", "return one tensor, as lambda x: net(x).logits does")
+        if not h.is_floating_point():
+            raise ValueRangeError(f"f(x) is {h.dtype}", "return real numbers, a complex one as torch.view_as_real(h)")
+        return h.detach()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -170,8 +188,8 @@ class JacobianOperator:
         return self.mv(torch.eye(d, dtype=self.x.dtype, device=self.x.device))
 
     def __matmul__(self, v: Tensor) -> Tensor:
-        """J v or J V: as :meth:`mv`, of one vector (d,) also."""
-        return self.mv(v) if v.ndim > 1 else self.mv(v[:, None])[:, 0]
+        """J v or J V: as :meth:`mv`, of one vector (d,) also, and of numpy's arrays."""
+        return _times(self.mv, v)
 
     @property
     def T(self) -> TransposedJacobian:  # noqa: N802  # as a matrix
@@ -188,8 +206,10 @@ class JacobianOperator:
 
         def product(times: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
             def of(columns: Any) -> Any:
-                rows = torch.as_tensor(columns).reshape(len(columns), -1)
-                return times(rows.to(self.x)).cpu().numpy().reshape(-1, *columns.shape[1:])
+                if np.iscomplexobj(columns):
+                    raise ValueRangeError("J is real, and was given complex numbers", "give their two parts apart")
+                given = torch.from_numpy(np.array(columns)).reshape(len(columns), -1)
+                return times(given.to(self.x)).cpu().numpy().reshape(-1, *columns.shape[1:])
 
             return of
 
@@ -199,7 +219,7 @@ class JacobianOperator:
 
     @property
     def mode(self) -> str:
-        """How products are made: ``copies``, ``one graph`` or ``forward``; measured if no product has been made yet."""
+        """How products are made, a name of :mod:`diffgeo.jacobian.product_modes`; measured before the first product."""
         return self._chosen().name
 
     @property
@@ -217,38 +237,37 @@ class JacobianOperator:
         """The mode; it and the number of columns that fit are found by a column of zeros, once for every f."""
         if self._mode is None:
             limit = free_bytes(self.x.device) if self.max_bytes is None else self.max_bytes
-            mode, bytes_of = self._measured(limit)
-            graph, column = bytes_of
+            found = self._measured(limit)
+            mode, graph, column = found.kind(self.f, self.x), found.graph, found.column
             if graph + column > limit:
                 raise MemoryError(f"one column takes {(graph + column) / 1e9:.2g} GB of {limit / 1e9:.2g} GB")
             self._most = max(1, min(self.chunk_size, int((limit - graph) / max(column, 1))))
-            copies = int(min(limit, COPIES_BYTES) / max(graph + column, 1))
-            if isinstance(mode, OneGraph):
-                if copies >= min(self.chunk_size, _FEW):
-                    mode, self._most = Copies(self.f, self.x), min(self.chunk_size, copies)
-                elif self.x.device.type == "cpu":
-                    self._most = min(self._most, _AT_ONCE_ON_A_CPU)
+            copies = int(min(limit, COPIES_BYTES) / max(graph + column, 1)) if found.vectorises else 0
+            if found.kind is OneGraph and copies >= min(self.chunk_size, _FEW):
+                mode, self._most = Copies(self.f, self.x), min(self.chunk_size, copies)
+            elif isinstance(mode, OneGraph) and self.x.device.type == "cpu":
+                self._most = min(self._most, _AT_ONCE_ON_A_CPU)
             self._mode = mode
         return self._mode
 
-    def _measured(self, limit: float) -> tuple[ProductMode, tuple[float, float]]:
-        """The first mode that f allows; bytes of its graph, and of one column of both products over it."""
-        known = _known(self.f)
-        key = (self._forward, self.x.shape, self.x.dtype, self.x.device)
-        if key in known:
-            kind, bytes_of = known[key]
-            return kind(self.f, self.x), bytes_of
-        for kind in PRODUCT_MODES[self._forward]:
+    def _measured(self, limit: float) -> _Found:
+        """What products take by the first mode that f allows."""
+        known, key = _known(self.f), self._key
+        for kind in PRODUCT_MODES[self._forward] if key not in known else ():
             mode = kind(self.f, self.x)
             try:
-                bytes_of = self._taken(mode, limit)
-                known[key] = kind, bytes_of
-                return mode, bytes_of
+                known[key] = _Found(kind, *self._taken(mode, limit))
+                break
             except RuntimeError as error:
                 if kind is PRODUCT_MODES[self._forward][-1] or is_out_of_memory(error):
                     raise
                 log.info("no derivatives by %s, which is quicker: %s", mode.name, str(error).partition("\n")[0])
-        raise AssertionError("the last mode returns or raises")
+        return known[key]
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        """What the memory of a product depends on, for one map."""
+        return self._forward, self.x.shape, self.x.dtype, self.x.device
 
     def _taken(self, mode: ProductMode, limit: float) -> tuple[float, float]:
         tangent, cotangent = torch.zeros_like(self.x)[None], torch.zeros_like(self.h)[None]
@@ -267,6 +286,8 @@ class JacobianOperator:
                 f"{what} with J of shape {self.shape} got columns of shape {tuple(columns.shape)}",
                 f"expected ({shape.numel()}, k)",
             )
+        if columns.shape[1] == 0:
+            return columns.new_zeros(self.shape[product == "pulled"], 0).to(self.x)
         rows = columns.T.to(self.x).reshape(-1, *shape)
         chunks: list[Tensor] = []
         done = 0
@@ -291,7 +312,7 @@ class JacobianOperator:
                 self.passes += even
                 if self.on_pass is not None:
                     self.on_pass(even)
-        return torch.cat(chunks).flatten(1).T
+        return torch.cat(chunks).reshape(len(rows), -1).T
 
     def _leave_copies(self, error: RuntimeError | MemoryError) -> None:
         """Go over one graph from now on: f cannot be vectorised, as one that branches on x."""
@@ -299,6 +320,8 @@ class JacobianOperator:
             raise error
         log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
         self._mode = OneGraph(self.f, self.x)
+        if found := _known(self.f).get(self._key):
+            found.vectorises = False
 
     def _halve(self, columns: int, why: str, bound: float | None) -> None:
         """Take half as many columns from now on; what the failed call left behind goes back to the device.
@@ -319,13 +342,30 @@ class JacobianOperator:
         if columns == 1:
             raise DeviceError(
                 f"{self.x.device} has too little memory for one product with J ({why})",
-                "take a smaller model, or another device",
+                _LESS,
             )
         self.chunk_size = columns // 2
         self.forget()
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
         if self.x.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was measured of a map.
+
+    Attributes:
+        kind: the first mode that it allows.
+        graph: bytes of its graph.
+        column: bytes of one column of both products over it.
+        vectorises: whether copies of x can be given to it at once, as far as is known.
+    """
+
+    kind: type[ProductMode]
+    graph: float
+    column: float
+    vectorises: bool = True
 
 
 @dataclass(frozen=True)
@@ -360,15 +400,23 @@ class TransposedJacobian:
         return self.jacobian
 
     def __matmul__(self, u: Tensor) -> Tensor:
-        """Jᵀ u or Jᵀ U, of a vector (m,) or columns (m, k)."""
-        return self.jacobian.rmv(u) if u.ndim > 1 else self.jacobian.rmv(u[:, None])[:, 0]
+        """Jᵀ u or Jᵀ U, of a vector (m,) or columns (m, k), and of numpy's arrays."""
+        return _times(self.jacobian.rmv, u)
 
     def to_scipy(self) -> LinearOperator:
         """Jᵀ for scipy's solvers, shape (d, m), as :meth:`JacobianOperator.to_scipy`."""
         return self.jacobian.to_scipy().adjoint()
 
 
-_Known = dict[Any, tuple[type[ProductMode], tuple[float, float]]]
+def _times(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    """A product with a vector or with columns."""
+    columns = torch.as_tensor(v)
+    if columns.ndim not in (1, 2):
+        raise ShapeError(f"a product got an array of shape {tuple(columns.shape)}", "expected a vector or columns")
+    return product(columns) if columns.ndim == 2 else product(columns[:, None])[:, 0]
+
+
+_Known = dict[Any, "_Found"]
 _MEASURED: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
 """Mode and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
 a feature map's at several timesteps, say so by an attribute ``measured_as``, an object that they share."""

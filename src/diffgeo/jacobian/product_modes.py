@@ -8,11 +8,15 @@ what forward mode costs (docs/performance.md). It goes
     over one      graph of f at x, whose products take several columns by vmap. The graph's memory counts once;
     forward       mode for J V, and one graph for Jᵀ U, if f cannot be differentiated twice.
 
+The last two also go by torch's own rules of layers, for f that evaluates layers again in a derivative, as checkpoints
+do, or that holds derivatives itself.
+
 All give the same numbers; :class:`diffgeo.jacobian.operator.JacobianOperator` chooses.
 """
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -22,7 +26,9 @@ from torch import Tensor
 
 from diffgeo.jacobian.transposable import transposable_layers
 
-__all__ = ["PRODUCT_MODES", "Copies", "Forward", "OneGraph", "Plain", "ProductMode", "by_own_rules"]
+log = logging.getLogger(__name__)
+
+__all__ = ["PRODUCT_MODES", "Copies", "Forward", "OneGraph", "Plain", "PlainGraph", "ProductMode", "by_own_rules"]
 
 
 class ProductMode(ABC):
@@ -129,6 +135,13 @@ class OneGraph(ProductMode):
         return self._push
 
 
+class PlainGraph(OneGraph):
+    """The same by torch's own rules, for f that evaluates layers again in a derivative, as checkpoints do."""
+
+    name = "one graph by torch's rules"
+    OWN_RULES = False
+
+
 class Copies(OneGraph):
     """Reverse mode over reverse mode, over a graph of f at copies of x, one for each column."""
 
@@ -160,8 +173,8 @@ class Copies(OneGraph):
 
 PRODUCT_MODES: dict[bool | None, list[type[Forward] | type[Plain] | type[OneGraph]]] = {
     True: [Forward, Plain],
-    False: [OneGraph],
-    None: [OneGraph, Forward, Plain],
+    False: [OneGraph, PlainGraph],
+    None: [OneGraph, PlainGraph, Forward, Plain],
 }
 """By ``forward`` of the operator, in the order in which they are tried."""
 
@@ -178,7 +191,10 @@ def by_own_rules(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 def _connected(result: Tensor, source: Tensor) -> Tensor:
     """The result; with a graph also if it does not depend on its source, where f is constant."""
-    return result if result.requires_grad else result + 0 * source.sum()
+    if result.requires_grad:
+        return result
+    log.warning("f(x) does not depend on x, so that J is 0; if it should, f may turn gradients off (torch.no_grad)")
+    return result + 0 * source.sum()
 
 
 def _over(result: Tensor, source: Tensor, rows: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ closed form:
 So inside :func:`transposable_layers` both are computed by rules that stay with torch's own kernels all the way. That
 halves the time of J V (docs/performance.md); values change by rounding alone. Attention's rules are in
 :mod:`diffgeo.jacobian.attention`. If the derivative of Jᵀu by x is wanted, not by u, group norm and attention refuse.
+
+Left to torch are convolutions whose weights are made from x, as StyleGAN2's, attention whose mask is, and other
+convolutions than 2-D ones.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from diffgeo.jacobian.attention import attention, fixed
+from diffgeo.jacobian.attention import attention, fixed, has_derivative
 
 __all__ = ["transposable_layers"]
 
@@ -64,7 +67,8 @@ def _conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    if isinstance(padding, str) or input.ndim != 4:
+    made = not weight.is_leaf or not weight.requires_grad  # a network's own weights are leaves
+    if isinstance(padding, str) or input.ndim != 4 or (made and has_derivative(weight)):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     how = (_pair(stride), _pair(padding), _pair(dilation), False, [0, 0], groups)
     y: Tensor = _Convolve.apply(input, weight, how)
