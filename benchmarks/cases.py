@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from released import Iterate, Product, diffgeo_products, random_start, released_products, subspaces
-from scipy.sparse.linalg import LinearOperator, svds
-from torch import Tensor
+from scipy.sparse.linalg import svds
 
 from diffgeo import JacobianOperator, LocalBasis
 from diffgeo.svd import GolubKahan, Randomized, Solver, Subspace, as_basis, signs
@@ -115,16 +114,7 @@ def scipy_svds(solver: str) -> Case:
 
     def solve(jacobian: JacobianOperator, rank: int, seed: int) -> Iterator[tuple[Settings, LocalBasis]]:
         m, d = jacobian.shape
-
-        def product(times: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
-            def apply(columns: np.ndarray) -> np.ndarray:
-                matrix = torch.from_numpy(np.ascontiguousarray(columns)).reshape(len(columns), -1)
-                return times(matrix.to(jacobian.x)).double().cpu().numpy().reshape(-1, *columns.shape[1:])
-
-            return apply
-
-        mv, rmv = product(jacobian.mv), product(jacobian.rmv)
-        operator = LinearOperator((m, d), matvec=mv, rmatvec=rmv, matmat=mv, rmatmat=rmv, dtype=np.float64)
+        operator = jacobian.to_scipy("float64")
         start = np.random.default_rng(seed).standard_normal(m if solver == "propack" else min(m, d))
         before = jacobian.passes
         u, s, vh = svds(operator, k=rank, tol=TOL, solver=solver, v0=start)

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from diffgeo import JacobianOperator
+from diffgeo import JacobianOperator, local_basis
+from diffgeo.svd import GolubKahan
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -20,7 +22,18 @@ def bench():
     """Modules of benchmarks/, which is no package, by name."""
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("solvers", "cases", "measurement", "tables", "plot", "released", "products", "stand_in", "inversion")
+        names = (
+            "solvers",
+            "cases",
+            "measurement",
+            "tables",
+            "plot",
+            "released",
+            "products",
+            "stand_in",
+            "inversion",
+            "bound",
+        )
         return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(str(FOLDER))
@@ -117,6 +130,34 @@ def test_the_bounds_are_those_of_the_page(bench):
         for row in ("columns of a block", "fewest passes, median of nine starts")
     )
     assert dict(zip(sizes, fewest, strict=True)) == bench.tables.FEWEST
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_no_solver_takes_fewer_passes_than_the_bound(bench, block):
+    """Of a diagonal J; Golub–Kahan with one start is the bound itself, but for its own estimates of when to stop."""
+    s = 0.9 ** np.arange(60)
+    fewest = min(bench.bound.passes(s, 5, block, 1e-3, seed) for seed in range(3))
+    assert 5 <= fewest < 2 * 60, "not the whole of J"
+    diagonal = torch.from_numpy(s)
+    x = torch.zeros(60, dtype=torch.float64)
+    for tol in (1e-2, 1e-3, 1e-4):
+        basis = local_basis(lambda x: diagonal * x, x, 5, solver=GolubKahan(block_size=block), tol=tol)
+        sine = torch.linalg.matrix_norm(basis.V[5:], ord=2).item()
+        if sine <= 1e-3:
+            assert basis.certificate.passes >= 0.9 * fewest, "some starts are luckier"
+    assert sine <= 1e-3
+
+
+def test_fewer_passes_suffice_where_the_spectrum_falls_faster(bench):
+    slow, fast = (bench.bound.passes(q ** np.arange(80), 5, 1, 1e-3, 0) for q in (0.97, 0.8))
+    assert fast < slow
+
+
+@pytest.mark.nightly
+def test_the_bound_is_that_of_the_shipped_weights(bench):
+    s = bench.bound.spectrum()
+    found = [bench.bound.passes(s, 50, 3, 1e-3, seed) for seed in range(9)]
+    assert int(np.median(found)) == bench.tables.FEWEST[3]
 
 
 def test_the_released_products_are_those_of_the_operator(bench, tiny_model):

@@ -196,25 +196,33 @@ class JacobianOperator:
         """Jᵀ, whose products are those of :meth:`rmv`."""
         return TransposedJacobian(self)
 
-    def to_scipy(self) -> LinearOperator:
+    def to_scipy(self, dtype: str | None = None) -> LinearOperator:
         """J for scipy's solvers.
 
+        Args:
+            dtype: of the numbers that scipy sees; that of x if None. With ``float64`` a solver computes in double
+                precision, whatever J does.
+
         Returns:
-            An operator of shape (m, d) in the dtype of x, whose products are counted as passes of this one.
+            An operator of shape (m, d), whose products are counted as passes of this one.
+
+        Raises:
+            ValueRangeError: in a product: with complex numbers.
         """
         from scipy.sparse.linalg import LinearOperator
+
+        dtype = dtype or str(self.x.dtype).removeprefix("torch.")
 
         def product(times: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
             def of(columns: Any) -> Any:
                 if np.iscomplexobj(columns):
                     raise ValueRangeError("J is real, and was given complex numbers", "give their two parts apart")
                 given = torch.from_numpy(np.array(columns)).reshape(len(columns), -1)
-                return times(given.to(self.x)).cpu().numpy().reshape(-1, *columns.shape[1:])
+                return times(given.to(self.x)).cpu().numpy().astype(dtype).reshape(-1, *columns.shape[1:])
 
             return of
 
         mv, rmv = product(self.mv), product(self.rmv)
-        dtype = str(self.x.dtype).removeprefix("torch.")
         return LinearOperator(self.shape, matvec=mv, rmatvec=rmv, matmat=mv, rmatmat=rmv, dtype=dtype)
 
     @property
@@ -403,9 +411,9 @@ class TransposedJacobian:
         """Jᵀ u or Jᵀ U, of a vector (m,) or columns (m, k), and of numpy's arrays."""
         return _times(self.jacobian.rmv, u)
 
-    def to_scipy(self) -> LinearOperator:
+    def to_scipy(self, dtype: str | None = None) -> LinearOperator:
         """Jᵀ for scipy's solvers, shape (d, m), as :meth:`JacobianOperator.to_scipy`."""
-        return self.jacobian.to_scipy().adjoint()
+        return self.jacobian.to_scipy(dtype).adjoint()
 
 
 def _times(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
