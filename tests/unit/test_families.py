@@ -2,10 +2,12 @@
 
 import shutil
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
@@ -125,6 +127,49 @@ def test_samples_are_those_of_the_pipeline(made, model, family, guidance):
     x = initial_noise(found, [0])
     expected = latents_of(family, pipeline, x, guidance)
     torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_scheduler_that_rounds_its_timesteps_is_followed(made, guidance):
+    """Sana's is a DPM solver on the flow; the first order of it is Euler's."""
+    folder = made("sana")[1]
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0, solver_order=1
+    )
+    found = load_model(folder, prompt=PROMPT, negative_prompt=NEGATIVE, guidance=guidance)
+    found.schedule = RectifiedFlow.of(pipeline.scheduler, steps=STEPS)
+    times = [found.schedule.network_time(t) for t in found.schedule.timesteps(STEPS)]
+    assert times == [float(t) for t in pipeline.scheduler.timesteps[:STEPS]] or times == [int(t) for t in times]
+    x = initial_noise(found, [0])
+    expected = latents_of("sana", pipeline, x, guidance)
+    torch.testing.assert_close(ddim_sample(found, x, steps=STEPS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["dit", "pixart"])
+@pytest.mark.parametrize("in_config", [True, False], ids=["index and config", "index alone"])
+def test_transformers_have_the_name_of_when_they_were_published(made, tmp_path, family, in_config):
+    """As facebook/DiT-XL-2-256 and PixArt-alpha/PixArt-XL-2-1024-MS call theirs, which diffusers reads all the same."""
+    folder = Path(shutil.copytree(made(family)[1], tmp_path / family))
+    patch(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+    if in_config:
+        patch(folder / "transformer" / "config.json", _class_name="Transformer2DModel")
+    told = {"class_label": 3} if family == "dit" else {"prompt": PROMPT}
+    now, then = (load_model(one, **told) for one in (made(family)[1], folder))
+    assert type(then.unet) is type(now.unet)
+    x = initial_noise(now, [0])
+    assert torch.equal(now.forward(x, 500), then.forward(x, 500))
+    patch(folder / "model_index.json", transformer=["diffusers", "UNet2DModel"])
+    with pytest.raises(ModelError, match="the transformer is a UNet2DModel"):
+        load_model(folder, **told)
+
+
+def test_true_guidance_of_a_distilled_network_is_told(model, caplog):
+    model("flux")
+    assert "distilled" not in caplog.text
+    model("flux", guidance=7.5)
+    assert "model.guidance=7.5 is true CFG beside its own guidance" in caplog.text
 
 
 @pytest.mark.parametrize("steps", [4, 5])

@@ -176,6 +176,20 @@ def test_the_jacobian_of_a_tap_is_its_dense_derivative(tiny_model64, tap):
     torch.testing.assert_close(jacobian.rmv(w), dense.T @ w, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("path", ["mid_block.attentions.0.to_q", "mid_block.resnets.0.norm1"])
+def test_a_module_that_adds_nothing_has_no_update(tiny_unet, path):
+    with pytest.raises(ConfigError, match=r"adds nothing to what it is given; take feature\.tap=output"):
+        feature_map(tiny_unet(), path, tap="update")
+
+
+def test_an_attention_that_adds_its_output_has_one(tiny_unet, x):
+    """That of a U-Net on pixels."""
+    unet = tiny_unet()
+    inputs, output = seen_at(unet, x, "mid_block.attentions.0")
+    expected = output - inputs[0]
+    torch.testing.assert_close(feature_map(unet, "mid_block.attentions.0", tap="update")(x), expected)
+
+
 def test_a_block_of_another_shape_than_its_input_has_no_update(unet, x):
     with pytest.raises(ConfigError, match=r"takes \(8, 8, 8\) and returns \(8, 4, 4\), so it has no update"):
         feature_map(unet, "down.0", tap="update")(x)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from diffgeo.composition import check, composed
 from diffgeo.diffusion.models import load_model
 from diffgeo.errors import ConfigError, ModelError
 from family_pipelines import flux
-from folders import save_pixels, save_prompted
+from folders import joint_pipeline, save_pixels, save_prompted
 
 PROMPT = "a smiling face"
 LAYERS = {
@@ -73,6 +73,56 @@ def test_a_file_adds_its_products_to_the_weights(folder, tmp_path, layout):
     assert fused.digest != plain.digest
 
 
+@pytest.mark.parametrize("between", ["", ".lora", ".lora_A", ".lora_B", ".lora_linear_layer"])
+@pytest.mark.parametrize("layout", ["peft", "diffusers"])
+def test_alpha_counts_where_it_stands_beside_the_matrices(folder, tmp_path, layout, between):
+    path = tmp_path / "style.safetensors"
+    expected = written(path, layout)
+    tensors = load_file(path) | {f"{layer}{between}.alpha": torch.tensor(ALPHA) for layer in LAYERS}
+    save_file(tensors, path)
+    plain, fused = (load_model(folder, prompt=PROMPT, lora=lora) for lora in ((), [str(path)]))
+    for name in ("down_blocks.0.resnets.0.conv1", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"):
+        change = (fused.unet.get_submodule(name).weight - plain.unet.get_submodule(name).weight).detach()
+        torch.testing.assert_close(change, ALPHA / RANK * expected[name])
+
+
+def test_so_it_does_in_a_pipeline_of_stable_diffusion_3(tmp_path):
+    joint_pipeline().save_pretrained(tmp_path / "sd3")
+    name = "transformer_blocks.0.attn.to_q"
+    size = tuple(load_model(tmp_path / "sd3", prompt=PROMPT).unet.get_submodule(name).weight.shape)
+    expected = written(tmp_path / "x.safetensors", "peft", {f"transformer.{name}": size})[name]
+    alpha = {f"transformer.{name}.alpha": torch.tensor(ALPHA)}
+    save_file(load_file(tmp_path / "x.safetensors") | alpha, tmp_path / "x.safetensors")
+    files = ((), [str(tmp_path / "x.safetensors")])
+    plain, fused = (load_model(tmp_path / "sd3", prompt=PROMPT, lora=lora) for lora in files)
+    change = (fused.unet.get_submodule(name).weight - plain.unet.get_submodule(name).weight).detach()
+    torch.testing.assert_close(change, ALPHA / RANK * expected)
+
+
+def changed(path, change):
+    written(path, "peft")
+    save_file(change(load_file(path)), path)
+    return path
+
+
+Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda all: all | {f"{Q}.lora_A.weight": torch.full((RANK, 8), torch.nan)}, "NaN or infinity in .*to_q"),
+        (lambda all: {f"base_model.model.{name}": value for name, value in all.items()}, "as PEFT saves it"),
+        (lambda all: all | {f"{Q}.lora_B.bias": torch.zeros(8)}, "1 biases"),
+        (lambda all: all | {"unet.elsewhere.alpha": torch.tensor(2.0)}, "no layer to which it belongs"),
+    ],
+)
+def test_what_would_be_fused_wrongly_is_refused_in_its_own_words(folder, tmp_path, change, words):
+    path = changed(tmp_path / "x.safetensors", change)
+    with pytest.raises(ModelError, match=words):
+        load_model(folder, prompt=PROMPT, lora=[str(path)])
+
+
 def test_several_files_are_fused_at_scale_one_unless_told(folder, tmp_path):
     files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     expected = written(files[0], "peft")
@@ -102,6 +152,8 @@ def test_a_transformer_takes_one_too(tmp_path):
     [
         {"unet.down_blocks.7.attentions.0.transformer_blocks.0.attn1.to_q": (8, 8)},
         {"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": (8, 12)},
+        {"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": (4, 16)},  # as many numbers
+        {"unet.down_blocks.0.resnets.0.conv1": (8, 72)},
         LAYERS | {"transformer.transformer_blocks.0.attn.to_q": (8, 8)},
     ],
 )

@@ -83,6 +83,15 @@ def test_zero_tokens_computed_as_one_are_exact(count):
     torch.testing.assert_close(pipeline.transformer(x, one, pooled, time).sample, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_pictures_larger_than_the_positions_that_the_network_knows_are_refused(folder):
+    pipeline = joint_pipeline()
+    most = pipeline.transformer.config.pos_embed_max_size * 2 * pipeline.vae_scale_factor
+    step = 2 * pipeline.vae_scale_factor
+    assert load_model(folder, prompt=PROMPT, size=(most, step)).picture_shape == (most, step)
+    with pytest.raises(ConfigError, match=f"model.size=.*allowed: at most {most} pixels a side"):
+        load_model(folder, prompt=PROMPT, size=(most + step, step))
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_h_is_the_image_stream_of_a_block_laid_out_as_a_map(model, block):
     seen = {}
@@ -113,8 +122,10 @@ def test_image_tokens_that_could_be_the_texts_are_refused():
             equal.image_in(output, "it returns")
 
 
-@pytest.mark.parametrize("tap", ["output", "update", "normalised"])
-@pytest.mark.parametrize("path", ["", ".attn", ".ff"])
+@pytest.mark.parametrize(
+    ("path", "tap"),
+    [("", "update"), *((path, tap) for path in ("", ".attn", ".ff") for tap in ("output", "normalised"))],
+)
 def test_any_module_of_a_block_is_tapped_in_its_image_stream(model, path, tap):
     block = f"{BLOCKS[1]}{path}"
     seen = {}

@@ -30,7 +30,7 @@ def show_blocks(words: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from diffgeo.diffusion.block_listing import list_blocks
+    from diffgeo.diffusion.block_listing import list_blocks, modules_within
     from diffgeo.runner.prepare import load_configured
 
     model = load_configured(cfg)
@@ -43,4 +43,6 @@ def show_blocks(words: Sequence[str]) -> None:
     console = Console()
     console.print(f"{model.source}: x is {' × '.join(map(str, model.latent_shape))}", markup=False, highlight=False)
     console.print(table, highlight=False, markup=False)
-    console.print("The path of any module within a block is taken, too, such as transformer_blocks.7.attn.")
+    inner = next(iter(modules_within(model.unet, model.blocks[len(model.blocks) // 2])), "")
+    example = f", such as {inner}" * bool(inner)
+    console.print(f"The path of any module within a block is taken, too{example}.", markup=False, highlight=False)

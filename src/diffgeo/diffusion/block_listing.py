@@ -16,7 +16,7 @@ from diffgeo.diffusion.image_tokens import ImageLayout
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError
 
-__all__ = ["Block", "list_blocks"]
+__all__ = ["Block", "list_blocks", "modules_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,14 @@ class Block:
     shape: tuple[int, ...] | None
     share: float
     reason: str = ""
+
+
+def modules_within(network: nn.Module, block: str) -> list[str]:
+    """The paths of the modules within a block, as ``feature.block`` takes them; lists of modules are none."""
+    whole = find_block(network, block)
+    place = next(path for path, module in network.named_modules() if module is whole)
+    inner = [(path, module) for path, module in whole.named_modules(prefix=place) if module is not whole]
+    return [path for path, module in inner if not isinstance(module, nn.ModuleList)]
 
 
 @torch.no_grad()

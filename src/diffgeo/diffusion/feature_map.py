@@ -32,6 +32,9 @@ TAPS: tuple[Tap, ...] = get_args(Tap)
 _LIST = re.compile("(.*_)?blocks")
 """Names of the lists of a transformer's blocks."""
 
+_ADDS = re.compile("Block|Resnet|Transformer")
+"""In the names of classes that add what they compute to their input."""
+
 _EPSILON = 1e-6
 """Added to the variance in ``normalised``, as the adaptive norms of diffusion transformers do."""
 
@@ -98,7 +101,8 @@ class FeatureMap:
         text: tokens of the text that reach the transformer's blocks.
 
     Raises:
-        ConfigError: the network lacks the block, or pool or tap is none of those.
+        ConfigError: the network lacks the block, pool or tap is none of those, or ``update`` is asked of a module that
+            adds nothing, such as an attention.
     """
 
     def __init__(
@@ -118,6 +122,12 @@ class FeatureMap:
             raise ConfigError(f"feature.tap is {tap!r}", f"allowed are {', '.join(TAPS)}")
         self.block, self.pool, self.tap = block, pool, tap
         self._forward, self._module = forward, find_block(network, block)
+        adds = _ADDS.search(type(self._module).__name__) or getattr(self._module, "residual_connection", False)
+        if tap == "update" and block not in block_names(network) and not adds:
+            raise ConfigError(
+                f"feature.tap=update of {block!r}, a {type(self._module).__name__}, adds nothing to what it is given",
+                "take feature.tap=output, which a block adds, or a whole block",
+            )
         self._patch, self._text = patch, text
         self._levels = len(list(getattr(network, "down_blocks", [])))
 

@@ -113,7 +113,7 @@ class ImageLayout:
             raise ConfigError(
                 f"{what} {', '.join(map(str, counts)) or len(images)} tokens, as many as the image has: its own cannot "
                 "be told from those of the text",
-                "choose another feature.block, or another length of the text",
+                "choose another model.size, or another feature.block",
             )
         return image
 

@@ -31,12 +31,15 @@ class RectifiedFlow(NoiseProcess):
         prediction: what the network predicts: ``velocity``, ``epsilon`` or ``sample``.
         time_scale: the network is given ``time_scale`` σ as its time.
         clipping: of x̂0 in generation, as the scheduler says; None is none.
+        times: what the network is given as its time instead, shape (T + 1,): some schedulers round it. None is
+            ``time_scale`` σ.
     """
 
     sigmas: Tensor
     prediction: str = "velocity"
     time_scale: float = 1000.0
     clipping: Clipping | None = None
+    times: Tensor | None = None
 
     spacing = "trailing"
     steps_offset = 0
@@ -87,7 +90,7 @@ class RectifiedFlow(NoiseProcess):
 
     def network_time(self, t: int) -> float:
         """See the base class."""
-        return self.time_scale * self.sigma(t)
+        return self.time_scale * self.sigma(t) if self.times is None or t == CLEAN else float(self.times[t])
 
     def noise_tells_x0(self, t: int) -> bool:
         """No: x̂0 = x − σ v needs no division, and near σ = 1 a division by 1 − σ would cost digits."""
@@ -145,7 +148,8 @@ class RectifiedFlow(NoiseProcess):
         if steps is not None:
             grid: Any = copy.deepcopy(scheduler)
             grid.set_timesteps(steps, **({} if mu is None else {"mu": mu}))
-            return cls(grid.sigmas[:-1].flip(0).double(), prediction, float(n), Clipping.of(config))
+            sigmas, times = grid.sigmas[:-1].flip(0).double(), grid.timesteps.flip(0).double()
+            return cls(sigmas, prediction, float(n), Clipping.of(config), times)
         if config.get("shift_terminal"):
             raise ModelError(
                 "the scheduler's shift_terminal depends on the number of steps", "say model.own_steps=NUMBER"

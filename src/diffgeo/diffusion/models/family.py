@@ -163,6 +163,8 @@ class Family:
             :class:`~diffgeo.errors.ModelError` if they are not those of a model that can be used.
         build: makes the model.
         optional: parts that are used if the pipeline has them.
+        former: what a class of a part was called when pipelines were published → what it is called now, as diffusers
+            reads it.
     """
 
     pipelines: tuple[str, ...]
@@ -170,6 +172,7 @@ class Family:
     check: Callable[[Mapping[str, Config], str], None]
     build: Callable[[Loaded, Request], DiffusionModel]
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    former: Mapping[str, str] = field(default_factory=dict)
 
     def used(self, index: Config) -> dict[str, tuple[str, ...]]:
         """The parts of a pipeline that are read, with the classes that they may have; any for ()."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from diffgeo.diffusion.models.pipeline_folders import check_parts
+from diffgeo.diffusion.models.pipeline_folders import checked_parts
 from diffgeo.diffusion.models.wording import worded
 from diffgeo.errors import ModelError
 
@@ -94,7 +94,7 @@ def _ask_hub(name: str, revision: str | None, cache_dir: str | Path | None) -> s
 
     with worded(name, _HUB_ADVICE):
         index = dict(DDPMPipeline.load_config(name, revision=revision, cache_dir=cache_dir))
-    check_parts(index, name)
+    checked_parts(index, name)
     return _cached_snapshot(name, revision, cache_dir).name
 
 

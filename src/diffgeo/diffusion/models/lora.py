@@ -28,6 +28,11 @@ _PAIRS = {
     "_lora.down.weight": "_lora.up.weight",
 }
 """Ends of the names of A and of B, by layout."""
+_ALPHA = ".alpha"
+_BASES = ("", ".lora", ".lora_A", ".lora_B", ".lora_linear_layer", "_lora")
+"""What may stand between the name of a layer and that of its α."""
+_OWN = "base_model.model."
+"""What begins the names of PEFT's own files, whose α lies in another file."""
 _METADATA = "lora_adapter_metadata"
 _ADVICE = "choose a LoRA that was trained on this model"
 
@@ -75,12 +80,38 @@ def _read(path: Path, loaded: Loaded) -> tuple[Mapping[str, Tensor], Mapping[str
             notes = json.loads((opened.metadata() or {}).get(_METADATA, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"the LoRA {path} cannot be read ({error})", "give a whole safetensors file") from None
+    if own := [name for name in found if name.startswith(_OWN)]:
+        raise ModelError(
+            f"the LoRA {path} is an adapter as PEFT saves it ({own[0]}), whose α stands in adapter_config.json",
+            "load it in diffusers, and save it with the pipeline's save_lora_weights",
+        )
+    if biases := [name for name in found if name.endswith(".bias")]:
+        raise ModelError(
+            f"the LoRA {path} has {len(biases)} biases ({biases[0]}), which diffgeo does not read",
+            "fuse it in diffusers",
+        )
     more = {"return_alphas": True} if "Flux" in kind.__name__ else {}
     more |= {"unet_config": loaded.parts["unet"].config} if "unet" in loaded.parts else {}
     with worded(f"the LoRA {path}", _ADVICE), silent_warnings():
         read: Any = kind.lora_state_dict(dict(found), **more)
     tensors, alphas = read if isinstance(read, tuple) else (read, None)
-    return tensors, {str(name): float(value) for name, value in (alphas or {}).items()} | _noted(path, notes, tensors)
+    named = {str(name): float(value) for name, value in (alphas or {}).items()}
+    return tensors, _noted(path, notes, tensors) | named | _held(path, tensors)
+
+
+def _held(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """α of the layers that have it beside their matrices, where diffusers left it there."""
+    layers = {name[: -len(end)] for name in tensors for end in _PAIRS if name.endswith(end)}
+    found = {}
+    for name, value in tensors.items():
+        if not name.endswith(_ALPHA):
+            continue
+        stem = name.removesuffix(_ALPHA)
+        bases = [base for end in _BASES if stem.endswith(end) and (base := stem.removesuffix(end)) in layers]
+        if not bases or value.numel() != 1:
+            raise ModelError(f"the LoRA {path} has {name}, and no layer to which it belongs", "fuse it in diffusers")
+        found[f"{bases[0]}{_ALPHA}"] = float(value)
+    return found
 
 
 def _noted(path: Path, notes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, float]:
@@ -110,19 +141,29 @@ def _changes(
         base = name[: -len(end)]
         weights = _weights(parts, base)
         product = up.flatten(1) @ down.flatten(1) if up.shape[1] == len(down) else None
-        if weights is None or product is None or product.numel() != weights.numel():
+        # a layer of 1 × 1 pixels may be a linear one in the file
+        sizes = (up.shape[0], *down.shape[1:]), () if weights is None else tuple(weights.shape)
+        fits = _without_ones(sizes[0]) == _without_ones(sizes[1])
+        if weights is None or product is None or not fits:
             lost.append(base)
+        elif not bool(torch.isfinite(product).all()):
+            raise ModelError(f"the LoRA {path} has NaN or infinity in {base}", "give a whole file")
         else:
             alpha = next((alphas[key] for key in (f"{base}.alpha", f"{name}.alpha") if key in alphas), float(len(down)))
             factor = alpha / len(down)
             found.append((weights, factor * product.reshape(weights.shape)))
-    lost += [name for name in tensors if name not in used and not name.endswith(".alpha")]
+    lost += [name for name in tensors if name not in used and not name.endswith(_ALPHA)]
     if lost or not found:
         named = (
             f"{len(lost)} of its tensors have no place here ({', '.join(sorted(lost)[:3])})" if lost else "it is none"
         )
         raise ModelError(f"the LoRA {path} is of another architecture: {named}", _ADVICE)
     return found
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A weight's shape without the 1 × 1 pixels at its end."""
+    return shape[:-2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
 
 
 def _weights(parts: Mapping[str, Any], base: str) -> Tensor | None:

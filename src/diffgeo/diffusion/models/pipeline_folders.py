@@ -28,7 +28,7 @@ from diffgeo.diffusion.models.wording import FOLDER_ADVICE, silent_warnings, wor
 from diffgeo.diffusion.scheduler_fields import check_length
 from diffgeo.errors import ModelError
 
-__all__ = ["check_parts", "load_network", "load_parts", "read_index", "variants_of"]
+__all__ = ["checked_parts", "load_network", "load_parts", "read_index", "variants_of"]
 
 Index = dict[str, Any]
 """A pipeline's ``model_index.json``."""
@@ -63,7 +63,7 @@ def read_index(folder: Path) -> Index:
         raise ModelError(f"{path} cannot be read ({error})", "restore the file") from None
     if not isinstance(index, dict) or "_class_name" not in index:
         raise ModelError(f"{path} names no pipeline class (_class_name)", "restore the file")
-    check_parts(index, str(folder))
+    index = checked_parts(index, str(folder))
     _check_shards(folder)
     used = families()[index["_class_name"]].used(index)
     for part in used:  # of an encoder with an adapter, transformers saves the adapter alone
@@ -76,12 +76,15 @@ def read_index(folder: Path) -> Index:
     return index
 
 
-def check_parts(index: Index, where: str) -> None:
-    """Whether pipeline and parts are classes that diffgeo knows: a folder may name code of its own.
+def checked_parts(index: Index, where: str) -> Index:
+    """The index, if pipeline and parts are classes that diffgeo knows: a folder may name code of its own.
 
     Args:
         index: ``model_index.json``.
         where: how messages name the model.
+
+    Returns:
+        The same, with today's names of classes that were renamed since the pipeline was published.
 
     Raises:
         ModelError: they are not; the message says which are.
@@ -95,15 +98,19 @@ def check_parts(index: Index, where: str) -> None:
             raise ModelError(
                 f"{where} takes its {part} from {value[0]!r}", "diffgeo runs no code that comes with a model"
             )
-    for part, classes in known[name].used(index).items():
+    family, today = known[name], dict(index)
+    for part, classes in family.used(index).items():
         value = index.get(part)
         if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
             raise ModelError(f"{where}: model_index.json names no {part}", "restore the file")
-        if classes and value[1] not in classes:
+        kind = family.former.get(value[1], value[1])
+        if classes and kind not in classes:
             raise ModelError(
                 f"{where}: the {part} is a {value[1]}, that of a {name} is a {' or '.join(classes)}",
                 "correct model_index.json, or choose another model",
             )
+        today[part] = [value[0], kind]
+    return today
 
 
 def _check_shards(folder: Path) -> None:

@@ -70,4 +70,5 @@ FAMILY = Family(
     parts={"transformer": ("DiTTransformer2DModel",), "vae": ("AutoencoderKL",)},
     check=check_transformer,
     build=_build,
+    former={"Transformer2DModel": "DiTTransformer2DModel"},
 )

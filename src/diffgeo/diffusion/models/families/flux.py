@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ from diffgeo.diffusion.models.family import (
 from diffgeo.diffusion.models.latent import Condition, LatentDiffusion
 from diffgeo.diffusion.models.text import PromptEncoder
 from diffgeo.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 __all__ = ["FAMILY", "Flux", "FluxPrompts"]
 
@@ -83,7 +86,7 @@ class Flux(LatentDiffusion):
         rows, columns = height // _PACKED, width // _PACKED
         tokens = x.reshape(count, channels, rows, _PACKED, columns, _PACKED).permute(0, 2, 4, 1, 3, 5)
         places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(x)
-        sigma = x.new_full((count,), self.schedule.b(t))  # the network itself multiplies by 1000
+        sigma = x.new_full((count,), self.schedule.network_time(t) / 1000)  # the network itself multiplies by 1000
         output: Tensor = self.unet(
             hidden_states=tokens.flatten(3).flatten(1, 2),
             encoder_hidden_states=told["text"],
@@ -115,6 +118,13 @@ def _check(configs: Mapping[str, Config], where: str) -> None:
 
 def _build(loaded: Loaded, request: Request) -> DiffusionModel:
     pipeline = loaded.assembled("FluxPipeline")
+    if loaded.parts["transformer"].config.guidance_embeds and request.guidance > 1:
+        log.warning(
+            "%s is distilled: model.guidance=%g is true CFG beside its own guidance (model.embedded_guidance), and "
+            "takes twice as long; say model.guidance=1 for none",
+            loaded.where,
+            request.guidance,
+        )
     channels = loaded.parts["transformer"].config.in_channels // _PACKED**2
     layout = {"in_channels": channels, "sample_size": _SIZE, "patch_size": _PACKED}
     kind = partial(Flux, embedded_guidance=request.embedded_guidance)

@@ -69,4 +69,5 @@ FAMILY = Family(
     },
     check=check_transformer,
     build=_build,
+    former={"Transformer2DModel": "PixArtTransformer2DModel"},
 )

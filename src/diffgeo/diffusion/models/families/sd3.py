@@ -22,6 +22,7 @@ from diffgeo.diffusion.models.family import (
 )
 from diffgeo.diffusion.models.latent import Condition, LatentDiffusion
 from diffgeo.diffusion.models.text import PromptEncoder
+from diffgeo.errors import ConfigError
 
 __all__ = ["FAMILY", "T5_TOKENS", "StableDiffusion3", "StableDiffusion3Prompts", "ZeroTokens"]
 
@@ -103,6 +104,13 @@ class StableDiffusion3(LatentDiffusion):
 
 def _build(loaded: Loaded, request: Request) -> DiffusionModel:
     pipeline = loaded.assembled("StableDiffusion3Pipeline", ("text_encoder_3", "tokenizer_3"))
+    config = pipeline.transformer.config
+    most = config.pos_embed_max_size * config.patch_size * pipeline.vae_scale_factor
+    if request.size is not None and max(request.size) > most:
+        raise ConfigError(
+            f"model.size={list(request.size)} is larger than the positions that {request.name} knows",
+            f"allowed: at most {most} pixels a side",
+        )
     if pipeline.text_encoder_3 is None:
         ZeroTokens.put_into(pipeline.transformer, T5_TOKENS)
     return text_to_image(StableDiffusion3, StableDiffusion3Prompts, pipeline, loaded, request)
