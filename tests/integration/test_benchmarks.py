@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diffgeo import JacobianOperator, local_basis
+from diffgeo import JacobianOperator, ddim_invert, local_basis
 from diffgeo.svd import GolubKahan
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -331,3 +331,14 @@ def test_psnr_is_that_of_the_pictures(bench, shipped, monkeypatch):
     monkeypatch.setattr(bench.inversion, "ddim_sample", lambda model, x, **_: x + 0.2)  # a tenth of the range: 20 dB
     pictures = 0.5 * bench.inversion.held_out(2, 32)
     assert bench.inversion.psnr(shipped, pictures, "ddim", 3).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
+
+
+def test_inversions_with_some_steps_mended_lie_between_the_two_ways(bench, tiny_model):
+    clean = 0.5 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain, exact = (ddim_invert(tiny_model, clean, steps=5, method=method) for method in ("ddim", "fixed_point"))
+    torch.testing.assert_close(bench.inversion.mended(tiny_model, clean, 5, lambda _: False), plain)
+    torch.testing.assert_close(bench.inversion.mended(tiny_model, clean, 5, lambda _: True), exact)
+    some = bench.inversion.mended(tiny_model, clean, 5, lambda i: i < 2)
+    assert not torch.allclose(some, plain)
+    assert not torch.allclose(some, exact)
+    assert all(0 < gap < 2 for gap in bench.inversion.gaps(tiny_model, clean, 5))

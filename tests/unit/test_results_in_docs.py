@@ -2,12 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from results import RESULTS, by_hand, copy, joined, pages, read, written
 
+ROOT = Path(__file__).resolve().parents[2]
 ROW = {
     "ours": 0.4168,
     "low": 0.281,
@@ -192,3 +195,11 @@ def test_claims_of_another_run_join_and_replace_the_same_ones():
     assert by.loc[("faces", "A a"), "reading"] == "holds"
     assert ("faces", "A b") not in by.index, "the new run of an experiment replaces all of its claims"
     assert by.loc[("other", "B"), "reading"] == "undecided (too few: 4)"
+
+
+def test_the_section_on_the_flows_names_the_blocks_that_were_asked():
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    section = text[text.index("## What holds on a transformer") :].split("\n## ")[0]
+    for name in ("factor_faces_flow", "factor_faces_flow_unet"):
+        block = yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text(encoding="utf-8"))["block"]
+        assert f"`{block}`" in section
