@@ -322,6 +322,12 @@ def test_findings_say_which_map_is_better_where_and_when_they_change_places():
     assert few.headline == (
         "The bottleneck sees more of the data's tangent space in these 2 samples, too few for an interval."
     )
+    for n in (4, 5):
+        steady = np.linspace(-0.01, 0.01, n)[:, None]
+        (some,) = told(np.array([[0.2, 0.7]]) + steady, np.array([[0.1, 0.6]]) - steady)
+        assert some.headline == (
+            f"The bottleneck sees more of the data's tangent space in these {n} samples, too few for a test."
+        )
     noisy = np.array([[0.1, 0.1], [-0.1, -0.1]] * 3)
     (still,) = [one for one in told(0.3 + noisy, np.full((6, 2), 0.3)) if "places" not in one.headline]
     assert "stays open" in still.headline

@@ -72,10 +72,14 @@ class Edit:
         """
         return None
 
-    def normalises(self, sample: Sample, override: bool | None = None) -> bool:
-        """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if it is generated."""
+    def normalises(self, sample: Sample, t: int | None = None, *, override: bool | None = None) -> bool:
+        """Whether this sample's edits are normalised: the override, ``edit.normalise``, or if it is generated.
+
+        At a timestep (``t``) of noise alone, a_t = 0, none is: there is no picture whose mean could be kept.
+        """
         asked = self.cfg.normalise if override is None else override
-        return sample.x0 is None if asked is None else asked
+        wanted = sample.x0 is None if asked is None else asked
+        return wanted and (t is None or self.model.schedule.a(t) > 0)
 
     def move(self, x: Tensor, v: Tensor, gammas: Tensor, t: int, sample: Sample) -> Tensor:
         """One latent moved along a direction by each γ.
@@ -98,7 +102,7 @@ class Edit:
 
     def retract(self, x: Tensor, moved: Tensor, t: int, sample: Sample, *, normalise: bool | None = None) -> Tensor:
         """``moved`` (B, C, H, W), normalised against x if :meth:`normalises` says so."""
-        if not self.normalises(sample, normalise):
+        if not self.normalises(sample, t, override=normalise):
             return moved
         noise, schedule, edit = self.model.predict_noise, self.model.schedule, self.cfg
         return normalise_distortion(noise, schedule, x, moved, t, kappa=edit.kappa, rescale=edit.rescale)
@@ -185,7 +189,7 @@ class HSpace(Edit):
     symmetric: bool = False
     fading: bool = False
 
-    def normalises(self, sample: Sample, override: bool | None = None) -> bool:  # noqa: ARG002
+    def normalises(self, sample: Sample, t: int | None = None, *, override: bool | None = None) -> bool:  # noqa: ARG002
         """See :meth:`Edit.normalises`; never, as x stays where it is."""
         return False
 

@@ -115,8 +115,7 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
             case "local":
                 yield from along(variant, basis.V[:, :k])
             case "no_normalisation":
-                # else it is "local" once more
-                if context.editor.normalises(sample) and context.model.schedule.a(t) > 0:
+                if context.editor.normalises(sample, t):  # else it is "local" once more
                     yield from along(variant, basis.V[:, :k], normalise=False)
             case "global":
                 others = [context.bases.of(s, t) for s in context.samples if s.index != sample.index]

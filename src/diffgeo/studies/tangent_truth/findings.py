@@ -62,8 +62,8 @@ def _headline(wide: pd.DataFrame, first: float, last: float) -> str:
         mean, low, high = mean_interval(gain)
         short = "an interval" if math.isnan(low) else "a test" if len(gain) < FEWEST else ""
         side = "yes" if mean > 0 else "opposite"
-        verdict = side if math.isnan(low) else lean(low, high, len(gain), sign_flip_test(gain)).removeprefix("few ")
-        outcomes.append((verdict, short))
+        told = side if math.isnan(low) else lean(low, high, len(gain), sign_flip_test(gain))
+        outcomes.append(({"few": "yes", "few opposite": "opposite"}.get(told, told), short))
     (top, short), (bottom, _) = outcomes
     proviso = f" in these {counted(wide['sample'].nunique(), 'sample')}, too few for {short}" if short else ""
     names = {"yes": "the bottleneck", "opposite": "the denoiser"}
