@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from diffgeo.cli.errors import worded_errors
 from diffgeo.signals import SIGNALS, Ended, ended, leave_terminal, signals_end
 
 
@@ -44,6 +45,16 @@ def test_a_swallowed_signal_ends_the_block_all_the_same(nested):
     with pytest.raises(Ended) as caught, signals_end():
         (inner if nested else swallow)()
     assert caught.value.exit_code == 143
+
+
+def test_an_error_that_a_signal_left_behind_is_no_error(capsys):
+    """A library that was interrupted half-way may fail in what it does next."""
+    with pytest.raises(SystemExit) as caught, signals_end(), worded_errors():
+        with suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        raise AttributeError("'NoneType' object has no attribute")
+    assert caught.value.code == 143
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_handlers_are_put_back_and_nothing_is_remembered():

@@ -6,6 +6,7 @@ After a signal (Ctrl-C: 130) the code is 128 + its number. ``HYDRA_FULL_ERROR=1`
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -24,7 +25,7 @@ from diffgeo.composition import unreadable_words
 from diffgeo.config import config_folder, nearest
 from diffgeo.encoding import tolerate
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
-from diffgeo.signals import Ended
+from diffgeo.signals import Ended, end_if_told
 
 __all__ = ["EXPECTED", "explain", "heed_environment", "traceback_wanted", "worded_errors"]
 
@@ -67,6 +68,8 @@ def heed_environment() -> None:
     global _traceback
     tolerate()
     _traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # torch sets this itself, but only when it is imported to the end, and else tells of its caches as the process ends
+    logging.getLogger("torch").setLevel(logging.WARNING)
     os.environ["MPLBACKEND"] = "agg"  # whatever it was, perhaps no backend at all: commands only write files
 
 
@@ -87,7 +90,11 @@ def worded_errors(
     """
     kinds = (Exception,) if expected is None else expected
     try:
-        yield
+        try:
+            yield
+        except Exception:
+            end_if_told()  # what a signal left half-done may fail in any way
+            raise
     except KeyboardInterrupt as error:
         with suppress(OSError):  # a terminal that hung up
             print(interrupted(), file=sys.stderr)
