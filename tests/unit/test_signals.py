@@ -49,10 +49,14 @@ def test_a_swallowed_signal_ends_the_block_all_the_same(nested):
 
 def test_an_error_that_a_signal_left_behind_is_no_error(capsys):
     """A library that was interrupted half-way may fail in what it does next."""
-    with pytest.raises(SystemExit) as caught, signals_end(), worded_errors():
+
+    def fail():
         with suppress(BaseException):
             signal.raise_signal(signal.SIGTERM)
         raise AttributeError("'NoneType' object has no attribute")
+
+    with pytest.raises(SystemExit) as caught, signals_end(), worded_errors():
+        fail()
     assert caught.value.code == 143
     assert capsys.readouterr().err == "Interrupted.\n"
 
