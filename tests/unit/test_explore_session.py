@@ -353,6 +353,15 @@ def test_words_of_strangers_are_escaped_on_the_page(explorer):
     assert "<b>" not in page.head("a", 8, "<b>").replace("<b></b>", "").split("·")[-1]
 
 
+def test_the_steps_of_a_saved_picture_are_told_if_they_are_others(explorer):
+    place = explorer.place(explorer.start, None)
+    edited = explorer.edit(place, [1.0])
+    assert "; a saved picture takes 99." in page.figures(edited, place, 99)
+    same = page.figures(edited, place, edited.steps)
+    assert f"Shown in {edited.steps} DDIM steps, as a saved picture is made." in same
+    assert "takes" not in same
+
+
 def test_the_difference_map_is_dark_where_nothing_changes():
     shown = np.asarray(page.heat_map(torch.tensor([[0.0, 0.25, 0.5, 1.0]]))).astype(int)
     light = shown.sum(axis=-1)[0]
