@@ -214,6 +214,9 @@ def test_the_card_names_the_factors_beyond_the_bar_and_every_sitting():
     assert "training.images=10 out=outputs/training/faces_x` from picture 5" in card
     assert "`python tools/ship.py diffusion outputs/training/faces_x`" in card
     assert "all 14 factors varying" in card
+    assert "(bar: mean at least 35)" in card
+    evaluation["reconstruction_psnr_db"]["mean"] = 34.9
+    assert "**34.9 dB**, worst 36.0 dB (bar: mean at least 35, missed)" in diffusion_card("faces_x", facts, evaluation)
 
 
 def test_the_card_tells_which_factors_vary():
