@@ -79,7 +79,7 @@ class ModelError(DiffgeoError):
 
 
 class DataError(DiffgeoError):
-    """Input images that cannot be found or read."""
+    """Pictures or other data that cannot be found or read, or a run that measured nothing."""
 
     exit_code = 4
 

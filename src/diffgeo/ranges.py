@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from diffgeo.errors import DataError, DiffgeoError
+
 __all__ = ["Affects", "Rule"]
 
 Affects = Literal["nothing", "session", "results", "model"]
@@ -42,6 +44,7 @@ class Rule:
             half a step.
         path: whether values are paths, of files or folders that have to be there: ``always``, or ``perhaps``: those
             that begin with ``/``, ``./``, ``../`` or ``~``, as others are names.
+        absent: error that is raised if there is nothing at such a path.
         allowed: the range in words; made from the bounds if empty. "null" is put before it if the type allows it.
     """
 
@@ -57,6 +60,7 @@ class Rule:
     allowed: str = ""
     scheduled: bool = False
     path: Literal["", "always", "perhaps"] = ""
+    absent: type[DiffgeoError] = DataError
 
     def admits(self, value: Any) -> bool:
         """Whether a value is in the range; numbers that are not finite never are."""

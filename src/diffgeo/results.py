@@ -29,6 +29,7 @@ __all__ = [
     "Result",
     "atomic",
     "clear_temporary",
+    "files_of",
     "write_result",
 ]
 
@@ -160,6 +161,13 @@ def write_result(result: Result, folder: Path) -> list[Path]:
             save_directions(temporary, directions)
         written.append(path)
     return written
+
+
+def files_of(result: Result) -> list[str]:
+    """What :func:`write_result` will write, relative to the run folder."""
+    tables = [f"tables/{stem}{suffix}" for stem in result.tables() for suffix in (".parquet", ".csv")]
+    tensors = [f"tensors/{result.study}.safetensors"] if result.tensors else []
+    return [*tables, *tensors, *(f"directions/{name}.safetensors" for name in result.directions)]
 
 
 def _is_write_failure(error: BaseException) -> bool:

@@ -15,10 +15,12 @@ from filelock import FileLock, Timeout
 
 from diffgeo.errors import OutputError
 
-__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "held", "listed", "new_folder", "remove"]
+__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "held", "in_the_way", "listed", "new_folder", "remove"]
 
 FOLDERS = ("tables", "figures", "tensors", "directions")
 """Folders of a run folder in which studies write their files."""
+_KINDS = {"tables": (".parquet", ".csv"), "figures": (".png", ".svg"), "tensors": (".safetensors",)}
+"""Kinds of the files whose names begin with those of studies, by folder."""
 LOCK = ".run.lock"
 """Held while a run writes into its folder."""
 PAGE = "report.html"
@@ -49,35 +51,37 @@ def new_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def held(folder: Path, key: str = "hydra.run.dir=") -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Have a run folder to oneself while the block runs; blocks of one process may be nested.
 
     On a file system without locks, or that cannot be written (which the run meets soon enough), nothing is held.
 
     Args:
         folder: of the run, or of the sweep; made if it is not there.
-        key: of the setting that names it.
 
     Raises:
         OutputError: another process holds it.
     """
     lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
     outermost = not lock.is_locked
+    mine = True
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise OutputError(f"another run is writing into {folder}", f"choose another folder with {key}") from None
+        raise OutputError(
+            f"another run is writing into {folder}", "choose another folder (hydra.run.dir=, hydra.sweep.dir=, or out=)"
+        ) from None
     except (OSError, NotImplementedError):
-        yield
-        return
+        mine = False
     try:
         yield
     finally:
-        if outermost:
+        if mine and outermost:
             with suppress(OSError):
                 (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
+        if mine:
+            lock.release()
 
 
 def earlier_files(folder: Path, studies: Collection[str]) -> list[str]:
@@ -101,15 +105,19 @@ def earlier_files(folder: Path, studies: Collection[str]) -> list[str]:
         other = path if facts is not None else folder / PAGE
         raise OutputError(f"{other} is not of a run of diffgeo", "choose another folder with hydra.run.dir=")
     ours = [] if facts is None else listed(folder, facts)
-    if facts is None or facts["status"] == "completed":  # a run that was killed could not list its last files
-        for part in FOLDERS:
-            for file in sorted((folder / part).glob("*")):
-                if _is_of(file.stem, studies) and file.relative_to(folder).as_posix() not in ours:
-                    raise OutputError(
-                        f"{file} is in the way, and no run of diffgeo tells of it",
-                        "move it, or choose another folder with hydra.run.dir=",
-                    )
+    for part, kinds in _KINDS.items():
+        for file in sorted((folder / part).glob("*")):
+            if file.suffix in kinds and _is_of(file.stem, studies) and file.relative_to(folder).as_posix() not in ours:
+                raise in_the_way(file)
     return ours
+
+
+def in_the_way(file: Path) -> OutputError:
+    """The error of a file that a run would replace, and that no run wrote."""
+    return OutputError(
+        f"{file} is in the way, and no run of diffgeo tells of it",
+        "move it, or choose another folder with hydra.run.dir=",
+    )
 
 
 def is_manifest(facts: Any) -> bool:
@@ -145,11 +153,7 @@ def listed(folder: Path, facts: Mapping[str, Any]) -> list[str]:
         named = [*facts["files"], *facts.get("earlier", ())]
     else:
         named = []
-        for part, kinds in (
-            ("tables", (".parquet", ".csv")),
-            ("figures", (".png", ".svg")),
-            ("tensors", (".safetensors",)),
-        ):
+        for part, kinds in _KINDS.items():
             for path in sorted((folder / part).glob(f"*{kinds[0]}")):
                 if belongs(facts, path.name) and all(path.with_suffix(kind).is_file() for kind in kinds):
                     named += [f"{part}/{path.stem}{kind}" for kind in kinds]

@@ -288,10 +288,10 @@ def test_so_are_files_that_are_not_there_and_folders_that_cannot_be_had(tmp_path
         "command model.predictor=./gone": 3,
         "command data=images data.images=gone": 4,
         "command data.masks=./gone": 4,
-        "command metric.identity=gone.pt": 4,
-        "command metric.lpips_weights=gone.pth": 4,
-        "command study.disentanglement.files=[gone.safetensors]": 4,
-        "command study=[training] study.training.networks=[./gone]": 4,
+        "command metric.identity=gone.pt": 3,
+        "command metric.lpips_weights=gone.pth": 3,
+        "command study.disentanglement.files=[gone.safetensors]": 7,
+        "command study=[training] study.training.networks=[./gone]": 3,
         "command hydra.run.dir=theirs": 6,
     }
     done = without_torch(tmp_path, *lines)

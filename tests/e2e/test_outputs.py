@@ -242,6 +242,9 @@ def test_the_manifest_tells_the_timesteps_that_were_used(tiny_run):
     assert {name: (one["t"], one["t_frac"]) for name, one in used.items()} == {"t_1": (999, 1.0), "t_0.3": (249, 0.25)}
     assert "0.25\N{NO-BREAK SPACE}T (0.3\N{NO-BREAK SPACE}T asked for)" in (outcome.folder / "report.html").read_text()
     assert any(name.endswith("/t_0.3") for name in outcome.manifest["scalars"]["spectrum"])
+    own = ("study=[curvedness]", "study.curvedness.t_frac=0.3", "data.samples=2", "study.curvedness.paths=[lerp]")
+    outcome = tiny_run(*own, "study.curvedness.segments=2", "study.curvedness.pairs=1")
+    assert outcome.manifest["times"]["t_0.3"]["t_frac"] == 0.25, "of a study's own setting, too"
     outcome = tiny_run("schedule.edit=[1.0,0.75,0.5,0.25]", "schedule.edit_log_snr=[-2.3]", "study=[spectrum]")
     assert list(outcome.manifest["times"]) == ["log_snr_-2.3"]
     assert outcome.manifest["times"]["log_snr_-2.3"]["log_snr"] == table(outcome, "spectrum")["log_snr"].iloc[0]

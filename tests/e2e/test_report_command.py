@@ -306,6 +306,22 @@ def test_files_that_no_report_wrote_are_not_replaced(capsys, runs, tmp_path, nam
     assert "out=" in err
 
 
+def test_a_report_of_an_earlier_version_is_replaced(capsys, runs, tmp_path):
+    out = tmp_path / "out"
+    assert says(capsys, runs, f"out={out}")[0] == 0
+    (out / "report.json").unlink()
+    code, _, err = says(capsys, runs, f"out={out}", "where=[svd.rank=20]")
+    assert code == 0, err
+    assert len(pd.read_csv(out / "runs.csv")) == 3
+
+
+def test_the_folder_of_a_run_is_no_place_for_a_report(capsys, runs):
+    code, _, err = says(capsys, runs, f"out={runs / '10_0'}")
+    assert code == 6
+    assert "is a run's folder" in err
+    assert "out=" in err
+
+
 def test_an_integer_is_printed_as_one_beside_runs_that_lack_it(capsys, runs, tmp_path):
     for name, passes in (("10_0", 4), ("20_0", 8)):
         path = runs / name / "run.json"

@@ -18,6 +18,7 @@ from diffgeo.errors import ConfigError, OutputError
 from diffgeo.report import runs as gathering
 from diffgeo.report.reading import read_run
 from diffgeo.run_folders import FOLDERS, LOCK, held
+from diffgeo.studies import study_named
 
 CLOCK = "${now:%Y}"  # in which all runs of a test start
 
@@ -211,6 +212,70 @@ def test_a_table_of_the_users_own_is_not_replaced(tiny_run, tmp_path, name, fits
         assert (folder / "run.json").exists() == used, "nothing is written"
 
 
+@pytest.mark.parametrize("used", [False, True], ids=["strangers folder", "our folder"])
+def test_so_it_is_after_a_run_that_was_refused(tiny_run, tmp_path, used):
+    folder = tmp_path / "out"
+    (folder / "tables").mkdir(parents=True)
+    (folder / "tables" / "spectrum.csv").write_text("mine")
+    if used:
+        facts = {"status": "completed", "settings": {"study": {"frequency": {}}}, "files": ["tables/frequency.csv"]}
+        (folder / "run.json").write_text(json.dumps(facts))
+    for word, code in (("svd.rank=0", ConfigError.exit_code), ("svd.rank=3", OutputError.exit_code)):
+        assert tiny_run("study=[spectrum]", word, folder=folder).code == code
+        assert (folder / "tables" / "spectrum.csv").read_text() == "mine"
+
+
+def test_files_that_no_run_would_replace_are_in_nobodys_way(tiny_run, tmp_path):
+    folder = tmp_path / "out"
+    (folder / "tables").mkdir(parents=True)
+    for name in ("spectrum.xlsx", "spectrum_notes.txt"):
+        (folder / "tables" / name).write_text("mine")
+    assert tiny_run("study=[spectrum]", folder=folder).code == 0
+    assert (folder / "tables" / "spectrum.xlsx").read_text() == "mine"
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(tiny_run, tmp_path):
+    """Files are listed before they are written, each by its own name."""
+    folder, run = tmp_path / "out", study_named("spectrum").part("measure", "run")
+
+    def slow(context, settings):
+        (folder / "tables").mkdir()
+        (folder / "tables" / "spectrum.csv").write_text("mine")
+        return run(context, settings)
+
+    with mock.patch("diffgeo.studies.spectrum.measure.run", slow):
+        outcome = tiny_run("study=[spectrum]", "store.enabled=false", folder=folder)
+    assert outcome.code == OutputError.exit_code
+    assert (folder / "tables" / "spectrum.csv").read_text() == "mine"
+
+
+def test_what_a_killed_run_had_begun_to_write_is_cleaned(tiny_run, tmp_path):
+    folder = tmp_path / "out"
+    with (
+        mock.patch("diffgeo.runner.finish.draw", side_effect=KeyboardInterrupt),
+        mock.patch("diffgeo.runner.manifest.Manifest._end"),
+    ):
+        assert tiny_run("study=[discovery]", "store.enabled=false", folder=folder, figures=True).code == 130
+    assert (folder / "tables" / "discovery.csv").exists()
+    assert json.loads((folder / "run.json").read_text())["status"] == "running"
+    assert tiny_run("study=[spectrum]", folder=folder).code == 0
+    assert sorted(path.name for path in (folder / "tables").iterdir()) == ["spectrum.csv", "spectrum.parquet"]
+
+
+def test_the_log_is_of_the_last_run_alone(tiny_run, tmp_path, first):
+    folder = tmp_path / "out"
+    assert "Traversals" in (folder / "diffgeo.log").read_text()
+    assert tiny_run("study=[frequency]", folder=folder).code == 0
+    log = (folder / "diffgeo.log").read_text()
+    assert "Frequencies" in log
+    assert "Traversals" not in log
+
+
+def test_jobs_that_would_share_a_folder_are_refused(command, tiny_settings, tmp_path):
+    words = ["-m", *tiny_settings, "seed=1,2", f"hydra.sweep.dir={tmp_path}/out", "hydra.sweep.subdir=."]
+    command(*words).assert_failed(ConfigError.exit_code, "hydra.sweep.subdir=. is one folder", "${hydra:job.num}")
+
+
 class TestTwoRunsInOneFolder:
     """That the user names, so that neither gets another: the second one is refused, and the first one loses nothing."""
 
@@ -278,7 +343,9 @@ def test_a_manifest_that_lists_other_files_removes_none(tiny_run, tmp_path, firs
     for path in (tmp_path / "precious", folder / "notes" / "a.csv"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("keep")
-    (folder / "run.json").write_text(json.dumps(first.manifest | {"files": [file], "status": "failed"}))
+    for part in FOLDERS:
+        shutil.rmtree(folder / part, ignore_errors=True)
+    (folder / "run.json").write_text(json.dumps(first.manifest | {"files": [file]}))
     assert tiny_run("study=[spectrum]", folder=folder).code == 0
     assert (tmp_path / "precious").read_text() == (folder / "notes" / "a.csv").read_text() == "keep"
 

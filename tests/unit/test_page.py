@@ -212,6 +212,15 @@ def test_what_rests_on_bases_that_missed_their_tolerance_is_marked(tmp_path):
     assert "not converged" in page[page.index('id="table-claims"') :], "claims rest on them, too"
 
 
+def test_the_pictures_under_the_title_are_marked_too(tmp_path):
+    missed = {"discovery": {"bases": 4, "missed": 3, "worst": 41.5, "short": 0}}
+    page = render(
+        read_run(write_folder(tmp_path / "run", discovery_tables(), frames=noise(24, 8, 6, 3), convergence=missed))
+    )
+    hero = page[page.index('<div class="hero">') : page.index('<ul class="findings">')]
+    assert hero.count("not converged</span></figcaption>") == hero.count("<figcaption>") > 0
+
+
 @pytest.mark.parametrize("convergence", [{}, {"spectrum": {"bases": 4, "missed": 0, "worst": 1.0, "short": 0}}])
 def test_a_run_whose_bases_all_met_their_tolerance_has_no_mark(tmp_path, convergence):
     tables = {"spectrum": spectra([30, 31], [20, 22])}

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from diffgeo.cli.errors import worded_errors
 from diffgeo.convergence import Convergence, summary
+from diffgeo.errors import ConfigError
 from diffgeo.run_folders import held, new_folder
 from diffgeo.session.processes import is_first
 from diffgeo.studies import studies
@@ -37,6 +38,12 @@ class NewFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Make a sweep's folder."""
+        subdir = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[call-overload,index]
+        if "${" not in subdir and config.hydra.output_subdir is not None:
+            with worded_errors():
+                raise ConfigError(
+                    f"hydra.sweep.subdir={subdir} is one folder for all jobs", "say one with ${hydra:job.num} in it"
+                )
         folder = self._make(config, "sweep")
         if folder is not None:
             escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", folder).replace("'", "\\'")
@@ -49,7 +56,7 @@ class NewFolder(Callback):
         if "${now:" not in str(OmegaConf.to_container(node, resolve=False)["dir"]):  # type: ignore[call-overload,index]
             if config.hydra.output_subdir is not None:  # those that leave nothing in a folder need none
                 with worded_errors():  # here, as Hydra makes warnings of its callbacks' errors
-                    NewFolder._held.enter_context(held(Path(node.dir), f"hydra.{kind}.dir="))
+                    NewFolder._held.enter_context(held(Path(node.dir)))
             return None
         try:
             folder = new_folder(Path(node.dir))

@@ -6,10 +6,12 @@ imports wait until a job starts.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_NOTHING = "Interrupted before anything was measured."
 _SILENT = [
     *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),
     "hydra/job_logging=none",
@@ -113,8 +116,23 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
 
 def _interrupted() -> str:
     """What to say after Ctrl-C."""
-    kept = SweepSummary.folder is not None or (_folder is not None and any((_folder / "tables").glob("*.csv")))
-    return "Interrupted: what was finished is in the run folder." if kept else "Interrupted before a study was done."
+    sweep = SweepSummary.folder
+    runs = [_folder] if _folder is not None else []
+    runs += [path.parent for path in sweep.rglob("run.json")] if sweep is not None else []
+    where = "the run folder" if sweep is None else "the jobs' folders"
+    return f"Interrupted: what was finished is in {where}." if any(map(_holds_rows, runs)) else _NOTHING
+
+
+def _holds_rows(folder: Path) -> bool:
+    """Whether a run has written a table with rows, itself and not the one before it in its folder."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        files = json.loads((folder / "run.json").read_text(encoding="utf-8"))["files"]
+        for file in files:
+            if file.endswith(".csv"):
+                with (folder / file).open(encoding="utf-8") as table:
+                    if table.readline() and table.readline():
+                        return True
+    return False
 
 
 def _check(settings: Config, folder: Path) -> None:
@@ -129,6 +147,10 @@ def _check(settings: Config, folder: Path) -> None:
         raise
     if is_first() and not _dry:
         earlier_files(folder, settings.study)  # nothing is written there that would tell of this
+        for handler in logging.getLogger().handlers:  # the log of an earlier run in this folder
+            if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == folder.resolve():
+                with suppress(OSError):
+                    os.truncate(handler.baseFilename, 0)
 
 
 def _says_what_is_swept(hydra_cfg: HydraConf) -> bool:

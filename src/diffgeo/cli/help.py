@@ -35,7 +35,7 @@ EXIT_CODES: dict[int, str] = {
     1: "anything else, such as a reader that went away (diffgeo --cfg job | head)",
     2: "a setting or a word of the command line that does not exist or is not possible",
     3: "a model that cannot be found, read or understood",
-    4: "pictures that cannot be found or read",
+    4: "pictures or other data that cannot be found or read, or nothing was measured",
     5: "a device that is not there",
     6: "results that cannot be written",
     7: "directions that cannot be read, or that belong to another model, timestep or feature map",

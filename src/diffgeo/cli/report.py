@@ -163,11 +163,13 @@ def _make_room(out: Path, files: Sequence[str]) -> None:
     """
     from diffgeo.results import atomic
 
+    if (out / "run.json").exists():
+        raise OutputError(f"{out} is a run's folder", "choose another folder with out=")
     try:
         listed = json.loads((out / LIST).read_text(encoding="utf-8"))
         earlier = [str(file) for file in listed["files"]]
     except FileNotFoundError:
-        earlier = []
+        earlier = list(files) if _of_an_earlier_version(out) else []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{out / LIST} is not of a report of diffgeo", "choose another folder with out=") from error
     for file in files:
@@ -176,6 +178,15 @@ def _make_room(out: Path, files: Sequence[str]) -> None:
     remove(out, earlier, ("", "figures"), "out=")
     with atomic(out / LIST) as path:
         path.write_text(json.dumps({"files": list(files)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _of_an_earlier_version(out: Path) -> bool:
+    """Whether a report is there that lists no files, as those of earlier versions."""
+    try:
+        with (out / "runs.csv").open(encoding="utf-8") as file:
+            return file.readline().startswith("run,status,")
+    except (OSError, ValueError):
+        return False
 
 
 def _why(runs: pd.DataFrame) -> str:

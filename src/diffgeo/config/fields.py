@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from omegaconf import MISSING
 
-from diffgeo.errors import ConfigError, DataError, ModelError
+from diffgeo.errors import ConfigError, DataError, DiffgeoError
 from diffgeo.ranges import Affects, Rule
 
 __all__ = ["Affects", "Rule", "check_fields", "refusal", "rule_of", "setting"]
@@ -39,6 +39,7 @@ def setting(
     allowed: str = "",
     scheduled: bool = False,
     path: Literal["", "always", "perhaps"] = "",
+    absent: type[DiffgeoError] = DataError,
     rule: Rule | None = None,
 ) -> Any:
     """A field of a schema.
@@ -58,9 +59,12 @@ def setting(
         allowed: the range in words.
         scheduled: whether values are fractions of T that the run's schedule has to have.
         path: whether values are paths, of files or folders that have to be there.
+        absent: error that is raised if one is not.
         rule: all of that at once.
     """
-    rule = rule or Rule(affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed, scheduled, path)
+    rule = rule or Rule(
+        affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed, scheduled, path, absent
+    )
     if isinstance(default, type):
         return field(default_factory=default, metadata={_KEY: rule})
     if isinstance(default, list | dict):
@@ -88,7 +92,7 @@ def check_fields(settings: Any, prefix: str, only: Collection[str] | None = None
 
     Raises:
         ConfigError: a value is out of its range.
-        ModelError, DataError: a file or folder that it names is not there.
+        DiffgeoError: a file or folder that it names is not there, of the class that its rule says.
     """
     hints = typing.get_type_hints(type(settings))
     for one in (one for one in fields(settings) if only is None or one.name in only):
@@ -97,9 +101,8 @@ def check_fields(settings: Any, prefix: str, only: Collection[str] | None = None
         if not (value is None and nullable) and not rule.admits(value):
             raise refusal(f"{prefix}{one.name}", value, rule.in_words(nullable=nullable) or "finite numbers")
         for path in rule.missing(value):
-            error = ModelError if prefix == "model." else DataError
             allowed = f"allowed: {rule.allowed}" if rule.allowed else "give a file or folder that is there"
-            raise error(f"{prefix}{one.name}={path} does not exist", allowed)
+            raise rule.absent(f"{prefix}{one.name}={path} does not exist", allowed)
     if isinstance(own := getattr(settings, "check", None), types.MethodType):
         own()
 

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import II, MISSING
 
 from diffgeo.config.fields import refusal, setting
+from diffgeo.errors import ModelError
 
 __all__ = [
     "MODEL_SCHEMAS",
@@ -79,7 +80,9 @@ class ModelConfig:
 
     _target_: str = "diffgeo.diffusion.models.load_model"
     path: str = setting(
-        path="perhaps", allowed="a shipped name, a pipeline folder, a safetensors file, or a hub id owner/name"
+        path="perhaps",
+        absent=ModelError,
+        allowed="a shipped name, a pipeline folder, a safetensors file, or a hub id owner/name",
     )
     revision: str | None = None
     cache_dir: str | None = setting(None, affects="session")
@@ -87,7 +90,7 @@ class ModelConfig:
     variant: str | None = None
     strict: bool = setting(True, affects="session")
     dtype: str = setting("float32", choices=("float32", "float64"))
-    predictor: str | None = setting(None, path="perhaps")
+    predictor: str | None = setting(None, path="perhaps", absent=ModelError)
     block: str = "mid"
     chunk_size: int = setting(32, ge=1)
     options: Options = setting({})
@@ -293,8 +296,8 @@ class MetricConfig:
 
     _target_: str = MISSING
     perceptual: str = MISSING
-    lpips_weights: str | None = setting(None, path="always")
-    identity: str | None = setting(None, path="always")
+    lpips_weights: str | None = setting(None, path="always", absent=ModelError)
+    identity: str | None = setting(None, path="always", absent=ModelError)
     identity_size: int = setting(112, ge=8)
     extra: Options = setting({})
     options: Options = setting({})

@@ -27,8 +27,8 @@ __all__ = ["EarlierRuns", "Remaining", "Took", "expected"]
 
 _MOST = 50
 """The latest runs of a model and device that are compared."""
-_FIRST_MODEL = "shipped:factor_faces"
-"""Of the default run."""
+_FIRST = {"model.path": "factor_faces", "data.samples": 6, "data.images": None, "schedule.steps": 16, "svd.rank": 50}
+"""What of the default run's settings its durations depend on most."""
 _PLACE = ("device", "host", "threads", "processes")
 """What a duration depends on beside the settings."""
 
@@ -93,17 +93,18 @@ def expected(context: Context, folder: Path) -> dict[str, float | None]:
 
     Returns:
         What it took in earlier runs, as :meth:`EarlierRuns.last` finds them; 0 if the store has it. Without such a run
-        it is what the default run takes of it on two cores (:attr:`diffgeo.studies.Study.seconds`) if the model is that
-        run's, else None.
+        it is what the default run takes on two cores (:attr:`diffgeo.studies.Study.seconds`) if this is that run, else
+        None.
     """
-    earlier = EarlierRuns(folder)
+    earlier, settings_of_run = EarlierRuns(folder), _flat(asdict(context.cfg))
+    default = all(settings_of_run.get(key) == value for key, value in _FIRST.items())
     found: dict[str, float | None] = {}
     for name, settings in context.cfg.study.items():
         if finished(study_named(name), context, settings):
             found[name] = 0.0
         else:
             took = earlier.last(name, context)
-            guess = study_named(name).seconds if context.model.source == _FIRST_MODEL else None
+            guess = study_named(name).seconds if default else None
             found[name] = guess if took is None else took.seconds
     return found
 

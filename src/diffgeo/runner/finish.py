@@ -11,7 +11,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from diffgeo.errors import ConvergenceWarning
 from diffgeo.jacobian.memory import device_name
 from diffgeo.metrics.perceptual import alexnet_file
 from diffgeo.report.figures import draw, save_figure
-from diffgeo.results import Result, atomic, write_result
+from diffgeo.results import Result, atomic, files_of, write_result
 from diffgeo.session import Context
 from diffgeo.session.digests import code_version, file_digest, own_code_digest
 from diffgeo.session.processes import StudyDone
@@ -39,7 +39,7 @@ from diffgeo.session.store import Record
 from diffgeo.studies import Study
 from diffgeo.studies.shared.provenance import warn_of
 
-__all__ = ["Finished", "assist", "finish", "finished"]
+__all__ = ["Announce", "Finished", "assist", "finish", "finished"]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ class Finished:
     stored: bool = False
 
 
-def finish(study: Study, context: Context, settings: Any, folder: Path) -> Finished:
+Announce = Callable[[list[str]], None]
+"""Is told files, relative to the run folder, before they are written there."""
+
+
+def finish(study: Study, context: Context, settings: Any, folder: Path, announce: Announce) -> Finished:
     """Execute a study and write its tables, tensors, directions and figures; or write those that the store has.
 
     Args:
@@ -69,16 +73,18 @@ def finish(study: Study, context: Context, settings: Any, folder: Path) -> Finis
         context: model, samples and settings; its store is asked first, and again between two items of the study.
         settings: the study's own.
         folder: the run folder.
+        announce: is told the files.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     if context.store is None:
-        return _computed(study, context, settings, folder)
-    record, made = _found_or_made(study, context, settings, folder)
+        return _computed(study, context, settings, folder, announce)
+    record, made = _found_or_made(study, context, settings, folder, announce)
     if made is not None:
         return made
     log.debug("%s: taken from the store", study.name)
+    announce(list(record.tensors))
     for key, tensor in record.tensors.items():
         with atomic(folder / key) as temporary:
             temporary.write_bytes(tensor.numpy().tobytes())
@@ -91,7 +97,7 @@ def assist(study: Study, context: Context, settings: Any) -> None:
     """Do a study for another process of the run, which finds it in the store; nothing if it is there already."""
     with tempfile.TemporaryDirectory(prefix="diffgeo-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the first process says it
-        _found_or_made(study, context, settings, Path(folder))
+        _found_or_made(study, context, settings, Path(folder), lambda _: None)
 
 
 def finished(study: Study, context: Context, settings: Any) -> bool:
@@ -100,14 +106,16 @@ def finished(study: Study, context: Context, settings: Any) -> bool:
     return store is not None and store.path("studies", _determinants(study, context, settings)).is_file()
 
 
-def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) -> tuple[Record, Finished | None]:
+def _found_or_made(
+    study: Study, context: Context, settings: Any, folder: Path, announce: Announce
+) -> tuple[Record, Finished | None]:
     """A study's record from the store and None; or made, with its files in ``folder``."""
     store, determinants = context.store, _determinants(study, context, settings)
     assert store is not None
     path = store.path("studies", determinants)
 
     def make() -> tuple[Record, Finished]:
-        made = _computed(study, context, settings, folder)
+        made = _computed(study, context, settings, folder, announce)
         contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in made.files}
         tensors = {key: torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for key, data in contents.items()}
         facts = {
@@ -135,11 +143,14 @@ def _found_or_made(study: Study, context: Context, settings: Any, folder: Path) 
     return make() if record is None else (record, None)
 
 
-def _computed(study: Study, context: Context, settings: Any, folder: Path) -> Finished:
+def _computed(study: Study, context: Context, settings: Any, folder: Path, announce: Announce) -> Finished:
     start = perf_counter()
     result = study.run(context, settings)
+    announce(files_of(result))
     files, warning = write_result(result, folder), "" if result.convergence.complete else "not converged"
-    for stem, figure in draw(study, result).items():
+    figures = draw(study, result)
+    announce([f"figures/{stem}{suffix}" for stem in figures for suffix in (".png", ".svg")])
+    for stem, figure in figures.items():
         files += save_figure(figure, folder / "figures" / stem, warning=warning)
     return Finished(result, files, round(perf_counter() - start, 2))
 

@@ -28,7 +28,7 @@ from diffgeo.config import Config
 from diffgeo.errors import DiffgeoError, error_facts
 from diffgeo.report.page import write_page
 from diffgeo.results import atomic
-from diffgeo.run_folders import PAGE, earlier_files, held, remove
+from diffgeo.run_folders import PAGE, earlier_files, held, in_the_way, remove
 from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 from diffgeo.session.digests import LIBRARIES
@@ -65,7 +65,8 @@ class Manifest:
         }
         self._start = perf_counter() if began is None else began
         self._folder, self._scalars = folder, scalars
-        if earlier := earlier_files(folder, cfg.study):
+        self._ours = set(earlier := earlier_files(folder, cfg.study))
+        if earlier:
             self.facts["earlier"] = earlier
         self._write()
 
@@ -85,9 +86,21 @@ class Manifest:
         """How long the run has taken so far; its page comes after that."""
         return perf_counter() - self._start
 
+    def announce(self, files: list[str]) -> None:
+        """List files of the run, before they are written: so a run that is killed leaves none that nobody tells of.
+
+        Raises:
+            OutputError: one is there that no run wrote.
+        """
+        for file in files:
+            if file not in self._ours and (self._folder / file).exists():
+                raise in_the_way(self._folder / file)
+        self._ours.update(files)
+        self.facts["files"] += files
+        self._write()
+
     def add(self, study: str, done: Finished) -> None:
-        """Say that a study is done: its files, and the seconds that it took."""
-        self.facts["files"] += [path.relative_to(self._folder).as_posix() for path in done.files]
+        """Say that a study is done, and the seconds that it took."""
         self.facts["seconds"][study] = done.seconds
         self.facts["convergence"][study] = asdict(done.result.convergence)
         self._write()
@@ -127,6 +140,9 @@ def _draw_page(folder: Path, tracker: Tracker | None) -> None:
         page = write_page(folder)
         if tracker is not None:
             tracker.log_page(page)
+    except KeyboardInterrupt:
+        log.warning("%s is missing; `diffgeo-report page %s` makes it", PAGE, folder)
+        raise
     except Exception:
         log.warning("%s could not be made; try `diffgeo-report page %s`", PAGE, folder, exc_info=True)
 

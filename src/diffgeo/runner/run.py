@@ -88,15 +88,15 @@ def execute(
                     study = study_named(name)
                     story.begin(study)
                     with context.display.headed(story.progress):
-                        done = finish(study, context, settings, folder)
+                        done = finish(study, context, settings, folder, manifest.announce)
                     scalars[name] = done.result.scalars
                     manifest.add(name, done)
                     tracker.log_result(done.result, {path.stem: path for path in done.files if path.suffix == ".png"})
                     story.tell(study, done)
                     interruption.stop_if_requested()
+            story.end(manifest.seconds)
             if not any(story.measured.values()):
                 raise DataError("nothing was measured: no study left a row", "the log says why each of them did not")
-            story.end(manifest.seconds)
     return scalars, context
 
 

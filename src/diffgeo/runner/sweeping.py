@@ -192,8 +192,7 @@ def say_refused(cfg: Config, folder: Path, error: DiffgeoError) -> None:
     facts = _facts(cfg)
     try:
         with held(folder):
-            if (folder / "run.json").is_file():
-                facts |= {"files": [], "earlier": earlier_files(folder, ())}
+            facts |= {"files": [], "earlier": earlier_files(folder, cfg.study)}
             _write_failed(folder, facts, error)
     except OutputError:  # it is another run's, or another program's
         return

@@ -79,7 +79,7 @@ def render(run: Run) -> str:
 
 def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any]:
     """What the template prints outside the sections."""
-    values = values_of_claims(run.verdicts)
+    values, (hero_study, hero) = values_of_claims(run.verdicts), _hero(run)
     return {
         "title": _title(run),
         "what": _what(run),
@@ -89,7 +89,8 @@ def _page(run: Run, found: list[Finding], shown: list[Section]) -> dict[str, Any
         "saturated": _saturated(run, shown),
         "saturated_advice": ADVICE,
         "marks": {study: str(one) for study, one in run.convergence.items() if not one.complete},
-        "hero": _hero(run),
+        "hero": hero,
+        "hero_study": hero_study,
         "findings": found,
         "titles": {section.id: section.title for section in shown},
         "footnote": "Brackets hold Student's 95 % intervals of the mean over samples; fewer than "
@@ -174,15 +175,15 @@ def _saturated(run: Run, shown: list[Section]) -> str:
     return "; ".join(f"{title}: {share} of all colour values" for title, share in found.items() if share)
 
 
-def _hero(run: Run) -> list[Picture]:
-    """Pictures under the title, of the first study that has some; none if they cannot be drawn."""
+def _hero(run: Run) -> tuple[str, list[Picture]]:
+    """The first study that has pictures for under the title, and those; none if they cannot be drawn."""
     for study in asked_for(run):
         try:
             if found := study.part("page", "hero", lambda _: [])(run):
-                return list(found)
+                return study.name, list(found)
         except Exception:  # one study's tables must not cost the run its page
             log.warning("%s: the first pictures of %s could not be drawn", run.folder, study.name, exc_info=True)
-    return []
+    return "", []
 
 
 def _settings(run: Run) -> list[Table]:

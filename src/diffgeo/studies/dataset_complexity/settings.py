@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from omegaconf import II
 
 from diffgeo.config.fields import setting
+from diffgeo.errors import ModelError
 
 __all__ = ["DatasetComplexityConfig"]
 
@@ -24,7 +25,7 @@ class DatasetComplexityConfig:
     """
 
     models: list[str] = setting(
-        ["factor_faces_4", "factor_faces"], items=2, path="perhaps", allowed="two or more models"
+        ["factor_faces_4", "factor_faces"], items=2, path="perhaps", absent=ModelError, allowed="two or more models"
     )
     samples: int = setting(II("scale.samples"), ge=2)
     rank: int = setting(II("scale.path_rank"), ge=1)

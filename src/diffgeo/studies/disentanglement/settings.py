@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from omegaconf import II
 
 from diffgeo.config.fields import refusal, setting
+from diffgeo.errors import DirectionsError
 
 __all__ = ["DisentanglementConfig", "METHODS"]
 
@@ -44,7 +45,7 @@ class DisentanglementConfig:
     """
 
     methods: list[str] = setting(["local", "nearest", "random"], choices=METHODS, items=1, distinct=True)
-    files: list[str] = setting([], path="always")
+    files: list[str] = setting([], path="always", absent=DirectionsError)
     samples: int = setting(II("scale.scored"), ge=3, allowed="3 or more: two make the global directions, one is edited")
     training: int | None = setting(None, ge=2)
     directions: int = setting(II("scale.directions"), ge=1)

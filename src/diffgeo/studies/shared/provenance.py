@@ -6,9 +6,10 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from diffgeo.config.fields import rule_of
 from diffgeo.errors import BasisWarning, ConvergenceWarning
 from diffgeo.results import Result, Row
 from diffgeo.saturation import ADVICE, saturation
@@ -78,7 +79,7 @@ def warn_of(result: Result) -> None:
 
 
 def asked_times(context: Context, settings: Any) -> dict[str, int]:
-    """The timesteps that stand for what ``schedule`` and a study's ``t_fracs`` ask for.
+    """The timesteps that stand for the fractions of T (or log-SNR) that ``schedule`` and a study's settings ask for.
 
     Args:
         context: of the run.
@@ -91,7 +92,11 @@ def asked_times(context: Context, settings: Any) -> dict[str, int]:
     schedule, c = context.model.schedule, context.cfg.schedule
     edit: Iterable[float] = c.edit if c.edit_log_snr is None else ()
     times = {f"log_snr_{one:g}": schedule.nearest_log_snr(one, c.steps) for one in c.edit_log_snr or ()}
-    asked = (*edit, *(getattr(settings, "t_fracs", None) or ()))
+    asked = [*edit]
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if rule_of(one).scheduled and value is not None:
+            asked += value if isinstance(value, list) else [value]
     return times | {f"t_{one:g}": schedule.nearest(one, c.steps) for one in asked}
 
 

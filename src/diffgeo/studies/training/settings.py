@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import II
 
 from diffgeo.config.fields import setting
-from diffgeo.errors import ConfigError
+from diffgeo.errors import ConfigError, ModelError
 
 __all__ = ["TrainingConfig", "networks_in"]
 
@@ -51,7 +51,11 @@ class TrainingConfig:
     """
 
     networks: list[str] = setting(
-        ["factor_faces_4", "factor_faces"], items=1, path="perhaps", allowed="one or more models or folders"
+        ["factor_faces_4", "factor_faces"],
+        items=1,
+        path="perhaps",
+        absent=ModelError,
+        allowed="one or more models or folders",
     )
     samples: int = setting(II("scale.samples"), ge=2)
     rank: int = setting(II("scale.rank"), ge=2)
