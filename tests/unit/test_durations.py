@@ -1,9 +1,15 @@
 """How much of a run is left, by earlier runs and by the studies that are done."""
 
+from dataclasses import asdict
+
 import pytest
 
+from diffgeo.composition import composed
+from diffgeo.config import flat
 from diffgeo.report.formatting import time_left
-from diffgeo.runner.durations import Remaining
+from diffgeo.runner.durations import _FIRST, Remaining, expected
+from diffgeo.runner.prepare import prepare
+from diffgeo.studies import study_named
 
 
 @pytest.fixture
@@ -21,7 +27,7 @@ def clock(monkeypatch):
 def done(remaining, clock, study, seconds):
     remaining.begin()
     clock(seconds)
-    remaining.end(study)
+    remaining.end(study, seconds)
 
 
 def test_earlier_runs_tell_what_is_left_and_time_that_passes_counts(clock):
@@ -43,7 +49,7 @@ def test_without_an_earlier_run_the_finished_studies_tell(clock):
     remaining = Remaining(dict.fromkeys("abc"))
     remaining.begin()
     assert remaining.seconds() is None
-    remaining.end("a")
+    remaining.end("a", 0.0)
     done(remaining, clock, "b", 8)
     remaining.begin()
     assert remaining.seconds() == (0 + 8) / 2
@@ -53,7 +59,7 @@ def test_what_the_store_has_takes_no_time_and_says_nothing_of_the_others(clock):
     remaining = Remaining({"a": 0.0, "b": 40.0, "c": 0.0})
     done(remaining, clock, "a", 0.5)
     remaining.begin()
-    assert remaining.seconds() == 40
+    assert remaining.seconds() == 40 - 0.5
     unknown = Remaining({"a": 0.0, "b": None})
     done(unknown, clock, "a", 0.5)
     unknown.begin()
@@ -65,10 +71,40 @@ def test_a_study_that_takes_longer_than_expected_is_not_about_to_end(clock):
     remaining.begin()
     clock(31)
     assert remaining.seconds() == 20, "the next one is still to come"
-    remaining.end("a")
+    remaining.end("a", 31)
     remaining.begin()
     clock(1000)
     assert remaining.seconds() is None
+
+
+def test_processes_share_the_work(clock):
+    remaining = Remaining({"a": 60.0, "b": 30.0, "c": 30.0}, processes=2)
+    remaining.begin()
+    assert remaining.seconds() == 60
+    clock(60)
+    remaining.end("a", 60)  # the other process has done b and c meanwhile
+    for study in "bc":
+        remaining.begin()
+        remaining.end(study, 30)
+    assert remaining.seconds() == 0
+
+
+def test_the_default_run_has_times_for_whoever_has_no_earlier_run():
+    cfg = composed([])
+    assert all(study_named(name).seconds for name in cfg.study)
+    settings = flat(asdict(cfg))
+    assert {key: settings[key] for key in _FIRST} == _FIRST, "it is known by these"
+
+
+@pytest.mark.slow
+def test_only_the_default_run_is_given_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["store.enabled=false", "tracking=none", "device=cpu"]
+    context = prepare(composed(words))
+    assert expected(context, tmp_path / "run") == {name: study_named(name).seconds for name in context.cfg.study}
+    for other in ("data.samples=5", "schedule.steps=8", "svd.rank=20", "model=factor_faces_4"):
+        context = prepare(composed([*words, other]))
+        assert set(expected(context, tmp_path / "run").values()) == {None}
 
 
 @pytest.mark.parametrize(

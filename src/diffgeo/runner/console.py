@@ -36,14 +36,17 @@ class Story:
         folder: the run folder.
         facts: of its manifest, as far as they are known.
         expected: seconds of the studies that the run is asked for, as :class:`Remaining` has them.
+        processes: that work at the run.
 
     Attributes:
         measured: whether each study that is done left rows.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], expected: Mapping[str, float | None]) -> None:
+    def __init__(
+        self, folder: Path, facts: Mapping[str, Any], expected: Mapping[str, float | None], processes: int = 1
+    ) -> None:
         self._folder, self._facts, self._studies = folder, facts, list(expected)
-        self._remaining = Remaining(expected)
+        self._remaining = Remaining(expected, processes)
         self._tables: dict[str, pd.DataFrame] = {}
         self._lines: list[str] = []
         self.measured: dict[str, bool] = {}
@@ -62,7 +65,7 @@ class Story:
 
     def tell(self, study: Study, done: Finished) -> None:
         """What a study found, at most :data:`MOST` findings, and how long it took."""
-        self._remaining.end(study.name)
+        self._remaining.end(study.name, done.seconds)
         tables = done.result.tables()
         self._tables |= tables
         self.measured[study.name] = any(len(table) for table in tables.values())

@@ -113,23 +113,26 @@ class Remaining:
     """How much of a run is left.
 
     Studies that are still to come count with what earlier runs took, scaled by how the finished ones compare with that;
-    without an earlier run, with the mean of the finished ones.
+    without an earlier run, with the mean of the finished ones. Processes share the work evenly.
 
     Args:
         expected: seconds by study, in the order of the run; 0 if the store has it, None if unknown.
+        processes: that work at the run.
     """
 
-    def __init__(self, expected: Mapping[str, float | None]) -> None:
-        self._expected, self._took = dict(expected), dict[str, float]()
-        self._start = perf_counter()
+    def __init__(self, expected: Mapping[str, float | None], processes: int = 1) -> None:
+        self._expected, self._processes, self._took = dict(expected), processes, dict[str, float]()
+        self._start = self._began = perf_counter()
 
     def begin(self) -> None:
         """The next study begins."""
-        self._start = perf_counter()
+        self._began = perf_counter()
+        if not self._took:
+            self._start = self._began
 
-    def end(self, study: str) -> None:
-        """A study is done."""
-        self._took[study] = perf_counter() - self._start
+    def end(self, study: str, seconds: float) -> None:
+        """A study is done, whichever process computed it in so many seconds."""
+        self._took[study] = seconds if self._expected[study] != 0 else 0.0
 
     def seconds(self) -> float | None:
         """Seconds that are left; None if nothing tells, or if the last study takes longer than expected."""
@@ -138,14 +141,15 @@ class Remaining:
         pace = sum(took for took, _ in known) / sum(seconds for _, seconds in known) if known else 1.0
         mean = sum(self._took[name] for name in computed) / len(computed) if computed else None
         ahead = [name for name in self._expected if name not in self._took]
-        each = [mean if seconds is None else pace * seconds for seconds in map(self._expected.__getitem__, ahead)]
-        if any(seconds is None for seconds in each):
+        left = [mean if seconds is None else pace * seconds for seconds in map(self._expected.__getitem__, ahead)]
+        if any(seconds is None for seconds in left):
             return None
-        left = [seconds for seconds in each if seconds is not None]
-        spent = perf_counter() - self._start
-        if len(left) == 1 and spent > left[0] > 0:
+        now = perf_counter()
+        if len(left) == 1 and now - self._began > (left[0] or 0) > 0:
             return None
-        return max(left[0] - spent, 0) + sum(left[1:]) if left else 0.0
+        later = sum(seconds or 0 for seconds in left[1:])
+        whole = sum(self._took.values()) + sum(seconds or 0 for seconds in left[:1]) + later
+        return max(whole / self._processes - (now - self._start), later / self._processes, 0)
 
 
 def _in_depth(folder: Path) -> Iterator[str]:

@@ -82,7 +82,7 @@ def execute(
             context.model.held(),
         ):
             manifest.clear_earlier()
-            story = Story(folder, facts, expected(context, folder))
+            story = Story(folder, facts, expected(context, folder), context.processes.size)
             with helpers(context.processes, execute, cfg, folder):
                 for name, settings in cfg.study.items():
                     study = study_named(name)

@@ -12,6 +12,7 @@ STUDY = Study(
     settings=ComparisonConfig,
     package=__name__,
     place=95,
+    seconds=15,
     rows=("sample", "method", "direction"),
     columns=(
         *("local_success", "transfer_success", "transfer", "ssim", "locality", "passes", "inside", "outside", "spill"),

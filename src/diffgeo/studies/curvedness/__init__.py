@@ -12,5 +12,6 @@ STUDY = Study(
     settings=CurvednessConfig,
     package=__name__,
     place=50,
+    seconds=29,
     rows=("pair", "pool", "path"),
 )

@@ -12,5 +12,6 @@ STUDY = Study(
     settings=DenoiserConfig,
     package=__name__,
     place=65,
+    seconds=9,
     rows=("sample", "t_frac"),
 )

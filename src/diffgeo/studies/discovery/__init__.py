@@ -16,6 +16,7 @@ STUDY = Study(
         *("change_low_share", "path_length", "largest_step", "pixel_change"),
     ),
     place=10,
+    seconds=53,
     rows=("sample", "t_frac", "direction"),
     traverses=True,
 )

@@ -18,5 +18,6 @@ STUDY = Study(
         *("effect_vote", "effect_gap", "effect_disentanglement", "effect_completeness"),
     ),
     place=100,
+    seconds=37,
     rows=("t_frac", "method", "direction", "sample"),
 )

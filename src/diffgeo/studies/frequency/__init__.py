@@ -12,5 +12,6 @@ STUDY = Study(
     settings=FrequencyConfig,
     package=__name__,
     place=40,
+    seconds=1,
     rows=("sample", "t_frac", "radius"),
 )

@@ -12,5 +12,6 @@ STUDY = Study(
     settings=GlobalConsistencyConfig,
     package=__name__,
     place=20,
+    seconds=18,
     rows=("t_frac", "method", "direction", "held_out"),
 )

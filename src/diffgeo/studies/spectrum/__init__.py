@@ -12,5 +12,6 @@ STUDY = Study(
     settings=SpectrumConfig,
     package=__name__,
     place=30,
+    seconds=9,
     rows=("sample", "t_frac"),
 )

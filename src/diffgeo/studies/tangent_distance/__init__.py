@@ -12,5 +12,6 @@ STUDY = Study(
     settings=TangentDistanceConfig,
     package=__name__,
     place=60,
+    seconds=4,
     rows=("kind", "sample_a", "sample_b", "t_frac_a", "t_frac_b"),
 )

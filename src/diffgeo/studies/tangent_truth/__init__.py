@@ -12,5 +12,6 @@ STUDY = Study(
     settings=TangentTruthConfig,
     package=__name__,
     place=35,
+    seconds=11,
     rows=("kind", "sample", "t_frac", "map", "n", "factor", "scale"),
 )
