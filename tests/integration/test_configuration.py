@@ -26,7 +26,7 @@ MANDATORY = {
         for name in ("sdxl_base", "sd3_medium", "flux_dev", "pixart_alpha", "sana_600m")
     },
     ("study", "prompts"): ["model=factor_faces_t2i", "prompt=face"],
-    ("data", "images"): ["data.images=folder"],
+    ("data", "images"): ["data.images=."],
     ("predictor", "classifier"): ["predictor.path=net.pt", "predictor.names=[smiling]"],
 }
 

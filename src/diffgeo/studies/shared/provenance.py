@@ -6,7 +6,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from diffgeo.config.fields import rule_of
@@ -93,7 +93,7 @@ def asked_times(context: Context, settings: Any) -> dict[str, int]:
     edit: Iterable[float] = c.edit if c.edit_log_snr is None else ()
     times = {f"log_snr_{one:g}": schedule.nearest_log_snr(one, c.steps) for one in c.edit_log_snr or ()}
     asked = [*edit]
-    for one in fields(settings):
+    for one in fields(settings) if is_dataclass(settings) else ():
         value = getattr(settings, one.name)
         if rule_of(one).scheduled and value is not None:
             asked += value if isinstance(value, list) else [value]
