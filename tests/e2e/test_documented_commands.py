@@ -31,6 +31,7 @@ from diffgeo.cli.errors import PLUGINS
 from diffgeo.cli.line import quoted_prompts
 from diffgeo.composition import check, register, typed
 from diffgeo.config import config_folder
+from diffgeo.ranges import Rule
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -326,7 +327,8 @@ def words_of(one):
 def test_the_command_can_be_typed(one, tools):
     name, rest = words_of(one)
     assert name in CHECKS or name in SCRIPTS, f"{name}: nobody knows how to check it"
-    CHECKS.get(name, check_other_script)(one, rest, tools)
+    with mock.patch.object(Rule, "missing", return_value=[]):  # files of the reader's, which are not there
+        CHECKS.get(name, check_other_script)(one, rest, tools)
 
 
 @pytest.mark.slow
