@@ -64,6 +64,8 @@ def test_a_second_run_computes_nothing_and_writes_the_same(settings, tmp_path):
     first = execute(settings(), tmp_path / "a")
     with mock.patch("diffgeo.studies.study.Study.run", side_effect=AssertionError("computed again")):
         second = execute(settings("tracking.project=other"), tmp_path / "b")
+        with mock.patch("diffgeo.runner.helpers._start", side_effect=AssertionError("nothing is left to help with")):
+            execute(settings("processes=2"), tmp_path / "c")
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert str(first) == str(second)  # NaN and all
 
