@@ -14,11 +14,15 @@ among the claims of its table (Benjamini–Hochberg):
 
     holds           q ≤ 0.05, and the mean is positive;
     contradicted    q ≤ 0.05, and the mean is negative;
-    undecided       otherwise, so always for fewer than six values;
+    not found       otherwise, if the interval excludes what is claimed: an effect of 0.8 standard deviations or more
+                    (:data:`~diffgeo.metrics.statistics.DETECTABLE`);
+    too few to tell  neither shown nor excluded, as always with fewer than six values;
     not comparable  a number published for another model, or the run has nothing to measure it by.
 
-A published value holds if our interval overlaps the published one (its ± taken as a standard deviation over 50 pairs),
-else it is contradicted. Controls, and second measures of a claim, are shown without a verdict.
+A published value is contradicted if our interval does not overlap the published one (its ± taken as a standard
+deviation over 50 pairs), and holds if it does and is no more than twice as wide; a wider one is too few to tell. Beside
+q stands Holm's adjusted p, for readers who want no false call at all. Controls, and second measures of a claim, are
+shown without a verdict.
 """
 
 from __future__ import annotations
@@ -31,14 +35,23 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, false_discovery_rates, mean_interval, sign_flip_test
+from diffgeo.metrics.statistics import (
+    FEWEST,
+    SIGNIFICANT,
+    excludes,
+    false_discovery_rates,
+    holm,
+    mean_interval,
+    sign_flip_test,
+    win_interval,
+)
 from diffgeo.results import Row
 
 __all__ = ["Claim", "Role", "Verdict", "decide", "described", "judge", "reading_of"]
 
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
-Verdict = Literal["holds", "contradicted", "undecided", "not comparable", ""]
+Verdict = Literal["holds", "contradicted", "not found", "too few to tell", "not comparable", ""]
 Role = Literal["claim", "value", "control", "second"]
 CELEBAHQ = "celebahq"
 """What the source of a model must contain for numbers published on CelebA-HQ to compare with."""
@@ -63,6 +76,7 @@ class Claim:
         interval: its 95 % interval.
         remark: tables → what a reader of the number has to know, or nothing.
         test: tables → its two-sided p-value, if values do not stand for independent units; else sign flips of them.
+        duel: whether values are duels won (1), tied (0) and lost (−1).
     """
 
     source: str
@@ -78,6 +92,7 @@ class Claim:
     interval: tuple[float, float] | None = None
     remark: Callable[[Tables], str] = lambda _: ""
     test: Callable[[Tables], float] | None = None
+    duel: bool = False
 
 
 def judge(claim: Claim, tables: Tables, model: str) -> Row:
@@ -98,7 +113,7 @@ def judge(claim: Claim, tables: Tables, model: str) -> Row:
     except KeyError:  # the run has no such table or column: no predictor, say
         values, remark, own = np.array([]), "", None
     values = values[np.isfinite(values)]
-    ours, low, high = mean_interval(values)
+    ours, low, high = win_interval(values) if claim.duel else mean_interval(values)
     comparable = claim.interval is None or (CELEBAHQ in model.lower() and not math.isnan(low))
     p = math.nan if claim.interval else sign_flip_test(values) if own is None else own
     return described(claim) | {
@@ -127,10 +142,10 @@ def described(claim: Claim) -> Row:
 
 
 def decide(rows: Sequence[Row]) -> list[Row]:
-    """Rows of :func:`judge` that are shown together, each with ``q`` and ``verdict``."""
+    """Rows of :func:`judge` that are shown together, each with ``q``, ``holm`` and ``verdict``."""
     tested = [row["p"] if row["role"] == "claim" and row["n"] >= FEWEST else math.nan for row in rows]
-    rates = false_discovery_rates(tested)
-    return [row | {"q": q, "verdict": _verdict(row, q)} for row, q in zip(rows, rates, strict=True)]
+    rates = zip(rows, false_discovery_rates(tested), holm(tested), strict=True)
+    return [row | {"q": q, "holm": all_right, "verdict": _verdict(row, q)} for row, q, all_right in rates]
 
 
 def _verdict(row: Row, q: float) -> Verdict:
@@ -140,16 +155,16 @@ def _verdict(row: Row, q: float) -> Verdict:
         return "not comparable"
     if row["expected"] is not None:
         low, high = row["expected"]
-        return "holds" if row["low"] <= high and row["high"] >= low else "contradicted"
-    if not q <= SIGNIFICANT:
-        return "undecided"
-    return "holds" if row["ours"] > 0 else "contradicted"
+        if row["low"] > high or row["high"] < low:
+            return "contradicted"
+        return "holds" if row["high"] - row["low"] <= 2 * (high - low) else "too few to tell"
+    if q <= SIGNIFICANT:
+        return "holds" if row["ours"] > 0 else "contradicted"
+    return "not found" if excludes(row["low"], row["high"], row["n"]) else "too few to tell"
 
 
 def reading_of(row: Row) -> str:
-    """A verdict with what limits it, ``undecided (too few: 4)``; of a row without a verdict its role."""
-    if row["verdict"] == "undecided" and row["n"] < FEWEST:
-        return f"undecided (too few: {row['n']})"
+    """A verdict; of a row without one its role."""
     return str(row["verdict"] or {"control": "control", "second": "second measure"}[row["role"]])
 
 

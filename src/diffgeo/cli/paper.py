@@ -259,7 +259,7 @@ def _write(rows: list[Row], folder: Path) -> None:
         save([chart], folder / "claims")
 
 
-_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "p", "q", "verdict", "run")
+_HEAD = ("source", "quantity", "published", "ours, 95 % interval", "n", "p", "q", "Holm", "verdict", "run")
 
 
 def _cells(row: Row) -> list[str]:
@@ -272,8 +272,8 @@ def _cells(row: Row) -> list[str]:
         ours += " (too few)"
     verdict = f"{reading_of(row)}{' (not converged)' if row['not_converged'] else ''}"
     quantity = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
-    p, q = ("–" if math.isnan(row[key]) else f"{row[key]:.2g}" for key in ("p", "q"))
-    shown = [row["source"], quantity, row["published"], ours, row["n"], p, q, verdict, Path(row["run"]).name]
+    rates = ["–" if math.isnan(row[key]) else f"{row[key]:.2g}" for key in ("p", "q", "holm")]
+    shown = [row["source"], quantity, row["published"], ours, row["n"], *rates, verdict, Path(row["run"]).name]
     return [str(cell).replace("|", "\\|") for cell in shown]
 
 
@@ -282,7 +282,7 @@ def _show(rows: list[Row], network: str | None = None) -> None:
     from rich.table import Table
 
     shown = Table(*_HEAD, title=network)
-    colours = {"holds": "green", "contradicted": "red", "undecided": "yellow"}
+    colours = {"holds": "green", "contradicted": "red", "too few to tell": "yellow"}
     for row in rows:
         shown.add_row(*_cells(row), style=colours.get(row["verdict"], "dim"))
     # into a pipe as wide as the table needs

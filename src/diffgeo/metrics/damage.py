@@ -2,7 +2,8 @@ r"""What an edit costs besides what it changes: colours driven to their limits.
 
 Saturation has two numbers per picture: the share of values at the limits of the range (a clean latent beyond ±1 before
 it is clipped, see :func:`clipped_share`), and the mean chroma √(α² + β²), the length of the opponent components
-α = R − (G + B)/2 and β = (√3/2)(G − B) (Hanbury 2008), R, G, B in [0, 1].
+α = R − (G + B)/2 and β = (√3/2)(G − B) (Hanbury 2008), R, G, B in [0, 1]. Contrast is the standard deviation of the
+luminance.
 
 Where a picture's factors can be read off and painted again, the collateral is visible by itself: the perceptual
 distance between the edit as its factors tell it and the same edit with all but the target put back
@@ -15,12 +16,13 @@ import math
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import rgb_to_grayscale
 
 from diffgeo.data.factor_faces import FACTORS, render
 from diffgeo.errors import ShapeError
 from diffgeo.metrics.perceptual import PerceptualDistance
 
-__all__ = ["chroma", "clipped_share", "off_target_distance"]
+__all__ = ["chroma", "clipped_share", "contrast", "off_target_distance"]
 
 
 def clipped_share(pictures: Tensor, *, limit: float = 0.999) -> Tensor:
@@ -58,6 +60,24 @@ def chroma(pictures: Tensor) -> Tensor:
     r, g, b = ((pictures.float() + 1) / 2).unbind(dim=1)
     alpha, beta = r - (g + b) / 2, math.sqrt(3) / 2 * (g - b)
     return (alpha.square() + beta.square()).sqrt().mean(dim=(1, 2))
+
+
+def contrast(pictures: Tensor) -> Tensor:
+    """Root-mean-square contrast: the standard deviation of the luminance over a picture (Peli 1990).
+
+    Args:
+        pictures: shape (B, 3, H, W), RGB in [−1, 1].
+
+    Returns:
+        shape (B,), in [0, 1/2].
+
+    Raises:
+        ShapeError: pictures are not (B, 3, H, W).
+    """
+    if pictures.ndim != 4 or pictures.shape[1] != 3:
+        raise ShapeError(f"pictures have shape {tuple(pictures.shape)}", "expected (B, 3, H, W)")
+    luminance: Tensor = rgb_to_grayscale((pictures.float() + 1) / 2)
+    return luminance.flatten(1).std(dim=1, unbiased=False)
 
 
 def off_target_distance(

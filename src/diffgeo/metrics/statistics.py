@@ -17,18 +17,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import false_discovery_control, norm, rankdata, t
+from scipy.stats import beta, false_discovery_control, norm, rankdata, t
 from torch import Tensor
 
 from diffgeo.errors import ShapeError, ValueRangeError
 
 __all__ = [
+    "DETECTABLE",
     "FEWEST",
     "INTERVAL_FROM",
     "SIGNIFICANT",
     "Estimate",
     "centred_ranks",
+    "excludes",
     "false_discovery_rates",
+    "holm",
     "mantel_test",
     "mean_interval",
     "monte_carlo_p",
@@ -37,6 +40,7 @@ __all__ = [
     "resample_all",
     "shuffled_correlations",
     "sign_flip_test",
+    "win_interval",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +51,9 @@ SIGNIFICANT = 0.05
 """Largest p (of several claims: false discovery rate) with which a difference counts as shown."""
 FEWEST = 6
 """Values with which the two-sided sign-flip test can reach that p at all: 2 · 0.5⁶ = 0.031."""
+DETECTABLE = 0.8
+"""Standardised effect, mean over standard deviation, that 15 values find with a power of 0.8: what samples are chosen
+for, and what a claim that is not found has to exclude."""
 INTERVAL_FROM = 4
 """Values from which an interval is given. Of three, Student's is 2.5 s wide to each side and rests on the normal law
 alone; the percentile bootstrap, which statistics other than means have, is the range of three values or fewer."""
@@ -175,6 +182,44 @@ def mean_interval(values: Sequence[float] | np.ndarray[Any, Any], *, level: floa
     return mean, mean - reach, mean + reach
 
 
+def win_interval(values: Sequence[float] | np.ndarray[Any, Any], *, level: float = 0.95) -> tuple[float, float, float]:
+    """Share of duels won less that of those lost, with Clopper and Pearson's interval, a tie counting as half a win.
+
+    Student's interval of such values leaves [−1, 1], and has no width where one side wins all.
+
+    Args:
+        values: 1 for a duel won, −1 for one lost, 0 for a tie; means of several such count by their sum. NaN are left
+            out.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        (mean, low, high), within [−1, 1]; ends as those of :func:`mean_interval` without enough values.
+    """
+    x = np.asarray(values, dtype=float)
+    x = x[~np.isnan(x)]
+    n, (mean, low, high) = len(x), mean_interval(x, level=level)
+    if n < INTERVAL_FROM:
+        return mean, low, high
+    wins, tail = n * (mean + 1) / 2, (1 - level) / 2
+    low = 2 * float(beta.ppf(tail, wins, n - wins + 1)) - 1 if wins > 0 else -1.0
+    high = 2 * float(beta.ppf(1 - tail, wins + 1, n - wins)) - 1 if wins < n else 1.0
+    return mean, low, high
+
+
+def excludes(low: float, high: float, n: int) -> bool:
+    """Whether a 95 % interval of a mean excludes an effect of :data:`DETECTABLE` standard deviations above 0.
+
+    Args:
+        low: lower end of Student's interval, from which the standard deviation follows.
+        high: upper end.
+        n: values.
+    """
+    if n < FEWEST or math.isnan(low):
+        return False
+    deviation = (high - low) / 2 * math.sqrt(n) / float(t.ppf(0.975, n - 1))
+    return high <= DETECTABLE * deviation
+
+
 def sign_flip_test(differences: Sequence[float] | np.ndarray[Any, Any]) -> float:
     """Two-sided p-value of a mean of 0: the share of patterns of signs whose mean is as far from 0 (Fisher 1935).
 
@@ -209,6 +254,22 @@ def false_discovery_rates(p: Sequence[float]) -> list[float]:
     known = ~np.isnan(found)
     if known.any():
         found[known] = false_discovery_control(found[known])
+    return [float(value) for value in found]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjusted p-values: of calls at 0.05, any is false with a probability of 5 % at most.
+
+    Args:
+        p: p-values in [0, 1]; NaN stay NaN and do not count.
+
+    Returns:
+        The adjusted value of each, in the order given.
+    """
+    found = np.asarray(p, dtype=float)
+    order = np.argsort(found)[: int((~np.isnan(found)).sum())]
+    times = np.arange(len(order), 0, -1)
+    found[order] = np.minimum(1, np.maximum.accumulate(times * found[order]))
     return [float(value) for value in found]
 
 

@@ -10,14 +10,27 @@ import numpy as np
 import pandas as pd
 
 from diffgeo.claims import Claim, reading_of
-from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
+from diffgeo.metrics.statistics import DETECTABLE, FEWEST, SIGNIFICANT
 from diffgeo.report.charts import Chart, strips
 from diffgeo.report.formatting import counted
 from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.results import Row
 
-__all__ = ["count_of_verdicts", "labels", "table_of_claims", "values_of_claims", "words_of"]
+__all__ = ["RULE", "count_of_verdicts", "labels", "style_of", "table_of_claims", "values_of_claims", "words_of"]
+
+
+RULE = (
+    f"A claim holds if q ≤ {SIGNIFICANT} and the mean is positive, and is contradicted if it is negative. Otherwise "
+    f"it is not found if the interval excludes an effect of {DETECTABLE} standard deviations in its favour. If not, or "
+    f"with fewer than {FEWEST} values, there are too few to tell."
+)
+"""How verdicts are given, in words."""
+
+
+def style_of(reading: object) -> str:
+    """The CSS class of a cell that holds a verdict."""
+    return f"verdict-{str(reading).replace(' ', '-')}"
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -35,12 +48,11 @@ def count_of_verdicts(rows: Sequence[Row]) -> str:
     """How many claims hold, in a sentence; empty without claims."""
     claims = [row for row in rows if row["verdict"]]
     count = Counter(row["verdict"] for row in claims)
-    few = sum(row["verdict"] == "undecided" and row["n"] < FEWEST for row in claims)
     parts = {
         "holds": f"{count['holds']} hold",
         "contradicted": f"{count['contradicted']} are contradicted",
-        "undecided": f"{count['undecided']} are undecided"
-        + (f" ({few} of them for lack of values: a test takes {FEWEST})" if few else ""),
+        "not found": f"{count['not found']} are not found",
+        "too few to tell": f"for {count['too few to tell']} there are too few values to tell",
         "not comparable": f"{count['not comparable']} cannot be compared with this model or so few values",
     }
     told = [text for verdict, text in parts.items() if count[verdict]]
@@ -93,13 +105,13 @@ def table_of_claims(rows: Sequence[Row], claims: Sequence[Claim] = ()) -> Table 
         Column("n", "n"),
         p_column("p", "p"),
         p_column("q", "q"),
-        Column("verdict", "reading", style=lambda reading: f"verdict-{str(reading).split()[0]}"),
+        p_column("Holm", "holm"),
+        Column("verdict", "reading", style=style_of),
     ]
     note = (
         "Brackets hold Student's 95 % interval. p is of the two-sided sign-flip test of the mean, q the false "
-        f"discovery rate among this table's claims with values enough (Benjamini–Hochberg). A claim holds if q ≤ "
-        f"{SIGNIFICANT} and the mean is positive, is contradicted if it is negative, and is undecided otherwise, so "
-        f"always with fewer than {FEWEST} values. Controls and second measures have no verdict; published values "
+        "discovery rate among this table's claims with values enough (Benjamini–Hochberg), Holm the adjusted p by "
+        f"which no call at all would be false. {RULE} Controls and second measures have no verdict. Published values "
         "compare on the published model alone."
     )
     return as_table("table-claims", "Claims and verdicts", pd.DataFrame(shown), columns, note=note)

@@ -23,10 +23,9 @@ from markupsafe import Markup
 from diffgeo.claims import Claim, described, reading_of
 from diffgeo.config import Plain
 from diffgeo.errors import DataError
-from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT
 from diffgeo.report.formatting import counted, in_words, interval, name
 from diffgeo.report.page.templates import asset, environment, installed_version
-from diffgeo.report.verdicts import labels, words_of
+from diffgeo.report.verdicts import RULE, labels, style_of, words_of
 from diffgeo.results import Row, atomic, write_csv
 from diffgeo.run_folders import PAGE
 from diffgeo.studies import all_claims
@@ -34,7 +33,7 @@ from diffgeo.studies import all_claims
 __all__ = ["Told", "latex", "page", "table", "write_atlas"]
 
 _FILE = "atlas"
-_SYMBOLS = {"holds": "+", "contradicted": "−", "undecided": "?"}
+_SYMBOLS = {"holds": "+", "contradicted": "−", "not found": "0", "too few to tell": "?"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _judged(row: Row, folder: Path) -> Row:
 
 def _unjudged(claim: Claim, one: Told) -> Row:
     reason = one.unsuitable.get(claim.experiment, "")
-    missing = dict.fromkeys(("ours", "low", "high", "p", "q"), math.nan)
+    missing = dict.fromkeys(("ours", "low", "high", "p", "q", "holm"), math.nan)
     return described(claim) | {
         **missing,
         "n": 0,
@@ -192,8 +191,7 @@ def page(found: pd.DataFrame, facts: Plain, *, links: bool = True) -> str:
             summary=_summary(judged),
             command=facts["command"],
             version=installed_version(),
-            significant=SIGNIFICANT,
-            fewest=FEWEST,
+            rule=RULE,
         )
     )
 
@@ -218,12 +216,12 @@ def _summary(judged: pd.DataFrame) -> str:
     """How many cells say what, and the claims that hold everywhere or are contradicted somewhere, in sentences."""
     asked = judged[judged["n"] > 0]
     count = asked["verdict"].value_counts()
-    few = int(((asked["verdict"] == "undecided") & (asked["n"] < FEWEST)).sum())
     networks = counted(asked["network"].nunique(), "network")
     told = f"{counted(asked['label'].nunique(), 'claim')} on {networks}, {counted(len(asked), 'cell')}: "
-    words = {"holds": ("holds", "hold")} | {one: (f"is {one}", f"are {one}") for one in ("contradicted", "undecided")}
+    words = {"holds": ("holds", "hold")} | {one: (f"is {one}", f"are {one}") for one in ("contradicted", "not found")}
     told += ", ".join(f"{(k := int(count.get(one, 0)))} {forms[k != 1]}" for one, forms in words.items())
-    told += f", {few} of them for lack of values." if few else "."
+    few, compared = int(count.get("too few to tell", 0)), int(count.drop("not comparable", errors="ignore").sum())
+    told += f", and for {few} ({few / max(1, compared):.0%}) there are too few values to tell."
     verdicts = asked.groupby("label", sort=False)["verdict"].agg(set)
     several = set(asked["label"][asked.duplicated("label")])
     everywhere = [str(label) for label, found in verdicts.items() if found == {"holds"} and label in several]
@@ -241,7 +239,8 @@ def _head(network: str, made: Plain, judged: pd.DataFrame) -> Plain:
         "name": name(network),
         "holds": int(count.get("holds", 0)),
         "contradicted": int(count.get("contradicted", 0)),
-        "undecided": int(count.get("undecided", 0)),
+        "not_found": int(count.get("not found", 0)),
+        "too_few": int(count.get("too few to tell", 0)),
         "made": made,
         "took": in_words(made["seconds"]) if made else "",
     }
@@ -253,21 +252,22 @@ def _reach(row: dict[Any, Any]) -> float:
 
 
 def _cell(row: dict[Any, Any], width: float, links: bool) -> Plain:
-    limits = [
-        text
-        for text in (row["remark"], row["not_converged"], f"q = {row['q']:.2g}" if row["q"] == row["q"] else "")
-        if text
-    ]
+    limits = [text for text in (row["remark"], row["not_converged"], _rates(row)) if text]
     return {
         "asked": row["n"] > 0,
         "text": interval(row["ours"], row["low"], row["high"]) if row["n"] else "",
         "n": row["n"],
         "reading": f"{row['reading']}{', not converged' if row['not_converged'] else ''}",
-        "style": f"verdict-{str(row['reading']).split()[0]}",
+        "style": style_of(row["reading"]),
         "title": "; ".join(limits),
         "glyph": _glyph(row, width) if row["n"] and row["role"] != "value" and width > 0 else "",
         "href": f"{row['run']}/{PAGE}" if links and row["run"] else "",
     }
+
+
+def _rates(row: dict[Any, Any]) -> str:
+    """The false discovery rate and Holm's p of a claim that was tested."""
+    return f"q = {row['q']:.2g}, Holm {row['holm']:.2g}" if row["q"] == row["q"] else ""
 
 
 def _glyph(row: dict[Any, Any], width: float) -> Markup:

@@ -22,11 +22,14 @@ NAMES = {
     "local": "local",
     "random": "random",
     "no_normalisation": "plain",
+    "random_no_normalisation": "plain random",
     "pca_h_gradient": "PCA of h",
     "pca_h": "PCA of h in the tangent space",
     "x0": "∂x̂0/∂x",
     "eps": "∂ε/∂x",
 }
+PLAIN = {"no_normalisation": "local", "random_no_normalisation": "random"}
+"""Variants whose edits are x + γv and nothing else; where no edits are normalised, the others themselves."""
 
 
 def _edits(tables: Tables, table: str, t_frac: float | None = None) -> pd.DataFrame:
@@ -46,6 +49,52 @@ def _difference(
         return np.asarray((wide[first] - wide[second]).groupby("sample").mean())
 
     return measure
+
+
+def _random_less_local(column: str, table: str, *, normalised: bool) -> Callable[[Tables], Values]:
+    """Edits along random directions less those along local ones, all with the normalisation or all without it."""
+
+    def measure(tables: Tables) -> Values:
+        edits = tables[table]
+        edits = edits[edits["normalised"] == normalised]
+        return _difference("random", "local", column, table)({table: edits.replace({"variant": PLAIN})})
+
+    return measure
+
+
+def _of_spread(column: str, unedited: str) -> Callable[[Tables], Values]:
+    """Edits of equal length without the normalisation less those with it, over the unedited pictures' spread."""
+
+    def measure(tables: Tables) -> Values:
+        spread = tables[LENGTH].groupby("sample")[unedited].first().std()
+        return _difference("no_normalisation", "local", column, LENGTH)(tables) / spread
+
+    return measure
+
+
+def _moves(*, normalised: bool) -> Callable[[Tables], str]:
+    """How much of the moves of random and local edits of equal length lies along their directions."""
+
+    def remark(tables: Tables) -> str:
+        edits = tables[LENGTH]
+        edits = edits[edits["normalised"] == normalised].replace({"variant": PLAIN})
+        means = edits.groupby("variant")["cosine"].mean()
+        told = f"cosine of the move with its direction {means['random']:.2f}, local {means['local']:.2f}"
+        return told if normalised else ""
+
+    return remark
+
+
+def _missed_of(*, normalised: bool) -> Callable[[Tables], str]:
+    """How many random and local edits are not at the wanted change."""
+
+    def remark(tables: Tables) -> str:
+        edits = tables[CHANGE]
+        edits = edits[(edits["normalised"] == normalised) & edits["variant"].isin(["random", "local", *PLAIN])]
+        missed = int((~edits["matched"]).sum())
+        return f"{missed} of {len(edits)} edits missed the wanted change" if missed else ""
+
+    return remark
 
 
 def _unmatched(*variants: str, table: str = CHANGE, t_frac: float | None = None) -> Callable[[Tables], str]:
@@ -106,33 +155,38 @@ RESIDUAL = (
     "The residual is how badly the network denoises the picture after a little noise (0.1T): it grows as a picture "
     "leaves the data that the network knows, and needs no factors."
 )
+OFF = "Distance to the nearest picture that the renderer can make, by its factors: exact, where the data are known."
 PURITY = "Change of the attribute that moves most over the mean change of the others, in logarithms."
 
 CLAIMS: tuple[Claim, ...] = (
-    _of_length(
-        9,
-        "denoising residual",
-        "residual_change",
-        "random",
-        "local",
-        asserts="Random directions of the same length damage the picture.",
-        because=f"Lengths as the figure has them: ‖x'−x‖ of the local edits. {RESIDUAL}",
-        refuted="Local directions of the same length raise the residual more.",
+    *(
+        Claim(
+            "P23a Fig. 9",
+            "p23a/fig9",
+            f"{what}, random − local, {how}at equal {'length' if table == LENGTH else 'change'}",
+            _random_less_local(column, table, normalised=normalised),
+            asserts=f"Random directions {of_what} damage the picture{'' if normalised else ' by themselves'}.",
+            because=f"{why} {told}",
+            refuted="Local directions damage it more.",
+            remark=_moves(normalised=normalised) if table == LENGTH else _missed_of(normalised=normalised),
+        )
+        for normalised, how, why in (
+            (True, "", "Edits with the distortion normalisation, as the paper makes them."),
+            (
+                False,
+                "without the normalisation, ",
+                "The normalisation moves x on its own account, and of a random step it leaves little: x + γv alone "
+                "tells what the direction does.",
+            ),
+        )
+        for table, of_what in ((LENGTH, "of the same length"), (CHANGE, "that change the picture as much"))
+        for what, column, told in (
+            ("denoising residual", "residual_change", RESIDUAL),
+            ("distance from the data", "off_data", OFF),
+        )
     ),
-    _claim(
-        9,
-        "denoising residual",
-        "residual_change",
-        "random",
-        "local",
-        asserts="Random directions damage the picture, also if they change it as much as local ones.",
-        because=f"Equal perceptual change leaves strength out of the comparison. {RESIDUAL}",
-        refuted="Local directions raise the residual more at equal change.",
-    ),
-    _claim(9, "distance from the data", "off_data", "random", "local"),
     _claim(9, "log precision", "precision", "local", "random"),
     _claim(9, "colours at the limit", "clipped_change", "random", "local"),
-    _of_length(9, "distance from the data", "off_data", "random", "local"),
     _claim(9, "high-frequency power", "noise_change", "random", "local"),
     _of_length(
         10,
@@ -144,6 +198,19 @@ CLAIMS: tuple[Claim, ...] = (
         because="Share of values beyond the limits, edited less unedited. Clipping x̂0 while decoding would hide "
         "saturation, and equal length leaves out that the normalisation rescales the step.",
         refuted="Edits with the normalisation drive more colours to their limits.",
+    ),
+    *(
+        Claim(
+            "P23a Fig. 10",
+            "p23a/fig10",
+            f"{what} of the picture over its spread among unedited pictures, plain − normalised, at equal length",
+            _of_spread(f"{column}_change", f"{column}_unedited"),
+            asserts=f"Without the distortion normalisation edits raise the {word}.",
+            because=f"Change of the {what}, decoded without clipping, over the standard deviation that it has among "
+            "the unedited samples.",
+            refuted=f"Edits with the normalisation raise the {word} more.",
+        )
+        for what, word, column in (("mean chroma", "saturation", "chroma"), ("contrast", "contrast", "contrast"))
     ),
     _of_length(10, "chroma, decoded without clipping", "chroma_change", "no_normalisation", "local"),
     _claim(10, "colours at the limit", "clipped_change", "no_normalisation", "local"),
@@ -168,7 +235,16 @@ CLAIMS: tuple[Claim, ...] = (
         because=PURITY,
         refuted="Components of h change attributes more purely.",
     ),
-    _claim(11, "distance from the data", "off_data", "pca_h_gradient", "local"),
+    _claim(
+        11,
+        "distance from the data",
+        "off_data",
+        "pca_h_gradient",
+        "local",
+        asserts="Principal components of h (GANSpace) distort the picture.",
+        because=OFF,
+        refuted="Local directions lead farther from the data.",
+    ),
     _claim(11, "log precision", "precision", "local", "pca_h"),
     *(
         claim
@@ -186,7 +262,16 @@ CLAIMS: tuple[Claim, ...] = (
                 refuted=f"Directions of {NAMES[variant]} change attributes more purely.",
             ),
             _claim(12, "denoising residual", "residual_change", variant, "local"),
-            _claim(12, "distance from the data", "off_data", variant, "local"),
+            _claim(
+                12,
+                "distance from the data",
+                "off_data",
+                variant,
+                "local",
+                asserts=f"Directions of {NAMES[variant]} lead farther from the data than those of h.",
+                because=OFF,
+                refuted="Directions of h lead farther from the data.",
+            ),
         )
     ),
     *(
@@ -205,7 +290,16 @@ CLAIMS: tuple[Claim, ...] = (
                 "change places between T and the picture.",
                 refuted=f"Directions of {NAMES[variant]} change attributes more purely there.",
             ),
-            _at(t_frac, "distance from the data", "off_data", variant, "local"),
+            _at(
+                t_frac,
+                "distance from the data",
+                "off_data",
+                variant,
+                "local",
+                asserts=f"Directions of {NAMES[variant]} lead farther from the data than those of h at {t_frac:g}T.",
+                because=OFF,
+                refuted="Directions of h lead farther from the data there.",
+            ),
         )
     ),
 )

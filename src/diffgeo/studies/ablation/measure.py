@@ -6,6 +6,7 @@ Each variant gives directions v_i of X at a sample's x_t:
     global               ū_i of the other samples' bases, projected to the tangent space and pulled back
     random               unit directions drawn uniformly
     no_normalisation     local, without the distortion normalisation; left out where edits have none, as at T of a flow
+    random_no_normalisation  random, without it; left out there, too
     pca_h                principal components of h over random latents (GANSpace), projected to the tangent space and
                          pulled back; so made of local directions
     pca_h_gradient       the same components pulled back by Jᵀ as they are
@@ -24,7 +25,8 @@ variant, direction).
 
 The papers compare at equal length, ‖x'−x‖. Table ``ablation_equal_length`` does, for the variants whose claim says so,
 at the mean length of the sample's local edits above. Its pictures are decoded without clipping x̂0, which would hide
-saturation.
+saturation. The normalisation moves x on its own account, so that x'−x is not the direction any more, the less the
+smaller the step is beside it: ``cosine`` is that of x'−x with the direction, 1 without the normalisation.
 
 Table ``ablation_times`` has the rows of the first one at every timestep of ``t_fracs``. Each timestep has a perceptual
 change of its own, unless ``change`` says one, as edits nearer to the picture change less of it.
@@ -44,7 +46,7 @@ from torch import Tensor
 from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.geometry import Convention, geodesic_shooting, global_directions, pca_directions
 from diffgeo.metrics.attributes import label_change
-from diffgeo.metrics.damage import chroma, clipped_share, off_target_distance
+from diffgeo.metrics.damage import chroma, clipped_share, contrast, off_target_distance
 from diffgeo.metrics.spectral import high_frequency_share
 from diffgeo.results import Result
 from diffgeo.session import Context, Sample
@@ -65,7 +67,7 @@ from diffgeo.studies.shared.matching import (
 
 __all__ = ["run"]
 
-EQUAL_LENGTH = ("local", "random", "no_normalisation")
+EQUAL_LENGTH = ("local", "random", "no_normalisation", "random_no_normalisation")
 """Variants that are compared at equal length, too."""
 PIECES, REACH = 4, 1.5
 """Straight pieces of a shooting curve, and its length as a multiple of ``edit.strength``."""
@@ -114,9 +116,10 @@ def _edits(context: Context, cfg: AblationConfig, sample: Sample, t: int) -> Ite
         match variant:
             case "local":
                 yield from along(variant, basis.V[:, :k])
-            case "no_normalisation":
-                if context.editor.normalises(sample, t):  # else it is "local" once more
-                    yield from along(variant, basis.V[:, :k], normalise=False)
+            case "no_normalisation" | "random_no_normalisation":
+                if context.editor.normalises(sample, t):  # else it is "local" or "random" once more
+                    v = basis.V[:, :k] if variant == "no_normalisation" else random_in_x(context, k, sample)
+                    yield from along(variant, v, normalise=False)
             case "global":
                 others = [context.bases.of(s, t) for s in context.samples if s.index != sample.index]
                 if len(others) >= 2:
@@ -170,7 +173,12 @@ def _shot(context: Context, cfg: AblationConfig, sample: Sample, t: int, i: int,
 def _damage(context: Context, before: Tensor, after: Tensor) -> dict[str, list[float]]:
     """What edits cost, by column, edited less unedited; and what the run measures of every edit."""
     found = {}
-    measures = {"clipped_change": clipped_share, "chroma_change": chroma, "noise_change": high_frequency_share}
+    measures = {
+        "clipped_change": clipped_share,
+        "chroma_change": chroma,
+        "contrast_change": contrast,
+        "noise_change": high_frequency_share,
+    }
     for name, measure in measures.items():
         found[name] = (measure(after) - measure(before)).tolist()
     residual, own = context.residual_change, context.measured(after, before)
@@ -194,11 +202,16 @@ def _rows_of_length(
     pictures = context.decoder(moved, t, sample, clip=False)
     before, after = pictures[:1], pictures[1:]
     changes, damage = context.perceptual(after, before), _damage(context, before, after)
+    unedited = {"chroma_unedited": chroma(before).item(), "contrast_unedited": contrast(before).item()}
+    offsets = torch.stack([edit.offset(length) for edit in compared])
+    cosines = torch.cosine_similarity((moved[1:] - x).flatten(1), offsets.flatten(1))
     for i, edit in enumerate(compared):
         where = {"sample": sample.index, "name": sample.name, "t_frac": t_frac, "t": t}
         cost = {name: values[i] for name, values in damage.items()}
         change = {"x_change": length, "change": changes[i].item(), "perceptual_measure": context.perceptual.name}
-        yield where | {"variant": edit.variant, "direction": edit.direction} | change | cost
+        kind = {"variant": edit.variant, "direction": edit.direction, "cosine": cosines[i].item()}
+        kind["normalised"] = context.editor.normalises(sample, t, override=edit.normalise)
+        yield where | kind | change | cost | unedited
 
 
 def _rows(
@@ -219,6 +232,7 @@ def _rows(
             "t": t,
             "variant": edit.variant,
             "direction": edit.direction,
+            "normalised": context.editor.normalises(sample, t, override=edit.normalise),
             "frame": i,
             **found.row(i),
             "perceptual_measure": context.perceptual.name,

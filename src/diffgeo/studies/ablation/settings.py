@@ -13,6 +13,7 @@ VARIANTS = (
     "global",
     "random",
     "no_normalisation",
+    "random_no_normalisation",
     "pca_h",
     "pca_h_gradient",
     "x0",

@@ -142,7 +142,14 @@ def _missed(table: str, *methods: str) -> Callable[[Tables], str]:
 
 
 def _loco(
-    what: str, measure: Callable[[Tables], Values], second: str, table: str, *, asserts: str = "", **words: str
+    what: str,
+    measure: Callable[[Tables], Values],
+    second: str,
+    table: str,
+    *,
+    asserts: str = "",
+    duel: bool = False,
+    **words: str,
 ) -> Claim:
     """A row about LOCO's directions and others; a second measure if it asserts nothing."""
     return Claim(
@@ -154,6 +161,7 @@ def _loco(
         **words,  # type: ignore[arg-type]
         role="claim" if asserts else "second",
         remark=_missed(table, "loco", second),
+        duel=duel,
     )
 
 
@@ -211,13 +219,14 @@ CLAIMS: tuple[Claim, ...] = (
         CHANGE,
     ),
     _loco(
-        f"SSIM, share of samples that LOCO wins less that {PULLBACK} wins, at equal change of the attribute",
+        f"SSIM, samples that LOCO wins less those that {PULLBACK} wins, as a share, at equal change of the attribute",
         _duel("ssim", "loco", "local", 1),
         "local",
         TARGET,
         asserts="LOCO's edits keep the structure of the picture better than the pullback's.",
         because=DAMAGE,
         refuted="The pullback's edits keep more.",
+        duel=True,
     ),
     _loco(
         f"SSIM, LOCO − {PULLBACK}, at equal change",
@@ -226,14 +235,12 @@ CLAIMS: tuple[Claim, ...] = (
         CHANGE,
     ),
     _loco(
-        f"perceptual change, share of samples that LOCO wins less that {PULLBACK} wins, at equal change of the "
-        "attribute",
+        f"perceptual change, samples that LOCO wins less those that {PULLBACK} wins, as a share, at equal change of "
+        "the attribute",
         _duel("change", "loco", "local", -1),
         "local",
         TARGET,
-        asserts="LOCO's edits change the picture less (LPIPS) than the pullback's.",
-        because=f"{DAMAGE} The distance is LPIPS, or what stands in for it under its own name.",
-        refuted="The pullback's edits change less.",
+        duel=True,
     ),
     _loco(
         f"log of the change outside the mask, {NAMES['x0']} − LOCO, at equal change inside",
@@ -260,7 +267,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _asyrp("cosine between two samples' changes of attributes, one Δh for all", _alike("asyrp")),
     _asyrp(
-        "½ less the departure of the effect at half of Δh from half the effect, as a share of it",
+        "½ − the relative departure from linearity at ½ Δh",
         _strengths("departure", 0.5, lambda departure: 0.5 - departure, ["asyrp"]),
         asserts="The effect is linear in Δh: half of it changes the attributes by half.",
         because="A departure of 1 is an effect that is there at once, or not yet, at half of Δh; one nearer to 0 than "
@@ -268,7 +275,7 @@ CLAIMS: tuple[Claim, ...] = (
         refuted="The effect at half of Δh is nearer to none or to all than to half.",
     ),
     _asyrp(
-        "departure of the effect at half the strength from half the effect, Δx − Δh",
+        "relative departure from linearity at half the strength, Δx − Δh",
         _strengths("departure", 0.5, lambda departure: departure, ["supervised", "asyrp"]),
     ),
     _asyrp(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from diffgeo.claims import Claim, Tables, Values
@@ -42,5 +44,6 @@ CLAIMS: tuple[Claim, ...] = (
         "error of the predicted change λJv there, as a share of it (a cosine of whole pictures is near 1 by itself)",
         _error,
         role="second",
+        test=lambda _: math.nan,  # an error cannot be negative
     ),
 )

@@ -67,7 +67,7 @@ def run(context: Context, cfg: GlobalConsistencyConfig) -> Result:
         untrained = _untrained(context, samples, t, bases[0].rank, cfg.untrained if t_frac == top else 0)
         overlaps += [{**where, **row} for row in _overlap_rows(samples, bases, untrained)]
         rows += [{**where, **row} for row in _held_out_rows(samples, bases, cfg, context.cfg.seed)]
-        if cfg.edit and context.predictor is not None:
+        if cfg.edit:
             edited, similar, pictures = _edit(context, samples, bases, cfg, t)
             before = sum(map(len, frames))
             edits += [{**where, **row, "frame": row["frame"] + before} for row in edited]
@@ -158,11 +158,10 @@ def _edit(
     context: Context, samples: list[Sample], bases: list[LocalBasis], cfg: GlobalConsistencyConfig, t: int
 ) -> tuple[list[Row], list[Row], Tensor]:
     """Rows of the edits, rows of their agreement, and the pictures (N, 3, H, W) uint8 that the first ones number."""
-    assert context.predictor is not None
-    names, gammas = context.predictor.names, context.editor.gammas
+    predictor, gammas = context.predictor, context.editor.gammas
     rows: list[Row] = []
     agreement: list[Row] = []
-    changes: list[Tensor] = []
+    changes: list[dict[str, Tensor]] = []
     frames: list[Tensor] = []
     first = _first_held_out(samples)
     u = _directions(bases[:first], cfg.methods[0], cfg.directions)
@@ -178,25 +177,31 @@ def _edit(
         saturated = clipped[:, [0, -1]].mean(dim=1) - clipped[:, len(gammas) // 2]
         ends = pictures.unflatten(0, (u.shape[1], len(gammas)))[:, [0, -1]].flatten(0, 1)
         own = context.measured(ends, pictures[len(gammas) // 2][None])
-        predicted = context.predictor(pictures).unflatten(0, (u.shape[1], len(gammas)))
-        change = predicted[:, -1] - predicted[:, 0]
-        for k, label in enumerate(label_change(names, c) for c in change):
+        found = {"picture_cosine": pictures.flatten(1)}
+        if predictor is not None:
+            found["cosine"] = predictor(pictures)
+        by_frame = {name: values.unflatten(0, (u.shape[1], len(gammas))) for name, values in found.items()}
+        change = {name: values[:, -1] - values[:, 0] for name, values in by_frame.items()}
+        for k in range(u.shape[1]):
             where = {"direction": k, "held_out": sample.index, "name": sample.name, "share": share[k].item()}
             drawn: Row = {"frame": len(frames) * len(pictures) + k * len(gammas), "frames": len(gammas)}
             drawn |= {"gamma": gammas[-1].item(), "x_change": lengths[k].item()}
-            drawn |= {"clipped_change": saturated[k].item(), "label": label}
+            drawn |= {"clipped_change": saturated[k].item()}
             drawn |= {name: (values[2 * k] + values[2 * k + 1]) / 2 for name, values in own.items()}
-            deltas = {f"delta_{name}": change[k, j].item() for j, name in enumerate(names)}
-            rows.append({**where, **drawn, **deltas})
+            if predictor is not None:
+                moved = change["cosine"][k]
+                drawn["label"] = label_change(predictor.names, moved)
+                drawn |= {f"delta_{name}": moved[j].item() for j, name in enumerate(predictor.names)}
+            rows.append({**where, **drawn})
         changes.append(change)
         frames.append(((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
     for (a, change_a), (b, change_b) in combinations(zip(samples[first:], changes, strict=True), 2):
-        unit_a, unit_b = (torch.nn.functional.normalize(c, dim=1) for c in (change_a, change_b))
-        where = {"sample": a.index, "other": b.index}
-        for (i, j), cosine in zip(
-            product(range(len(change_a)), repeat=2), (unit_a @ unit_b.T).flatten().tolist(), strict=True
-        ):
-            agreement.append({**where, "direction": i, "other_direction": j, "cosine": cosine})
+        cosines = {
+            name: torch.cosine_similarity(c[:, None], change_b[name][None], dim=2) for name, c in change_a.items()
+        }
+        for i, j in product(range(u.shape[1]), repeat=2):
+            where = {"sample": a.index, "other": b.index, "direction": i, "other_direction": j}
+            agreement.append(where | {name: values[i, j].item() for name, values in cosines.items()})
     return rows, agreement, torch.cat(frames)
 
 
@@ -211,7 +216,7 @@ def _scalars(table: pd.DataFrame, more: dict[str, pd.DataFrame]) -> dict[str, fl
         scalars[f"share/t_{t_frac:g}"] = float(leading["share"].mean())
         scalars[f"p_best_match/t_{t_frac:g}"] = float(leading["p_best_match"].iloc[0])
     scalars["null_best_match"] = float(table["null_best_match"].iloc[0])
-    if "agreement" in more:
+    if "cosine" in more.get("agreement", ()):
         for t_frac, part in more["agreement"].groupby("t_frac", sort=False):
             same = part["direction"] == part["other_direction"]
             scalars[f"edit_agreement/t_{t_frac:g}"] = float(part.loc[same, "cosine"].mean())

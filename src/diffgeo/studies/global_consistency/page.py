@@ -78,7 +78,7 @@ def global_edits(run: Run, budget: int = BUDGET // 4) -> Data | None:
         for row in part.head(most).to_dict("records"):
             encoded = strip(film(row), quality)
             first = first or encoded
-            items.append({"name": str(row["name"]), "strip": encoded.uri, "label": label(row["label"])})
+            items.append({"name": str(row["name"]), "strip": encoded.uri, "label": label(row.get("label"))})
         gamma, count = float(part["gamma"].iloc[0]), int(part["frames"].iloc[0])
         gammas = [round(x, 4) for x in np.linspace(-gamma, gamma, count).tolist()]
         card = {"direction": int(part["direction"].iloc[0]) + 1, "gammas": gammas, "items": items}

@@ -51,29 +51,30 @@ def charts(tables: Tables) -> list[Chart]:
             more=f"Chance gives {number(null, 2)} on average, and less than {number(limit, 2)} in 95 % of cases.",
         )
     )
-    if "global_consistency_agreement" in tables:
-        found += _agreement(tables["global_consistency_agreement"])
+    for column, what in (("cosine", "attribute"), ("picture_cosine", "picture")):
+        if column in tables.get("global_consistency_agreement", ()):
+            found += _agreement(tables["global_consistency_agreement"], column, what)
     return in_figure(found, "overlap")
 
 
-def _agreement(table: pd.DataFrame) -> list[Chart]:
-    """Cosines of two held-out samples' attribute changes, by the same and by different directions."""
+def _agreement(table: pd.DataFrame, column: str, what: str) -> list[Chart]:
+    """Cosines of two held-out samples' changes, by the same and by different directions."""
     same = table["direction"] == table["other_direction"]
     lines = {}
     for label, chosen in (("the same direction", same), ("different directions", ~same)):
         rows = table[chosen]
-        pairs = rows["cosine"].groupby([rows["t_frac"], rows["sample"], rows["other"]]).mean()
+        pairs = rows[column].groupby([rows["t_frac"], rows["sample"], rows["other"]]).mean()
         if len(pairs):
             lines[label] = pairs.reset_index(name="y").rename(columns={"t_frac": "x"})[["x", "y"]]
     if not lines:
         return []
     chart = by_time(
-        "consistency-agreement",
-        "Does one direction do the same to different samples?",
-        "The cosine of two held-out samples' attribute changes; directions mean the same everywhere if the first line "
+        f"consistency-agreement-{what}",
+        f"Does one direction change the {what}{'s' if what == 'attribute' else ''} of different samples alike?",
+        f"The cosine of two held-out samples' {what} changes; directions mean the same everywhere if the first line "
         "lies above the second. Dots are pairs of samples.",
         lines,
-        "cosine of attribute changes",
+        f"cosine of {what} changes",
         limits=(-1, 1),
     )
     return [chart]

@@ -46,13 +46,21 @@ def _above(other: str, when: str | float) -> Callable[[Tables], Values]:
     return measure
 
 
+SPAN = (
+    "The tangent space of the data is known exactly at every portrait: the share of its span in as many leading "
+    "directions as it has dimensions."
+)
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P23a Fig. 4",
         "p23a/fig4",
         "true tangents of coarse above fine factors, share in the directions of h, T minus the lowest t",
         _coarse_falls,
-        role="second",
+        asserts="Directions go from coarse attributes at T to fine ones nearer the picture.",
+        because="Which factors a portrait can change in is known: share of each one's true tangent in the directions "
+        "of h, without a predictor.",
+        refuted="Directions hold more of the coarse factors' tangents at the lowest t than at T.",
     ),
     *(
         Claim(
@@ -60,7 +68,9 @@ CLAIMS: tuple[Claim, ...] = (
             "p23a/fig12",
             f"share of the data's true tangent space in directions of ∂h/∂x above {name}, at {when}",
             _above(other, end),
-            role="second",
+            asserts=f"Directions of h hold more of what the data can change in than those of {name}, at {when}.",
+            because=SPAN,
+            refuted=f"Directions of {name} hold more.",
         )
         for other, name in (("x0", "∂x̂0/∂x"), ("eps", "∂ε/∂x"))
         for end, when in (("max", "T"), ("min", "the lowest t"))
@@ -71,7 +81,9 @@ CLAIMS: tuple[Claim, ...] = (
             "p23a/fig12",
             f"share of the data's true tangent space in directions of ∂h/∂x above {name}, at 0.5T",
             _above(other, 0.5),
-            role="second",
+            asserts=f"Directions of h hold more of what the data can change in than those of {name}, at 0.5T.",
+            because=SPAN,
+            refuted=f"Directions of {name} hold more.",
         )
         for other, name in (("x0", "∂x̂0/∂x"), ("eps", "∂ε/∂x"))
     ),
