@@ -47,6 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 Row = dict[str, Any]
+_RATES = ("p", "q", "holm")
 _P = r"p [=<] \d[\d.]*\d"
 _NUMBER = rf"(?:[-−]?\d[\d.]*(?: \[[^\]]*\]| ± \d[\d.]*| to [-−]?\d[\d.]*)?(?:, {_P})?|\b{_P})"
 _STATED = re.compile(
@@ -54,7 +55,7 @@ _STATED = re.compile(
 )
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _INTERVAL_OR_P = re.compile(r"\d \[[-−]?\d[\d.]*, [-−]?\d[\d.]*\]|\bp = ?0?\.\d+")
-_VERDICT = re.compile(r"(?<!\*)\b(?:undecided|contradicted)\b(?!\*)")
+_VERDICT = re.compile(r"(?<!\*)\b(?:not found|contradicted|too few to tell)\b(?!\*)")
 _TABLE = re.compile(
     r"(?P<start><!-- (?:results:|table: (?P<file>\w+),) (?P<network>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )
@@ -72,7 +73,7 @@ def read(folder: Path = RESULTS) -> dict[tuple[str, str], Row]:
 
 def _table_of(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "atlas.csv", keep_default_na=False, na_values=[""])
-    text = table.columns.difference(["ours", "low", "high", "n", "p", "q"])
+    text = table.columns.difference(["ours", "low", "high", "n", "p", "q", "holm"])
     table[text] = table[text].astype(object).fillna("")
     return table
 
@@ -146,13 +147,15 @@ def _table_of_measured(rows: list[Row]) -> str:
 
 
 def _table(rows: list[Row]) -> str:
-    lines = ["| claim | measure | mean, 95 % interval | n | p | verdict |", "|---|---|---|---|---|---|"]
+    lines = ["| claim | measure | mean, 95 % interval | n | p | q | Holm | verdict |", "|---" * 8 + "|"]
     for row in rows:
         mean = interval(row["ours"], row["low"], row["high"])
-        p = p_value(row["p"]).removeprefix("p ").removeprefix("= ") if row["p"] == row["p"] else "–"
+        rates = [
+            p_value(row[one]).removeprefix("p ").removeprefix("= ") if row[one] == row[one] else "–" for one in _RATES
+        ]
         measure = f"{row['quantity']} ({row['remark']})" if row["remark"] else row["quantity"]
         verdict = f"{row['reading']}{' (not converged)' if row['not_converged'] else ''}"
-        cells = (row["label"], str(measure).replace("|", "\\|"), mean, row["n"], p, verdict)
+        cells = (row["label"], str(measure).replace("|", "\\|"), mean, row["n"], *rates, verdict)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
@@ -174,7 +177,8 @@ def _across(rows: Mapping[tuple[str, str], Row]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return "–"
-    return f"{row['reading']}, {interval(row['ours'], row['low'], row['high'])}"
+    reading = f"{row['reading']} (not converged)" if row["not_converged"] else row["reading"]
+    return f"{reading}, {interval(row['ours'], row['low'], row['high'])}"
 
 
 def pages() -> list[Path]:
@@ -207,17 +211,19 @@ def copy(out: Path, into: Path = RESULTS, *, join: bool = False) -> None:
 def joined(earlier: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Rows of two atlases; of an experiment that both asked, the new ones.
 
-    A label counts the claims of a figure, so that those of earlier rows are given anew; a claim that is gone goes. The
+    A label counts the claims of a figure, so that those of earlier rows are given anew, as are roles; a claim that is
+    gone goes. The
     false discovery rate is that of all claims of a network, so that a verdict may change as others join.
     """
     what = ["source", "experiment", "quantity"]
-    earlier = earlier.drop(columns="label").merge(new[[*what, "label"]].drop_duplicates(), on=what)[earlier.columns]
+    known_now = new[[*what, "label", "role"]].drop_duplicates()
+    earlier = earlier.drop(columns=["label", "role"]).merge(known_now, on=what)[earlier.columns]
     order = {label: i for i, label in enumerate(new["label"].unique())}
     asked = set(zip(new["network"][new["n"] > 0], new["experiment"][new["n"] > 0], strict=True))
     kept = [key not in asked for key in zip(earlier["network"], earlier["experiment"], strict=True)]
     known = pd.concat([new[new["n"] > 0], earlier[kept], new[new["n"] == 0]])
     never = known.drop_duplicates("label").assign(reading="not run", verdict="", remark="", not_converged="", n=0)
-    never[["ours", "low", "high", "p", "q"]] = float("nan")
+    never[["ours", "low", "high", "p", "q", "holm"]] = float("nan")
     both = pd.concat([known, *(never.assign(network=one) for one in known["network"].unique())], ignore_index=True)
     both = both.drop_duplicates(["network", "label"])
     both = both.assign(place=both["label"].map(order)).sort_values(["network", "place"]).drop(columns="place")
@@ -228,7 +234,7 @@ def _decided(network: pd.DataFrame) -> pd.DataFrame:
     rows: list[Row] = network.to_dict("records")  # type: ignore[assignment]
     tested = [row for row in rows if row["role"] == "claim" and row["n"]]
     for row, now in zip(tested, decide([row | {"comparable": True, "expected": None} for row in tested]), strict=True):
-        row |= {"q": now["q"], "verdict": now["verdict"], "reading": reading_of(now)}
+        row |= {"q": now["q"], "holm": now["holm"], "verdict": now["verdict"], "reading": reading_of(now)}
     return pd.DataFrame(rows, columns=network.columns)
 
 

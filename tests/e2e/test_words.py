@@ -200,7 +200,7 @@ def test_bash_completes_the_part_behind_the_equals_sign(says, tmp_path):
         ("diffgeo-report", ["--sql", "x"], 2, "--sql is no argument"),
         ("diffgeo-paper", ["only=[nope]"], 2, "there is no experiment nope"),
         ("diffgeo-paper", ["only="], 2, "only= has no value"),
-        ("diffgeo-paper", ["scale=big"], 2, "choices: smoke, small, paper"),
+        ("diffgeo-paper", ["scale=big"], 2, "choices: smoke, small, atlas, paper"),
         ("diffgeo-paper", ["--dry"], 2, "did you mean --dry-run"),
         ("diffgeo-paper", ["experiment=p23a/table1"], 2, "only=[...]"),
         ("diffgeo-paper", ["svd.rnak=3", "--dry-run"], 2, "svd.rnak"),

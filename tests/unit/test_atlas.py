@@ -46,6 +46,7 @@ def told(tmp_path):
             "commit": "c" * 40,
             "versions": {"torch": "2.0"},
             "device": "cpu",
+            "machine": "an old machine",
             "started": "2026-01-01T00:00:00+00:00",
             "duration": 61.0,
         }
@@ -64,8 +65,9 @@ def test_every_claim_has_a_row_for_every_network(told, tmp_path):
     assert len(found) == 2 * len(all_claims())
     by = found.set_index(["network", "source", "quantity"])["reading"]
     keys = [(claim.source, claim.quantity) for claim in TESTED]
-    assert [by["one", *key] for key in keys] == ["holds", "contradicted", "undecided (too few: 4)"]
-    assert by["two", *keys[0]] == "undecided"
+    assert [by["one", *key] for key in keys] == ["holds", "contradicted", "too few to tell"]
+    assert by["two", *keys[0]] == "too few to tell"
+    assert set(found["commit"]) == {"", "c" * 10}
     assert by["two", *keys[1]] == "cannot be asked"
 
 
@@ -84,11 +86,9 @@ def test_the_page_says_of_each_cell_what_its_row_says(told, tmp_path):
     assert text.count(f'href="one/{TESTED[0].experiment}/report.html"') == 3
     assert "0.40 [0.30, 0.50]" in text
     assert "−0.40 [−0.50, −0.30]" in text
-    assert 'title="it has no &lt;factors&gt;"' in text
-    assert (
-        "3 claims on 2 networks, 4 cells: 1 holds, 1 is contradicted, 2 are undecided, 1 of them for lack of values."
-        in text
-    )
+    assert "<summary>more</summary>it has no &lt;factors&gt;</details>" in text
+    assert "3 claims on 2 networks, 4 cells: 1 holds, 1 is contradicted, 0 are not found, and for 2 (50%) " in text
+    assert "an old machine" in text
     assert "diffgeo-paper models=[one,two]" in text
     assert "1 min 1 s" in text
     assert not re.search(r"(src|href)=\"https?:", text)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diffgeo.claims import Claim, decide, pseudo_values_of_difference, reading_of
+from diffgeo.claims import CELEBAHQ, Claim, decide, pseudo_values_of_difference, reading_of
 from diffgeo.claims import judge as judged
 from diffgeo.config import config_folder
 from diffgeo.data.factor_faces import FACTORS
@@ -78,12 +78,28 @@ def test_lengths_in_the_published_order_hold_and_in_another_order_contradict():
     assert (other["verdict"], other["p"]) == ("contradicted", row["p"])
 
 
-def test_differences_of_either_sign_leave_a_claim_undecided():
-    tables = curvedness({"lerp": [5, 7, 5, 7, 5, 7], "slerp": [6, 6, 6, 6, 6, 6]})
+@pytest.mark.parametrize(("pairs", "verdict"), [(6, "too few to tell"), (20, "not found")])
+def test_differences_of_either_sign_are_not_found_or_too_few_to_tell(pairs, verdict):
+    """The interval of six values reaches 1.05 standard deviations, that of twenty 0.47."""
+    tables = curvedness({"lerp": [5, 7] * (pairs // 2), "slerp": [6] * pairs})
     row = judge(claim("path length, lerp − slerp, pooled"), tables, "shipped")
-    assert (row["verdict"], row["p"]) == ("undecided", 1)
+    assert (row["verdict"], reading_of(row), row["p"]) == (verdict, verdict, 1)
     assert row["low"] < 0 < row["high"]
-    assert reading_of(row) == "undecided"
+
+
+def test_what_is_excluded_is_the_claimed_effect_not_its_opposite():
+    """Clearly below 0, but not by q: an effect in the claim's favour is excluded, which is all that it says."""
+    below = Claim("here", "x", "a number", lambda _: -np.arange(1.0, 7))
+    noise = [Claim("here", "x", str(i), lambda _: np.array([1.0, -1, 1, -1, 1, -1])) for i in range(9)]
+    row = decide([judged(one, {}, "m") for one in (below, *noise)])[0]
+    assert (row["verdict"], row["q"]) == ("not found", pytest.approx(10 * 2 / 2**6))
+    above = Claim("here", "x", "a number", lambda _: np.arange(1.0, 7))
+    assert decide([judged(one, {}, "m") for one in (above, *noise)])[0]["verdict"] == "too few to tell"
+
+
+def test_a_published_number_is_not_confirmed_by_a_wide_interval():
+    published = Claim("here", "x", "a number", lambda _: np.array([1.0, 30, 5, 12]), role="value", interval=(9.0, 11.0))
+    assert decide([judged(published, {}, CELEBAHQ)])[0]["verdict"] == "too few to tell"
 
 
 def test_several_claims_go_by_their_false_discovery_rate():
@@ -91,7 +107,7 @@ def test_several_claims_go_by_their_false_discovery_rate():
     noise = Claim("here", "x", "another", lambda _: np.array([1.0, -1, 1, -1, 1, -1]))
     just = Claim("here", "x", "p is small enough, q is not", lambda _: np.arange(1.0, 7))
     verdicts = [(row["verdict"], row["p"], row["q"]) for row in decide([judged(one, {}, "m") for one in (just, noise)])]
-    assert verdicts == [("undecided", 2 / 2**6, 4 / 2**6), ("undecided", 1, 1)]
+    assert verdicts == [("too few to tell", 2 / 2**6, 4 / 2**6), ("too few to tell", 1, 1)]
     few = Claim("here", "x", "too few to count", lambda _: np.arange(1.0, 6))
     assert decide([judged(one, {}, "m") for one in (just, few)])[0]["verdict"] == "holds"
     first = judged(alone, {}, "m")
@@ -99,7 +115,8 @@ def test_several_claims_go_by_their_false_discovery_rate():
     strong = Claim("here", "x", "a third", lambda _: np.arange(1.0, 9))
     rows = decide([judged(one, {}, "m") for one in (strong, noise, noise)])
     assert [row["q"] for row in rows] == pytest.approx([3 * 2 / 2**8, 1, 1])
-    assert [row["verdict"] for row in rows] == ["holds", "undecided", "undecided"]
+    assert [row["verdict"] for row in rows] == ["holds", "too few to tell", "too few to tell"]
+    assert [row["holm"] for row in rows] == pytest.approx([3 * 2 / 2**8, 1, 1])
 
 
 @pytest.mark.parametrize(("role", "reading"), [("control", "control"), ("second", "second measure")])
@@ -137,7 +154,7 @@ def test_a_table_that_is_missing_is_not_comparable():
 def test_fewer_than_six_samples_decide_nothing(n):
     table = by_time([(20, 10 - i) for i in range(n)], "low_share", radius=0)
     row = judge(claim("low-frequency share of directions"), {"frequency": table}, "shipped")
-    assert (row["verdict"], reading_of(row)) == ("undecided", f"undecided (too few: {n})")
+    assert (row["verdict"], reading_of(row)) == ("too few to tell", "too few to tell")
 
 
 def spectrum(trend, samples=6, times=11):
@@ -223,6 +240,41 @@ def test_variants_are_compared_in_the_direction_of_the_claim(quantity, variant, 
     assert np.sign(row["ours"]) == sign
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+def test_random_steps_are_compared_with_local_ones_of_the_same_kind(normalised):
+    """With the normalisation random steps do more damage here, without it less; a flow's steps have none anyway."""
+    values = {"random": 3.0, "local": 1.0, "random_no_normalisation": 1.0, "no_normalisation": 2.0}
+    rows = [
+        {"sample": s, "direction": 0, "variant": name, "residual_change": value, "cosine": 0.1 if value == 3 else 0.5}
+        | {"normalised": name in ("random", "local"), "matched": True}
+        for s in range(6)
+        for name, value in values.items()
+    ]
+    table = pd.DataFrame(rows)
+    how = "" if normalised else "without the normalisation, "
+    for at in ("length", "change"):
+        one = claim(f"denoising residual, random − local, {how}at equal {at}")
+        row = judge(one, {"ablation": table, "ablation_equal_length": table}, "m")
+        assert row["verdict"] == ("holds" if normalised else "contradicted")
+    told = "cosine of the move with its direction 0.10, local 0.50"
+    one = claim(f"denoising residual, random − local, {how}at equal length")
+    assert judge(one, {"ablation_equal_length": table}, "m")["remark"] == (told if normalised else "")
+    flow = table[table["normalised"]].assign(normalised=False)
+    of_flow = judge(one, {"ablation_equal_length": flow}, "m")
+    assert (of_flow["n"], of_flow["verdict"]) == ((0, "not comparable") if normalised else (6, "holds"))
+
+
+def test_saturation_is_counted_in_the_unedited_pictures_own_spread():
+    values = [("no_normalisation", 0.5), ("local", 0.1)]
+    rows = [
+        {"sample": s, "direction": 0, "variant": name, "chroma_change": value, "chroma_unedited": float(s)}
+        for s in range(6)
+        for name, value in values
+    ]
+    row = judge(claim("mean chroma of the picture"), {"ablation_equal_length": pd.DataFrame(rows)}, "m")
+    assert row["ours"] == pytest.approx(0.4 / np.std(range(6), ddof=1))
+
+
 def test_paths_are_compared_in_the_direction_of_the_claim():
     rows = [
         {"pair": i, "pool": pool, "path": path, "length": value, "length_soft": value, "h_length": 2.0}
@@ -274,14 +326,15 @@ def hill(x):
     [(lambda x: x @ MATRIX.T, "contradicted"), (hill, "holds")],
     ids=["linear", "a hill between the ends"],
 )
-def test_a_space_is_curved_if_a_path_beats_the_straight_line_and_flat_if_f_is_linear(f, verdict):
+def test_a_path_beats_the_straight_line_unless_f_is_linear(f, verdict):
     tables = flatness_of(f)
     row = judge(claim("flatness ratio R, lerp − geodesic with fixed ends, whole"), tables, "m")
-    null = judge(claim("the same two paths under f linearised at the first sample, the flat null, whole"), tables, "m")
+    null = judge(claim("the same two paths under f linearised at the first sample, whole"), tables, "m")
+    curved = judge(claim("R − 1 of the geodesic with fixed ends, 0 in a flat space, whole"), tables, "m")
     bend = judge(bend_of("whole h"), tables, "m")
     assert (row["n"], row["verdict"]) == (8, verdict)
     assert max(null["values"]) < 0
-    assert math.isnan(bend["p"])
+    assert all(math.isnan(one["p"]) for one in (bend, null, curved)), "they lie on one side by construction"
     if verdict == "contradicted":
         assert row["values"] == pytest.approx(null["values"], abs=1e-9)
         assert bend["values"] == pytest.approx([0] * 8, abs=1e-9)
@@ -307,6 +360,7 @@ def ablation(variant, column, values, matched=True):
     """A variant's values against 1 for local directions, one per sample."""
     rows = [
         {"sample": s, "direction": 0, "variant": name, column: value, "matched": matched or name == "local"}
+        | {"normalised": True, "cosine": 0.5}
         for s, one in enumerate(values)
         for name, value in (("local", 1.0), (variant, one))
     ]
@@ -332,13 +386,11 @@ def test_damage_at_equal_length_has_a_table_of_its_own():
     assert judge(claim("denoising residual, random − local, at equal change"), tables, "m")["verdict"] == "contradicted"
 
 
-def test_distances_from_the_data_are_second_measures_of_their_own_tables():
+def test_distances_from_the_data_have_their_own_tables():
     length, change = (
         claim(f"distance from the data, random − local, at equal {what}") for what in ("length", "change")
     )
-    assert (length.role, length.experiment) == ("second", "p23a/fig9")
-    figure = [one.quantity for one in all_claims() if one.experiment == "p23a/fig9"]
-    assert figure[-2:] == [length.quantity, claim("high-frequency power").quantity], "letters of earlier rows stay"
+    assert (length.role, length.experiment) == ("claim", "p23a/fig9")
     tables = {
         "ablation_equal_length": ablation("random", "off_data", [1.2] * 6),
         "ablation": ablation("random", "off_data", [1.1] * 6),
@@ -486,7 +538,9 @@ def test_the_agreement_of_one_direction_is_compared_with_that_of_others():
         for a, b in ((1, 2), (1, 3), (2, 3))
         for i, j, value in ((0, 0, same), (1, 1, same), (0, 1, -0.2), (1, 0, 0.2))
     ]
-    row = judge(claim("signed cosine of changes"), {"global_consistency_agreement": pd.DataFrame(rows)}, "shipped")
+    row = judge(
+        claim("signed cosine of changes, same"), {"global_consistency_agreement": pd.DataFrame(rows)}, "shipped"
+    )
     assert row["ours"] == pytest.approx(0.9)
     assert row["n"] == 3
 
@@ -525,7 +579,7 @@ def test_a_claim_about_data_counts_trainings():
     assert row["ours"] == pytest.approx(0.24)
     assert (decide([row])[0]["verdict"], row["p"]) == ("holds", pytest.approx(2 / 2**6))
     one_each = judge(claim(wording), {"dataset_complexity": table[table["training"] == 0]}, "shipped")
-    assert (one_each["values"], decide([one_each])[0]["verdict"]) == ([pytest.approx(0.2)], "undecided")
+    assert (one_each["values"], decide([one_each])[0]["verdict"]) == ([pytest.approx(0.2)], "too few to tell")
     at = [
         judge(
             claim(f"the same over samples of the first network of each, at {end}"), {"dataset_complexity": table}, "m"

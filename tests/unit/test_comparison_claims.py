@@ -29,7 +29,7 @@ def edits(matched=True, **methods):
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize(("loco", "local", "found"), [(1, 0, "holds"), (0, 1, "contradicted"), (1, 1, "undecided")])
+@pytest.mark.parametrize(("loco", "local", "found"), [(1, 0, "holds"), (0, 1, "contradicted"), (1, 1, "not found")])
 def test_locos_success_against_the_pullbacks(loco, local, found):
     table = edits(loco={"local_success": loco}, local={"local_success": local})
     assert verdict("local success", {"comparison": table})["verdict"] == found
@@ -81,7 +81,7 @@ def test_effects_are_alike_by_the_cosine_of_all_pairs():
     assert cosines(edits(asyrp={"delta_a": 0.0, "delta_b": 0.0}), "asyrp")["cosine"].isna().all()
 
 
-@pytest.mark.parametrize(("departure", "found"), [(0.1, "holds"), (0.9, "contradicted"), (0.5, "undecided")])
+@pytest.mark.parametrize(("departure", "found"), [(0.1, "holds"), (0.9, "contradicted"), (0.5, "not found")])
 def test_half_a_change_of_h_has_half_the_effect_if_it_is_nearer_to_that_than_to_none(departure, found):
     table = pd.concat(
         edits(asyrp={"departure": value, "cosine": 1.0}, supervised={"departure": 1.0, "cosine": 1.0}).assign(
@@ -89,8 +89,8 @@ def test_half_a_change_of_h_has_half_the_effect_if_it_is_nearer_to_that_than_to_
         )
         for share, value in ((0.5, departure), (-1.0, 5.0))
     )
-    assert verdict("½ less", {"comparison_strengths": table})["verdict"] == found
-    row = verdict("departure of the effect", {"comparison_strengths": table})
+    assert verdict("½ −", {"comparison_strengths": table})["verdict"] == found
+    row = verdict("relative departure from linearity at half", {"comparison_strengths": table})
     np.testing.assert_allclose(row["values"], 1 - departure)
 
 

@@ -657,8 +657,11 @@ def test_claims_are_shown_where_the_tables_tell(folder):
     claims = {row[1].text: row[-1] for row in table.rows}
     found = {claim: (verdict.text, verdict.style) for claim, verdict in claims.items()}
     change = "low-frequency share of picture changes falls from T by"
-    assert found[change] == ("undecided (too few: 2)", "verdict-undecided")
-    assert found["effective dimension of the leading n, lowest t minus T"] == ("second measure", "verdict-second")
+    assert found[change] == ("too few to tell", "verdict-too-few-to-tell")
+    assert found["effective dimension of the leading n, lowest t minus T"] == (
+        "second measure",
+        "verdict-second-measure",
+    )
     assert not any("prompts" in claim for claim in claims)
     assert table_of_claims([]) is None
     known = {claim.quantity: claim for claim in all_claims()}
@@ -669,7 +672,7 @@ def test_claims_are_shown_where_the_tables_tell(folder):
     page = render(read_run(folder))
     assert f"<summary>what is claimed</summary><p>{escape(asserted)}</p>" in page
     assert str(escape(refuted)) in page
-    assert "for lack of values: a test takes 6" in count_of_verdicts(rows)
+    assert "for 1 there are too few values to tell" in count_of_verdicts(rows)
 
 
 def claims(*values, role="claim"):

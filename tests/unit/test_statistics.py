@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, kendalltau, norm, permutation_test, spearmanr, ttest_1samp
+from scipy.stats import binomtest, bootstrap, kendalltau, norm, permutation_test, spearmanr, ttest_1samp
 
 import diffgeo
 from diffgeo.metrics.statistics import (
@@ -19,7 +19,9 @@ from diffgeo.metrics.statistics import (
     INTERVAL_FROM,
     SIGNIFICANT,
     centred_ranks,
+    excludes,
     false_discovery_rates,
+    holm,
     mantel_test,
     mean_interval,
     monte_carlo_p,
@@ -28,6 +30,7 @@ from diffgeo.metrics.statistics import (
     resample_all,
     shuffled_correlations,
     sign_flip_test,
+    win_interval,
 )
 from diffgeo.studies.frequency import measure as frequency
 from diffgeo.studies.spectrum import measure as spectrum
@@ -185,6 +188,40 @@ def test_eight_values_can_hold_many_claims_by_the_false_discovery_rate_and_none_
     assert smallest == 2 / 2**8
     assert max(false_discovery_rates([smallest] * 20)) == smallest <= 0.05 < 7 * smallest
     assert sign_flip_test(np.arange(1.0, 6.0)) > 0.05 >= sign_flip_test(np.arange(1.0, 7.0)), "six values are needed"
+
+
+def test_holms_p_is_the_step_down_of_bonferroni():
+    """By hand: 3·0.01, then 2·0.04, and never less than the one before; NaN do not count."""
+    assert holm([0.04, float("nan"), 0.01, 0.05]) == pytest.approx([0.08, float("nan"), 0.03, 0.08], nan_ok=True)
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("wins", [0, 1, 10, 19, 20])
+def test_the_interval_of_duels_is_clopper_and_pearsons(wins):
+    ours = win_interval([1] * wins + [-1] * (20 - wins))
+    theirs = binomtest(wins, 20).proportion_ci()
+    assert ours == pytest.approx((2 * wins / 20 - 1, 2 * theirs.low - 1, 2 * theirs.high - 1))
+
+
+def test_the_interval_of_duels_holds_their_mean_where_students_does_not():
+    """Of duels that one side wins with a probability of 0.97; Student's interval has no width where it wins all."""
+    generator = np.random.default_rng(0)
+    draws = np.where(generator.random((2000, 20)) < 0.97, 1, -1)
+    exact, students = (
+        np.mean([low <= 0.94 <= high for _, low, high in map(one, draws)]) for one in (win_interval, mean_interval)
+    )
+    assert exact >= 0.95
+    assert students < 0.6
+
+
+def test_an_effect_that_is_there_is_rarely_excluded():
+    """An effect of just 0.8 standard deviations is excluded in 2.5 % of cases, one of 0 in 92 %."""
+    generator = np.random.default_rng(1)
+    for effect, share in ((0.8, 0.025), (0.0, 0.923)):
+        draws = generator.standard_normal((4000, 20)) + effect
+        found = np.mean([excludes(*mean_interval(one)[1:], 20) for one in draws])
+        assert found == pytest.approx(share, abs=0.01)
 
 
 def test_false_discovery_rates_are_the_step_up_of_benjamini_and_hochberg():

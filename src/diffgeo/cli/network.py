@@ -114,6 +114,8 @@ class Network:
         from diffgeo.api import run
 
         todo, failures = self.todo(experiments), []
+        if kept := self._of_other_code(experiments):
+            print(f"Kept although made by other code: {kept}. Delete a run's folder to make it anew.", file=sys.stderr)
         for i, (folder, experiment) in enumerate(todo.items()):
             print(f"[{i + 1}/{len(todo)}] {folder}", file=sys.stderr, flush=True)
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +129,18 @@ class Network:
                 failures.append(error)
                 print(f"{folder} failed: {error}", file=sys.stderr, flush=True)
         return earlier, failures
+
+    def _of_other_code(self, experiments: Sequence[str]) -> str:
+        """Complete runs that are of another commit than this one, each with its own; empty if there are none."""
+        from diffgeo.runner.manifest import commit
+
+        now, found = commit(), dict[str, str]()
+        for experiment in experiments:
+            if experiment in self.configs and self.complete(experiment):
+                facts = json.loads((self.folders[experiment] / "run.json").read_text(encoding="utf-8"))
+                if now is not None and facts.get("commit") not in (None, now):
+                    found[self.folders[experiment].as_posix()] = str(facts["commit"])[:10]
+        return ", ".join(f"{folder} ({own})" for folder, own in found.items())
 
     def _leave_words(self, folder: Path, experiment: str) -> None:
         """Write where Hydra would which words of ``diffgeo`` give this run; its page shows them."""

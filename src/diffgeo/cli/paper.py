@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
 
-SCALES = ("smoke", "small", "paper")
+SCALES = ("smoke", "small", "atlas", "paper")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 from diffgeo.session.digests import LIBRARIES
 
-__all__ = ["Manifest", "commit", "manifest_of", "peak_memory", "versions"]
+__all__ = ["Manifest", "commit", "machine", "manifest_of", "peak_memory", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Manifest:
             "status": "running",
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "host": platform.node(),
+            "machine": machine(),
             "seed": cfg.seed,
             "settings": asdict(cfg),
             "versions": versions(),
@@ -179,6 +181,17 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}+" if changes else head
+
+
+def machine() -> str:
+    """The processor with its cores and the main memory, as far as the system tells: what durations depend on."""
+    kind, memory = platform.processor() or platform.machine(), ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        kind = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), kind)
+    with suppress(ValueError, AttributeError):  # Windows
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    return f"{kind}, {os.cpu_count()} cores{memory}"
 
 
 def peak_memory() -> int | None:

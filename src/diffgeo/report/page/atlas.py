@@ -35,6 +35,9 @@ __all__ = ["Told", "latex", "page", "table", "write_atlas"]
 _FILE = "atlas"
 _SYMBOLS = {"holds": "+", "contradicted": "−", "not found": "0", "too few to tell": "?"}
 
+_VERDICTS = ("holds", "contradicted", "not found", "too few to tell")
+_FACTS = ("runs", "samples", "took", "device", "machine", "commit", "begun", "torch")
+
 
 @dataclass(frozen=True)
 class Told:
@@ -85,9 +88,9 @@ def table(told: Sequence[Told], folder: Path) -> pd.DataFrame:
         folder: of the atlas; runs are named from there.
 
     Returns:
-        network, label, source, experiment, quantity, role, unit, published, ours, low, high, n, p, q, values, verdict,
-        reading (the verdict with what limits it), remark, not_converged, and run. A claim that was not judged has NaN
-        and n = 0, and its reading says why: ``cannot be asked``, with the reason in ``remark``, or ``not run``.
+        network, label, source, experiment, quantity, role, unit, published, ours, low, high, n, p, q, holm, values,
+        verdict, reading, remark, not_converged, commit (of the run) and run. A claim that was not judged has NaN and
+        n = 0, and its reading says why: ``cannot be asked``, with the reason in ``remark``, or ``not run``.
     """
     claims = all_claims()
     named = labels([{"source": claim.source} for claim in claims])
@@ -107,7 +110,8 @@ def table(told: Sequence[Told], folder: Path) -> pd.DataFrame:
 def _judged(row: Row, folder: Path) -> Row:
     run = Path(os.path.relpath(row["run"], folder)).as_posix()
     kept = {key: value for key, value in row.items() if key not in ("comparable", "expected")}
-    return kept | {"reading": reading_of(row), "run": run}
+    facts = json.loads((Path(row["run"]) / "run.json").read_text(encoding="utf-8"))
+    return kept | {"reading": reading_of(row), "commit": str(facts["commit"] or "")[:10], "run": run}
 
 
 def _unjudged(claim: Claim, one: Told) -> Row:
@@ -120,6 +124,7 @@ def _unjudged(claim: Claim, one: Told) -> Row:
         "remark": reason,
         "not_converged": "",
         "run": "",
+        "commit": "",
         "verdict": "",
         "reading": "cannot be asked" if reason else "not run",
     }
@@ -137,6 +142,7 @@ def _made(one: Told) -> Plain:
         "commits": sorted({str(facts["commit"]) for facts in runs}),
         "versions": runs[0]["versions"],
         "device": sorted({facts["device"] for facts in runs}),
+        "machine": sorted({facts["machine"] for facts in runs if "machine" in facts}),
         "started": min(facts["started"] for facts in runs),
         "seconds": round(sum(facts["duration"] for facts in runs)),
         "runs": len(runs),
@@ -186,8 +192,10 @@ def page(found: pd.DataFrame, facts: Plain, *, links: bool = True) -> str:
         .render(
             css=asset("page.css") + asset("atlas.css"),
             networks=[_head(one, facts["networks"].get(one, {}), judged[judged["network"] == one]) for one in networks],
-            groups=[line for line in lines if line["role"] in ("claim", "value")],
-            more=[line for line in lines if line["role"] not in ("claim", "value")],
+            groups=[line for line in lines if line["role"] == "claim"],
+            values=[line for line in lines if line["role"] == "value"],
+            more=[line for line in lines if line["role"] in ("second", "control")],
+            made_titles=("network", *_VERDICTS, *_FACTS),
             summary=_summary(judged),
             command=facts["command"],
             version=installed_version(),
@@ -212,8 +220,8 @@ def _lines(found: pd.DataFrame, networks: Sequence[str], links: bool) -> list[Pl
     return lines
 
 
-def _summary(judged: pd.DataFrame) -> str:
-    """How many cells say what, and the claims that hold everywhere or are contradicted somewhere, in sentences."""
+def _summary(judged: pd.DataFrame) -> Plain:
+    """How many cells say what, in a sentence; the claims that hold everywhere, and those that divide the networks."""
     asked = judged[judged["n"] > 0]
     count = asked["verdict"].value_counts()
     networks = counted(asked["network"].nunique(), "network")
@@ -224,25 +232,27 @@ def _summary(judged: pd.DataFrame) -> str:
     told += f", and for {few} ({few / max(1, compared):.0%}) there are too few values to tell."
     verdicts = asked.groupby("label", sort=False)["verdict"].agg(set)
     several = set(asked["label"][asked.duplicated("label")])
-    everywhere = [str(label) for label, found in verdicts.items() if found == {"holds"} and label in several]
-    both = [str(label) for label, found in verdicts.items() if {"holds", "contradicted"} <= found]
-    if everywhere:
-        told += f" These hold on every network that was asked: {', '.join(everywhere)}."
-    if both:
-        told += f" These hold on one network and are contradicted on another: {', '.join(both)}."
-    return told
+    said = dict(zip(labels([{"source": claim.source} for claim in all_claims()]), all_claims(), strict=True))
+    lists = {
+        "Claims that hold on every network that was asked": lambda of: of == {"holds"},
+        "Claims that hold on one network and are contradicted on another": {"holds", "contradicted"}.issubset,
+    }
+    found = {
+        title: [(label, said[label].asserts) for label, of in verdicts.items() if label in several and wanted(of)]
+        for title, wanted in lists.items()
+    }
+    return {"told": told, "lists": [(title, claims) for title, claims in found.items() if claims]}
 
 
 def _head(network: str, made: Plain, judged: pd.DataFrame) -> Plain:
     count = judged["verdict"].value_counts()
+    facts = [made.get(key, "–") for key in ("runs", "samples")] + [in_words(made["seconds"]) if made else "–"]
+    facts += [", ".join(made.get(key, ())) or "–" for key in ("device", "machine")]
+    facts += [" ".join(one[:10] for one in made.get("commits", ())) or "–", made.get("started", "–")[:10]]
     return {
         "name": name(network),
-        "holds": int(count.get("holds", 0)),
-        "contradicted": int(count.get("contradicted", 0)),
-        "not_found": int(count.get("not found", 0)),
-        "too_few": int(count.get("too few to tell", 0)),
-        "made": made,
-        "took": in_words(made["seconds"]) if made else "",
+        "counts": [int(count.get(verdict, 0)) for verdict in _VERDICTS],
+        "facts": [*facts, made["versions"]["torch"] if made else "–"],
     }
 
 
@@ -259,7 +269,8 @@ def _cell(row: dict[Any, Any], width: float, links: bool) -> Plain:
         "n": row["n"],
         "reading": f"{row['reading']}{', not converged' if row['not_converged'] else ''}",
         "style": style_of(row["reading"]),
-        "title": "; ".join(limits),
+        "network": name(row["network"]),
+        "more": "; ".join(limits),
         "glyph": _glyph(row, width) if row["n"] and row["role"] != "value" and width > 0 else "",
         "href": f"{row['run']}/{PAGE}" if links and row["run"] else "",
     }
