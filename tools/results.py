@@ -55,7 +55,7 @@ _STATED = re.compile(
 )
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _INTERVAL_OR_P = re.compile(r"\d \[[-−]?\d[\d.]*, [-−]?\d[\d.]*\]|\bp = ?0?\.\d+")
-_VERDICT = re.compile(r"(?<!\*)\b(?:not found|contradicted|too few to tell)\b(?!\*)")
+_VERDICT = re.compile(r"(?<!\*)\b(?:not found|contradicted)\b(?!\*)")
 _TABLE = re.compile(
     r"(?P<start><!-- (?:results:|table: (?P<file>\w+),) (?P<network>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )

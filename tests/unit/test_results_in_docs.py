@@ -17,13 +17,15 @@ ROW = {
     "high": 0.5561,
     "n": 16,
     "p": 0.0001,
+    "q": 0.002,
+    "holm": float("nan"),
     "verdict": "x",
     "remark": "",
     "not_converged": "",
 }
 ROWS = {
     ("faces", "P23a Fig. 9 a"): ROW | {"label": "P23a Fig. 9 a", "quantity": "|x|", "reading": "holds"},
-    ("faces", "LOCO"): ROW | {"label": "LOCO", "quantity": "y", "reading": "undecided", "ours": -0.01, "low": -0.05},
+    ("faces", "LOCO"): ROW | {"label": "LOCO", "quantity": "y", "reading": "not found", "ours": -0.01, "low": -0.05},
     ("other", "LOCO"): ROW | {"label": "LOCO", "quantity": "z", "reading": "holds"},
 }
 
@@ -45,11 +47,11 @@ def test_no_page_states_a_result_by_hand(path):
         ("it is 0.4 [0.3, 0.5].", ["4 [0.3, 0.5]"]),
         ("it is −0.4 [−0.5, −0.3] and 0.42 [0.28, 0.56] <!-- faces: LOCO, holds -->", ["4 [−0.5, −0.3]"]),
         ("each of eight samples (p = 0.008)", ["p = 0.008"]),
-        ("That is undecided.\n\nIt is 0.4 <!-- faces: LOCO, undecided -->", ["That is undecided."]),
-        ("- a: 0.4 <!-- faces: LOCO, undecided -->\n- b is contradicted", ["- b is contradicted"]),
-        ("It is 0.4 <!-- faces: LOCO, undecided -->,\nso undecided. **undecided**: neither.", []),
-        ("```sh\ndiffgeo  # 1 [2, 3]\n```\n`x [1, 2]` undecided? no: `undecided`", ["undecided? no:"]),
-        ("<!-- results: faces -->\n| undecided, 0.4 [0.3, 0.5] |\n<!-- end -->", []),
+        ("That is not found.\n\nIt is 0.4 <!-- faces: LOCO, not found -->", ["That is not found."]),
+        ("- a: 0.4 <!-- faces: LOCO, not found -->\n- b is contradicted", ["- b is contradicted"]),
+        ("It is 0.4 <!-- faces: LOCO, not found -->,\nso not found. **not found**: neither.", []),
+        ("```sh\ndiffgeo  # 1 [2, 3]\n```\n`x [1, 2]` not found? no: `not found`", ["not found? no:"]),
+        ("<!-- results: faces -->\n| not found, 0.4 [0.3, 0.5] |\n<!-- end -->", []),
         ("at p ≤ 0.05, in fractions 1 [of T](x.md)", []),
         (
             "0.31 [0.28, 0.33], p = 0.008 <!-- blocks: faces, share, up.1 less mid, 0.25 T --> (p = 0.006)",
@@ -63,7 +65,7 @@ def test_a_result_written_by_hand_is_found(text, found):
 
 
 def test_a_number_is_written_anew_and_its_sentence_stays():
-    old = "it is 0.1 [-0.2, 0.3] <!-- faces: P23a Fig. 9 a, holds -->, and −1<!-- faces: LOCO, undecided -->."
+    old = "it is 0.1 [-0.2, 0.3] <!-- faces: P23a Fig. 9 a, holds -->, and −1<!-- faces: LOCO, not found -->."
     new = old.replace("0.1 [-0.2, 0.3]", "0.42 [0.28, 0.56]").replace("−1<", "−0.01 [−0.05, 0.56]<")
     assert written(old, ROWS) == new
     assert written(new, ROWS) == new
@@ -87,7 +89,7 @@ def test_a_second_measure_is_held_to_the_sign_of_its_interval(ends, said):
 def test_a_table_has_the_claims_of_its_network_alone():
     text = written("a\n<!-- results: faces -->\nstale\n<!-- end -->\nb", ROWS)
     assert "stale" not in text
-    assert "| P23a Fig. 9 a | \\|x\\| | 0.42 [0.28, 0.56] | 16 | < 0.001 | holds |" in text
+    assert "| P23a Fig. 9 a | \\|x\\| | 0.42 [0.28, 0.56] | 16 | < 0.001 | 0.002 | – | holds |" in text
     assert " z " not in text
     assert written(text, ROWS) == text
 
@@ -96,7 +98,7 @@ def test_networks_stand_side_by_side():
     text = written("<!-- results: all -->\n<!-- end -->", ROWS)
     assert "| claim | measure | `faces` | `other` |" in text
     assert "| P23a Fig. 9 a | \\|x\\| | holds, 0.42 [0.28, 0.56] | – |" in text
-    assert "| LOCO | z | undecided, −0.01 [−0.05, 0.56] | holds, 0.42 [0.28, 0.56] |" in text
+    assert "| LOCO | z | not found, −0.01 [−0.05, 0.56] | holds, 0.42 [0.28, 0.56] |" in text
 
 
 def measured(of, t="0.5", role="text", **numbers):
@@ -160,7 +162,7 @@ def test_the_documents_atlas_leads_to_no_run_and_keeps_its_numbers(tmp_path):
     table = pd.read_csv(page.with_suffix(".csv"))
     out = tmp_path / "out"
     out.mkdir()
-    words = table.columns.difference(["ours", "low", "high", "n", "p", "q"])
+    words = table.columns.difference(["ours", "low", "high", "n", "p", "q", "holm"])
     full = table.assign(**{column: table[column].astype(object).fillna("") for column in words})
     full.assign(values=[[]] * len(table), run="x").to_parquet(out / "atlas.parquet")
     (out / "atlas.json").write_text(json.dumps(facts))
@@ -187,14 +189,14 @@ def test_claims_of_another_run_join_and_replace_the_same_ones():
     assert list(found.index) == ["A a", "A b", "B"]
     assert found["n"].tolist() == [20, 20, 20]
     assert found["q"].tolist() == pytest.approx([0.06, 0.5, 0.06]), "of all three claims"
-    assert found["reading"].tolist() == ["undecided"] * 3
+    assert found["reading"].tolist() == ["too few to tell"] * 3
     again = joined(
         joined(earlier, new), claims(("faces", "A a", "a", 20, 0.001, 3.0), ("other", "B", "b", 4, 0.1, 1.0))
     )
     by = again.set_index(["network", "label"])
     assert by.loc[("faces", "A a"), "reading"] == "holds"
     assert ("faces", "A b") not in by.index, "the new run of an experiment replaces all of its claims"
-    assert by.loc[("other", "B"), "reading"] == "undecided (too few: 4)"
+    assert by.loc[("other", "B"), "reading"] == "too few to tell"
 
 
 def test_the_section_on_the_flows_names_the_blocks_that_were_asked():
