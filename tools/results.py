@@ -16,7 +16,8 @@ A result that is written by hand is an error, too (``by_hand``): an interval or 
 writes, or a verdict in a paragraph without a number of its own.
 
 All claims of a network stand between ``<!-- results: factor_faces -->`` and ``<!-- end -->``; those of all networks,
-side by side with verdict, mean and interval, between ``<!-- results: all -->`` and ``<!-- end -->``.
+side by side with verdict, mean and interval, between ``<!-- results: all -->`` and ``<!-- end -->``; their verdicts
+alone, figure by figure, between ``<!-- results: overview -->`` and ``<!-- end -->``.
 
 What no claim asks has a table of its own, ``blocks.csv`` and others (``docs/results/README.md``). A comment names the
 file and the row, network first; rows that are no sentence's are a table of the page, between
@@ -39,7 +40,9 @@ import pandas as pd
 from diffgeo.claims import decide, reading_of
 from diffgeo.report.formatting import interval, p_value
 from diffgeo.report.page.atlas import latex, page
+from diffgeo.report.verdicts import labels
 from diffgeo.results import write_csv
+from diffgeo.studies import all_claims
 
 __all__ = ["RESULTS", "by_hand", "copy", "joined", "pages", "read", "written"]
 
@@ -103,7 +106,8 @@ def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
             if not found:
                 raise ValueError(f"{match['start'].strip()} names no table of docs/results")
             return match["start"] + _table_of_measured(found) + match["end"]
-        body = _across(rows) if of == "all" else _table([row for (name, _), row in rows.items() if name == of])
+        wide = {"all": _across, "overview": _overview}.get(of)
+        body = wide(rows) if wide else _table([row for (name, _), row in rows.items() if name == of])
         return match["start"] + body + match["end"]
 
     return _TABLE.sub(table, _STATED.sub(number, text))
@@ -172,6 +176,33 @@ def _across(rows: Mapping[tuple[str, str], Row]) -> str:
         measure = str(quantity).replace("|", "\\|")
         lines.append(f"| {label} | {measure} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+_SIGNS = {"holds": "✓", "contradicted": "✗", "not found": "○", "too few to tell": "?"}
+
+
+def _overview(rows: Mapping[tuple[str, str], Row]) -> str:
+    """Figures down with what they claim, networks across: a sign for each claim of a figure."""
+    networks = list(dict.fromkeys(network for (network, _), row in rows.items() if "verdict" in row))
+    lines = [f"| claims of | | {' | '.join(map('`{}`'.format, networks))} |", "|---" * (2 + len(networks)) + "|"]
+    claims = [claim for claim in all_claims() if claim.role == "claim"]
+    for source in dict.fromkeys(claim.source for claim in claims):
+        own = {one: [rows[one, label] for label in _labels_of(source) if (one, label) in rows] for one in networks}
+        signs = {one: "".join(_SIGNS.get(row["verdict"], "") for row in found) for one, found in own.items()}
+        asserted = next(claim.asserts for claim in claims if claim.source == source).rstrip(" .…")
+        if any(signs.values()):
+            lines.append(f"| {source} | {asserted} | {' | '.join(signs[one] or '–' for one in networks)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _labels_of(source: str) -> list[str]:
+    """Labels of a source's claims, in order."""
+    named = labels([{"source": claim.source} for claim in all_claims()])
+    return [
+        label
+        for label, claim in zip(named, all_claims(), strict=True)
+        if claim.source == source and claim.role == "claim"
+    ]
 
 
 def _cell(row: Row | None) -> str:
