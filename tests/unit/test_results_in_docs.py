@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from results import RESULTS, by_hand, copy, joined, pages, read, written
+from results import RESULTS, _labels_of, by_hand, copy, joined, pages, read, written
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = {
@@ -92,6 +92,20 @@ def test_a_table_has_the_claims_of_its_network_alone():
     assert "| P23a Fig. 9 a | \\|x\\| | 0.42 [0.28, 0.56] | 16 | < 0.001 | 0.002 | – | holds |" in text
     assert " z " not in text
     assert written(text, ROWS) == text
+
+
+def test_verdicts_stand_at_a_glance_a_sign_for_each_claim_of_a_figure():
+    first, second = _labels_of("P23a Table 1")[:2]
+    rows = {
+        ("faces", first): ROW | {"verdict": "holds"},
+        ("faces", second): ROW | {"verdict": "not found"},
+        ("other", first): ROW | {"verdict": "contradicted"},
+        ("third", second): ROW | {"verdict": "too few to tell"},
+    }
+    text = written("<!-- results: overview -->\n<!-- end -->", rows)
+    assert "| claims of | | `faces` | `other` | `third` |" in text
+    assert "| P23a Table 1 | Slerp is less curved than lerp | ✓○ | ✗ | ? |" in text
+    assert "Fig. 9" not in text, "nobody was asked"
 
 
 def test_networks_stand_side_by_side():
