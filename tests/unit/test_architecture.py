@@ -49,6 +49,7 @@ ORDER = [
     "session.progress",
     "session.processes",
     "session.digests",
+    "session.inputs",
     "session.entries",
     "session.store",
     "session.cache",

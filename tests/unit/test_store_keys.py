@@ -1,10 +1,14 @@
 """Results of other code are not taken from the store: which modules its keys hold."""
 
 import ast
+import importlib
 import shlex
 import shutil
+import sys
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from unittest import mock
 
 import pytest
@@ -12,10 +16,17 @@ import torch
 
 import diffgeo
 from diffgeo.composition import composed
-from diffgeo.runner.finish import _files
+from diffgeo.config.fields import rule_of
+from diffgeo.jacobian import Masked
+from diffgeo.runner.finish import _determinants
+from diffgeo.session import Context
+from diffgeo.session.bases import MapName
 from diffgeo.session.cache import Cache
-from diffgeo.session.digests import code_version, file_digest, makes_no_results, own_code_digest
+from diffgeo.session.digests import code_version, makes_no_results
+from diffgeo.session.inputs import named_files, own_code
 from diffgeo.session.store import Record, Store
+from diffgeo.studies import Study, studies, study_named
+from diffgeo.studies.comparison.settings import ComparisonConfig
 
 PACKAGE = Path(diffgeo.__file__).parent
 COMPUTING = [
@@ -183,15 +194,166 @@ def test_what_other_code_stored_is_missed_in_every_stage(tmp_path, stage):
     assert store.fetch(stage, keys, lambda: pytest.fail("computed again")).tensors["x"].item() == 1
 
 
-def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
-    file = tmp_path / "metric.py"
-    file.write_text("one = 1")
-    imported = type("Imported", (), {})
-    before = own_code_digest(imported, file)
-    file.write_text("one = 2")
-    assert own_code_digest(imported, file) == before, "the process still runs the first one"
-    again = type("Imported", (), {})
-    assert own_code_digest(again, file) == file_digest(file) != before
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """``stranger(**files)``: writes a package of another's, ``mine``, and gives its module ``maps``."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(**files):
+        folder = tmp_path / "mine"
+        folder.mkdir(exist_ok=True)
+        for name, text in ({"__init__": "", "maps": MAPS} | files).items():
+            folder.joinpath(*name.split(".")).with_suffix(".py").parent.mkdir(exist_ok=True)
+            folder.joinpath(*name.split(".")).with_suffix(".py").write_text(text)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        return importlib.import_module("mine.maps")
+
+    yield write
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        del sys.modules[name]
+
+
+MAPS = """
+import torch
+from torch import nn
+
+def stretched(x):
+    return 2 * x.flatten()
+
+def made():
+    return lambda x: stretched(x)
+
+class Map:
+    def __call__(self, x):
+        return stretched(x)
+
+    def method(self, x):
+        return stretched(x)
+
+class Network(nn.Module):
+    def forward(self, x):
+        return stretched(x)
+"""
+
+
+def test_code_that_is_edited_after_its_import_keeps_its_digest(stranger, tmp_path):
+    first = own_code(stranger().made())
+    (tmp_path / "mine" / "maps.py").write_text(MAPS.replace("2", "3"))
+    assert own_code(sys.modules["mine.maps"].stretched) == first, "the process still runs the first one"
+    assert own_code(importlib.reload(sys.modules["mine.maps"]).stretched) != first
+
+
+@pytest.mark.parametrize("file", ["helpers", "api", "cli.words", "report.page"])
+def test_every_file_of_a_strangers_package_counts(stranger, file):
+    first = own_code(stranger(**{file: "one = 1"}).Map)
+    assert first == own_code(stranger(**{file: "one = 1"}).Map)
+    assert first != own_code(stranger(**{file: "one = 2"}).Map)
+
+
+def test_what_a_strangers_package_holds_beside_code_counts_but_pythons_caches_do_not(stranger, tmp_path):
+    first = own_code(stranger().Map)
+    (tmp_path / "mine" / "__pycache__").mkdir()
+    (tmp_path / "mine" / "__pycache__" / "maps.pyc").write_bytes(b"compiled")
+    assert own_code(stranger().Map) == first
+    (tmp_path / "mine" / "words.json").write_text("[]")
+    assert own_code(stranger().Map) != first
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda maps: maps.stretched,
+        lambda maps: maps.made(),
+        lambda maps: maps.Map(),
+        lambda maps: maps.Map().method,
+        lambda maps: maps.Network(),
+        lambda maps: torch.nn.Sequential(torch.nn.Identity(), maps.Network()),
+        lambda maps: partial(maps.stretched),
+        lambda maps: partial(torch.func.jvp, maps.stretched),
+        lambda maps: Masked(maps.stretched, torch.ones(2, 2, dtype=torch.bool)),
+        lambda maps: torch.func.vmap(maps.stretched),
+        lambda maps: chained(maps.stretched),
+    ],
+)
+def test_code_is_found_in_whatever_wraps_it(stranger, wrapped):
+    maps = stranger()
+    assert set(own_code(maps.stretched)) <= set(own_code(wrapped(maps)))
+
+
+def chained(f):
+    """Another's function in a closure of ours."""
+    return lambda x: f(x) + 1
+
+
+def test_code_of_this_package_and_of_its_libraries_does_not_count_again():
+    assert own_code(torch.nn.Linear(1, 1), torch.sigmoid, torch.func.vmap, Store, composed, len) == []
+
+
+def test_code_that_lies_in_no_file_is_of_this_process_alone(monkeypatch):
+    names = {"__name__": "__main__"}
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    exec("def typed(x):\n    return x", names)
+    first = own_code(names["typed"])
+    assert len(first) == 1
+    monkeypatch.setattr("diffgeo.session.inputs._PROCESS", "another")
+    assert own_code(names["typed"]) != first
+
+
+def test_an_edited_map_of_a_stranger_has_another_basis(stranger, tiny_model, tmp_path):
+    store, x = Store(tmp_path / "store"), torch.ones(3, 8, 8)
+
+    def leading(maps):
+        context = Context(tiny_model, composed(["svd=dense"]), store=store)
+        name = MapName(500, output="stretched")
+        return context.bases.of_map(maps.made(), x, name=name, rank=1).s.item()
+
+    assert leading(stranger()) == pytest.approx(2)
+    assert leading(stranger(maps=MAPS.replace("2", "3"))) == pytest.approx(3)
+
+
+def test_an_edited_file_that_a_solver_reads_is_another_key_of_bases(tiny_model, tmp_path):
+    file = tmp_path / "start.pt"
+    cfg = composed(["svd=dense"])
+    cfg.svd.options = {"start": str(file)}
+    keys = []
+    for contents in (b"first", b"second"):
+        file.write_bytes(contents)
+        keys.append(Context(tiny_model, cfg).cache._own)
+    assert keys[0] != keys[1]
+
+
+def test_an_edited_file_of_a_strangers_study_is_another_key(stranger, tiny_model):
+    def key(text):
+        stranger(api=text)
+        study = Study("mine", "Mine", "Is it?", ComparisonConfig, "mine")
+        return _determinants(study, Context(tiny_model, composed([])), ComparisonConfig())["own study"]
+
+    assert key("one = 1") == key("one = 1") != key("one = 2")
+
+
+NAMING = [(study.name, one.name) for study in studies().values() for one in fields(study.settings) if rule_of(one).path]
+
+
+@pytest.mark.parametrize(("name", "field"), NAMING)
+def test_an_edited_file_that_a_study_names_is_another_key(tiny_model, tmp_path, name, field):
+    file = tmp_path / "named.png"
+    cfg = composed([f"study=[{name}]"])
+    setattr(cfg.study[name], field, [str(file), str(tmp_path / "other.png")])
+    context, keys = Context(tiny_model, cfg), []
+    for contents in (b"first", b"second"):
+        file.write_bytes(contents)
+        keys.append(_determinants(study_named(name), context, cfg.study[name])["read"])
+    assert keys[0] != keys[1]
+
+
+def test_the_model_and_the_pictures_are_not_read_again(tiny_model, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    cfg = composed([f"data.images={tmp_path}", f"model.path={tmp_path}"])
+    spectrum = study_named("spectrum")
+    assert tmp_path.as_posix() not in _determinants(spectrum, Context(tiny_model, cfg), spectrum.settings())["read"]
 
 
 @pytest.mark.parametrize(
@@ -212,12 +374,10 @@ def test_code_that_is_edited_after_its_import_keeps_its_digest(tmp_path):
 def test_a_file_that_a_setting_names_counts_by_what_is_in_it(tmp_path, words):
     file = tmp_path / "net.pt"
     file.write_bytes(b"weights")
-    context = SimpleNamespace(cfg=composed(shlex.split(words.format(file))), perceptual=SimpleNamespace(name="rmse"))
-    assert file in list(_files(context, SimpleNamespace()))
+    assert file.as_posix() in named_files(composed(shlex.split(words.format(file))))
 
 
 @pytest.mark.parametrize("text", ["x" * 300, "~nobody-of-this-name/net.pt", "a b"])
 def test_texts_that_are_no_paths_are_passed_over(text):
     words = [f"metric.extra.mine={{_target_: my.Metric, words: '{text}'}}"]
-    context = SimpleNamespace(cfg=composed(words), perceptual=SimpleNamespace(name="rmse"))
-    assert text not in map(str, _files(context, SimpleNamespace()))
+    assert text not in named_files(composed(words))

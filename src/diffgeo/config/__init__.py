@@ -6,7 +6,7 @@ torch is even imported. This package imports nothing heavy.
 
 from diffgeo.config.environment import heed_wandb
 from diffgeo.config.fields import refusal, setting
-from diffgeo.config.instances import GIVEN, build, check_own, instance, own_code, own_settings
+from diffgeo.config.instances import GIVEN, build, check_own, instance, own_settings, targets
 from diffgeo.config.lookup import Plain, config_folder, flat, leaf_keys, nearest, raw
 from diffgeo.config.schemas import (
     MODEL_SCHEMAS,
@@ -29,7 +29,6 @@ __all__ = [
     "GIVEN",
     "build",
     "check_own",
-    "own_code",
     "own_settings",
     "Config",
     "DataConfig",
@@ -55,4 +54,5 @@ __all__ = [
     "raw",
     "refusal",
     "setting",
+    "targets",
 ]

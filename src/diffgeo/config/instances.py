@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, make_dataclass, replace
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -18,7 +17,7 @@ from diffgeo.config.lookup import nearest
 from diffgeo.errors import ConfigError
 from diffgeo.ranges import Rule
 
-__all__ = ["GIVEN", "build", "check_names", "check_own", "instance", "own_code", "own_settings"]
+__all__ = ["GIVEN", "build", "check_names", "check_own", "instance", "own_settings", "targets"]
 
 GIVEN = {
     "model": (
@@ -31,7 +30,6 @@ GIVEN = {
     "metric": ("device", "predictor", "side"),
 }
 """Groups whose choices name code by ``_target_`` → arguments that are no settings of its own: a run gives them."""
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def instance(key: str, node: Mapping[str, Any]) -> Any:
@@ -193,23 +191,12 @@ def _found(key: str, target: str) -> Any:
         ) from error
 
 
-def own_code(node: Any) -> Iterator[tuple[Any, Path]]:
-    """What a node and the nodes within it name by ``_target_``, each with the Python file that defines it.
-
-    Nothing for what is compiled, and for this package's own, whose code the store's keys hold as a whole.
-    """
+def targets(node: Any) -> Iterator[Any]:
+    """What a node and the nodes within it name by ``_target_``."""
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
-            found = get_object(node["_target_"])
-            file = (
-                inspect.getsourcefile(inspect.unwrap(found))
-                if inspect.isroutine(found) or inspect.isclass(found)
-                else None
-            )
-            if file is not None and _PACKAGE not in Path(file).resolve().parents:
-                yield found, Path(file)
-        for value in node.values():
-            yield from own_code(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from own_code(value)
+            yield get_object(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for one in node:
+            yield from targets(one)

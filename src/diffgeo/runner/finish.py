@@ -11,9 +11,9 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,9 +23,7 @@ import pandas as pd
 import torch
 
 from diffgeo.composition import results_depend_on
-from diffgeo.config import own_code
 from diffgeo.convergence import Convergence
-from diffgeo.diffusion.models import shipped_folder
 from diffgeo.diffusion.models.base import weights_digest
 from diffgeo.errors import ConvergenceWarning
 from diffgeo.jacobian.memory import device_name
@@ -33,7 +31,8 @@ from diffgeo.metrics.perceptual import alexnet_file
 from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, files_of, write_result
 from diffgeo.session import Context
-from diffgeo.session.digests import code_version, file_digest, own_code_digest
+from diffgeo.session.digests import file_digest
+from diffgeo.session.inputs import module_digest, named_code, named_files, own_code
 from diffgeo.session.processes import StudyDone
 from diffgeo.session.store import Record
 from diffgeo.studies import Study
@@ -178,37 +177,22 @@ def _determinants(study: Study, context: Context, settings: Any) -> dict[str, ob
         "images": context.pictures,
         "perceptual": context.perceptual.name,
         "known factors": list(context.known_factors),
-        "read": {path.as_posix(): file_digest(path) for path in _files(context, settings)},
+        "read": _read(context, settings),
         "reader": _reader(context),
         "probed_on": device_name(model.device) if context.bases.spec.solver.measures else None,
-        "own code": [own_code_digest(*one) for one in own_code(asdict(cfg))],
-        "own study": None if study.folder is None else code_version(study.folder),
+        "own code": [*named_code(asdict(cfg)), *own_code(type(model))],
+        "own study": None if study.folder is None else module_digest(study.package),
     }
 
 
-def _files(context: Context, settings: Any) -> Iterator[Path]:
-    """Files and folders, beside the model and the pictures, whose contents a study depends on."""
+def _read(context: Context, settings: Any) -> dict[str, str]:
+    """Digests of the files that a study reads, beside those of the model and of the pictures, which count already."""
     cfg = context.cfg
-    options = [part.options for part in (cfg.model, cfg.svd, cfg.edit, cfg.predictor, cfg.metric)]
-    named = [cfg.data.masks, cfg.model.predictor, cfg.metric.identity, cfg.metric.extra, options]
-    named += [*getattr(settings, "files", ()), *getattr(settings, "models", ())]
-    if context.perceptual.name == "lpips":
-        named.append(str(alexnet_file(cfg.metric.lpips_weights)))
-    for one in filter(None, _texts(named)):
-        with suppress(OSError, RuntimeError, ValueError):  # a text that is no path: too long, or of no user's home
-            yield from [path for path in (Path(one).expanduser(), shipped_folder(one)) if path.exists()][:1]
-
-
-def _texts(value: object) -> Iterator[str]:
-    """All strings in a value, at whatever depth of its lists and dicts; keys are not values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
+    beside = replace(cfg, model=replace(cfg.model, path=""), data=replace(cfg.data, images=None), study={})
+    found = named_files(beside) | named_files(settings)
+    if context.perceptual.name == "lpips" and (alexnet := alexnet_file(cfg.metric.lpips_weights)).is_file():
+        found[alexnet.as_posix()] = file_digest(alexnet)
+    return found
 
 
 def _reader(context: Context) -> str | None:

@@ -22,6 +22,7 @@ from diffgeo.jacobian import JacobianOperator, Masked, chunk_that_fits
 from diffgeo.jacobian.memory import device_name
 from diffgeo.session.cache import Cache
 from diffgeo.session.digests import digest
+from diffgeo.session.inputs import own_code
 from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
@@ -175,7 +176,8 @@ class Bases:
         Args:
             f: a map of the model's network under ``editor``'s conditioning, such as x ↦ x̂0(x, t).
             x: the point, shape (C, H, W).
-            name: tells f from the model's other maps.
+            name: tells f from the model's other maps. The store also tells apart what other code defines f, but not
+                numbers that f was made with: name those.
             rank: number of directions; the run's rank or share if None.
         """
         return self._solved(f, [x], name, self.spec.of_rank(rank))[0]
@@ -249,7 +251,7 @@ class Bases:
         if spec.solver.measures:
             spec = replace(spec, solver=self._measured(f, name, xs[0], spec))
 
-        key: dict[str, object] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec}
+        key: dict[str, object] = {"model": self._model.editor.fingerprint, "f": name, "spec": spec, "code": own_code(f)}
         if len(xs) > 1:
             key["together"] = list(xs)
         with self._cache.bases([key | {"x": x} for x in xs]) as kept:
@@ -299,6 +301,6 @@ class Bases:
         if memo not in self._fitting:
             place = {"device": device_name(device), "threads": torch.get_num_threads(), "shape": list(x.shape)}
             asked = {"solver": spec.solver, "rank": rank, "tol": spec.tol, "chunk": spec.chunk_size}
-            key = {"model": self._model.editor.fingerprint, "f": name.timeless, **place, **asked}
+            key = {"model": self._model.editor.fingerprint, "f": name.timeless, "code": own_code(f), **place, **asked}
             self._fitting[memo] = int(self._cache.number("probes", key, measure))
         return spec.solver.with_measured(self._fitting[memo])

@@ -41,12 +41,12 @@ class Cache:
     Args:
         store: where results are kept; None computes everything.
         device: where tensors go.
-        own_code: digests of the user's own code that results depend on (a model, a solver), which every key holds.
+        own: digests of the user's own code and files that results depend on (a model, a solver), which every key holds.
     """
 
-    def __init__(self, store: Store | None, device: torch.device, own_code: Sequence[str] = ()) -> None:
+    def __init__(self, store: Store | None, device: torch.device, own: Sequence[str] = ()) -> None:
         self.store, self.device = store, device
-        self._own = {"own code": list(own_code)} if own_code else {}
+        self._own = {"own": list(own)} if own else {}
 
     def tensor(self, stage: str, key: Key, compute: Callable[[], Tensor]) -> Tensor:
         """One tensor of sampling.

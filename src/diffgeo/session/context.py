@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from diffgeo.config import Config, build, own_code
+from diffgeo.config import Config, build
 from diffgeo.convergence import Tally
 from diffgeo.data.factor_faces import FACTOR_NAMES
 from diffgeo.data.images import list_images
@@ -27,8 +27,9 @@ from diffgeo.metrics.residual import ResidualChange
 from diffgeo.session.bases import Bases
 from diffgeo.session.cache import Cache
 from diffgeo.session.decoder import Decoder
-from diffgeo.session.digests import file_digest, own_code_digest
+from diffgeo.session.digests import file_digest
 from diffgeo.session.editor import Edit
+from diffgeo.session.inputs import named_code, named_files, own_code
 from diffgeo.session.latents import Latents
 from diffgeo.session.masks import Masks
 from diffgeo.session.processes import Processes
@@ -94,8 +95,9 @@ class Context:
     @cached_property
     def cache(self) -> Cache:
         """Where results are looked up."""
-        own = [own_code_digest(*one) for part in (self.cfg.model, self.cfg.svd) for one in own_code(asdict(part))]
-        return Cache(self.store, self.model.device, own)
+        model, svd = self.cfg.model, self.cfg.svd
+        code = [*named_code([asdict(model), asdict(svd)]), *own_code(type(self.model))]
+        return Cache(self.store, self.model.device, [*code, *named_files(svd).values()])
 
     def _remembered(self, part: str, *determinants: Any) -> dict[Any, Any]:
         """What a part has computed under these settings, in this context or another one of the same model."""

@@ -16,7 +16,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -30,7 +29,6 @@ __all__ = [
     "digest",
     "file_digest",
     "makes_no_results",
-    "own_code_digest",
     "readable",
 ]
 
@@ -44,7 +42,6 @@ NO_RESULTS = (
 )
 """Modules and folders of this package that compute nothing that is stored: command lines, runs from Python, explorer,
 and what pages and comparisons of runs make of tables that are there. ``*`` stands for any study."""
-_SEEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 LIBRARIES = (
     *("torch", "torchvision", "diffusers", "transformers", "onnxruntime", "lpips"),
     *("numpy", "scipy", "pandas", "scikit-learn", "torchmetrics"),
@@ -65,12 +62,16 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder with their names.
+    """SHA-256 of a file, or of all files of a folder with their names, less what Python keeps of modules there.
 
     Raises:
         OutputError: it cannot be read.
     """
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(p for p in path.rglob("*") if p.is_file() and p.parent.name != "__pycache__")
+    )
     total = hashlib.sha256()
     try:
         for file in files:
@@ -80,20 +81,6 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         raise OutputError(f"cannot read {path} ({error.strerror or error})", "check its permissions") from error
     return total.hexdigest()
-
-
-def own_code_digest(thing: Any, file: Path) -> str:
-    """:func:`file_digest` of the file of a function or class, when it was first asked for.
-
-    A process runs what it imported, whatever becomes of the file: after an edit, results are still the old code's.
-
-    Args:
-        thing: the function or class.
-        file: that defines it.
-    """
-    if thing not in _SEEN:
-        _SEEN[thing] = file_digest(file)
-    return _SEEN[thing]
 
 
 def makes_no_results(file: Path) -> bool:
@@ -110,10 +97,10 @@ def makes_no_results(file: Path) -> bool:
 def code_version(package: Path | None = None) -> str:
     """SHA-256 of the code that makes results, which every entry's name holds: results of other code are not ours.
 
-    That is the whole package less :data:`NO_RESULTS`, and the versions of the libraries that compute.
+    That is this package less :data:`NO_RESULTS`, and the versions of the libraries that compute.
 
     Args:
-        package: its folder; this one's if None.
+        package: a folder with a copy of it; its own if None.
     """
     root = Path(__file__).resolve().parents[1] if package is None else package
     total = hashlib.sha256()

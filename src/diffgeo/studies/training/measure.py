@@ -29,7 +29,7 @@ from diffgeo.results import Result, Row
 from diffgeo.session import Context
 from diffgeo.studies.shared.other_models import with_network
 from diffgeo.studies.shared.portraits import known_portraits, share_of_span
-from diffgeo.studies.training.settings import TrainingConfig
+from diffgeo.studies.training.settings import TrainingConfig, networks_in
 
 __all__ = ["run"]
 
@@ -47,7 +47,8 @@ def run(context: Context, cfg: TrainingConfig) -> Result:
     rows: list[Row] = []
     truth: list[Row] = []
     paths: list[Row] = []
-    for path in context.track(cfg.files, "networks"):
+    networks = [one for given in cfg.networks for one in networks_in(given)]
+    for path in context.track(networks, "networks"):
         other = with_network(context, path, "training")
         record = training_of(other.model.source)
         if record is None:

@@ -63,8 +63,3 @@ class TrainingConfig:
     pairs: int = setting(II("scale.pairs"), ge=0)
     segments: int = setting(II("scale.segments"), ge=2)
     path_rank: int = setting(II("scale.path_rank"), ge=2)
-
-    @property
-    def files(self) -> list[str]:
-        """Every network; what the study's results depend on beside the run."""
-        return [one for given in self.networks for one in networks_in(given)]
