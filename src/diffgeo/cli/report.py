@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,59 +79,47 @@ def _execute(words: Words) -> None:
         return
     if not folders:
         raise ConfigError("no folder is given to diffgeo-report", "see diffgeo-report --help")
-    lists = {key: listed(given.get(key, "")) for key in ("by", "where", "show")}
+    by, where, show = (listed(given.get(key, "")) for key in ("by", "where", "show"))
 
-    from diffgeo.report.comparison import comparison, stem_of
-    from diffgeo.report.runs import (
-        MARK,
-        ambiguous_times,
-        compared,
-        deciding,
-        find_runs,
-        grouped,
-        matching,
-        pivot,
-        query,
-        read_runs,
-        study_rows,
-    )
-    from diffgeo.results import atomic, write_csv
+    from diffgeo.report.runs import find_runs, matching, query, read_runs
 
-    runs = matching(read_runs(find_runs(folders)), lists["where"])
+    runs = matching(read_runs(find_runs(folders)), where)
     if runs.empty:
         raise ConfigError(f"where={given['where']} fits no run", "leave out a condition")
     if "sql" in given:
         print(query(runs, given["sql"]).to_string(index=False))
         _warn_of(runs)
         return
-    out = words.path("out", Path("outputs/report"))
+    _compare(runs, by, show, given.get("table"), words.path("out", Path("outputs/report")))
+
+
+def _compare(runs: pd.DataFrame, asked: list[str], show: list[str], study: str | None, out: Path) -> None:
+    """Write the tables and figures of a report, and print its groups.
+
+    Args:
+        runs: as :func:`diffgeo.report.runs.read_runs` gives them, those that did not complete included.
+        asked: settings to group by.
+        show: scalars; all that differ if empty.
+        study: a study's table, whose rows are gathered.
+        out: where to write.
+    """
+    from diffgeo.report.comparison import comparison, stem_of
+    from diffgeo.report.runs import MARK, ambiguous_times, compared, deciding, grouped, pivot, study_rows
+
     shown = runs[runs["left_out"] == ""]
     if shown.empty:
         raise DataError(f"none of these runs completed ({_why(runs)})", "give others, or ask by sql=")
-    by = deciding(shown, lists["by"])
-    scalars = compared(shown, lists["show"])
+    by, scalars = deciding(shown, asked), compared(shown, show)
     groups = grouped(shown, by, scalars)
-    tables: dict[str, pd.DataFrame] = {"runs": runs, "groups": groups}
-    if "table" in given:
-        tables[given["table"]] = study_rows(shown, given["table"])
-    stems = [f"figures/{stem_of(scalar)}" for scalar in scalars if by]
-    _make_room(
-        out,
-        [
-            *(f"{name}{kind}" for name in tables for kind in (".csv", ".parquet")),
-            *(f"{stem}{kind}" for stem in stems for kind in (".png", ".svg")),
-        ],
-    )
-    for name, table in tables.items():
-        with atomic(out / f"{name}.csv") as path:
-            write_csv(table, path)
-        with atomic(out / f"{name}.parquet") as path:
-            table.to_parquet(path, index=False)
+    tables = {"runs": runs, "groups": groups} | ({} if study is None else {study: study_rows(shown, study)})
+    figures = [f"figures/{stem_of(scalar)}{kind}" for scalar in scalars if by for kind in (".png", ".svg")]
+    _make_room(out, [*(f"{name}{kind}" for name in tables for kind in (".csv", ".parquet")), *figures])
+    _write(tables, out)
     for path in comparison(groups, by, out / "figures"):
         print(path)
     number = len(groups.drop_duplicates(by)) if by else 1
     print(f"{counted(len(shown), 'run')}, {counted(number, 'group')}: {out}")
-    if lists["by"] and (others := by[len(lists["by"]) :]):
+    if asked and (others := by[len(asked) :]):
         print(f"The runs differ in {', '.join(others)} as well, and are told apart by that; where= chooses some.")
     if more := len(runs) - len(shown):
         are = "is" if more == 1 else "are"
@@ -142,6 +130,16 @@ def _execute(words: Words) -> None:
     for told in ambiguous_times(shown, scalars):
         print(f"Warning: {told}.", file=sys.stderr)
     _warn_of(shown)
+
+
+def _write(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
+    from diffgeo.results import atomic, write_csv
+
+    for name, table in tables.items():
+        with atomic(out / f"{name}.csv") as path:
+            write_csv(table, path)
+        with atomic(out / f"{name}.parquet") as path:
+            table.to_parquet(path, index=False)
 
 
 def _warn_of(runs: pd.DataFrame) -> None:

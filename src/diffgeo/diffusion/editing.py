@@ -180,12 +180,8 @@ def match_strength(
         low = torch.where(error < 0, torch.maximum(low, trial), low)
         high = torch.where(error >= 0, torch.minimum(high, trial), high)
         done = done | (found / target - 1).abs().le(tol) | (gamma >= upper) & (error < 0)
-        step = _secant_step(trial, error, last, last_error)
+        log_gamma = _bracketed(_secant_step(trial, error, last, last_error), low, high, top)
         last, last_error = trial, error
-        step = torch.minimum(step, top)
-        # outside the bracket: its middle, or, if one end is not known yet, towards that end
-        middle = torch.where(high.isinf(), top, torch.where(low.isinf(), high - 1, (low + high) / 2))
-        log_gamma = torch.where((step > low) & (step < high), step, middle)
         gamma = torch.where(log_gamma >= top, upper, log_gamma.exp().to(upper))
     return best, found
 
@@ -196,3 +192,10 @@ def _secant_step(trial: Tensor, error: Tensor, last: Tensor, last_error: Tensor)
     # between a distance, which grows as γ, and a squared one, as γ²
     slope = torch.where(slope.isfinite() & (slope > 0.1), slope, torch.full_like(slope, 1.5))
     return trial - (error / slope).clamp(-2, 2)
+
+
+def _bracketed(step: Tensor, low: Tensor, high: Tensor, top: Tensor) -> Tensor:
+    """A log γ, at most ``top``; outside the bracket its middle, or, if one end is not known yet, towards that end."""
+    step = torch.minimum(step, top)
+    middle = torch.where(high.isinf(), top, torch.where(low.isinf(), high - 1, (low + high) / 2))
+    return torch.where((step > low) & (step < high), step, middle)

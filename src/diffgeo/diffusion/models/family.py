@@ -51,41 +51,29 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a model is asked for; the fields are arguments of :func:`diffgeo.diffusion.models.load_model`.
+    """What a model is asked for: the arguments of :func:`diffgeo.diffusion.models.load_model`, which says of each what
+    it is, less those that only say where its weights are.
 
     Attributes:
         name: what the user asked for.
         source: where the weights came from.
-        device: where to put it.
-        dtype: of weights and of x.
-        spacing: of DDIM timesteps.
-        scheduler: fields of the scheduler's config that have another value.
-        own_steps: the timesteps are those that a flow's scheduler visits in so many steps.
-        size: height and width of the pictures in pixels; those of the network's config if None.
-        prompt: of a text-to-image model.
-        negative_prompt: what guidance leads away from.
-        edit_prompt: under which directions are looked for.
-        class_label: of a class-conditional model.
-        guidance: scale of classifier-free guidance in sampling.
-        inversion_guidance: the same in inversion.
-        embedded_guidance: scale that a distilled network is given as an input.
     """
 
     name: str
     source: str
     device: torch.device
     dtype: torch.dtype
-    spacing: str | None = "trailing"
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
-    own_steps: int | None = None
-    size: tuple[int, int] | None = None
-    prompt: str | None = None
-    negative_prompt: str = ""
-    edit_prompt: str | None = None
-    class_label: int | None = None
-    guidance: float = 1.0
-    inversion_guidance: float = 1.0
-    embedded_guidance: float = 3.5
+    spacing: str | None
+    scheduler: Mapping[str, Any]
+    own_steps: int | None
+    size: tuple[int, int] | None
+    prompt: str | None
+    negative_prompt: str
+    edit_prompt: str | None
+    class_label: int | None
+    guidance: float
+    inversion_guidance: float
+    embedded_guidance: float
 
     def placed(self, network: nn.Module) -> nn.Module:
         """A network on the device, in the dtype; diffusers' own ``to`` warns of dtypes for no reason."""
