@@ -17,6 +17,7 @@ from diffgeo.composition import register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import OutputError
 from diffgeo.session.store import Record, Store
+from stored import fetch
 
 STUDIES = "study=[discovery,frequency,tangent_distance,global_consistency]"
 
@@ -209,7 +210,7 @@ def test_a_store_that_cannot_be_written_says_what_stays(capsys, tmp_path):
     """Pruning and verifying tell the truth, with the exit codes of results that cannot be written and of damage."""
     store = Store(tmp_path / "store")
     for i in range(2):
-        store.fetch("bases", {"i": i}, lambda: Record({"x": torch.ones(9)}))
+        fetch(store, "bases", {"i": i}, lambda: Record({"x": torch.ones(9)}))
     damaged = sorted(store.entries(), key=lambda entry: entry.path)[0].path
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with mock.patch("pathlib.Path.unlink", side_effect=PermissionError(13, "Permission denied")):

@@ -12,11 +12,11 @@ pytest.importorskip("transformers")
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from diffgeo.data.captions import VOCABULARY, caption
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
 from diffgeo.diffusion.models import shipped_folder
 from diffgeo.metrics.attributes import load_predictor
 from training import text_to_image
+from training.captions import VOCABULARY, caption
 from training.evaluation_t2i import autoencoder_psnr, claims_found, evaluate_text_to_image
 from training.text_to_image import TextToImageTraining, rate_factor, standardise, train_text_to_image
 from training.tokenizer import byte_pairs, write_tokenizer

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from diffgeo.data.factor_faces import FACTOR_NAMES, render, sample_factors
-from diffgeo.data.fashion_mnist import fashion_mnist
 from diffgeo.diffusion.models import load_model
 from diffgeo.diffusion.models.training_record import trained_factors
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample
@@ -19,6 +18,7 @@ from diffgeo.metrics.attributes import load_predictor
 from training.card import KS_BAR, diffusion_card, predictor_card
 from training.diffusion import DiffusionTraining, learning_rate, loss_weights, pictures, train_diffusion
 from training.evaluation import factor_distances, held_out, reconstruction_psnr, sampled_factors
+from training.fashion_mnist import fashion_mnist
 from training.predictor import PredictorTraining
 
 

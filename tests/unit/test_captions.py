@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgeo.data.captions import VOCABULARY, WORDS, caption, prompted_values
+from diffgeo.data.captions import WORDS, prompted_values
 from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_factors
 from diffgeo.errors import ShapeError
+from training.captions import VOCABULARY, caption
 
 
 def generator(seed=0):

@@ -304,9 +304,8 @@ def test_h_is_of_the_prompt_and_not_of_guidance(model, family):
 @pytest.mark.parametrize("family", LABELS)
 def test_h_and_samples_are_of_the_label(model, family):
     found = model(family)
-    other, same = model(family, class_label=4), found.labelled(4)
+    other = model(family, class_label=4)
     x, t = initial_noise(found, [0]), found.schedule.T
-    assert torch.equal(other.forward(x, t), same.forward(x, t))
     assert (other.forward(x, t) - found.forward(x, t)).norm() > 1e-3
     assert found.conditioning["class_label"] == 3
     assert readable(found.fingerprint) != readable(other.fingerprint)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffgeo.data.fashion_mnist import fashion_mnist
 from diffgeo.errors import DataError
+from training.fashion_mnist import fashion_mnist
 
 NAMES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from diffgeo.session.digests import digest, file_digest
 from diffgeo.session.store import MARKER, Record, Store, store_folder
+from stored import fetch
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -37,8 +38,8 @@ def stored_files(store):
 
 
 def test_a_stored_record_is_returned_and_not_computed_again(store):
-    first = store.fetch("bases", {"a": 1}, lambda: Record({"x": torch.arange(3)}, {"s": "é", "nan": float("nan")}))
-    again = store.fetch("bases", {"a": 1}, lambda: pytest.fail("computed again"))
+    first = fetch(store, "bases", {"a": 1}, lambda: Record({"x": torch.arange(3)}, {"s": "é", "nan": float("nan")}))
+    again = fetch(store, "bases", {"a": 1}, lambda: pytest.fail("computed again"))
     assert torch.equal(first.tensors["x"], again.tensors["x"])
     assert again.facts["s"] == "é"
     assert again.facts["nan"] != again.facts["nan"]
@@ -58,9 +59,9 @@ def test_other_determinants_or_stages_are_other_entries(store):
         ("a", {"x": torch.tensor([0.0, 1e-30])}),
     ]
     for i, (stage, keys) in enumerate(values):
-        store.fetch(stage, keys, lambda i=i: record(float(i)))
+        fetch(store, stage, keys, lambda i=i: record(float(i)))
     for i, (stage, keys) in enumerate(values):
-        assert store.fetch(stage, keys, lambda: pytest.fail("computed again")).facts["value"] == float(i)
+        assert fetch(store, stage, keys, lambda: pytest.fail("computed again")).facts["value"] == float(i)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
@@ -87,20 +88,20 @@ def test_the_digest_takes_dataclasses_and_paths_and_refuses_the_unknown():
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "text"])
 def test_a_damaged_entry_is_reported_and_computed_again(store, caplog, harm):
-    store.fetch("bases", {"a": 1}, record)
+    fetch(store, "bases", {"a": 1}, record)
     (path,) = stored_files(store)
     data = bytearray(path.read_bytes())
     data[-2] ^= 1  # within the tensor
     path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-3]), "empty": b"", "text": b"not tensors"}[harm])
-    again = store.fetch("bases", {"a": 1}, lambda: record(2.0))
+    again = fetch(store, "bases", {"a": 1}, lambda: record(2.0))
     assert again.facts["value"] == 2.0
     assert "is damaged" in caplog.text
-    assert store.fetch("bases", {"a": 1}, lambda: pytest.fail("not stored")).facts["value"] == 2.0
+    assert fetch(store, "bases", {"a": 1}, lambda: pytest.fail("not stored")).facts["value"] == 2.0
 
 
 def test_verify_uses_nothing_and_removes_only_what_is_damaged(store, monkeypatch, caplog):
-    store.fetch("bases", {"a": 1}, record)
-    store.fetch("bases", {"a": 2}, record)
+    fetch(store, "bases", {"a": 1}, record)
+    fetch(store, "bases", {"a": 2}, record)
     old, other = stored_files(store)
     os.utime(old, (1000, 1000))
     assert store.verify() == []
@@ -114,7 +115,7 @@ def test_verify_uses_nothing_and_removes_only_what_is_damaged(store, monkeypatch
 
 
 def test_facts_are_under_the_checksum_too(store):
-    store.fetch("bases", {"a": 1}, record)
+    fetch(store, "bases", {"a": 1}, record)
     (path,) = stored_files(store)
     path.write_bytes(path.read_bytes().replace(b'\\"value\\": 1.0', b'\\"value\\": 9.0'))
     assert store.verify() == [path]
@@ -122,24 +123,25 @@ def test_facts_are_under_the_checksum_too(store):
     assert stored_files(store) == []
 
 
-def test_what_is_not_worth_keeping_is_not_stored(store):
-    store.fetch("bases", {"a": 1}, record, keep=lambda _: False)
+def test_a_place_that_nothing_is_put_into_stays_empty(store):
+    with store.slot("bases", {"a": 1}) as slot:
+        assert slot.record is None
     assert stored_files(store) == []
 
 
 def test_a_failed_computation_leaves_nothing(store):
     with pytest.raises(KeyboardInterrupt):
-        store.fetch("bases", {"a": 1}, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        fetch(store, "bases", {"a": 1}, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     assert stored_files(store) == []
 
 
 def test_the_entries_used_least_recently_go_first(store):
     for i in range(4):
-        store.fetch("bases", {"i": i}, lambda i=i: record(float(i), n=1000))
+        fetch(store, "bases", {"i": i}, lambda i=i: record(float(i), n=1000))
     paths = {i: store.path("bases", {"i": i}) for i in range(4)}
     for i, path in paths.items():
         os.utime(path, (1000 + i, 1000 + i))
-    store.fetch("bases", {"i": 0}, lambda: pytest.fail("there"))  # a use is as good as a write
+    fetch(store, "bases", {"i": 0}, lambda: pytest.fail("there"))  # a use is as good as a write
     size = paths[0].stat().st_size
     removed = store.prune(2 * size)
     assert [entry.path for entry in removed] == [paths[1], paths[2]]
@@ -149,7 +151,7 @@ def test_the_entries_used_least_recently_go_first(store):
 
 
 def test_pruning_clears_what_a_killed_process_left(store):
-    store.fetch("bases", {"a": 1}, record)
+    fetch(store, "bases", {"a": 1}, record)
     (path,) = stored_files(store)
     left = path.with_name(f".tmp-{path.stem}-123.safetensors")
     left.write_bytes(b"half")
@@ -162,7 +164,7 @@ def test_writing_an_entry_clears_its_own_leftovers(store):
     path = store.path("bases", {"a": 1})
     path.parent.mkdir(parents=True)
     path.with_name(f".tmp-{path.stem}-123.safetensors").write_bytes(b"half")
-    store.fetch("bases", {"a": 1}, record)
+    fetch(store, "bases", {"a": 1}, record)
     assert stored_files(store) == [path]
 
 
@@ -173,14 +175,14 @@ def test_a_store_that_cannot_be_written_warns_once_and_computes(store, monkeypat
 
     monkeypatch.setattr("diffgeo.session.store.save_tensors", fail)
     for i in range(3):
-        assert store.fetch("bases", {"i": i}, lambda i=i: record(float(i))).facts["value"] == float(i)
+        assert fetch(store, "bases", {"i": i}, lambda i=i: record(float(i))).facts["value"] == float(i)
     assert caplog.text.count("goes on without it") == 1
     assert stored_files(store) == []
 
 
 def test_a_store_whose_folder_is_a_file_warns_and_computes(tmp_path, caplog):
     (tmp_path / "store").write_text("")
-    assert Store(tmp_path / "store").fetch("bases", {}, record).facts["value"] == 1.0
+    assert fetch(Store(tmp_path / "store"), "bases", {}, record).facts["value"] == 1.0
     assert "goes on without it" in caplog.text
 
 
@@ -192,7 +194,7 @@ def _count(folder, log, barrier):
         return record(7.0)
 
     barrier.wait()
-    assert Store(folder).fetch("bases", {"a": 1}, compute).facts["value"] == 7.0
+    assert fetch(Store(folder), "bases", {"a": 1}, compute).facts["value"] == 7.0
 
 
 def test_of_several_processes_one_computes_and_the_others_wait(tmp_path):

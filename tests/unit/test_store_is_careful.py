@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from diffgeo.errors import ConfigError
 from diffgeo.session.store import KEY, MARKER, Record, Store
+from stored import fetch
 
 DIGEST = "ab" * 32
 
@@ -39,7 +40,7 @@ def clean(folder):
     store.verify()
     store.prune(0)
     for i in range(3):
-        store.fetch("bases", {"i": i}, record)
+        fetch(store, "bases", {"i": i}, record)
     store.prune(0)
 
 
@@ -48,7 +49,7 @@ def store(tmp_path):
     """A store with three entries."""
     store = Store(tmp_path / "store")
     for i in range(3):
-        store.fetch("bases", {"i": i}, lambda i=i: record(float(i)))
+        fetch(store, "bases", {"i": i}, lambda i=i: record(float(i)))
     return store
 
 
@@ -86,7 +87,7 @@ def test_an_empty_a_new_and_a_linked_folder_become_stores(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     for name in ("empty", "new", "link"):
-        Store(tmp_path / name).fetch("bases", {}, record)
+        fetch(Store(tmp_path / name), "bases", {}, record)
         assert (tmp_path / name / MARKER).is_file()
         assert len(list(Store(tmp_path / name).entries())) == 1
         assert len(Store(tmp_path / name).prune(0)) == 1
@@ -95,7 +96,7 @@ def test_an_empty_a_new_and_a_linked_folder_become_stores(tmp_path):
 def test_a_store_of_an_earlier_version_still_works(store):
     folder = as_earlier(store)
     again = Store(folder)
-    assert again.fetch("bases", {"i": 1}, lambda: pytest.fail("computed again")).facts["value"] == 1
+    assert fetch(again, "bases", {"i": 1}, lambda: pytest.fail("computed again")).facts["value"] == 1
     entry = next(again.entries()).path
     entry.write_bytes(entry.read_bytes()[:-3])
     assert again.verify() == [entry]
@@ -109,7 +110,7 @@ def test_an_earlier_store_that_was_emptied_or_whose_run_was_killed_still_is_one(
         entry.path.rename(entry.path.with_name(f".tmp-{entry.path.stem}-12.safetensors"))
     Store(folder).prune()
     assert [path for path in folder.rglob("*") if path.is_file()] == []
-    Store(folder).fetch("bases", {"i": 1}, record)
+    fetch(Store(folder), "bases", {"i": 1}, record)
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -146,7 +147,7 @@ def test_other_files_in_a_store_stay(store, marked):
 def test_links_are_not_followed(store, tmp_path, marked, level):
     """Another store's entries, locks and half-written files behind a link are neither listed nor touched."""
     other = Store(tmp_path / "other")
-    other.fetch("pictures", {"i": 1}, record)
+    fetch(other, "pictures", {"i": 1}, record)
     outside = other.path("pictures", {"i": 1})
     name = outside.stem
     outside.with_name(f".tmp-{name}-1.safetensors").write_bytes(b"half")
@@ -166,7 +167,7 @@ def test_links_are_not_followed(store, tmp_path, marked, level):
     again = Store(store.folder, max_bytes=0)
     assert {entry.stage for entry in again.entries()} == {"bases"}
     assert again.verify() == []
-    assert again.fetch("pictures", {"i": 1}, lambda: record(5.0)).facts["value"] == 5
+    assert fetch(again, "pictures", {"i": 1}, lambda: record(5.0)).facts["value"] == 5
     with again.claimed(inside) as mine:
         assert mine
     again.keep("pictures", {"i": 1}, record(6.0))
@@ -182,7 +183,7 @@ def test_a_link_in_the_place_of_a_lock_is_not_opened(store, tmp_path, suffix):
     path = store.path("bases", {"new": 1})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(suffix).symlink_to(precious)
-    assert store.fetch("bases", {"new": 1}, record).facts["value"] == 1
+    assert fetch(store, "bases", {"new": 1}, record).facts["value"] == 1
     with store.claimed(path) as mine:
         assert mine
     Store(store.folder).prune(0)
@@ -194,7 +195,7 @@ def test_a_strangers_file_in_the_place_of_an_entry_stays(store, caplog):
     path = foreign_file(store.path("bases", {"new": 1}))
     before = path.read_bytes()
     for _ in range(2):
-        assert store.fetch("bases", {"new": 1}, record).facts["value"] == 1
+        assert fetch(store, "bases", {"new": 1}, record).facts["value"] == 1
     assert store.verify() == []
     store.prune(0)
     assert path.read_bytes() == before
@@ -222,7 +223,7 @@ def test_files_of_a_store_honour_the_umask(tmp_path, mask):
     before = os.umask(mask)
     try:
         store = Store(tmp_path / "store")
-        store.fetch("bases", {}, record)
+        fetch(store, "bases", {}, record)
     finally:
         os.umask(before)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in everything(store.folder)}

@@ -89,7 +89,7 @@ def _factor_table(evaluation: dict[str, Any], samples: str = "samples (50 DDIM s
 
 def _data(cfg: dict[str, Any]) -> str:
     if cfg["data"] == "fashion_mnist":
-        return "`diffgeo.data.fashion_mnist`, the 60,000 training pictures"
+        return "`tools/training/fashion_mnist.py`, the 60,000 training pictures"
     varying = cfg["varying"]
     which = f"only {', '.join(varying)} varying" if varying else f"all {len(FACTORS)} factors varying"
     return f"`diffgeo.data.factor_faces`, {which}, rendered on the fly, never the same picture twice"
@@ -150,7 +150,7 @@ pipeline_tag: text-to-image
 # FactorFaces {cfg["size"]}×{cfg["size"]}, text to image
 
 A small `StableDiffusionPipeline` of captioned synthetic portraits, shipped with diffgeo so that text-conditional studies
-run offline. It knows the words of `diffgeo.data.captions.VOCABULARY` and nothing else. Not a model of real people.
+run offline. It knows the words of `tools/training/captions.py` and nothing else. Not a model of real people.
 
 ![samples](samples.png)
 

@@ -33,8 +33,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from diffgeo.data.factor_faces import render, sample_factors
-from diffgeo.data.fashion_mnist import DEBIAN, fashion_mnist
 from diffgeo.errors import ConfigError
+from training.fashion_mnist import DEBIAN, fashion_mnist
 
 __all__ = [
     "DiffusionTraining",

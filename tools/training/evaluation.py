@@ -15,11 +15,11 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from diffgeo.data.factor_faces import render, sample_factors
-from diffgeo.data.fashion_mnist import DEBIAN, fashion_mnist
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.diffusion.sampling import ddim_invert, ddim_sample, initial_noise
 from diffgeo.metrics.attributes import AttributePredictor
 from training.diffusion import DiffusionTraining
+from training.fashion_mnist import DEBIAN, fashion_mnist
 
 __all__ = ["factor_distances", "held_out", "reconstruction_psnr", "sampled_factors"]
 

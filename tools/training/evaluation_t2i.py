@@ -19,10 +19,11 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
-from diffgeo.data.captions import caption, prompted_values
+from diffgeo.data.captions import prompted_values
 from diffgeo.data.factor_faces import render, sample_factors
 from diffgeo.diffusion.models import load_model
 from diffgeo.metrics.attributes import AttributePredictor, load_predictor
+from training.captions import caption
 from training.evaluation import factor_distances, reconstruction_psnr
 from training.flow import load_pipeline
 

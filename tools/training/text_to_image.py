@@ -39,8 +39,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from diffgeo.data.captions import VOCABULARY, caption
 from diffgeo.data.factor_faces import render, sample_factors
+from training.captions import VOCABULARY, caption
 from training.diffusion import device_name, loss_weights, replace_state
 from training.tokenizer import write_tokenizer
 

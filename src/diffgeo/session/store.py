@@ -20,7 +20,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -103,37 +103,13 @@ class Store:
                 "name an empty or a new folder (store.path= of diffgeo, path= of diffgeo-store, or DIFFGEO_STORE)",
             )
 
-    def fetch(
-        self,
-        stage: str,
-        determinants: Mapping[str, Any],
-        compute: Callable[[], Record],
-        *,
-        keep: Callable[[Record], bool] = lambda _: True,
-    ) -> Record:
-        """The stored record, or the computed one, which is then stored.
+    @contextmanager
+    def slot(self, stage: str, determinants: Mapping[str, Any]) -> Iterator[Slot]:
+        """Hold an entry's place: inside the block its ``record`` is there, or to be set, and then stored.
 
         Args:
             stage: kind of result, a plain word; the first folder of its path.
             determinants: all that the result depends on, less the code, as :func:`digest` takes it.
-            compute: makes the record; not called if it is stored.
-            keep: whether a computed record is worth storing.
-        """
-        with self.slot(stage, determinants, keep=keep) as slot:
-            if slot.record is None:
-                slot.record = compute()
-        return slot.record
-
-    @contextmanager
-    def slot(
-        self, stage: str, determinants: Mapping[str, Any], *, keep: Callable[[Record], bool] = lambda _: True
-    ) -> Iterator[Slot]:
-        """Hold an entry's place: inside the block its ``record`` is there, or to be set, and then stored.
-
-        Args:
-            stage: as for :meth:`fetch`.
-            determinants: as for :meth:`fetch`.
-            keep: as for :meth:`fetch`.
         """
         path = self.path(stage, determinants)
         found = self.read(path)
@@ -145,11 +121,11 @@ class Store:
             slot = Slot(found)
             self.misses += found is None
             yield slot
-            if found is None and slot.record is not None and keep(slot.record):
+            if found is None and slot.record is not None:
                 self.write(path, stage, determinants, slot.record)
 
     def keep(self, stage: str, determinants: Mapping[str, Any], record: Record) -> None:
-        """Store a record that was computed outside :meth:`fetch`, unless another process was quicker."""
+        """Store a record that was computed outside :meth:`slot`, unless another process was quicker."""
         path = self.path(stage, determinants)
         with self._locked(path):
             if not path.is_file():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +22,6 @@ class DiT(ConditionedLatents):
     def label(self) -> int:
         """The class label."""
         return int(self._conditional["label"])
-
-    def labelled(self, label: int) -> Self:
-        """The same model with another label; weights are shared."""
-        other = copy.copy(self)
-        other._conditional = {"label": torch.full_like(self._conditional["label"], label)}
-        return other
 
     @property
     def conditioning(self) -> dict[str, str | float]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -43,12 +42,6 @@ class ClassPixels(PixelDiffusion):
     ) -> None:
         super().__init__(unet, schedule, name=name, source=source, shape=shape)
         self.label = label
-
-    def labelled(self, label: int) -> Self:
-        """The same model with another label; weights are shared."""
-        other = copy.copy(self)
-        other.label = label
-        return other
 
     @property
     def conditioning(self) -> dict[str, str | float]:
