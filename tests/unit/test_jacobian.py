@@ -6,6 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
 from diffgeo.jacobian import JacobianOperator, operator
+from diffgeo.jacobian.measured import measured_of
 
 F64 = torch.float64
 
@@ -76,7 +77,7 @@ def test_copies_are_taken_while_they_are_small(monkeypatch):
         monkeypatch.setattr(operator, "COPIES_BYTES", limit)
         jacobian = JacobianOperator(torch.square, torch.ones(1000), **how)
         torch.testing.assert_close(jacobian @ torch.ones(1000), 2 * torch.ones(1000))
-        found = operator._MEASURED[torch.square][None, (1000,), torch.float32, torch.device("cpu")]
+        found = measured_of(torch.square)[None, (1000,), torch.float32, torch.device("cpu")]
         bytes_of_a_copy.append(found.graph + found.column)
         return jacobian.mode, jacobian.columns_at_once
 

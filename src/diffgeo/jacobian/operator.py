@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffgeo.errors import DeviceError, ShapeError, ValueRangeError
+from diffgeo.jacobian.measured import Measured, measured_of
 from diffgeo.jacobian.memory import Ledger, free_bytes, is_out_of_memory, refuse_whole
 from diffgeo.jacobian.product_modes import PRODUCT_MODES, Copies, OneGraph, ProductMode, by_own_rules
 
@@ -258,13 +258,13 @@ class JacobianOperator:
             self._mode = mode
         return self._mode
 
-    def _measured(self, limit: float) -> _Found:
+    def _measured(self, limit: float) -> Measured:
         """What products take by the first mode that f allows."""
-        known, key = _known(self.f), self._key
+        known, key = measured_of(self.f), self._key
         for kind in PRODUCT_MODES[self._forward] if key not in known else ():
             mode = kind(self.f, self.x)
             try:
-                known[key] = _Found(kind, *self._taken(mode, limit))
+                known[key] = Measured(kind, *self._taken(mode, limit))
                 break
             except RuntimeError as error:
                 if kind is PRODUCT_MODES[self._forward][-1] or is_out_of_memory(error):
@@ -328,7 +328,7 @@ class JacobianOperator:
             raise error
         log.info("products one point at a time, which is slower: %s", str(error).partition("\n")[0])
         self._mode = OneGraph(self.f, self.x)
-        if found := _known(self.f).get(self._key):
+        if found := measured_of(self.f).get(self._key):
             found.vectorises = False
 
     def _halve(self, columns: int, why: str, bound: float | None) -> None:
@@ -357,23 +357,6 @@ class JacobianOperator:
         log.warning("out of memory with %d columns; going on with %d at once", columns, self.chunk_size)
         if self.x.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-@dataclass(slots=True)
-class _Found:
-    """What was measured of a map.
-
-    Attributes:
-        kind: the first mode that it allows.
-        graph: bytes of its graph.
-        column: bytes of one column of both products over it.
-        vectorises: whether copies of x can be given to it at once, as far as is known.
-    """
-
-    kind: type[ProductMode]
-    graph: float
-    column: float
-    vectorises: bool = True
 
 
 @dataclass(frozen=True)
@@ -422,19 +405,6 @@ def _times(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     if columns.ndim not in (1, 2):
         raise ShapeError(f"a product got an array of shape {tuple(columns.shape)}", "expected a vector or columns")
     return product(columns) if columns.ndim == 2 else product(columns[:, None])[:, 0]
-
-
-_Known = dict[Any, "_Found"]
-_MEASURED: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
-"""Mode and bytes by map, so that its operators at other points are not measured again. Maps that take equal memory, as
-a feature map's at several timesteps, say so by an attribute ``measured_as``, an object that they share."""
-
-
-def _known(f: Callable[[Tensor], Tensor]) -> _Known:
-    try:
-        return _MEASURED.setdefault(getattr(f, "measured_as", f), {})
-    except TypeError:  # f takes no weak reference, or has no hash
-        return {}
 
 
 def chunk_that_fits(
