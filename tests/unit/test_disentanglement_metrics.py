@@ -247,8 +247,6 @@ def test_unknown_settings_are_refused(factors):
         dci(factors, factors, regressor="tree")
     with pytest.raises(ValueRangeError, match="bins"):
         mig(factors, factors, bins=1)
-    with pytest.raises(ShapeError, match="binary"):
-        sap(factors, factors, binary=[True])
 
 
 # effects

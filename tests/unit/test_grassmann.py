@@ -106,7 +106,8 @@ def test_rank_rules():
     s = torch.tensor([5.0, 4.9, 4.8, 2.0, 1.9, 1.8])
     assert choose_rank(s, 4) == 4
     assert choose_rank(s, 4, rule="gap") == 3
-    assert choose_rank(torch.tensor([2.0, 1.0, 1.0]), 1, rule="share", share=0.7) == 2
+    assert choose_rank(torch.tensor([1.0, 0.9, 0.4]), 1, rule="share") == 1
+    assert choose_rank(torch.tensor([1.0, 0.9, 0.8]), 1, rule="share") == 2
     with pytest.raises(ValueRangeError, match="1 to 6"):
         choose_rank(s, 7)
     with pytest.raises(ValueRangeError, match="fixed, share and gap"):

@@ -221,19 +221,18 @@ def _squares(probes: Probes, leading: LeadingPart | None, products: Tensor, know
     return known.square().sum() + (products - known @ (leading.span.T @ probes.omega)).square().sum(dim=0)
 
 
-def numerical_rank(s: Tensor, energy: float, share: float = NUMERICAL) -> float:
-    """The least r with √(Σ_{i≤r} s²) > share · ‖J‖_F (arXiv 2409.02426, its code's definition).
+def numerical_rank(s: Tensor, energy: float) -> float:
+    """The least r with √(Σ_{i≤r} s²) > 0.99 · ‖J‖_F (arXiv 2409.02426, its code's definition).
 
     Args:
         s: leading singular values, falling, shape (n,), not all 0.
         energy: ‖J‖²_F of the whole J, which is taken to be at least Σ s².
-        share: in (0, 1).
 
     Returns:
-        r in 1 … n; NaN if the n directions do not reach the share.
+        r in 1 … n; NaN if the n directions do not reach that share.
     """
     sums = s.double().square().cumsum(0)
-    reached = (sums / max(energy, sums[-1].item())).sqrt() > share
+    reached = (sums / max(energy, sums[-1].item())).sqrt() > NUMERICAL
     return float(reached.int().argmax()) + 1 if bool(reached[-1]) else math.nan
 
 

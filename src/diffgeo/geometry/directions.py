@@ -69,39 +69,32 @@ class GlobalDirections:
         return f"GlobalDirections({self.U.shape[1]} of length {self.U.shape[0]}, method={self.method!r})"
 
 
-def global_directions(
-    bases: Sequence[LocalBasis], method: Method = "nearest", *, reference: int = 0
-) -> GlobalDirections:
+def global_directions(bases: Sequence[LocalBasis], method: Method = "nearest") -> GlobalDirections:
     """Average the local bases of several samples at one timestep.
 
     Args:
-        bases: at least two, of one shape.
+        bases: at least two, of one shape; ``nearest`` and ``hungarian`` keep the order of the first one's directions.
         method: see the module's docstring.
-        reference: index of the sample whose order the directions keep (not used by ``frechet``).
 
     Returns:
         As many directions as the bases have.
 
     Raises:
         ShapeError: fewer than two bases, or unequal shapes.
-        ValueRangeError: no such method or reference.
+        ValueRangeError: no such method.
     """
     if len(bases) < 2 or any(b.U.shape != bases[0].U.shape for b in bases):
         raise ShapeError(
             f"no global directions come of bases of shapes {[tuple(b.U.shape) for b in bases]}",
             "give two or more, all of one shape",
         )
-    if not 0 <= reference < len(bases):
-        raise ValueRangeError(f"reference {reference} is not possible", f"allowed are 0 to {len(bases) - 1}")
     if method == "frechet":
         return _frechet(bases)
     if method not in ("nearest", "hungarian"):
         raise ValueRangeError(f"method {method!r} is unknown", "allowed are nearest, hungarian and frechet")
-    base = bases[reference].U.double()
+    base = bases[0].U.double()
     members = [base]
-    for index, other in enumerate(bases):
-        if index == reference:
-            continue
+    for other in bases[1:]:
         cosines = base.T @ other.U.double()
         if method == "nearest":
             chosen = cosines.abs().argmax(dim=1)
@@ -189,13 +182,14 @@ def loco_directions(inside: LocalBasis, outside: LocalBasis) -> Tensor:
     return _unit(left, "a direction of the mask acts outside only", "lower the rank of the complement").to(inside.V)
 
 
-def mean_differences(points: Tensor, attributes: Tensor, *, remove_others: bool = True) -> Tensor:
+def mean_differences(points: Tensor, attributes: Tensor) -> Tensor:
     """Directions from the mean of the points without an attribute to the mean of those with it.
+
+    Each is taken less its part in the span of the other attributes' directions.
 
     Args:
         points: h or x_t of N pictures, shape (N, m).
         attributes: of the same pictures, shape (N, k); a picture has an attribute if it is positive.
-        remove_others: take away each direction's part in the span of the k − 1 others.
 
     Returns:
         Unit columns, shape (m, k), in the dtype of the points.
@@ -215,7 +209,7 @@ def mean_differences(points: Tensor, attributes: Tensor, *, remove_others: bool 
     h = points.double()
     difference = h.T @ (has / count - (1 - has) / (len(points) - count))
     difference = difference / difference.norm(dim=0).clamp_min(torch.finfo(h.dtype).tiny)
-    if remove_others and has.shape[1] > 1:
+    if has.shape[1] > 1:
         k = range(has.shape[1])
         others = [torch.linalg.qr(difference[:, [i for i in k if i != j]]).Q for j in k]
         difference = torch.stack([_without(difference[:, j], others[j]) for j in k], dim=1)

@@ -103,16 +103,14 @@ def soft_distance(first: LocalBasis, second: LocalBasis) -> float:
     return math.sqrt(len(theta) * (weights * theta.square()).sum().item() / weights.sum().item())
 
 
-def choose_rank(s: Tensor, target: int, *, rule: str = "fixed", share: float = 0.5, window: float = 0.3) -> int:
+def choose_rank(s: Tensor, target: int, *, rule: str = "fixed") -> int:
     """How many directions to keep.
 
     Args:
         s: singular values, falling, shape (k,).
         target: the wanted n.
-        rule: ``fixed`` keeps target; ``share`` the smallest n whose Σ s² reaches ``share`` of the given values';
-            ``gap`` the n within ± ``window``·target behind which (s_n − s_{n+1}) / s_n is largest.
-        share: for ``share``, in (0, 1].
-        window: for ``gap``, in (0, 1).
+        rule: ``fixed`` keeps target; ``share`` the smallest n whose Σ s² reaches half of the given values'; ``gap``
+            the n within ± 30 % of target behind which (s_n − s_{n+1}) / s_n is largest.
 
     Returns:
         n, 1 … k.
@@ -129,10 +127,10 @@ def choose_rank(s: Tensor, target: int, *, rule: str = "fixed", share: float = 0
         return target
     if rule == "share":
         cumulative = s.double().square().cumsum(0)
-        return min(int((cumulative < share * cumulative[-1]).sum()) + 1, k)
+        return min(int((cumulative < cumulative[-1] / 2).sum()) + 1, k)
     if rule == "gap":
-        low = max(1, round(target * (1 - window)))
-        high = min(k - 1, round(target * (1 + window)))
+        low = max(1, round(target * 0.7))
+        high = min(k - 1, round(target * 1.3))
         if high < low:
             return target
         gaps = (s[low - 1 : high] - s[low : high + 1]) / s[low - 1 : high]

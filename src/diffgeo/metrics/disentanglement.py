@@ -24,7 +24,6 @@ refused, since nothing was asked.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,9 +111,7 @@ def dci(
     codes: Tensor,
     factors: Tensor,
     *,
-    binary: Sequence[bool] | None = None,
     regressor: Regressor = "lasso",
-    held_out: float = 1 / 3,
     seed: int = 0,
 ) -> Dci:
     """DCI by Lasso (|coefficients| of standardised codes, penalty by BIC) or a random forest (decrease of variance).
@@ -122,22 +119,18 @@ def dci(
     Args:
         codes: shape (N, K).
         factors: shape (N, A).
-        binary: which factors take two values; those that do if None.
         regressor: the paper's two: ``lasso`` sees linear relations only, ``forest`` any.
-        held_out: share of samples for informativeness, in (0, 1).
-        seed: of the split and of the forest.
+        seed: of the forest, and of the split: informativeness is that of a third of the samples, held out.
 
     Raises:
         ShapeError: codes and factors are no matrices of one length.
         ValueRangeError: fewer than 12 samples, NaN, an unknown regressor, or every factor constant.
     """
-    x, y, kinds = _checked(codes, factors, binary, least=12)
+    x, y, kinds = _checked(codes, factors, least=12)
     if regressor not in ("lasso", "forest"):
         raise ValueRangeError(f"regressor {regressor!r} is unknown", "allowed are lasso and forest")
-    if not 0 < held_out < 1:
-        raise ValueRangeError(f"held_out is {held_out}", "it must lie between 0 and 1")
     order = np.random.default_rng(seed).permutation(len(x))
-    cut = max(2, round(held_out * len(x)))
+    cut = max(2, round(len(x) / 3))
     test, train = order[:cut], order[cut:]
     spread = x[train].std(axis=0)
     x = (x - x[train].mean(axis=0)) / np.where(spread > 0, spread, 1)
@@ -219,7 +212,7 @@ def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
     """
     if bins < 2:
         raise ValueRangeError(f"bins is {bins}", "at least 2 are needed")
-    x, y, _ = _checked(codes, factors, None, least=2)
+    x, y, _ = _checked(codes, factors, least=2)
     cells = [_cells(c, bins) for c in x.T]
     gaps = []
     for v in y.T:
@@ -241,7 +234,7 @@ def _information(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
 
 
-def sap(codes: Tensor, factors: Tensor, *, binary: Sequence[bool] | None = None) -> float:
+def sap(codes: Tensor, factors: Tensor) -> float:
     """Separated attribute predictability.
 
     A code's score is R² of the line through it for a continuous factor, and the accuracy of a linear support-vector
@@ -250,7 +243,6 @@ def sap(codes: Tensor, factors: Tensor, *, binary: Sequence[bool] | None = None)
     Args:
         codes: shape (N, K); a single code has 0 for its rival.
         factors: shape (N, A).
-        binary: which factors take two values; those that do if None.
 
     Returns:
         in [0, 1].
@@ -259,7 +251,7 @@ def sap(codes: Tensor, factors: Tensor, *, binary: Sequence[bool] | None = None)
         ShapeError: codes and factors are no matrices of one length.
         ValueRangeError: fewer than 3 samples, NaN, or every factor constant.
     """
-    x, y, kinds = _checked(codes, factors, binary, least=3)
+    x, y, kinds = _checked(codes, factors, least=3)
     gaps = []
     for v, two in zip(y.T, kinds, strict=True):
         if np.ptp(v) == 0:
@@ -314,7 +306,7 @@ def factor_vae_score(
     """
     if min(bins, group, votes) < 2:
         raise ValueRangeError(f"bins, group and votes are {bins}, {group}, {votes}", "each must be 2 or more")
-    x, y, _ = _checked(codes, factors, None, least=2)
+    x, y, _ = _checked(codes, factors, least=2)
     spread = x.var(axis=0)
     x, spread = x[:, spread > 0], spread[spread > 0]
     if x.shape[1] == 0:
@@ -379,10 +371,8 @@ def effect_vote(changes: Tensor) -> float:
     return ((elected * votes).sum(dim=-1) / elected.sum(dim=-1)).mean().item()
 
 
-def _checked(
-    codes: Tensor, factors: Tensor, binary: Sequence[bool] | None, *, least: int
-) -> tuple[Array, Array, list[bool]]:
-    """Codes and factors as arrays, and which factors are binary."""
+def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Array, Array, list[bool]]:
+    """Codes and factors as arrays, and which factors are binary: those that take two values at most."""
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or 0 in codes.shape[1:] + factors.shape[1:]:
         raise ShapeError(
             f"codes have shape {tuple(codes.shape)}, factors {tuple(factors.shape)}", "expected (N, K) and (N, A)"
@@ -394,10 +384,7 @@ def _checked(
         raise ValueRangeError("codes and factors must be finite", "found NaN or infinity")
     if (np.ptp(y, axis=0) == 0).all():
         raise ValueRangeError("every factor is constant", "there is nothing to disentangle")
-    kinds = [len(np.unique(v)) <= 2 for v in y.T] if binary is None else list(binary)
-    if len(kinds) != y.shape[1]:
-        raise ShapeError(f"binary names {len(kinds)} factors", f"there are {y.shape[1]}")
-    return x, y, kinds
+    return x, y, [len(np.unique(v)) <= 2 for v in y.T]
 
 
 def _cells(values: Array, bins: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -57,6 +57,8 @@ for, and what a claim that is not found has to exclude."""
 INTERVAL_FROM = 4
 """Values from which an interval is given. Of three, Student's is 2.5 s wide to each side and rests on the normal law
 alone; the percentile bootstrap, which statistics other than means have, is the range of three values or fewer."""
+_LEVEL = 0.95
+"""Confidence of bootstrap intervals."""
 PATTERNS = 2**16
 """Patterns of signs: all of them up to 16 values, as many random ones beyond."""
 
@@ -84,12 +86,11 @@ class Estimate(NamedTuple):
 def resample(
     statistic: Callable[..., float],
     *samples: Tensor,
-    level: float = 0.95,
     draws: int = 200,
     seed: int = 0,
     halves: bool = False,
 ) -> Estimate:
-    """A statistic of whole samples, with its percentile-bootstrap interval.
+    """A statistic of whole samples, with its percentile-bootstrap interval of 95 %.
 
     A resample of the bootstrap holds samples twice, which spoils statistics that test on what they did not train on, or
     that count coincidences. ``halves`` takes random halves without replacement instead: their spread is that of the
@@ -100,7 +101,6 @@ def resample(
         statistic: (tensors like ``samples``) → a number, NaN where it is not defined; it may raise
             :class:`ValueRangeError` on a resample that is degenerate (one sample drawn n times), never on all of them.
         samples: tensors with one sample a row, of one length n; rows are drawn together.
-        level: of confidence, in (0, 1).
         draws: resamples.
         seed: of the resampling.
         halves: see above.
@@ -109,15 +109,12 @@ def resample(
         ShapeError: the tensors have unequal lengths, or none is given.
         ValueRangeError: n = 0, or the statistic refuses the samples themselves.
     """
-    return resample_all(
-        lambda *rows: (statistic(*rows),), *samples, level=level, draws=draws, seed=seed, halves=halves
-    )[0]
+    return resample_all(lambda *rows: (statistic(*rows),), *samples, draws=draws, seed=seed, halves=halves)[0]
 
 
 def resample_all(
     statistic: Callable[..., Sequence[float]],
     *samples: Tensor,
-    level: float = 0.95,
     draws: int = 200,
     seed: int = 0,
     halves: bool = False,
@@ -143,20 +140,20 @@ def resample_all(
         except ValueRangeError:  # a degenerate resample says nothing
             continue
     columns = np.asarray(found).reshape(len(found), len(values)).T
-    return [_estimate(value, column, n, level, halves) for value, column in zip(values, columns, strict=True)]
+    return [_estimate(value, column, n, halves) for value, column in zip(values, columns, strict=True)]
 
 
-def _estimate(value: float, drawn: np.ndarray[Any, Any], n: int, level: float, halves: bool) -> Estimate:
+def _estimate(value: float, drawn: np.ndarray[Any, Any], n: int, halves: bool) -> Estimate:
     kept = drawn[~np.isnan(drawn)]
     if math.isnan(value) or len(kept) < 2:
         return Estimate(value, math.nan, math.nan, n)
     if halves:
-        reach = float(norm.ppf((1 + level) / 2) * kept.std(ddof=1))
+        reach = float(norm.ppf((1 + _LEVEL) / 2) * kept.std(ddof=1))
         low, high = value - reach, value + reach
         if 0 <= value <= 1 and kept.min() >= 0 and kept.max() <= 1:  # a share, as all scores of codes are
             low, high = max(low, 0.0), min(high, 1.0)
         return Estimate(value, low, high, n)
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(kept, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Estimate(value, float(low), float(high), n)
 
 

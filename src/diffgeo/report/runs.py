@@ -132,15 +132,15 @@ def differing(runs: pd.DataFrame) -> list[str]:
     return [c for c in _settings(runs) if runs[c].astype(str).nunique(dropna=False) > 1]
 
 
-def deciding(runs: pd.DataFrame, by: Sequence[str] = (), silent: Sequence[str] = ("seed",)) -> list[str]:
+def deciding(runs: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:
     """The fewest settings that tell the runs' groups apart, in their order, after those of ``by``.
 
-    Settings of ``silent`` do not count. A choice brings keys of its own (``svd.oversample`` comes and goes with
+    The seed does not count. A choice brings keys of its own (``svd.oversample`` comes and goes with
     ``svd.solver``): what tells no runs apart that the others do not is left out, beginning with the keys that are
     most often empty.
     """
     given = [_column(runs, key) for key in by]
-    keys = [key for key in differing(runs) if key not in silent and key not in given]
+    keys = [key for key in differing(runs) if key not in ("seed", *given)]
 
     def groups(chosen: Sequence[str]) -> int:
         return len(runs[[*given, *chosen]].astype(str).drop_duplicates()) if given or chosen else 1
