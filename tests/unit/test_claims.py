@@ -342,6 +342,16 @@ def test_a_path_beats_the_straight_line_unless_f_is_linear(f, verdict):
         assert min(bend["values"]) > 0.005
 
 
+def test_a_flat_space_in_bent_coordinates_beats_the_straight_line_too_and_its_geodesic_tells():
+    """x ↦ sinh(Ax), Ax orthogonal, is onto: its space is flat. So the claim is about lines, and R − 1 the bound."""
+    axes = torch.linalg.qr(MATRIX[:3]).Q
+    tables = flatness_of(lambda x: torch.sinh(x @ axes.T))
+    row = judge(claim("flatness ratio R, lerp − geodesic with fixed ends, whole"), tables, "m")
+    bound = judge(claim("R − 1 of the geodesic with fixed ends, 0 in a flat space, whole"), tables, "m")
+    assert row["verdict"] == "holds"
+    assert max(bound["values"]) < 0.01 < np.mean(row["values"])
+
+
 def test_a_run_without_the_lengths_in_h_is_not_judged_by_them():
     row = judge(claim("path length per length in H"), curvedness({"slerp": [1, 2], "shooting": [1, 2]}), "m")
     assert row["n"] == 0
