@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from diffgeo.signals import Ended, signals_end
 
-__all__ = ["explore", "main", "paper", "report", "store"]
-
 
 @contextmanager
 def _ending_worded() -> Iterator[None]:

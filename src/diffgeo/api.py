@@ -27,8 +27,6 @@ from diffgeo.runner.run import execute
 from diffgeo.session import Context
 from diffgeo.studies import study_named
 
-__all__ = ["Outcome", "run", "run_study", "settings"]
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

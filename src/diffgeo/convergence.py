@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffgeo.svd import Certificate
 
-__all__ = ["Convergence", "Tally", "summary"]
-
 
 @dataclass(frozen=True, slots=True)
 class Convergence:

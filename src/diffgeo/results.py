@@ -24,15 +24,6 @@ from diffgeo.errors import OutputError
 from diffgeo.files import create, save_tensors
 from diffgeo.run_folders import FOLDERS
 
-__all__ = [
-    "Row",
-    "Result",
-    "atomic",
-    "clear_temporary",
-    "files_of",
-    "write_result",
-]
-
 Row = dict[str, Any]
 """A row of a table while it is made: value by column."""
 

@@ -15,8 +15,6 @@ from filelock import FileLock, Timeout
 
 from diffgeo.errors import OutputError
 
-__all__ = ["FOLDERS", "PAGE", "belongs", "earlier_files", "held", "in_the_way", "listed", "new_folder", "remove"]
-
 FOLDERS = ("tables", "figures", "tensors", "directions")
 """Folders of a run folder in which studies write their files."""
 _KINDS = {"tables": (".parquet", ".csv"), "figures": (".png", ".svg"), "tensors": (".safetensors",)}

@@ -11,8 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["ADVICE", "SATURATED", "saturation"]
-
 SATURATED = 0.05
 """Share of colour values at their limits, beyond the unedited picture's, above which edits are warned of."""
 ADVICE = "Lower edit.strength, or take edit.rescale=true or edit.normalise=false"

@@ -8,7 +8,11 @@ from diffgeo.config import documentation, schemas
 from diffgeo.config.documentation import default_of, documented, headline, kind_of
 from diffgeo.studies import studies
 
-SCHEMAS = [value for name in schemas.__all__ if isinstance(value := getattr(schemas, name), type)]
+SCHEMAS = [
+    value
+    for value in vars(schemas).values()
+    if getattr(value, "__module__", "") == schemas.__name__ and isinstance(value, type)
+]
 SCHEMAS += [study.settings for study in studies().values()]
 
 

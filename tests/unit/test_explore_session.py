@@ -20,7 +20,8 @@ from diffgeo.errors import ConfigError, DataError, DirectionsError, ValueRangeEr
 from diffgeo.explore import Explorer, page, uploads
 from diffgeo.explore.commands import with_defaults
 from diffgeo.explore.links import link_of, linked
-from diffgeo.explore.session import SEEN, STRENGTHS, preview_steps
+from diffgeo.explore.parts import preview_steps
+from diffgeo.explore.session import SEEN, STRENGTHS
 from diffgeo.geometry import global_directions, pull_back
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.session import Context

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,10 +84,12 @@ def test_the_other_parts_of_a_folder_are_what_is_looked_for(folder):
     }
     for module, names in known.items():
         if (HOME / folder / f"{module}.py").is_file():
-            offered = set(importlib.import_module(f"diffgeo.studies.{folder}.{module}").__all__)
-            assert offered & names, (folder, module)
-            assert all(name in names or (name.isupper() and module != "claims") for name in offered), (folder, module)
-            parts = [study_named(folder).part(module, name) for name in offered & names]
+            own = importlib.import_module(f"diffgeo.studies.{folder}.{module}")
+            offered, text = names & set(vars(own)), Path(own.__file__).read_text()
+            assert offered, (folder, module)
+            functions = set(re.findall(r"^def ([a-z]\w*)", text, re.MULTILINE)) - names
+            assert all(len(re.findall(rf"\b{name}\(", text)) > 1 for name in functions), (folder, module)
+            parts = [study_named(folder).part(module, name) for name in offered]
             assert all(isinstance(part, Callable | tuple) for part in parts)
     assert study_named(folder).part("nonsense", "charts", "default") == "default"
 

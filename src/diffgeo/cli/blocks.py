@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from diffgeo.composition import check, composed
 from diffgeo.errors import ConfigError
 
-__all__ = ["FLAG", "show_blocks"]
-
 FLAG = "--blocks"
 
 

@@ -19,8 +19,6 @@ from diffgeo.run_folders import held, new_folder
 from diffgeo.session.processes import is_first
 from diffgeo.studies import studies
 
-__all__ = ["NewFolder", "SweepSummary", "unconverged"]
-
 
 class NewFolder(Callback):
     """Makes the folder of a run or sweep, if the clock names it: a new one, also for those that start in one second.

@@ -41,8 +41,6 @@ from diffgeo.signals import signals_end
 if TYPE_CHECKING:
     from diffgeo.runner.dry_run import Planner
 
-__all__ = ["main"]
-
 _NOTHING = "Interrupted before anything was measured."
 _SILENT = [
     *(f"hydra.{key}" for key in ("output_subdir=null", "run.dir=.", "sweep.dir=.", "sweep.subdir=.")),

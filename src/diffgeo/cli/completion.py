@@ -13,8 +13,6 @@ from diffgeo.cli.help import choices, own_keys
 from diffgeo.config import config_folder, nearest
 from diffgeo.errors import ConfigError
 
-__all__ = ["FLAGS", "candidates", "script"]
-
 FLAGS = ("--help", "--version", "--dry-run", "--blocks", "--multirun", "--cfg", "--hydra-help", "--shell-completion")
 
 _BASH = """\

@@ -27,8 +27,6 @@ from diffgeo.encoding import tolerate
 from diffgeo.errors import ConfigError, DiffgeoError, OutputError
 from diffgeo.signals import Ended, end_if_told
 
-__all__ = ["EXPECTED", "explain", "heed_environment", "traceback_wanted", "worded_errors"]
-
 EXPECTED = (DiffgeoError, HydraException, OmegaConfBaseException, OSError, ValueError)
 """Errors that can be worded."""
 UNWRITABLE = {

@@ -22,8 +22,6 @@ from diffgeo.signals import ended
 if TYPE_CHECKING:
     from diffgeo.explore import Explorer
 
-__all__ = ["COMMAND", "Wanted", "free_port", "main", "read", "settings"]
-
 COMMAND = Command(
     "diffgeo-explore",
     "pick a picture, move its directions, see what they mean, on a page of this machine.",

@@ -16,19 +16,6 @@ from diffgeo.config.documentation import default_of, documented, kind_of
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = [
-    "EXIT_CODES",
-    "FLAGS",
-    "choices",
-    "exit_lines",
-    "help_text",
-    "own_keys",
-    "page",
-    "rows",
-    "topic_text",
-    "version_text",
-]
-
 WIDTH = 118
 EXIT_CODES: dict[int, str] = {
     0: "done",

@@ -14,8 +14,6 @@ from hydra.errors import HydraException
 from diffgeo.config import config_folder, leaf_keys, nearest
 from diffgeo.errors import ConfigError
 
-__all__ = ["ordered", "quoted_prompts", "quoted_word", "valid_keys"]
-
 PROMPTS = ("prompt", "model.prompt", "model.negative_prompt", "model.edit_prompt")
 
 LONGEST_KEY = 200

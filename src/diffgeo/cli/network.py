@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from diffgeo.results import Row
     from diffgeo.session import Context
 
-__all__ = ["Network", "choosing"]
-
 
 @dataclass(frozen=True)
 class Network:

@@ -13,8 +13,6 @@ from diffgeo.errors import ConfigError, OutputError
 if TYPE_CHECKING:
     from diffgeo.session.store import Store
 
-__all__ = ["COMMAND", "main"]
-
 COMMAND = Command(
     "diffgeo-store",
     "results that diffgeo keeps from run to run.",

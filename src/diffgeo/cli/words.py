@@ -24,8 +24,6 @@ from diffgeo.config import nearest
 from diffgeo.errors import ConfigError
 from diffgeo.signals import signals_end
 
-__all__ = ["Command", "Words", "listed"]
-
 
 @dataclass(frozen=True, slots=True)
 class Words:

@@ -18,8 +18,6 @@ from diffgeo.config.lookup import config_folder, raw
 from diffgeo.config.schemas import Config, TextToImageConfig
 from diffgeo.studies import COLUMNS, studies
 
-__all__ = ["check", "taken"]
-
 
 def check(cfg: Config) -> None:
     """Check ranges and what spans several settings, before any model loads.

@@ -11,11 +11,10 @@ from dataclasses import fields
 from typing import Any
 
 from diffgeo.composition.hydra import group_schemas
-from diffgeo.config.fields import Affects, rule_of
+from diffgeo.config.fields import rule_of
 from diffgeo.config.lookup import Plain
 from diffgeo.config.schemas import Config, StoreConfig
-
-__all__ = ["results_depend_on", "session_depends_on"]
+from diffgeo.ranges import Affects
 
 _PARTS: Mapping[str, Mapping[str, type]] = {"store": {"store": StoreConfig}}
 """Parts of the settings that are no group of ``conf/``."""

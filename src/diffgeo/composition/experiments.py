@@ -10,8 +10,6 @@ from importlib.util import find_spec
 
 from diffgeo.studies import studies
 
-__all__ = ["others", "words_of"]
-
 
 @cache
 def others() -> dict[str, str]:

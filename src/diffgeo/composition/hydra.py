@@ -35,17 +35,6 @@ from diffgeo.config.schemas import (
 from diffgeo.errors import ConfigError
 from diffgeo.studies import studies
 
-__all__ = [
-    "at_home",
-    "check_words",
-    "composed",
-    "group_schemas",
-    "own_defaults",
-    "register",
-    "typed",
-    "unreadable_words",
-]
-
 PORTRAIT = "portrait of a face"
 """What ``/schema/prompt/portrait@_global_`` in the defaults of a model's file sets ``prompt`` to."""
 

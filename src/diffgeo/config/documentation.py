@@ -12,8 +12,6 @@ from typing import Any
 
 from omegaconf import MISSING as MANDATORY
 
-__all__ = ["default_of", "documented", "headline", "kind_of"]
-
 _ENTRY = re.compile(r"(\w+): (.*)")
 _SECTION = re.compile(r"[A-Z]\w+:$")
 

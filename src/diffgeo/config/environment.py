@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from diffgeo.config.schemas import Config
 from diffgeo.errors import ConfigError
 
-__all__ = ["heed_wandb"]
-
 _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": None}
 """What ``WANDB_MODE`` may say, with ``tracking.mode``; None switches tracking off."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["PAPERS", "order_of"]
-
 PAPERS = ("p23a", "p23b", "loco", "asyrp")
 """Folders of ``conf/experiment/``; other packages' come last."""
 

@@ -19,8 +19,6 @@ from omegaconf import MISSING
 from diffgeo.errors import ConfigError, DataError, DiffgeoError
 from diffgeo.ranges import Affects, Rule
 
-__all__ = ["Affects", "Rule", "check_fields", "refusal", "rule_of", "setting"]
-
 _KEY = "setting"
 
 

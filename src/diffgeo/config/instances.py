@@ -17,8 +17,6 @@ from diffgeo.config.lookup import nearest
 from diffgeo.errors import ConfigError
 from diffgeo.ranges import Rule
 
-__all__ = ["GIVEN", "build", "check_names", "check_own", "instance", "own_settings", "targets"]
-
 GIVEN = {
     "model": (
         *("device", "dtype", "name_or_path", "spacing"),

@@ -11,8 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["Plain", "config_folder", "flat", "leaf_keys", "nearest", "raw"]
-
 Plain = dict[str, Any]
 """Settings as plain values, by name: as YAML and ``run.json`` have them."""
 

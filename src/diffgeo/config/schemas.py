@@ -14,24 +14,6 @@ from omegaconf import II, MISSING
 from diffgeo.config.fields import refusal, setting
 from diffgeo.errors import ModelError
 
-__all__ = [
-    "MODEL_SCHEMAS",
-    "ClassConditionalConfig",
-    "Config",
-    "DataConfig",
-    "EditConfig",
-    "FeatureConfig",
-    "MetricConfig",
-    "ModelConfig",
-    "PredictorConfig",
-    "ScaleConfig",
-    "ScheduleConfig",
-    "StoreConfig",
-    "SvdConfig",
-    "TextToImageConfig",
-    "TrackingConfig",
-]
-
 Options = dict[str, Any]
 """Settings by name that only the code knows which a ``_target_`` names."""
 

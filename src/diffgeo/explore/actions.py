@@ -21,11 +21,10 @@ from diffgeo.errors import DataError, DiffgeoError, sentence
 from diffgeo.explore import page
 from diffgeo.explore.links import link_of, linked
 from diffgeo.explore.panels import SHOWN, SOURCES, STRENGTH, SUMMED, WHOLE
-from diffgeo.explore.session import Choice, Explorer, LatentDirections, Picture, Report, Source
+from diffgeo.explore.parts import Choice, LatentDirections, Picture, Report, Source
+from diffgeo.explore.session import Explorer
 from diffgeo.explore.uploads import MAX_BYTES
 from diffgeo.metrics.attributes import label_change
-
-__all__ = ["Actions", "Visitor"]
 
 STEPS, PAUSE = 50, 1.0
 """Steps that can be taken back, and seconds after which another move of the same slider is a step of its own."""

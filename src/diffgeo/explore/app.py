@@ -14,8 +14,6 @@ import gradio as gr
 from diffgeo.explore import page, panels
 from diffgeo.explore.actions import Actions, Visitor
 
-__all__ = ["Actions", "build", "theme"]
-
 KEPT, LEFT = 3600, 300
 """Seconds for which what a visitor has is kept after the last move."""
 WAITING = 32

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from diffgeo.diffusion.direction_files import Directions
     from diffgeo.session import Context
 
-__all__ = ["DEFAULTS", "again", "refuse_other_place", "settings_of", "with_defaults"]
-
 DEFAULTS = {"svd.rank": "8", "schedule.steps": "40", "tracking": "none", "study": "[discovery]"}
 """What the explorer sets unless its command line says otherwise: fewer directions than a run, and finer steps."""
 _OF_THE_PAGE = (

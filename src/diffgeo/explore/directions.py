@@ -18,8 +18,6 @@ from diffgeo.session.progress import Display
 from diffgeo.studies.shared.matching import picture_part
 from diffgeo.svd import LocalBasis
 
-__all__ = ["OUTSIDE", "carried", "directions_inside", "padded", "saved"]
-
 OUTSIDE = 5
 """Leading directions outside a mask that those inside are freed of, as in LOCO Edit."""
 

@@ -9,9 +9,8 @@ from urllib.parse import parse_qs, urlencode
 
 from diffgeo.errors import DataError
 from diffgeo.explore.painting import mask_of
-from diffgeo.explore.session import LIMIT, Choice, Explorer
-
-__all__ = ["link_of", "linked"]
+from diffgeo.explore.parts import Choice
+from diffgeo.explore.session import LIMIT, Explorer
 
 _WEIGHTS = "weights"
 

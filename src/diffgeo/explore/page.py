@@ -12,10 +12,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from diffgeo.explore.painting import outline_of
-from diffgeo.explore.session import Card, EditedPicture, LatentDirections
+from diffgeo.explore.parts import Card, EditedPicture, LatentDirections
 from diffgeo.report.formatting import label
-
-__all__ = ["as_image", "bars", "board", "card", "figures", "head", "heat_map", "png"]
 
 FULL = 0.5
 """Share of the whole range at which the difference map is at its brightest."""

@@ -15,8 +15,6 @@ from torch import Tensor
 from diffgeo.data.masks import checked_mask, checked_size
 from diffgeo.errors import DataError
 
-__all__ = ["MAX_TEXT", "mask_of", "outline_of", "text_of"]
-
 MAX_TEXT = 32 * 2**10
 """Characters of a mask's text, which servers still take in an address."""
 _TEXT = re.compile(r"(\d{1,5})x(\d{1,5})((?:,\d{1,9})+)")

@@ -9,21 +9,8 @@ from typing import Any
 import gradio as gr
 
 from diffgeo.explore import page
-from diffgeo.explore.session import LIMIT, Choice, Explorer, Source
-
-__all__ = [
-    "SHOWN",
-    "SOURCES",
-    "STRENGTH",
-    "SUMMED",
-    "WHOLE",
-    "Controls",
-    "Found",
-    "Painting",
-    "Picking",
-    "found",
-    "picking",
-]
+from diffgeo.explore.parts import Choice, Source
+from diffgeo.explore.session import LIMIT, Explorer
 
 SHOWN = 8
 """Directions on the page at a time."""

@@ -14,18 +14,6 @@ from diffgeo.session import Context, Sample
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.svd import LocalBasis
 
-__all__ = [
-    "Card",
-    "Choice",
-    "EditedPicture",
-    "LatentDirections",
-    "Picture",
-    "Report",
-    "Reporting",
-    "Source",
-    "preview_steps",
-]
-
 Report = Callable[[str, int, int | None], None]
 """Told of progress: what is being done, steps done, steps in all (None if unknown)."""
 

@@ -16,11 +16,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from diffgeo.explore.app import Actions, build, theme
+from diffgeo.explore.actions import Actions
+from diffgeo.explore.app import build, theme
 from diffgeo.explore.session import Explorer
 from diffgeo.explore.uploads import MAX_BYTES
-
-__all__ = ["LOCAL", "MAX_BODY", "Bounded", "is_local", "serving"]
 
 LOCAL = "127.0.0.1"
 LEAVE = 60

@@ -47,19 +47,6 @@ from diffgeo.session import Context, Sample
 from diffgeo.session.progress import Display
 from diffgeo.svd import LocalBasis
 
-__all__ = [
-    "Card",
-    "Choice",
-    "EditedPicture",
-    "Explorer",
-    "Picture",
-    "LatentDirections",
-    "Report",
-    "Source",
-    "preview_steps",
-]
-
-
 REMEMBERED = 16
 """Places at seeds, and sets of global directions, that are kept for the next visitor."""
 STRENGTHS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15)

@@ -14,8 +14,6 @@ from torch import Tensor
 from diffgeo.data.images import as_tensor
 from diffgeo.errors import DataError
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "picture_of"]
-
 FORMATS = ("PNG", "JPEG", "WEBP")
 """Only these decoders are ever asked."""
 MAX_BYTES = 10 * 2**20

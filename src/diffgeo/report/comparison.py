@@ -9,8 +9,6 @@ import pandas as pd
 
 from diffgeo.report.charts import Chart, by_time, save
 
-__all__ = ["comparison", "stem_of"]
-
 
 def comparison(groups: pd.DataFrame, by: Sequence[str], folder: Path) -> list[Path]:
     """A figure per scalar: the first key along the axis, one line for every value of the others.

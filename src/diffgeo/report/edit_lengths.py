@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-__all__ = ["length_note"]
-
 SAME = 0.01
 """Relative difference up to which ‖x'−x‖ counts as |γ|."""
 

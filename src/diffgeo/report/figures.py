@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffgeo.report.charts import Chart, Tables, save
-from diffgeo.report.picture_grids import STYLE, Figure, save_pictures
+from diffgeo.report.picture_grids import Figure, save_pictures
 from diffgeo.results import Result
 
 if TYPE_CHECKING:
     from diffgeo.studies import Study
-
-__all__ = ["STYLE", "charts_of", "draw", "save_figure"]
 
 
 def charts_of(study: Study, tables: Tables) -> list[Chart]:

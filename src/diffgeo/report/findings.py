@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffgeo.metrics.statistics import FEWEST, SIGNIFICANT, mean_interval
+from diffgeo.metrics.statistics import FEWEST as FEWEST
+from diffgeo.metrics.statistics import SIGNIFICANT as SIGNIFICANT
+from diffgeo.metrics.statistics import mean_interval
 from diffgeo.report.formatting import counted, interval, intervals, name, p_value, timestep
 from diffgeo.report.reading import Run
 from diffgeo.results import Row
-
-__all__ = ["FEWEST", "SIGNIFICANT", "Finding", "claim_of", "lean", "worded"]
 
 log = logging.getLogger(__name__)
 
@@ -154,5 +154,6 @@ def ends(table: pd.DataFrame, column: str = "t_frac") -> tuple[float, float]:
 
 
 def joined(names: list[str]) -> str:
+    """Attributes in words, the last after an "and"."""
     words = [name(one) for one in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,7 +1,5 @@
 """What the names of metrics mean, for the tables of a page."""
 
-__all__ = ["MEANINGS"]
-
 MEANINGS = {
     "precision": "change of the target over the mean change of the other attributes, |Δa_t| / mean |Δa_j|",
     "precision_own": "the same with the attribute that this edit itself moves most as its target, which flatters",

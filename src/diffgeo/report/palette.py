@@ -1,7 +1,5 @@
 """Colours of figures and pages: Okabe and Ito's, which stay apart for colour-blind readers and in print."""
 
-__all__ = ["COLOURS", "DARK", "HIGH", "INK", "LOW", "MUTED", "PAPER", "RULE"]
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Of series, in their order."""
 INK, MUTED, RULE, PAPER = "#1b1d22", "#5b6270", "#e3e0d9", "#fdfcfa"

@@ -12,12 +12,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure
 
 from diffgeo.report.palette import WARNING
 from diffgeo.results import atomic
-
-__all__ = ["STYLE", "Figure", "picture_grid", "plain", "save_pictures"]
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("fontTools").setLevel(logging.WARNING)

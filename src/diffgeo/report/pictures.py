@@ -11,8 +11,6 @@ import pandas as pd
 from diffgeo.report.formatting import label, name
 from diffgeo.report.traversals import picture_uri
 
-__all__ = ["Data", "Picture", "Pictures", "Row", "Viewer", "picture_grid"]
-
 Data = dict[str, Any]
 """What a script of the page reads, as JSON."""
 

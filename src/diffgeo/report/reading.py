@@ -23,8 +23,6 @@ from diffgeo.errors import DataError
 from diffgeo.results import Row
 from diffgeo.run_folders import belongs
 
-__all__ = ["PROVENANCE", "Run", "read_run"]
-
 log = logging.getLogger(__name__)
 
 PROVENANCE = (

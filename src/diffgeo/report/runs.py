@@ -25,21 +25,6 @@ from diffgeo.metrics.statistics import mean_interval
 from diffgeo.results import Row
 from diffgeo.run_folders import belongs
 
-__all__ = [
-    "MARK",
-    "ambiguous_times",
-    "compared",
-    "deciding",
-    "differing",
-    "find_runs",
-    "grouped",
-    "matching",
-    "pivot",
-    "query",
-    "read_runs",
-    "study_rows",
-]
-
 log = logging.getLogger(__name__)
 
 FACTS = ("run", "status", "left_out", "not_converged", "unconverged", "times")

@@ -11,8 +11,6 @@ from diffgeo.metrics.statistics import INTERVAL_FROM, mean_interval
 from diffgeo.report.formatting import timestep
 from diffgeo.report.tables import Column
 
-__all__ = ["INTERVALS", "N_COLUMN", "T_COLUMN", "mean_column", "means_of", "p_column"]
-
 
 def means_of(table: pd.DataFrame, keys: list[str], values: Sequence[str], unit: str = "n") -> pd.DataFrame:
     """Means with 95 % intervals by key: columns VALUE, VALUE_low, VALUE_high, and how many values."""

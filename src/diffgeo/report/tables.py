@@ -12,8 +12,6 @@ import pandas as pd
 from diffgeo.report.formatting import counted, interval, number
 from diffgeo.report.metric_names import MEANINGS
 
-__all__ = ["Cell", "Column", "Table", "as_table"]
-
 ROWS = 400
 """Rows that are shown of a long table; the file has all."""
 

@@ -15,17 +15,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = [
-    "BUDGET",
-    "SMALL",
-    "Quality",
-    "Strip",
-    "choose_quality",
-    "picture_uri",
-    "small_strip",
-    "strip",
-]
-
 Frames = np.ndarray[Any, Any]
 
 BUDGET = 5_000_000

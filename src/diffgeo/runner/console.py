@@ -21,8 +21,6 @@ from diffgeo.runner.durations import Remaining
 from diffgeo.runner.finish import Finished
 from diffgeo.studies import Study, all_claims
 
-__all__ = ["MOST", "Story"]
-
 log = logging.getLogger(__name__)
 
 MOST = 3

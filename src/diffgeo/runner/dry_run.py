@@ -22,8 +22,6 @@ from diffgeo.runner.run import prepare, quiet
 from diffgeo.session import Context
 from diffgeo.studies import study_named
 
-__all__ = ["Planner"]
-
 
 class Planner:
     """Plans runs and prints what they would compute.

@@ -23,8 +23,6 @@ from diffgeo.runner.finish import finished
 from diffgeo.session import Context
 from diffgeo.studies import study_named
 
-__all__ = ["EarlierRuns", "Remaining", "Took", "expected"]
-
 _MOST = 50
 """The latest runs of a model and device that are compared."""
 _FIRST = {"model.path": "factor_faces", "data.samples": 6, "data.images": None, "schedule.steps": 16, "svd.rank": 50}

@@ -34,8 +34,6 @@ from diffgeo.runner.finish import Finished
 from diffgeo.runner.tracking import Tracker
 from diffgeo.session.digests import LIBRARIES
 
-__all__ = ["Manifest", "commit", "machine", "manifest_of", "peak_memory", "versions"]
-
 log = logging.getLogger(__name__)
 
 PACKAGES = ("diffgeo", *LIBRARIES, "hydra-core", "omegaconf", "wandb")

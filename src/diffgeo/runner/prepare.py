@@ -20,8 +20,6 @@ from diffgeo.session.processes import started_processes
 from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.store import Store, store_folder
 
-__all__ = ["load_configured", "prepare"]
-
 log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -19,8 +19,6 @@ from diffgeo.errors import ConfigError
 from diffgeo.report import formatting
 from diffgeo.results import Result
 
-__all__ = ["Tracker", "job_name", "run_name", "tracking"]
-
 log = logging.getLogger(__name__)
 
 _LONGEST = 120

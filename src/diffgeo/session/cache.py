@@ -16,8 +16,6 @@ from torch import Tensor
 from diffgeo.session.store import Record, Slot, Store
 from diffgeo.svd import Certificate, LocalBasis
 
-__all__ = ["Cache", "Key", "KeptBases"]
-
 Key = Mapping[str, Any]
 """All that a result depends on, as :func:`diffgeo.session.digests.digest` takes it; the store adds the code."""
 

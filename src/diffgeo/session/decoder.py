@@ -20,8 +20,6 @@ from diffgeo.session.latents import Latents
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample
 
-__all__ = ["Decoder"]
-
 log = logging.getLogger(__name__)
 
 _NOISE = 0x5EED << 32

@@ -23,8 +23,6 @@ from diffgeo.session.bases import Bases
 from diffgeo.session.latents import Latents
 from diffgeo.session.samples import Sample
 
-__all__ = ["Edit", "Guidance", "HSpace", "Shooting"]
-
 
 @dataclass(frozen=True, eq=False)
 class Edit:

@@ -15,26 +15,6 @@ from torch import Tensor
 
 from diffgeo.session.digests import digest
 
-__all__ = [
-    "ENTRY",
-    "HALF",
-    "KEY",
-    "LOCK",
-    "MARKER",
-    "PREFIX",
-    "STAGE",
-    "TEMPORARY",
-    "Entry",
-    "Record",
-    "Slot",
-    "checksum_of",
-    "foreign",
-    "has_header",
-    "inside",
-    "load",
-    "remove",
-]
-
 KEY = "diffgeo.store"
 TEMPORARY = ".tmp-"
 MARKER = ".diffgeo-store"

@@ -13,8 +13,6 @@ from diffgeo.session.cache import Cache
 from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample
 
-__all__ = ["Latents"]
-
 
 class Latents:
     """Latents of samples, each computed once.

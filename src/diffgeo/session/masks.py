@@ -16,8 +16,6 @@ from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import ConfigError, DataError, UnsuitableModelError
 from diffgeo.session.samples import Sample
 
-__all__ = ["Masks"]
-
 log = logging.getLogger(__name__)
 
 FAR = 0.06

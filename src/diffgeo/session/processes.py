@@ -23,8 +23,6 @@ from typing import TypeVar
 
 from diffgeo.errors import ConfigError
 
-__all__ = ["Processes", "StudyDone", "is_first", "started_by_launcher", "started_processes"]
-
 T = TypeVar("T")
 
 

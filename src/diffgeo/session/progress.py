@@ -16,8 +16,6 @@ from rich.text import Text
 
 from diffgeo.signals import Ended, end_if_told, heeded, leave_terminal
 
-__all__ = ["Display", "Interruption"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 

@@ -14,8 +14,6 @@ from diffgeo.data.images import list_images, load_image, picture_names
 from diffgeo.diffusion.models import DiffusionModel
 from diffgeo.errors import DataError
 
-__all__ = ["Sample", "Samples"]
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from diffgeo.results import Result
     from diffgeo.session import Context
 
-__all__ = ["COLUMNS", "GROUP", "Study", "all_claims", "studies", "study_named"]
-
 GROUP = "diffgeo.studies"
 """Entry points of this group name the :class:`Study` objects of other packages."""
 COLUMNS = (

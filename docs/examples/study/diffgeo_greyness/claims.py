@@ -6,8 +6,6 @@ import numpy as np
 
 from diffgeo.claims import Claim, Tables
 
-__all__ = ["CLAIMS"]
-
 
 def _above_random(tables: Tables) -> np.ndarray:
     table = tables["greyness"]

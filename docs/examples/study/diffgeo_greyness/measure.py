@@ -14,8 +14,6 @@ from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo_greyness.settings import GreynessConfig
 
-__all__ = ["greyness", "run"]
-
 
 def greyness(v: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """g of each direction, in [0, 1].

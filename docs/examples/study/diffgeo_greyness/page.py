@@ -6,8 +6,6 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Table, as_table
 
-__all__ = ["tables"]
-
 
 def tables(run: Run) -> list[Table]:
     """The mean over samples at each timestep."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure
 
-__all__ = ["charts"]
-
 
 def charts(tables: Tables) -> list[Chart]:
     """Greyness by timestep; each sample counts with the mean over its directions."""

@@ -8,8 +8,6 @@ from omegaconf import II
 
 from diffgeo.config import setting
 
-__all__ = ["GreynessConfig"]
-
 
 @dataclass
 class GreynessConfig:

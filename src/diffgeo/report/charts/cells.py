@@ -12,8 +12,6 @@ from diffgeo.report.charts.chart import Chart
 from diffgeo.report.charts.parts import data, layered_chart, named_rows, tips_of
 from diffgeo.report.palette import HIGH, INK, LOW, PAPER
 
-__all__ = ["heat_map"]
-
 _TEXTED_ROWS = 40
 """Rows up to which the cells of a heat map hold their numbers."""
 

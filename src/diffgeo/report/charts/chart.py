@@ -9,8 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["Chart", "Spec", "Tables", "in_figure", "series_of"]
-
 Tables = Mapping[str, pd.DataFrame]
 """Tables of a run or of a study by file stem."""
 Spec = dict[str, Any]

@@ -17,8 +17,6 @@ from diffgeo.report.charts.theme import THEME
 from diffgeo.report.palette import DARK, MUTED, WARNING
 from diffgeo.results import atomic
 
-__all__ = ["embed", "javascript", "page_theme", "save"]
-
 _TITLE, _CAPTION = 8.3, 6.1
 """Pixels that a letter takes in a title and in a caption, with some to spare."""
 

@@ -26,8 +26,6 @@ from diffgeo.report.charts.theme import WIDTH
 from diffgeo.report.formatting import interval, number, timestep
 from diffgeo.report.palette import MUTED
 
-__all__ = ["by_time", "curves", "means_by", "series_text", "t_name"]
-
 _MARKERS = 8
 """Markers along a long line."""
 _WORDED = 6

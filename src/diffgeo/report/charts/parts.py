@@ -15,18 +15,6 @@ from diffgeo.report.charts.theme import HEIGHT, SHAPES, WIDTH
 from diffgeo.report.formatting import number
 from diffgeo.report.palette import COLOURS, MUTED
 
-__all__ = [
-    "chance_rule",
-    "colour_of",
-    "continuous",
-    "data",
-    "layered_chart",
-    "named_rows",
-    "shape_of",
-    "tips_of",
-    "with_interval",
-]
-
 _LEGEND_WIDTH = 330
 """Pixels that a legend may take, which is what a phone has."""
 

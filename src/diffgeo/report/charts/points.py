@@ -23,8 +23,6 @@ from diffgeo.report.charts.parts import (
 from diffgeo.report.formatting import number
 from diffgeo.report.palette import COLOURS, MUTED
 
-__all__ = ["rows_of_points", "scatter", "strips"]
-
 
 def strips(
     identifier: str,

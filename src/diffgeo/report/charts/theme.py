@@ -7,8 +7,6 @@ from typing import Any
 
 from diffgeo.report.palette import INK, MUTED, RULE
 
-__all__ = ["FONT", "HEIGHT", "SHAPES", "THEME", "WIDTH"]
-
 FONT = "DejaVu Sans"
 """Of all files; it comes with matplotlib, so that it is there on every machine."""
 WIDTH, HEIGHT = 300, 210

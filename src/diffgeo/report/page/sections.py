@@ -21,9 +21,6 @@ from diffgeo.studies import Study, studies
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Section", "Tabs", "all_findings", "asked_for", "in_tabs", "sections"]
-
-
 _RAW_CELLS = 5_000
 """Cells of a table that the page holds beside its summary; the file has all."""
 

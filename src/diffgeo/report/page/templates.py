@@ -9,8 +9,6 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-__all__ = ["asset", "environment", "installed_version"]
-
 _ASSETS = Path(__file__).parent / "assets"
 
 

@@ -12,8 +12,6 @@ from diffgeo.report.findings import Finding, ends, mean_of
 from diffgeo.report.formatting import counted, interval, timestep
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """Which block holds the most of the data's tangent space, near noise and near the picture; none if unknown."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-__all__ = ["gains"]
-
 
 def gains(edits: pd.DataFrame) -> pd.DataFrame:
     """The mean log precision of a sample's edits along a block's directions, less that along random ones.

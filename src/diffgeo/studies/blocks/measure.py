@@ -51,8 +51,6 @@ from diffgeo.studies.shared.matching import Edit, match_edits, random_in_x, stra
 from diffgeo.studies.shared.portraits import sampled_portraits, share_of_span
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run", "trimmed"]
-
 log = logging.getLogger(__name__)
 
 Span = tuple[int, Tensor, list[int]]

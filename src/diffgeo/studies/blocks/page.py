@@ -10,8 +10,6 @@ from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column,
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.studies.blocks.gains import gains
 
-__all__ = ["tables"]
-
 _VALUES = ("tangent_share", "effective_dimension", "condition", "log_spread", "vitality")
 _PAIRS = "Pairs have samples in common, so their mean has no interval. Chance is what random directions share."
 _EDITS = (

@@ -10,8 +10,6 @@ from diffgeo.report.charts import Chart, Tables, curves, in_figure, name, timest
 from diffgeo.report.formatting import number
 from diffgeo.studies.blocks.gains import gains
 
-__all__ = ["charts"]
-
 _DEPTH = ("depth", "depth (share of the network's multiply-adds)")
 _MEASURES = {
     "tangent_share": ("Share of the true tangent space", "share of the span"),

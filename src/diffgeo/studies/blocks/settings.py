@@ -8,8 +8,6 @@ from omegaconf import II
 
 from diffgeo.config.fields import setting
 
-__all__ = ["MAPS", "BlocksConfig"]
-
 MAPS = ("output", "update", "normalised", "trimmed")
 """What of a block is h; its module ``measure`` says what each is."""
 

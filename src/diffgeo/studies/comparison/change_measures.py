@@ -11,8 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Inside", "OfAttribute"]
-
 
 class Inside:
     """How much a picture changes inside a mask.

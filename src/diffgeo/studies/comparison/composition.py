@@ -26,8 +26,6 @@ from diffgeo.session.bases import MapName
 from diffgeo.studies.comparison.change_measures import Inside
 from diffgeo.studies.shared.matching import added, loco, match_edits, output_map, pictures, straight
 
-__all__ = ["METHODS", "Composed", "apart", "composed"]
-
 METHODS = ("loco", "x0")
 
 

@@ -13,8 +13,6 @@ from diffgeo.report.formatting import interval, name, number, p_value
 from diffgeo.report.reading import Run
 from diffgeo.studies.comparison.transfer import transferred
 
-__all__ = ["findings"]
-
 ORDERINGS = {"local_success": "local success", "transferred": "success that transfers", "ssim": "SSIM"}
 """Columns in which LOCO Edit reports more than the pullback of h."""
 

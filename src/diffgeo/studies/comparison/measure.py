@@ -67,8 +67,6 @@ from diffgeo.studies.disentanglement.reference import Reference, reference_pictu
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 from diffgeo.studies.shared.matching import Edit, Matched, match_edits, pictures, turned
 
-__all__ = ["ranks", "run"]
-
 log = logging.getLogger(__name__)
 
 BETTER = {

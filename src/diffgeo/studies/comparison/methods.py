@@ -48,8 +48,6 @@ from diffgeo.studies.comparison.settings import METHODS, ComparisonConfig
 from diffgeo.studies.disentanglement.reference import Reference
 from diffgeo.studies.shared.matching import Edit, from_h, loco, output_map, random_in_x, straight
 
-__all__ = ["IN_H", "SHARED", "TOLD", "Found", "Methods"]
-
 log = logging.getLogger(__name__)
 
 IN_H = ("local_h", "pca_h", "eps_h", "asyrp", "random_h")

@@ -12,8 +12,6 @@ from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of,
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.studies.comparison.transfer import transferred
 
-__all__ = ["PUBLISHED", "pictures", "tables"]
-
 PUBLISHED = {
     "local": (0.32, 0.14, 0.16, 0.60),
     "eps": (0.37, 0.24, 0.13, 0.66),

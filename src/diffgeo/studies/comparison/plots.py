@@ -10,8 +10,6 @@ from diffgeo.report.charts import Chart, Tables, in_figure, name, number, strips
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
-__all__ = ["charts", "figures"]
-
 MEASURES = {
     "precision": ("Edit precision", "target change / mean other change"),
     "ssim": ("Structural similarity", "SSIM with the unedited picture"),

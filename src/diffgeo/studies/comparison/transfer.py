@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-__all__ = ["transferred"]
-
 
 def transferred(table: pd.DataFrame) -> pd.Series[float]:
     """1 for an edit that succeeds at its own sample and at the next, 0 for another, NaN where there is no next sample.

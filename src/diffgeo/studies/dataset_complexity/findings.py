@@ -9,8 +9,6 @@ from diffgeo.report.formatting import counted
 from diffgeo.report.reading import Run
 from diffgeo.results import Row
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""

@@ -22,8 +22,6 @@ from diffgeo.studies.shared.other_models import with_network
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
-
 
 def run(context: Context, cfg: DatasetComplexityConfig) -> Result:
     """Bases of every model at every edit timestep, by the run's schedule, feature map and solver.

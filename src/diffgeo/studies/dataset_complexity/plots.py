@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure
 
-__all__ = ["charts"]
-
 
 def charts(tables: Tables) -> list[Chart]:
     """Distances between samples by t, one line a data set; of several trainings, their means over pairs of samples."""

@@ -9,8 +9,6 @@ from omegaconf import II
 from diffgeo.config.fields import setting
 from diffgeo.errors import ModelError
 
-__all__ = ["DatasetComplexityConfig"]
-
 
 @dataclass
 class DatasetComplexityConfig:

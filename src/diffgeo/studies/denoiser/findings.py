@@ -10,8 +10,6 @@ from diffgeo.report.findings import Finding, mean_of
 from diffgeo.report.formatting import counted, number, timestep
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 SYMMETRIC = 0.1
 """Asymmetry below which a Jacobian is called nearly symmetric."""
 

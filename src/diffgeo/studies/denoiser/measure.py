@@ -59,8 +59,6 @@ from diffgeo.studies.denoiser.settings import DenoiserConfig
 from diffgeo.studies.shared.matching import output_map
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
-
 DEFLATED = 10
 """Leading directions whose part in sums over the whole of J is computed rather than estimated, if there are so
 many."""

@@ -14,8 +14,6 @@ from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import picture_uri
 from diffgeo.studies.denoiser.plots import COUNTS, SUMS
 
-__all__ = ["pictures", "tables"]
-
 MAPS = {"h": "x ↦ h", "x0": "x ↦ x̂0"}
 """Map → its name in words."""
 

@@ -12,8 +12,6 @@ from diffgeo.report.charts import Chart, Tables, curves, in_figure, number, rows
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
-__all__ = ["COUNTS", "SUMS", "charts", "figures"]
-
 SUMS = {"flipd": "FLIPD, at the clean picture", "posterior_dimension": "a tr J, with noise"}
 """Column of an estimate by a sum over the whole of J → its name in words."""
 COUNTS = {

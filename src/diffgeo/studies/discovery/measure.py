@@ -26,9 +26,6 @@ from diffgeo.session import Context, Sample
 from diffgeo.studies.discovery.settings import DiscoveryConfig
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
-
-
 ABRUPT = 0.5
 """A traversal is called abrupt if one step makes more than this share of its perceptual length."""
 

@@ -14,8 +14,6 @@ from diffgeo.report.summaries import T_COLUMN
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import BUDGET, SMALL, Strip, choose_quality, picture_uri, small_strip, strip
 
-__all__ = ["HEADLINE", "hero", "tables", "viewer"]
-
 HEADLINE = "Directions in the latent space of"
 """The title of a page with this study, before the model's name."""
 _DIRECTIONS = 240

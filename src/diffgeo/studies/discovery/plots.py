@@ -12,8 +12,6 @@ from diffgeo.report.edit_lengths import length_note
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
-__all__ = ["charts", "figures"]
-
 BANDS = "bands reach from the least to the most of the samples"
 
 

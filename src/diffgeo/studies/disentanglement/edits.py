@@ -18,9 +18,6 @@ from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.results import Row
 from diffgeo.studies.disentanglement.reference import Reference
 
-__all__ = ["DEPENDENCY_EDGES", "Edited"]
-
-
 DEPENDENCY_EDGES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, math.inf)
 """Bins of |Δa_t| in standard deviations, for the curve of attribute dependency."""
 

@@ -28,8 +28,6 @@ from diffgeo.results import Row
 from diffgeo.session import Context, Sample
 from diffgeo.studies.shared.matching import output_map
 
-__all__ = ["attribute_gradients", "entanglement"]
-
 
 def attribute_gradients(context: Context, x: Tensor, t: int, predictor: AttributePredictor) -> Tensor:
     """∇_x a_j(x̂0(x)) of every attribute, shape (A, d); x (C, H, W)."""

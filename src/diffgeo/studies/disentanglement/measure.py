@@ -70,8 +70,6 @@ from diffgeo.studies.shared.matching import (
     straight,
 )
 
-__all__ = ["run"]
-
 log = logging.getLogger(__name__)
 
 _TABLES = ("scorecard", "rescoring", "dependency", "pareto", "timing", "subspace")

@@ -10,8 +10,6 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import T_COLUMN, p_column
 from diffgeo.report.tables import Column, Table, as_table
 
-__all__ = ["pictures", "tables"]
-
 _MEANINGS = MEANINGS | {
     "precision": f"{MEANINGS['precision']}; an edit's target is the attribute that its direction moves most on all "
     "other samples",

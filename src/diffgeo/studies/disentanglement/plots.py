@@ -18,8 +18,6 @@ from diffgeo.report.charts import (
     timestep,
 )
 
-__all__ = ["CARD", "charts"]
-
 CARD = {
     "precision": "edit precision",
     "precision_gain": "edit precision above random",

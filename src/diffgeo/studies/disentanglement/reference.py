@@ -21,8 +21,6 @@ from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.session import Context
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
-__all__ = ["Reference", "reference_pictures"]
-
 log = logging.getLogger(__name__)
 
 _CODES = 8_000_000

@@ -34,8 +34,6 @@ from diffgeo.metrics.statistics import (
 from diffgeo.results import Row
 from diffgeo.studies.disentanglement.settings import DisentanglementConfig
 
-__all__ = ["scorecard"]
-
 _SHUFFLES = 19
 """Of factors over pictures: the smallest p is 0.05."""
 OF_EDITS = (

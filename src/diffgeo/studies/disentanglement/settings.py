@@ -9,8 +9,6 @@ from omegaconf import II
 from diffgeo.config.fields import refusal, setting
 from diffgeo.errors import DirectionsError
 
-__all__ = ["DisentanglementConfig", "METHODS"]
-
 METHODS = ("local", "nearest", "hungarian", "frechet", "pca_h", "random", "x0", "eps")
 """What the study compares; its module ``measure`` says what each is."""
 

@@ -22,8 +22,6 @@ from diffgeo.data.factor_faces import FACTOR_NAMES, FACTORS, render, sample_fact
 from diffgeo.metrics.spectral import radial_power
 from diffgeo.metrics.statistics import INTERVAL_FROM, monte_carlo_p
 
-__all__ = ["coarse_to_fine", "factor_scale"]
-
 _SHUFFLES = 999
 
 

@@ -15,8 +15,6 @@ from diffgeo.results import Result
 from diffgeo.session import Context
 from diffgeo.studies.frequency.settings import FrequencyConfig
 
-__all__ = ["run"]
-
 
 def run(context: Context, cfg: FrequencyConfig) -> Result:
     """Radial power spectra of the leading directions of every sample's local bases."""

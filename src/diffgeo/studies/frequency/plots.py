@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from diffgeo.report.charts import Chart, Tables, by_time, curves, in_figure, t_name
 
-__all__ = ["charts"]
-
 
 def charts(tables: Tables) -> list[Chart]:
     """Radial power, and its low share against t."""

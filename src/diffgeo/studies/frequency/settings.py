@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from diffgeo.config.fields import setting
 
-__all__ = ["FrequencyConfig"]
-
 
 @dataclass
 class FrequencyConfig:

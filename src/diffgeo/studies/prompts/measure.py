@@ -41,8 +41,6 @@ from diffgeo.studies.prompts.settings import PromptsConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.svd import LocalBasis
 
-__all__ = ["factor_overlap", "mantel", "run"]
-
 Measured = tuple[int, float, str, float, int]
 """(sample, fraction of T, kind, guidance, prompt)."""
 

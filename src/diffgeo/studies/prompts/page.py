@@ -6,8 +6,6 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, T_COLUMN, p_column
 from diffgeo.report.tables import Column, Table, as_table
 
-__all__ = ["tables"]
-
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""

@@ -8,8 +8,6 @@ import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure, name, number, scatter, t_name
 
-__all__ = ["charts"]
-
 _DISTANCE = "distance / largest possible"
 _PICK = "Tangent spaces compared"
 

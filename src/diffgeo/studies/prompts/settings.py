@@ -10,8 +10,6 @@ from diffgeo.config.fields import setting
 from diffgeo.config.schemas import Config, TextToImageConfig
 from diffgeo.errors import UnsuitableModelError
 
-__all__ = ["PromptsConfig"]
-
 
 @dataclass
 class PromptsConfig:

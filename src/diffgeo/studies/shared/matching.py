@@ -25,26 +25,6 @@ from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.svd import LocalBasis
 
-__all__ = [
-    "Edit",
-    "Matched",
-    "TOL",
-    "added",
-    "at_length",
-    "features",
-    "from_h",
-    "gradients_in_h",
-    "latents",
-    "loco",
-    "match_edits",
-    "output_map",
-    "picture_part",
-    "pictures",
-    "random_in_x",
-    "straight",
-    "turned",
-]
-
 _RANDOM = 0xAB1A << 32
 """Sets the random directions apart from the seeds of initial noise; every sample has its own."""
 TOL = 0.1

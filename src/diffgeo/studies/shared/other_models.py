@@ -6,8 +6,6 @@ from diffgeo.diffusion.models import load_model
 from diffgeo.errors import ConfigError, UnsuitableModelError
 from diffgeo.session import Context
 
-__all__ = ["with_network"]
-
 
 def with_network(context: Context, path: str, study: str) -> Context:
     """The run with another model, measured by the same settings; the run's own predictor reads its pictures.

@@ -23,8 +23,6 @@ from diffgeo.data.tangent import TangentSpace, tangents
 from diffgeo.diffusion.models import PixelDiffusion
 from diffgeo.session import Context, Sample
 
-__all__ = ["Portrait", "known_portraits", "sampled_portraits", "share_of_span", "tangent_space_of"]
-
 log = logging.getLogger(__name__)
 
 _PORTRAITS = 9_000_000

@@ -15,8 +15,6 @@ from diffgeo.results import Result, Row
 from diffgeo.saturation import ADVICE, saturation
 from diffgeo.session import Context
 
-__all__ = ["asked_times", "measured", "provenance", "warn_of"]
-
 log = logging.getLogger(__name__)
 
 NAMES = {"sample": "name", "other": "other_name", "sample_a": "name_a", "sample_b": "name_b", "held_out": "name"}

@@ -7,8 +7,6 @@ import torch
 from diffgeo.geometry import choose_rank, grassmann_distance, soft_distance
 from diffgeo.svd import LocalBasis
 
-__all__ = ["common_rank", "distances"]
-
 
 def common_rank(bases: list[LocalBasis], target: int, rule: str) -> int:
     """One n for many bases: ``rule`` of :func:`diffgeo.geometry.choose_rank` on their mean spectrum, each over its s_1.

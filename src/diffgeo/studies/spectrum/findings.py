@@ -13,8 +13,6 @@ from diffgeo.report.reading import Run
 from diffgeo.studies.spectrum.kinds import of_kind
 from diffgeo.studies.spectrum.settings import KINDS
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run, from the sampler's own paths; none if this study left no rows of these."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-__all__ = ["of_kind"]
-
 
 def of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows whose x_t is of this kind; runs of earlier versions have paths alone."""

@@ -30,8 +30,6 @@ from diffgeo.session import Context
 from diffgeo.studies.shared.portraits import known_portraits
 from diffgeo.studies.spectrum.settings import SpectrumConfig
 
-__all__ = ["run"]
-
 log = logging.getLogger(__name__)
 
 _NOISE = 9_800_000

@@ -11,8 +11,6 @@ from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column,
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.studies.spectrum.settings import KINDS
 
-__all__ = ["tables"]
-
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""

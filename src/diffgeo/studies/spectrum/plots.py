@@ -6,8 +6,6 @@ from diffgeo.report.charts import Chart, Tables, by_time, in_figure
 from diffgeo.studies.spectrum.kinds import of_kind
 from diffgeo.studies.spectrum.settings import KINDS
 
-__all__ = ["charts"]
-
 QUANTITIES = {
     "effective_dimension": ("Effective dimension", "effective dimension"),
     "flatness": ("Flatness of the spectrum", "σₙ / σ₁"),

@@ -8,8 +8,6 @@ from omegaconf import II
 
 from diffgeo.config.fields import setting
 
-__all__ = ["KINDS", "SpectrumConfig"]
-
 KINDS = {"path": "the sampler's own x_t", "noised": "known pictures with noise"}
 """Where x_t comes from → in words; the module ``measure`` says what each is."""
 

@@ -34,8 +34,6 @@ from diffgeo.studies.shared.tangent_spaces import common_rank, distances
 from diffgeo.studies.tangent_distance.settings import TangentDistanceConfig
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run", "trend_over_times"]
-
 SHUFFLES = 999
 """Of timesteps: the smallest p is 0.001."""
 SampleAndTime = tuple[int, float]

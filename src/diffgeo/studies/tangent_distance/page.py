@@ -9,8 +9,6 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 
-__all__ = ["tables"]
-
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure
 
-__all__ = ["charts"]
-
 KINDS = {
     "time": "along a sample: x and t vary",
     "x_fixed": "x fixed, t varies",

@@ -8,8 +8,6 @@ from omegaconf import II
 
 from diffgeo.config.fields import setting
 
-__all__ = ["TangentDistanceConfig"]
-
 
 @dataclass
 class TangentDistanceConfig:

@@ -13,8 +13,6 @@ from diffgeo.report.findings import FEWEST, Finding, ends, lean, means_of
 from diffgeo.report.formatting import counted, interval, timestep
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run, from known portraits if it has any; none if it lacks the maps h and x̂0."""

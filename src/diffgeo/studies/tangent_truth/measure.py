@@ -59,8 +59,6 @@ from diffgeo.studies.shared.portraits import Portrait, known_portraits, sampled_
 from diffgeo.studies.tangent_truth.settings import TangentTruthConfig
 from diffgeo.svd import LocalBasis
 
-__all__ = ["match_axes", "run"]
-
 log = logging.getLogger(__name__)
 
 _PCA = 9_500_000

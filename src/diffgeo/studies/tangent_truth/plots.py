@@ -8,8 +8,6 @@ import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, by_time, in_figure, name
 
-__all__ = ["charts"]
-
 _KINDS = {"render": "known portraits with noise", "path": "the sampler's own paths"}
 _MAPS = {"x0": "x̂0", "eps": "ε"}
 _PICK = "x_t from"

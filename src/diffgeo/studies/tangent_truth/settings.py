@@ -8,8 +8,6 @@ from omegaconf import II
 
 from diffgeo.config.fields import setting
 
-__all__ = ["KINDS", "MAPS", "TangentTruthConfig"]
-
 MAPS = ("h", "pooled_h", "x0", "eps", "pca_h", "random")
 """Maps that the study compares; its module ``measure`` says what each is."""
 KINDS = ("render", "path")

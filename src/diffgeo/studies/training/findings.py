@@ -12,8 +12,6 @@ from diffgeo.report.findings import Finding, ends
 from diffgeo.report.formatting import counted, intervals, number, timestep
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """How the spectrum's trend changes in training, and how far trainings differ; none if neither can be told."""

@@ -31,8 +31,6 @@ from diffgeo.studies.shared.other_models import with_network
 from diffgeo.studies.shared.portraits import known_portraits, share_of_span
 from diffgeo.studies.training.settings import TrainingConfig, networks_in
 
-__all__ = ["run"]
-
 _PATHS = {"lerp": lerp, "slerp": slerp}
 
 

@@ -8,8 +8,6 @@ import pandas as pd
 
 from diffgeo.report.charts import Chart, Tables, curves, in_figure, timestep
 
-__all__ = ["charts"]
-
 _MEASURES = {
     "effective_dimension": ("training", "Effective dimension", "effective dimension"),
     "best_match": ("training", "Directions that samples share", "|cos| of the best match"),

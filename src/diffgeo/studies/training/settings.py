@@ -10,8 +10,6 @@ from omegaconf import II
 from diffgeo.config.fields import setting
 from diffgeo.errors import ConfigError, ModelError
 
-__all__ = ["TrainingConfig", "networks_in"]
-
 
 def networks_in(given: str) -> list[str]:
     """What one entry of ``study.training.networks`` stands for.
