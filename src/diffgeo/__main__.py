@@ -4,61 +4,27 @@ Each is imported here, so that a signal ends it from its first moment, imports i
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from importlib import import_module
 
 from diffgeo.signals import Ended, signals_end
 
 
-@contextmanager
-def _ending_worded() -> Iterator[None]:
-    """End at a signal that comes before the command itself could word it."""
-    try:
-        with signals_end():
-            yield
-    except Ended as error:
-        print("Interrupted.", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+def _command(module: str) -> Callable[[], None]:
+    """The command of a module of :mod:`diffgeo.cli`; it ends at a signal that comes before it could word one itself."""
+
+    def run() -> None:
+        try:
+            with signals_end():
+                import_module(f"diffgeo.cli.{module}").main()
+        except Ended as error:
+            print("Interrupted.", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+
+    return run
 
 
-def main() -> None:
-    """``diffgeo``."""
-    with _ending_worded():
-        from diffgeo.cli.command import main as command
-
-        command()
-
-
-def paper() -> None:
-    """``diffgeo-paper``."""
-    with _ending_worded():
-        from diffgeo.cli.paper import main as command
-
-        command()
-
-
-def report() -> None:
-    """``diffgeo-report``."""
-    with _ending_worded():
-        from diffgeo.cli.report import main as command
-
-        command()
-
-
-def store() -> None:
-    """``diffgeo-store``."""
-    with _ending_worded():
-        from diffgeo.cli.store import main as command
-
-        command()
-
-
-def explore() -> None:
-    """``diffgeo-explore``."""
-    with _ending_worded():
-        from diffgeo.cli.explore import main as command
-
-        command()
+main, paper, report, store, explore = map(_command, ("command", "paper", "report", "store", "explore"))
 
 
 if __name__ == "__main__":

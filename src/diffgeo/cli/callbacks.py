@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from diffgeo.cli.errors import worded_errors
+from diffgeo.composition import quoted
 from diffgeo.convergence import Convergence, summary
 from diffgeo.errors import ConfigError
 from diffgeo.run_folders import held, new_folder
@@ -44,9 +44,8 @@ class NewFolder(Callback):
                 )
         folder = self._make(config, "sweep")
         if folder is not None:
-            escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", folder).replace("'", "\\'")
             with read_write(config.hydra.overrides):
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")
 
     def _make(self, config: DictConfig, kind: str) -> str | None:
         """Make a folder and say so in Hydra's settings; None if the clock does not name it or it cannot be made."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
+from diffgeo.composition import quoted
 from diffgeo.config import config_folder, leaf_keys, nearest
 from diffgeo.errors import ConfigError
 
@@ -93,26 +93,20 @@ def quoted_prompts(words: Sequence[str]) -> list[str]:
     """
     if {"-m", "--multirun"} & set(words):
         return list(words)
-    quoted = []
+    found = []
     for word in words:
         key, _, value = word.partition("=")
         plain = key in PROMPTS and value not in ("", "null") and value[0] not in "'\"" and not value.startswith("${")
-        quoted.append(f"{key}={_as_text(value)}" if plain else word)
-    return quoted
-
-
-def _as_text(value: str) -> str:
-    """A value in the quotes of Hydra's grammar, where a backslash is one of its own except before a quote."""
-    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
-    return f"'{escaped}'"
+        found.append(f"{key}={quoted(value)}" if plain else word)
+    return found
 
 
 def quoted_word(word: str) -> str:
     """``key=value`` as a shell has to be told it, so that Hydra reads the value, or a list's items, as plain text."""
     key, _, value = word.partition("=")
     inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else ""
-    items = [item if item[:1] in ("'", '"') else _as_text(item) for item in inner.split(",")] if "," in inner else []
-    word = f"{key}=[{','.join(items)}]" if items else f"{key}={_as_text(value)}"
+    items = [item if item[:1] in ("'", '"') else quoted(item) for item in inner.split(",")] if "," in inner else []
+    word = f"{key}=[{','.join(items)}]" if items else f"{key}={quoted(value)}"
     return shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'
 
 

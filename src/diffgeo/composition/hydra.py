@@ -241,5 +241,10 @@ def _expanded(found: re.Match[str]) -> str:
         return f"{found['before']}{quote}{path}{quote}"
     if re.fullmatch(r"[\w./~-]*", folder):
         return f"{found['before']}{path}"
-    escaped = path.replace("'", "\\'")
-    return f"{found['before']}'{escaped}'"
+    return f"{found['before']}{quoted(path)}"
+
+
+def quoted(text: str) -> str:
+    """A text in the quotes of Hydra's grammar, where a backslash is one of its own except before a quote."""
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", "\\'")
+    return f"'{escaped}'"

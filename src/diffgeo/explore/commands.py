@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from diffgeo.composition import quoted
 from diffgeo.config import Config
 from diffgeo.errors import ConfigError
 
@@ -54,7 +55,9 @@ def settings_of(cfg: Config, overrides: Sequence[str], uploaded: str | None) -> 
         uploaded: file name of the uploaded picture, or None.
     """
     images = cfg.data.images if uploaded is None else [uploaded]
-    data = [] if images is None else ["data=images", f"data.images=[{','.join(map(_quoted, images))}]"]
+    # a name that would be an interpolation loses its dollar sign
+    names = [quoted(name.replace("$", "_")) for name in images or ()]
+    data = [] if images is None else ["data=images", f"data.images=[{','.join(names)}]"]
     return [
         *(word for word in overrides if key_of(word) not in (*_OF_THE_PAGE, *_OF_A_RUN)),
         *data,
@@ -123,9 +126,3 @@ def again(
         run = [*words, "study=[discovery]", f"study.discovery.directions={shown}"]
         lines += ["# the same directions in a run, with tables and figures", shlex.join(["diffgeo", *run])]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """A string of Hydra's grammar; a name that would be an interpolation loses its dollar sign."""
-    escaped = text.replace("$", "_").replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
