@@ -25,21 +25,6 @@ from diffgeo.run_folders import belongs
 
 log = logging.getLogger(__name__)
 
-PROVENANCE = (
-    "model",
-    "block",
-    "tap",
-    "pool",
-    "solver",
-    "svd_tol",
-    "steps",
-    "edit_method",
-    "edit_normalise",
-    "edit_rescale",
-    "seed",
-)
-"""Columns that say how a table was made; they are the same in all its rows."""
-
 Frames = np.ndarray[Any, Any]
 
 

@@ -36,26 +36,17 @@ if TYPE_CHECKING:
 
 GROUP = "diffgeo.studies"
 """Entry points of this group name the :class:`Study` objects of other packages."""
-COLUMNS = (
-    *(
-        "sample",
-        "name",
-        "t",
-        "t_frac",
-        "log_snr",
-        "direction",
-        "frame",
-        "gamma",
-        "variant",
-        "method",
-        "attribute",
-        "label",
-        "rank",
-    ),
-    *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
-    *("residual_change", "off_data", "noise_change"),
+PROVENANCE = (
     *("model", "block", "tap", "pool", "solver", "svd_tol", "steps"),
     *("edit_method", "edit_normalise", "edit_rescale", "seed"),
+)
+"""Columns that say how a table was made; they are the same in all its rows."""
+COLUMNS = (
+    *("sample", "name", "t", "t_frac", "log_snr", "direction", "frame"),
+    *("gamma", "variant", "method", "attribute", "label", "rank"),
+    *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
+    *("residual_change", "off_data", "noise_change"),
+    *PROVENANCE,
     *("on_target", "off_target", "off_target_max", "off_target_distance", "precision"),
 )
 """Columns that tables of edits share, how they were made included."""

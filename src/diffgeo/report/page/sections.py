@@ -15,9 +15,9 @@ from diffgeo.report.figures import charts_of
 from diffgeo.report.findings import Finding
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.pictures import Data, Pictures, Viewer
-from diffgeo.report.reading import PROVENANCE, Run
+from diffgeo.report.reading import Run
 from diffgeo.report.tables import Table
-from diffgeo.studies import Study, studies
+from diffgeo.studies import PROVENANCE, Study, studies
 
 log = logging.getLogger(__name__)
 
