@@ -45,7 +45,7 @@ class Convergence:
 
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> dict[str, Convergence]:
-        """Study → what the ``run.json`` of a run says of it; empty for runs of earlier versions."""
+        """Study → what the ``run.json`` of a run says of it; empty for runs that did not get so far."""
         written = manifest.get("convergence") or {}
         return {
             study: cls(**{one.name: facts[one.name] for one in fields(cls) if one.name in facts})

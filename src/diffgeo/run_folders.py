@@ -102,7 +102,7 @@ def earlier_files(folder: Path, studies: Collection[str]) -> list[str]:
     if not is_manifest(facts) and (facts is not None or (folder / PAGE).exists()):
         other = path if facts is not None else folder / PAGE
         raise OutputError(f"{other} is not of a run of diffgeo", "choose another folder with hydra.run.dir=")
-    ours = [] if facts is None else listed(folder, facts)
+    ours = [] if facts is None else [str(file) for file in (*facts.get("files", ()), *facts.get("earlier", ()))]
     for part, kinds in _KINDS.items():
         for file in sorted((folder / part).glob("*")):
             if file.suffix in kinds and _is_of(file.stem, studies) and file.relative_to(folder).as_posix() not in ours:
@@ -127,35 +127,15 @@ def belongs(facts: Mapping[str, Any], file: str) -> bool:
     """Whether a file of a run folder is of the run that its ``run.json`` tells of.
 
     Args:
-        facts: what ``run.json`` holds; if it lists no files (of an earlier version), a study's name decides.
+        facts: what ``run.json`` holds.
         file: such as ``tables/discovery.parquet``.
     """
-    if "files" in facts:
-        return file in facts["files"]
-    return _is_of(PurePosixPath(file).stem, (facts.get("settings") or {}).get("study") or {})
+    return file in facts.get("files", ())
 
 
 def _is_of(stem: str, studies: Iterable[str]) -> bool:
     """Whether a file is called as studies call theirs."""
     return any(stem == study or stem.startswith(f"{study}_") for study in studies)
-
-
-def listed(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Files that a run, and those before it, left in a run folder, as its ``run.json`` tells.
-
-    Runs of earlier versions listed no files: there a table, figure or tensor of one of the run's studies counts if it
-    lies there as those versions wrote it (tables as Parquet and CSV, figures as PNG and SVG). Their ``directions/``
-    have no study's name, and stay.
-    """
-    if "files" in facts:
-        named = [*facts["files"], *facts.get("earlier", ())]
-    else:
-        named = []
-        for part, kinds in _KINDS.items():
-            for path in sorted((folder / part).glob(f"*{kinds[0]}")):
-                if belongs(facts, path.name) and all(path.with_suffix(kind).is_file() for kind in kinds):
-                    named += [f"{part}/{path.stem}{kind}" for kind in kinds]
-    return [str(file) for file in named]
 
 
 def remove(folder: Path, files: Sequence[str], places: Sequence[str] = FOLDERS, key: str = "hydra.run.dir=") -> None:

@@ -141,17 +141,14 @@ def test_a_used_folder_shows_its_last_run_alone(tiny_run, tmp_path, first):
         gathering.study_rows(runs, "mine")
 
 
-def test_a_run_of_an_earlier_version_is_cleaned_by_its_studies(tiny_run, tmp_path, first):
-    """Its run.json lists no files."""
+def test_a_manifest_that_lists_no_files_claims_none(tiny_run, tmp_path, first):
     folder = tmp_path / "out"
     facts = first.manifest
     written = facts.pop("files")
     (folder / "run.json").write_text(json.dumps(facts))
-    assert set(read_run(folder).tables) == {Path(file).stem for file in written if file.endswith(".parquet")}
-    own = theirs(folder)
-    assert tiny_run("seed=99", "study=[spectrum]", folder=folder).code == 0
-    assert [file for file in written if (folder / file).exists() and "spectrum" not in file] == []
-    assert all(path.read_text() == "mine" for path in own)
+    assert read_run(folder).tables == {}
+    assert tiny_run("seed=99", folder=folder).code == OutputError.exit_code
+    assert all((folder / file).is_file() for file in written if file.startswith("tables/"))
 
 
 def test_a_mistyped_setting_costs_no_results(tiny_run, tmp_path, first):

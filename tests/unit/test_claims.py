@@ -159,7 +159,7 @@ def test_fewer_than_six_samples_decide_nothing(n):
 
 def spectrum(trend, samples=6, times=11):
     rows = [
-        {"sample": s, "t_frac": t, "half_energy_rank": trend(t) + s, "effective_dimension": 1 - t}
+        {"kind": "path", "sample": s, "t_frac": t, "half_energy_rank": trend(t) + s, "effective_dimension": 1 - t}
         for s in range(samples)
         for t in np.linspace(0.05, 1, times)
     ]

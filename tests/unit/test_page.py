@@ -99,7 +99,8 @@ def spectra(first, last):
         rows += [
             {
                 "sample": i, "name": f"seed {i}", "t_frac": t_frac, "t": t, "rank": 50, "effective_dimension": value,
-                "flatness": 0.4, "half_energy_rank": 9, "singular_value_first": 6.0, "gap": 0.1,
+                "kind": "path", "energy_share": 0.6, "flatness": 0.4,
+                "half_energy_rank": 9, "singular_value_first": 6.0, "gap": 0.1,
             }
             for i, value in enumerate(values)
         ]  # fmt: skip
@@ -109,7 +110,8 @@ def spectra(first, last):
 def curve(by_time, samples=6, **more):
     """Table ``spectrum`` from t_frac → effective dimension."""
     rows = [
-        {"sample": i, "t_frac": t, "t": int(999 * t), "rank": 50, "effective_dimension": value + 0.1 * i, **more}
+        {"sample": i, "t_frac": t, "t": int(999 * t), "rank": 50, "effective_dimension": value + 0.1 * i}
+        | {"kind": "path"} | more
         for t, value in by_time.items() for i in range(samples)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -163,6 +165,7 @@ def write_folder(folder, tables, *, status="completed", frames=None, studies=Non
         "model": {"path": "toy"},
     }  # fmt: skip
     manifest = {"status": status, "seed": 3, "settings": settings, "versions": {"torch": "9.9"}}
+    manifest["files"] = [file for stem in tables for file in (f"tables/{stem}.parquet", f"tensors/{stem}.safetensors")]
     manifest |= {"model": {"name": "toy", "source": "shipped:toy"}, "samples": ["seed 0", "seed 1"]} | facts
     (folder / "run.json").write_text(json.dumps(manifest))
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
@@ -325,7 +328,7 @@ def test_so_have_those_without_intervals(values, said):
             {"log_snr_-5": 0.5714},
             "t = 0.571\N{NO-BREAK SPACE}T (log-SNR −5 asked for);",
         ),
-        ({"edit": [1.0, 0.3]}, None, "t = T, 0.3\N{NO-BREAK SPACE}T;"),  # runs of earlier versions
+        ({"edit": [1.0, 0.3]}, None, "t = T, 0.3\N{NO-BREAK SPACE}T;"),  # a run that failed early
         ({"edit": [1.0], "edit_log_snr": [-5.0]}, None, "edited at log-SNR −5;"),
     ],
 )
@@ -441,7 +444,8 @@ def test_global_edits_show_each_held_out_sample_by_its_frames(tmp_path, older):
         for i, (s, k) in enumerate([(4, 0), (4, 1), (5, 0), (5, 1)])
     ]  # fmt: skip
     frames = noise(4 * count, 8, 8, 3)
-    folder = write_folder(tmp_path / "run", {"global_consistency_edits": pd.DataFrame(rows)})
+    files = ["tables/global_consistency_edits.parquet", "tensors/global_consistency.safetensors"]
+    folder = write_folder(tmp_path / "run", {"global_consistency_edits": pd.DataFrame(rows)}, files=files)
     chw = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
     save_file({"frames": chw}, folder / "tensors" / "global_consistency.safetensors")
     found = global_edits(read_run(folder))

@@ -68,7 +68,7 @@ class Run:
 
     @property
     def convergence(self) -> dict[str, Convergence]:
-        """Of the local bases that each study used; empty for runs of earlier versions."""
+        """Of the local bases that each study used; empty for runs that did not get so far."""
         return Convergence.read(self.facts)
 
     def table(self, stem: str) -> pd.DataFrame | None:
@@ -118,7 +118,7 @@ class Run:
 
     def _tensor(self, study: str, key: str, columns: int | None = None) -> Frames | None:
         path = self.folder / "tensors" / f"{study}.safetensors"
-        if "files" in self.facts and not belongs(self.facts, f"tensors/{path.name}"):
+        if not belongs(self.facts, f"tensors/{path.name}"):
             return None
         try:
             with safe_open(path, "np") as file:

@@ -148,7 +148,7 @@ def _times(run: Run) -> str:
     asked |= {f"t_{one:g}": timestep(one) for one in fractions}
     told = []
     for name, what in asked.items():
-        found = used.get(name)  # None in runs of earlier versions, and in those that failed early
+        found = used.get(name)  # None in runs that failed early
         fraction = None if found is None else timestep(round(found["t_frac"], 3))
         told.append(what if fraction in (None, what) else f"{fraction} ({what} asked for)")
     return ("t = " if fractions or used else "") + ", ".join(told)

@@ -6,5 +6,5 @@ import pandas as pd
 
 
 def of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows whose x_t is of this kind; runs of earlier versions have paths alone."""
-    return table[table.get("kind", pd.Series("path", table.index)) == kind]
+    """The rows whose x_t is of this kind."""
+    return table[table["kind"] == kind]

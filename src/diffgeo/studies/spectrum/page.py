@@ -16,23 +16,18 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("spectrum")
     assert table is not None
-    whole = "energy_share" in table  # runs of earlier versions counted half of the n directions' own energy
     values = ["effective_dimension", "flatness", "energy_share", "singular_value_first"]
-    kinds = table.get("kind", pd.Series("path", table.index))  # earlier versions had no other
-    table = table.assign(origin=kinds.map(lambda kind: KINDS.get(kind, kind)))
+    table = table.assign(origin=table["kind"].map(KINDS))
     means = means_of(table, ["origin", "t_frac"], values)
     parts = table.groupby(["origin", "t_frac"], sort=False)
-    means["half"] = [_half_energy(part) if whole else "" for _, part in parts]
+    means["half"] = [_half_energy(part) for _, part in parts]
     columns = [
         *([Column("x_t", "origin")] if means["origin"].nunique() > 1 else []),
         T_COLUMN,
         mean_column("effective dimension", "effective_dimension"),
         mean_column("σₙ / σ₁", "flatness"),
-        *(
-            [mean_column("share of ‖J‖²", "energy_share"), Column("directions with half of ‖J‖²", "half")]
-            if whole
-            else []
-        ),
+        mean_column("share of ‖J‖²", "energy_share"),
+        Column("directions with half of ‖J‖²", "half"),
         mean_column("σ₁", "singular_value_first"),
         N_COLUMN,
     ]
