@@ -24,6 +24,7 @@ def write_run(folder, *, rank, pool, seed, value, rows=2, status="completed"):
     }
     scalars = {"discovery": {"residual": value, "same": 1.0}}
     facts = {"status": status, "settings": settings, "scalars": scalars, "model": {"source": "m"}}
+    facts["files"] = ["tables/discovery.parquet"]
     (folder / "run.json").write_text(json.dumps(facts))
     table = pd.DataFrame({"sample": range(rows), "s": [value] * rows})
     if rank > 10:

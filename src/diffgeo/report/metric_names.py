@@ -1,4 +1,4 @@
-"""What the names of metrics mean, for the tables of a page."""
+"""What the names of metrics mean, and how the tables of a page head their columns."""
 
 MEANINGS = {
     "precision": "change of the target over the mean change of the other attributes, |Δa_t| / mean |Δa_j|",
@@ -48,3 +48,13 @@ MEANINGS = {
     "factor_vae": "share of groups with one attribute held fixed that are told by the code that varies least",
 }
 """Name of a metric, as columns of tables and rows of the scorecard have it → what it is, in a few words."""
+
+HEADINGS = {
+    "local_success": "local success",
+    "precision": "edit precision",
+    "ssim": "SSIM",
+    "locality": "share outside the mask",
+    "off_data": "distance from the data",
+    "residual_change": "denoising residual",
+}
+"""Name of a metric → heading of its column."""

@@ -6,11 +6,10 @@ import pandas as pd
 
 from diffgeo.report.formatting import name
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
+from diffgeo.report.summaries import INTERVALS, T_COLUMN, mean_column, means_of, means_table
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.studies.blocks.gains import gains
 
-_VALUES = ("tangent_share", "effective_dimension", "condition", "log_spread", "vitality")
 _PAIRS = "Pairs have samples in common, so their mean has no interval. Chance is what random directions share."
 _EDITS = (
     "Edits of all blocks are brought to one perceptual change. The gain is the log of an edit's precision over that of "
@@ -27,10 +26,11 @@ def tables(run: Run) -> list[Table]:
 
 
 def _blocks(table: pd.DataFrame) -> Table:
-    return as_table(
+    return means_table(
         "table-blocks",
         "Blocks",
-        means_of(table, ["block", "map", "t_frac", "log_snr"], [*_VALUES, "chance", "depth", "left_out"]),
+        table,
+        ["block", "map", "t_frac", "log_snr"],
         [
             Column("block", "block"),
             Column("map", "map", name),
@@ -44,9 +44,7 @@ def _blocks(table: pd.DataFrame) -> Table:
             mean_column("spread of log s", "log_spread"),
             mean_column("vitality", "vitality"),
             Column("channels left out", "left_out"),
-            N_COLUMN,
         ],
-        note=INTERVALS,
     )
 
 
@@ -72,12 +70,11 @@ def _consistency(pairs: pd.DataFrame) -> Table:
 
 def _edits(edits: pd.DataFrame) -> Table:
     keys = ["block", "t_frac"]
-    own = edits.assign(matched=edits["matched"].astype(float))
     means = means_of(gains(edits), keys, ["gain"], unit="samples")
     return as_table(
         "table-blocks-edits",
         "Edits along a block's directions",
-        means.merge(own.groupby(keys)[["precision", "matched"]].mean().reset_index(), on=keys),
+        means.merge(edits.groupby(keys)[["precision", "matched"]].mean().reset_index(), on=keys),
         [
             Column("block", "block"),
             T_COLUMN,

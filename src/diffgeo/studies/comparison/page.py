@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from diffgeo.report.formatting import name, timestep
 from diffgeo.report.pictures import Pictures, picture_grid
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of, p_column
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, mean_columns, means_of, means_table, p_column
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.studies.comparison.transfer import transferred
 
+_METHOD = Column("method", "method", name)
 PUBLISHED = {
     "local": (0.32, 0.14, 0.16, 0.60),
     "eps": (0.37, 0.24, 0.13, 0.66),
@@ -28,46 +31,25 @@ def tables(run: Run) -> list[Table]:
     table = run.table("comparison")
     assert table is not None
     table = table.assign(transferred=transferred(table))
-    found = [_means(table)]
-    if table["method"].isin(PUBLISHED).any():
-        found.append(_published(table))
-    if (inside := run.table("comparison_inside")) is not None:
-        found.append(_inside(inside))
-    if (target := run.table("comparison_target")) is not None:
-        found.append(_target(target))
-    if (strengths := run.table("comparison_strengths")) is not None:
-        found.append(_strengths(strengths))
-    if (composed := run.table("comparison_composed")) is not None:
-        found.append(_composed(composed))
-    if (ranks := run.table("comparison_ranks")) is not None:
-        found.append(_ranks(ranks))
-    return found
+    parts = {"inside": _inside, "target": _target, "strengths": _strengths, "composed": _composed, "ranks": _ranks}
+    found = [(make, run.table(f"comparison_{part}")) for part, make in parts.items()]
+    return [
+        _means(table),
+        *([_published(table)] if table["method"].isin(PUBLISHED).any() else []),
+        *(make(part) for make, part in found if part is not None),
+    ]
 
 
 def _means(table: pd.DataFrame) -> Table:
-    values = [
-        *("local_success", "transferred", "transfer", "change"),
-        *("ssim", "passes", "precision", "locality", "off_data", "residual_change"),
-    ]
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*values, "matched"])
-    headings = {
-        "local_success": "local success",
-        "transferred": "success that transfers",
-        "transfer": "likeness of transfer",
-        "change": name(table["perceptual_measure"].iloc[0]),
-        "ssim": "SSIM",
-        "precision": "edit precision",
-        "locality": "share outside the mask",
-        "off_data": "distance from the data",
-        "residual_change": "denoising residual",
-    }
-    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
     columns = [
-        Column("method", "method", name),
-        *shown,
+        _METHOD,
+        *mean_columns("local_success"),
+        mean_column("success that transfers", "transferred"),
+        mean_column("likeness of transfer", "transfer"),
+        mean_column(name(table["perceptual_measure"].iloc[0]), "change"),
+        *mean_columns("ssim", "precision", "locality", "off_data", "residual_change"),
         Column("passes", "passes"),
         Column("share matched", "matched"),
-        N_COLUMN,
     ]
     note = (
         f"{INTERVALS} n counts edits. An edit's success transfers if it is a local success and its direction moves the "
@@ -75,7 +57,7 @@ def _means(table: pd.DataFrame) -> Table:
         f"there. Passes are what finding one set of directions took: Jacobian products, or evaluations of the "
         f"network. At {timestep(float(table['t_frac'].iloc[0]))}."
     )
-    return as_table("table-comparison-means", "Methods at equal change", means, columns, note=note)
+    return means_table("table-comparison-means", "Methods at equal change", table, ["method"], columns, note=note)
 
 
 def _published(table: pd.DataFrame) -> Table:
@@ -83,7 +65,7 @@ def _published(table: pd.DataFrame) -> Table:
     own = means_of(table[table["method"].isin(PUBLISHED)], ["method"], ["local_success", "transferred", "ssim"])
     others = [one for one in PUBLISHED if one[0].isupper()]
     own = pd.concat([own, pd.DataFrame({"method": others, "n": 0})], ignore_index=True)
-    columns = [Column("method", "method", name)]
+    columns = [_METHOD]
     for place, (column, text) in {
         0: ("local_success", "local success"),
         1: ("transferred", "transfer success"),
@@ -106,79 +88,73 @@ def _published(table: pd.DataFrame) -> Table:
 
 
 def _inside(table: pd.DataFrame) -> Table:
-    headings = {
-        "outside": "change outside",
-        "spill": "outside / inside",
-        "local_success": "local success",
-        "ssim": "SSIM",
-        "precision": "edit precision",
-        "off_data": "distance from the data",
-        "residual_change": "denoising residual",
-    }
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["method"], [*headings, "matched"])
-    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
-    columns = [Column("method", "method", name), *shown, Column("share matched", "matched"), N_COLUMN]
+    columns = [
+        _METHOD,
+        mean_column("change outside", "outside"),
+        mean_column("outside / inside", "spill"),
+        *mean_columns("local_success", "ssim", "precision", "off_data", "residual_change"),
+        Column("share matched", "matched"),
+    ]
     note = f"{INTERVALS} Changes are root mean squares per pixel value, in pictures of [−1, 1]."
-    return as_table("table-comparison-inside", "Methods at equal change inside the mask", means, columns, note=note)
+    caption = "Methods at equal change inside the mask"
+    return means_table("table-comparison-inside", caption, table, ["method"], columns, note=note)
 
 
 def _target(table: pd.DataFrame) -> Table:
     """Means over the edits that reach the change of the attribute."""
     wanted, size = name(table["wanted"].iloc[0]), float(table["change_wanted"].iloc[0])
-    headings = {
-        "change": name(table["perceptual_measure"].iloc[0]),
-        "off_target": "change of the others",
-        "precision": "edit precision",
-        "ssim": "SSIM",
-        "locality": "share outside the mask",
-        "off_data": "distance from the data",
-        "residual_change": "denoising residual",
-    }
-    share = table.groupby("method", sort=False)["matched"].mean().rename("reached").reset_index()
-    means = share.merge(means_of(table[table["matched"]], ["method"], list(headings)), on="method", how="left")
-    shown = [mean_column(text, column) for column, text in headings.items() if column in means]
-    columns = [Column("method", "method", name), Column("share that reach it", "reached"), *shown, N_COLUMN]
+    shown = [
+        mean_column(name(table["perceptual_measure"].iloc[0]), "change"),
+        mean_column("change of the others", "off_target"),
+        *mean_columns("precision", "ssim", "locality", "off_data", "residual_change"),
+    ]
+    means = _of_those_that_reach_it(table, ["method"], shown)
+    columns = [_METHOD, Column("share that reach it", "reached"), *shown, N_COLUMN]
     note = (
         f"All edits move {wanted} by {size:g} standard deviations, towards the other side of its mean. Means are over "
         "the n edits that reach this; ranks count the others as last. Changes of others are in standard deviations. "
         f"{INTERVALS}"
     )
-    means["n"] = means["n"].fillna(0).astype(int)
     return as_table("table-comparison-target", f"Methods at equal change of {wanted}", means, columns, note=note)
 
 
+def _of_those_that_reach_it(table: pd.DataFrame, keys: list[str], shown: Sequence[Column]) -> pd.DataFrame:
+    """Means over the edits that reach the change, and the share of those."""
+    share = table.groupby(keys, sort=False)["matched"].mean().rename("reached").reset_index()
+    means = means_of(table[table["matched"]], keys, [column.sources[0] for column in shown])
+    found = share.merge(means, on=keys, how="left")
+    return found.assign(n=found["n"].fillna(0).astype(int))
+
+
 def _strengths(table: pd.DataFrame) -> Table:
-    means = means_of(table, ["method", "share"], ["departure", "cosine", "off_data", "residual_change"])
     columns = [
-        Column("method", "method", name),
+        _METHOD,
         Column("share of the strength", "share"),
         mean_column("departure from proportion", "departure"),
         mean_column("cosine", "cosine"),
-        mean_column("distance from the data", "off_data"),
-        mean_column("denoising residual", "residual_change"),
-        N_COLUMN,
+        *mean_columns("off_data", "residual_change"),
     ]
     note = f"Of the changes of all attributes; 0 and 1 are proportional to the strength. {INTERVALS}"
-    return as_table("table-comparison-strengths", "Effects at other strengths", means, columns, note=note)
+    caption = "Effects at other strengths"
+    return means_table("table-comparison-strengths", caption, table, ["method", "share"], columns, note=note)
 
 
 def _composed(table: pd.DataFrame) -> Table:
     """Means over the edits that reach the change inside their mask."""
-    keys = ["method", "mask"]
-    share = table.groupby(keys, sort=False)["matched"].mean().rename("reached").reset_index()
-    values = ["departure", "interaction", "off_data", "off_data_all", "residual_change", "residual_change_all"]
-    means = share.merge(means_of(table[table["matched"]], keys, values), on=keys, how="left")
-    means["n"] = means["n"].fillna(0).astype(int)
-    columns = [
-        Column("method", "method", name),
-        Column("mask", "mask", name),
-        Column("share that reach the change", "reached"),
+    shown = [
         mean_column("departure in its mask", "departure"),
         mean_column("departure of the whole from the sum", "interaction"),
-        mean_column("distance from the data", "off_data"),
+        *mean_columns("off_data"),
         mean_column("that of all edits at once", "off_data_all"),
-        mean_column("denoising residual", "residual_change"),
+        *mean_columns("residual_change"),
         mean_column("that of all edits at once", "residual_change_all"),
+    ]
+    means = _of_those_that_reach_it(table, ["method", "mask"], shown)
+    columns = [
+        _METHOD,
+        Column("mask", "mask", name),
+        Column("share that reach the change", "reached"),
+        *shown,
         N_COLUMN,
     ]
     note = (
@@ -196,7 +172,7 @@ def _ranks(table: pd.DataFrame) -> Table:
     columns = [
         *([Column("equal change of", "at", lambda at: AT[at])] if "at" in table else []),
         Column("measure", "measure", name),
-        Column("method", "method", name),
+        _METHOD,
         Column("mean rank", "mean_rank"),
         p_column("p", "p"),
         N_COLUMN,

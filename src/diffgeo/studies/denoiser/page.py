@@ -9,7 +9,7 @@ import pandas as pd
 from diffgeo.report.formatting import number, timestep
 from diffgeo.report.pictures import Picture, Pictures, Row
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
+from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of, means_table
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import picture_uri
 from diffgeo.studies.denoiser.plots import COUNTS, SUMS
@@ -22,14 +22,9 @@ def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("denoiser")
     assert table is not None
-    found = [_jacobian(table)]
-    if (components := run.table("denoiser_components")) is not None:
-        found.append(_components(components))
-    if (dimension := run.table("denoiser_dimension")) is not None:
-        found.append(_dimension(dimension))
-    if (isometry := run.table("denoiser_isometry")) is not None:
-        found.append(_isometry(isometry))
-    return found
+    parts = {"components": _components, "dimension": _dimension, "isometry": _isometry}
+    found = [(make, run.table(f"denoiser_{part}")) for part, make in parts.items()]
+    return [_jacobian(table), *(make(part) for make, part in found if part is not None)]
 
 
 def _jacobian(table: pd.DataFrame) -> Table:
@@ -76,9 +71,8 @@ def _components(table: pd.DataFrame) -> Table:
 
 def _dimension(table: pd.DataFrame) -> Table:
     estimates = SUMS | COUNTS | {"true_dimension": "true"}
-    means = means_of(table, ["t_frac"], list(estimates))
-    columns = [T_COLUMN, *(mean_column(label, column) for column, label in estimates.items()), N_COLUMN]
-    return as_table("table-denoiser-dimension", "Dimension of the data", means, columns, note=INTERVALS)
+    columns = [T_COLUMN, *(mean_column(label, column) for column, label in estimates.items())]
+    return means_table("table-denoiser-dimension", "Dimension of the data", table, ["t_frac"], columns)
 
 
 def _isometry(table: pd.DataFrame) -> Table:

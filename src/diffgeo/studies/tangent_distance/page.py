@@ -6,8 +6,8 @@ import pandas as pd
 
 from diffgeo.report.formatting import name, timestep
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
-from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.summaries import INTERVALS, mean_column, means_table
+from diffgeo.report.tables import Column, Table
 
 
 def tables(run: Run) -> list[Table]:
@@ -24,14 +24,12 @@ def tables(run: Run) -> list[Table]:
         timestep(t) if pd.notna(t) else f"|t − s| = {timestep(d)}"
         for t, d in zip(rows["t_frac"], rows["apart"], strict=True)
     ]
-    means = means_of(rows, ["what", "at"], ["distance_normalized", "distance", "distance_soft"])
     columns = [
         Column("between", "what"),
         Column("where", "at"),
         mean_column("distance / largest", "distance_normalized"),
         mean_column("distance / rad", "distance"),
         mean_column("soft distance / rad", "distance_soft"),
-        N_COLUMN,
     ]
     note = f"{INTERVALS} n counts pairs, which share samples: intervals over them are too narrow."
-    return [as_table("table-distance-means", "Grassmann distances", means, columns, note=note)]
+    return [means_table("table-distance-means", "Grassmann distances", rows, ["what", "at"], columns, note)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
-from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.summaries import T_COLUMN, mean_column, means_table
+from diffgeo.report.tables import Column, Table
 
 
 def tables(run: Run) -> list[Table]:
@@ -28,7 +28,5 @@ def tables(run: Run) -> list[Table]:
                 for column, heading in values.items()
             ]
             by = T_COLUMN if last == "t_frac" else Column(last, last)
-            means = means_of(table, [*keys, last], list(values))
-            rows = as_table(f"table-{name}", title, means, [*network, by, *columns, N_COLUMN], note=INTERVALS)
-            found.append(rows)
+            found.append(means_table(f"table-{name}", title, table, [*keys, last], [*network, by, *columns]))
     return found
