@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from diffgeo.convergence import Convergence
@@ -56,6 +57,11 @@ class Result:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by file stem, the main one first."""
         return {self.study: self.table, **{f"{self.study}_{k}": v for k, v in self.more_tables.items()}}
+
+
+def frames_of(pictures: Tensor) -> Tensor:
+    """Pictures in [−1, 1] as files have them, uint8."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffgeo.explore.painting import outline_of
 from diffgeo.explore.parts import Card, EditedPicture, LatentDirections
 from diffgeo.report.formatting import label
+from diffgeo.results import frames_of
 
 FULL = 0.5
 """Share of the whole range at which the difference map is at its brightest."""
@@ -23,8 +24,7 @@ _HEAT = np.array([[10, 8, 24], [74, 20, 92], [164, 44, 96], [229, 92, 48], [250,
 
 def as_image(picture: Tensor) -> Image.Image:
     """A picture (3, H, W) in [−1, 1]."""
-    pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(pixels)
+    return Image.fromarray(frames_of(picture).permute(1, 2, 0).numpy())
 
 
 def heat_map(difference: Tensor) -> Image.Image:

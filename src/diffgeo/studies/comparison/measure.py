@@ -56,7 +56,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from diffgeo.config import refusal
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.statistics import mean_interval
-from diffgeo.results import Result, Row
+from diffgeo.results import Result, Row, frames_of
 from diffgeo.session import Context, Sample
 from diffgeo.studies.comparison import composition
 from diffgeo.studies.comparison.change_measures import Inside, OfAttribute
@@ -190,7 +190,7 @@ class _Study:
                 self.moved[edit.variant, edit.direction, before.index] = change
         mine = [edits[i][0] for i in own]  # the first ones
         self.rows += self._rows(sample, mine, matched, changes)
-        self.frames.append(_bytes(torch.cat([matched.original, matched.edited[own]])))
+        self.frames.append(frames_of(torch.cat([matched.original, matched.edited[own]])))
         if self.methods.masks:
             self.part += self._inside(sample, mine, matched.edited[own], matched.original)
         if self.wanted is not None:
@@ -349,17 +349,12 @@ class _Study:
             self.context, sample, self.t, self.methods.apart(sample), null_rank=null_rank, limit=limit, inside=inside
         )
         self.inside_each, before = found.inside, sum(map(len, self.composed_frames))
-        self.composed_frames.append(_bytes(found.pictures))
+        self.composed_frames.append(frames_of(found.pictures))
         for row in found.rows:
             yield row | {key: row[key] + before for key in ("frame", "frame_all")}
 
     def _mask(self, sample: Sample) -> Tensor:
         return self.methods.masks.of(sample)
-
-
-def _bytes(pictures: Tensor) -> Tensor:
-    """Pictures in [−1, 1] as the files have them."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ from diffgeo.geometry import (
     trace,
 )
 from diffgeo.jacobian import JacobianOperator
-from diffgeo.results import Result, Row
+from diffgeo.results import Result, Row, frames_of
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.denoiser.settings import DenoiserConfig
@@ -173,7 +173,7 @@ def _add_components(
     sides = torch.stack([-offsets, torch.zeros_like(offsets), offsets]).permute(2, 0, 1)  # component, side, d
     x0 = denoiser.jacobian.h[None, None] + sides.reshape(count, 3, *denoiser.x.shape).to(denoiser.x)
     first = sum(len(frames) for frames in found.frames)
-    found.frames.append(_to_bytes(denoiser.context.model.decode(x0.flatten(0, 1))))
+    found.frames.append(frames_of(denoiser.context.model.decode(x0.flatten(0, 1))))
     for i in range(count):
         variance = variances[i].item()
         found.components.append(
@@ -186,10 +186,6 @@ def _add_components(
                 "frame": first + 3 * i,
             }
         )
-
-
-def _to_bytes(pictures: Tensor) -> Tensor:
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def _linearity(denoiser: _Denoiser, cfg: DenoiserConfig) -> list[Row]:

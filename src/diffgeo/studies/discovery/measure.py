@@ -21,7 +21,7 @@ from diffgeo.errors import ValueRangeError
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.spectral import band_share, radial_power
-from diffgeo.results import Result, Row
+from diffgeo.results import Result, Row, frames_of
 from diffgeo.session import Context, Sample
 from diffgeo.studies.discovery.settings import DiscoveryConfig
 from diffgeo.svd import LocalBasis
@@ -55,7 +55,7 @@ def run(context: Context, cfg: DiscoveryConfig) -> Result:
         own = _own(context, pictures)
         rows += [{**where, **row} for row in _direction_rows(context, basis, pictures, predicted, own)]
         frame_rows += [{**where, **row} for row in _frame_rows(context, pictures, predicted, lengths, own)]
-        frames.append(_to_bytes(pictures.flatten(0, 1)))
+        frames.append(frames_of(pictures.flatten(0, 1)))
     table, frame_table = pd.DataFrame(rows), pd.DataFrame(frame_rows)
     if frames:
         tensors["frames"] = torch.cat(frames)
@@ -162,10 +162,6 @@ def _frame_rows(
                 row |= {name: predicted[i, j, k].item() for k, name in enumerate(context.predictor.names)}
             rows.append(row)
     return rows
-
-
-def _to_bytes(pictures: Tensor) -> Tensor:
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def _scalars(table: pd.DataFrame, own: list[str]) -> dict[str, float]:

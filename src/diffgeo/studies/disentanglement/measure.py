@@ -49,7 +49,7 @@ from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_di
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.clip import ClipPredictor
 from diffgeo.metrics.damage import chroma, clipped_share
-from diffgeo.results import Result, Row
+from diffgeo.results import Result, Row, frames_of
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.disentanglement.edits import Edited
@@ -237,8 +237,7 @@ def _edit(
         for method in dict.fromkeys(edit.variant for edit in edits):
             rows = [i for i, edit in enumerate(edits) if edit.variant == method]
             out.levels.setdefault((method, level), []).append(weaker[rows])
-    pictures = torch.cat([original, edited]).clamp(-1, 1)
-    out.frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
+    out.frames.append(frames_of(torch.cat([original, edited])))
     return matched.target
 
 
