@@ -1,4 +1,4 @@
-"""What the study ``greyness`` can be told."""
+"""Settings of the study ``greyness``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``blocks`` can be told."""
+"""Settings of the study ``blocks``."""
 
 from __future__ import annotations
 

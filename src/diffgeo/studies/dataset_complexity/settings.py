@@ -1,4 +1,4 @@
-"""What the study ``dataset_complexity`` can be told."""
+"""Settings of the study ``dataset_complexity``."""
 
 from __future__ import annotations
 

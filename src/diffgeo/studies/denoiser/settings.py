@@ -1,4 +1,4 @@
-"""What the study ``denoiser`` can be told."""
+"""Settings of the study ``denoiser``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``discovery`` can be told."""
+"""Settings of the study ``discovery``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``disentanglement`` can be told."""
+"""Settings of the study ``disentanglement``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``frequency`` can be told."""
+"""Settings of the study ``frequency``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``prompts`` can be told."""
+"""Settings of the study ``prompts``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``spectrum`` can be told."""
+"""Settings of the study ``spectrum``."""
 
 from __future__ import annotations
 

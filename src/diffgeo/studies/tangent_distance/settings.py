@@ -1,4 +1,4 @@
-"""What the study ``tangent_distance`` can be told."""
+"""Settings of the study ``tangent_distance``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``tangent_truth`` can be told."""
+"""Settings of the study ``tangent_truth``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study ``training`` can be told."""
+"""Settings of the study ``training``."""
 
 from __future__ import annotations
 
