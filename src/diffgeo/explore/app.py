@@ -69,30 +69,27 @@ def _look(
 ) -> None:
     """Find and show directions: on arrival, by the left panel, by the pages of the right one."""
     sliders = [*right.columns, *right.cards, *right.sliders]
-    strength = left.controls[-1]
-    shown = [visitor, right.figures, right.bars, right.pages, *sliders, right.command, left.note, link, strength]
+    where, controls = left.where, list(left.where.values())
+    end = [right.command, left.note, link, where["strength"]]
+    shown = [visitor, right.figures, right.bars, right.pages, *sliders, *end]
     looking: Wiring = {"outputs": shown, "show_progress_on": right.figures, **_QUEUED}
-    arriving = looking | {"outputs": [*left.controls[:-1], *shown]}
+    arriving = looking | {"outputs": [*controls[:-1], *shown]}
     demo.load(actions.samples, None, left.gallery, show_progress="hidden", **_QUEUED)
     demo.load(actions.arrive, [link], js=_ARRIVE, **arriving)
     link.change(None, link, None, js=_ADDRESS, api_visibility="private")
-    left.find.click(actions.find, [visitor, *left.controls], **looking)
-    left.sample.submit(actions.pick, [visitor, *left.controls], **looking)
-    left.gallery.select(actions.picked, [visitor], [visitor, left.sample], **_AT_ONCE).then(
-        actions.pick, [visitor, *left.controls], **looking
+    left.find.click(actions.find, [visitor, *controls], **looking)
+    where["sample"].submit(actions.pick, [visitor, *controls], **looking)
+    left.gallery.select(actions.picked, [visitor], [visitor, where["sample"]], **_AT_ONCE).then(
+        actions.pick, [visitor, *controls], **looking
     )
-    left.upload.upload(actions.upload, [left.upload, visitor, *left.controls], **looking)
-    painting = right.painting
-    for button, action in ((painting.inside, actions.inside), (painting.whole, actions.whole)):
-        turning = looking | {
-            "outputs": [left.where.source, *shown],
-            "show_progress_on": [right.figures, painting.board],
-        }
-        button.click(action, [visitor, *left.controls], **turning)
-    left.where.mask.change(None, left.where.mask, None, js=_GIVEN, api_visibility="private")
+    left.upload.upload(actions.upload, [left.upload, visitor, *controls], **looking)
+    for button, action in ((right.inside, actions.inside), (right.whole, actions.whole)):
+        turning = looking | {"outputs": [where["source"], *shown], "show_progress_on": [right.figures, right.board]}
+        button.click(action, [visitor, *controls], **turning)
+    where["mask"].change(None, where["mask"], None, js=_GIVEN, api_visibility="private")
     right.pages.input(actions.turn, [visitor, right.pages], **looking)
-    changed = [control.change for control in left.controls]
-    gr.on(changed, actions.stale, [visitor, *left.controls], left.note, show_progress="hidden", **_AT_ONCE)
+    changed = [control.change for control in controls]
+    gr.on(changed, actions.stale, [visitor, *controls], left.note, show_progress="hidden", **_AT_ONCE)
 
 
 def _move(actions: Actions, visitor: gr.State, link: gr.Textbox, right: panels.Found) -> None:

@@ -25,49 +25,22 @@ STRENGTH = "How far weight 1 moves x, as a share of the length of pure noise."
 
 
 @dataclass(frozen=True)
-class Controls:
-    """Controls that say which directions are wanted."""
-
-    t_frac: Any
-    block: Any
-    pool: Any
-    rank: Any
-    strength: Any
-    source: Any
-    mask: Any
-
-
-@dataclass(frozen=True)
 class Picking:
-    """The left panel: which picture, and where its directions are looked for."""
+    """The left panel: which picture, and where its directions are looked for.
+
+    ``where`` has by name what a choice is made of, in the order in which actions take it.
+    """
 
     gallery: Any
-    sample: Any
     upload: Any
-    where: Controls
+    where: dict[str, Any]
     find: Any
     note: Any
-
-    @property
-    def controls(self) -> list[Any]:
-        """What a choice is made of, in the order in which actions take it."""
-        where = self.where
-        found = [self.sample, where.t_frac, where.block, where.pool, where.rank, where.source, where.mask]
-        return [*found, where.strength]
-
-
-@dataclass(frozen=True)
-class Painting:
-    """Where a mask is painted, and directions are asked for that act in it."""
-
-    board: Any
-    inside: Any
-    whole: Any
 
 
 @dataclass(frozen=True)
 class Found:
-    """The right panel: the edited picture, and a slider per direction."""
+    """The right panel: the edited picture, where a mask is painted on it, and a slider per direction."""
 
     figures: Any
     bars: Any
@@ -75,7 +48,9 @@ class Found:
     reset: Any
     save_picture: Any
     save_direction: Any
-    painting: Painting
+    board: Any
+    inside: Any
+    whole: Any
     pages: Any
     columns: list[Any]
     cards: list[Any]
@@ -117,14 +92,14 @@ def picking(explorer: Explorer) -> Picking:
             elem_id="dg-upload",
         )
     _files_only(upload)
-    where = _controls(explorer, start)
+    where = {"sample": sample, **_controls(explorer, start)}
     find = gr.Button("Find directions", variant="primary", elem_id="dg-find")
     note = gr.HTML(elem_id="dg-note")
-    return Picking(gallery, sample, upload, where, find, note)
+    return Picking(gallery, upload, where, find, note)
 
 
-def _controls(explorer: Explorer, start: Choice) -> Controls:
-    """The controls of the left panel."""
+def _controls(explorer: Explorer, start: Choice) -> dict[str, Any]:
+    """The controls that say which directions are wanted."""
     times = explorer.times
     with gr.Group():
         t_frac = gr.Slider(
@@ -174,7 +149,8 @@ def _controls(explorer: Explorer, start: Choice) -> Controls:
             info="This picture's own, or ones that several pictures share, carried to it; or those of a part of it.",
         )
     mask = gr.Textbox(start.mask or "", visible="hidden", elem_id="dg-mask")
-    return Controls(t_frac, block, pool, rank, strength, source, mask)
+    found = {"t_frac": t_frac, "block": block, "pool": pool, "rank": rank, "source": source}
+    return {**found, "mask": mask, "strength": strength}
 
 
 def found() -> Found:
@@ -207,11 +183,11 @@ def found() -> Found:
             buttons=["copy"],
         )
     buttons = (undo, reset, save_picture, save_direction)
-    return Found(figures, bars, *buttons, painting, pages, columns, cards, sliders, command)
+    return Found(figures, bars, *buttons, *painting, pages, columns, cards, sliders, command)
 
 
-def _painting() -> Painting:
-    """A picture to paint on, and what is asked for then."""
+def _painting() -> tuple[Any, Any, Any]:
+    """A picture to paint on, and the buttons that ask for directions in the mask and in the whole picture."""
     with gr.Accordion("Change one part only: paint a mask", open=False, elem_id="dg-paint"):
         board = gr.HTML(page.board(), elem_id="dg-board")
         with gr.Row(elem_id="dg-paint-finds"):
@@ -222,7 +198,7 @@ def _painting() -> Painting:
             "rest most (LOCO Edit). They take longer to find than the usual ones; block and pooling do not "
             "count.</p>"
         )
-    return Painting(board, inside, whole)
+    return board, inside, whole
 
 
 def _files_only(component: Any) -> None:
