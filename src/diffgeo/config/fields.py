@@ -40,25 +40,10 @@ def setting(
     absent: type[DiffgeoError] = DataError,
     rule: Rule | None = None,
 ) -> Any:
-    """A field of a schema.
+    """A field of a schema; what a value may be is said by ``rule``, or by the parts of a :class:`Rule`, as those are.
 
-    Args:
-        default: its value unless one is given; a list or dict is copied, a class is called. Without one, a value
-            must be given. ``II("scale.rank")`` follows another setting.
-        affects: as :class:`Rule` has it, and so are the others.
-        ge: least value.
-        gt: bound below.
-        le: largest value.
-        lt: bound above.
-        choices: possible values.
-        items: fewest items.
-        distinct: each item once.
-        fits: a further condition.
-        allowed: the range in words.
-        scheduled: whether values are fractions of T that the run's schedule has to have.
-        path: whether values are paths, of files or folders that have to be there.
-        absent: error that is raised if one is not.
-        rule: all of that at once.
+    A list or dict as default is copied, a class is called. Without a default, a value must be given.
+    ``II("scale.rank")`` follows another setting.
     """
     rule = rule or Rule(
         affects, ge, gt, le, lt, tuple(choices), items, distinct, fits, allowed, scheduled, path, absent
