@@ -28,16 +28,7 @@ if TYPE_CHECKING:
         transport,
     )
     from diffgeo.jacobian import JacobianOperator
-    from diffgeo.svd import (
-        Certificate,
-        Dense,
-        GolubKahan,
-        LocalBasis,
-        Randomized,
-        SolveSpec,
-        Subspace,
-        local_basis,
-    )
+    from diffgeo.svd import Certificate, Dense, GolubKahan, LocalBasis, Randomized, SolveSpec, Subspace, local_basis
 
 __all__ = [
     "Certificate",

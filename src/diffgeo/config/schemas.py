@@ -364,9 +364,7 @@ class StoreConfig:
 
     enabled: bool = True
     path: str | None = setting(
-        None,
-        fits=lambda folder: bool(folder.strip()),
-        allowed="a folder; store.enabled=false keeps nothing",
+        None, fits=lambda folder: bool(folder.strip()), allowed="a folder; store.enabled=false keeps nothing"
     )
     max_gb: float = setting(20.0, gt=0)
 
@@ -423,8 +421,4 @@ class Config:
     retries: int | None = setting(None, affects="nothing", ge=0)
 
 
-MODEL_SCHEMAS = {
-    "model": ModelConfig,
-    "text_to_image": TextToImageConfig,
-    "class_conditional": ClassConditionalConfig,
-}
+MODEL_SCHEMAS = {"model": ModelConfig, "text_to_image": TextToImageConfig, "class_conditional": ClassConditionalConfig}

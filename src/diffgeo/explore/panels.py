@@ -76,13 +76,7 @@ def picking(explorer: Explorer) -> Picking:
     )
     with gr.Row(elem_id="dg-seed"):
         sample = gr.Number(
-            start.sample,
-            label="or a seed",
-            precision=0,
-            minimum=0,
-            maximum=2**31,
-            min_width=80,
-            visible=seeds,
+            start.sample, label="or a seed", precision=0, minimum=0, maximum=2**31, min_width=80, visible=seeds
         )
         upload = gr.UploadButton(
             "or upload a picture",

@@ -20,12 +20,7 @@ from diffgeo.results import atomic
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 150,
-    "font.size": 9,
-    "svg.hashsalt": "diffgeo",
-    "svg.fonttype": "none",
-}
+STYLE: dict[Any, Any] = {"figure.dpi": 150, "font.size": 9, "svg.hashsalt": "diffgeo", "svg.fonttype": "none"}
 TILE = 0.72
 """Side of a picture in a grid, in inches."""
 

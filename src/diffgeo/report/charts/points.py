@@ -25,13 +25,7 @@ from diffgeo.report.palette import COLOURS, MUTED
 
 
 def strips(
-    identifier: str,
-    title: str,
-    caption: str,
-    groups: Mapping[str, pd.Series],
-    label: str,
-    *,
-    marked: str | None = None,
+    identifier: str, title: str, caption: str, groups: Mapping[str, pd.Series], label: str, *, marked: str | None = None
 ) -> Chart:
     """One row a group: its values as dots, their mean as a large diamond.
 

@@ -85,11 +85,7 @@ def _own(context: Context, pictures: Tensor) -> list[dict[str, list[float]]]:
 
 
 def _direction_rows(
-    context: Context,
-    basis: LocalBasis,
-    pictures: Tensor,
-    predicted: Tensor | None,
-    own: list[dict[str, list[float]]],
+    context: Context, basis: LocalBasis, pictures: Tensor, predicted: Tensor | None, own: list[dict[str, list[float]]]
 ) -> list[Row]:
     certificate = basis.certificate
     low_shares = _low_shares(pictures[:, -1] - pictures[:, 0])
@@ -138,11 +134,7 @@ def _low_shares(changes: Tensor) -> list[float]:
 
 
 def _frame_rows(
-    context: Context,
-    pictures: Tensor,
-    predicted: Tensor | None,
-    lengths: Tensor,
-    own: list[dict[str, list[float]]],
+    context: Context, pictures: Tensor, predicted: Tensor | None, lengths: Tensor, own: list[dict[str, list[float]]]
 ) -> list[Row]:
     gammas, middle = context.editor.gammas.tolist(), len(context.editor.gammas) // 2
     rows: list[Row] = []

@@ -35,7 +35,5 @@ def findings(run: Run) -> Iterator[Finding]:
         for r, estimate in zip(rows, shown, strict=True)
     ]
     yield Finding(
-        "disentanglement",
-        headline,
-        f"Edit precision above random directions at equal change: {'; '.join(parts)}.",
+        "disentanglement", headline, f"Edit precision above random directions at equal change: {'; '.join(parts)}."
     )

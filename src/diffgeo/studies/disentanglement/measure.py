@@ -327,11 +327,7 @@ def _fidelity(edited: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _codes(
-    context: Context,
-    cfg: DisentanglementConfig,
-    found: Mapping[str, GlobalDirections],
-    reference: Reference,
-    t: int,
+    context: Context, cfg: DisentanglementConfig, found: Mapping[str, GlobalDirections], reference: Reference, t: int
 ) -> dict[str, Tensor]:
     """⟨h, ū_i⟩ of the unedited pictures, shape (N, K), by method: those with directions of H, and random ones in H."""
     f = context.bases.feature_map(t)

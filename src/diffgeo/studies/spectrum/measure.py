@@ -97,8 +97,5 @@ def _scalars(table: pd.DataFrame) -> dict[str, float]:
     by_time = table.pivot(index="sample", columns="t_frac", values="effective_dimension").dropna()
     if by_time.shape[1] >= 2 and len(by_time):
         flattened = (by_time[by_time.columns.min()] - by_time[by_time.columns.max()]).to_numpy()
-        scalars["flattens_share"], scalars["flattens_p"] = (
-            float((flattened > 0).mean()),
-            sign_flip_test(flattened),
-        )
+        scalars["flattens_share"], scalars["flattens_p"] = float((flattened > 0).mean()), sign_flip_test(flattened)
     return scalars
