@@ -76,7 +76,7 @@ def tables():
     truth = truth.assign(n=13, tangent_rank=13, log_snr=10 * (0.3 - truth["t_frac"]))
     return {
         "discovery": discovery,
-        "spectrum": numbers(base, "effective_dimension", "flatness").assign(rank=50),
+        "spectrum": numbers(base, "effective_dimension", "flatness").assign(rank=50, kind="path"),
         "frequency": numbers(cross(sample=samples, t_frac=TIMES, radius=range(5)), "power", "low_share").assign(
             nyquist_fraction=lambda t: t["radius"] / 4
         ),
