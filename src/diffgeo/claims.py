@@ -47,8 +47,6 @@ from diffgeo.metrics.statistics import (
 )
 from diffgeo.results import Row
 
-__all__ = ["Claim", "Role", "Verdict", "decide", "described", "judge", "reading_of"]
-
 Values = np.ndarray[Any, Any]
 Tables = Mapping[str, pd.DataFrame]
 Verdict = Literal["holds", "contradicted", "not found", "too few to tell", "not comparable", ""]
@@ -211,5 +209,6 @@ def pseudo_values_of_difference(a: Values, b: Values) -> Values:
 
 
 def interval_of(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:
+    """The 95 % interval of a published mean, its ± taken as a standard deviation over so many pairs."""
     half = 1.96 * sd / math.sqrt(pairs)
     return mean - half, mean + half

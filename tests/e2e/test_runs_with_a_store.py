@@ -16,7 +16,8 @@ from diffgeo.cli import store as store_command
 from diffgeo.composition import register, typed
 from diffgeo.config import config_folder
 from diffgeo.errors import OutputError
-from diffgeo.session.store import Record, Store
+from diffgeo.session.entries import Record
+from diffgeo.session.store import Store
 from stored import fetch
 
 STUDIES = "study=[discovery,frequency,tangent_distance,global_consistency]"

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffgeo.session.digests import digest, file_digest
-from diffgeo.session.store import MARKER, Record, Store, store_folder
+from diffgeo.session.entries import Record
+from diffgeo.session.store import MARKER, Store, store_folder
 from stored import fetch
 
 JSON = st.recursive(

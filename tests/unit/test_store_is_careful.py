@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from diffgeo.errors import ConfigError
-from diffgeo.session.store import KEY, MARKER, Record, Store
+from diffgeo.session.entries import Record
+from diffgeo.session.store import KEY, MARKER, Store
 from stored import fetch
 
 DIGEST = "ab" * 32

@@ -23,8 +23,9 @@ from diffgeo.session import Context
 from diffgeo.session.bases import MapName
 from diffgeo.session.cache import Cache
 from diffgeo.session.digests import code_version, makes_no_results
+from diffgeo.session.entries import Record
 from diffgeo.session.inputs import named_files, own_code
-from diffgeo.session.store import Record, Store
+from diffgeo.session.store import Store
 from diffgeo.studies import Study, studies, study_named
 from diffgeo.studies.comparison.settings import ComparisonConfig
 from stored import fetch

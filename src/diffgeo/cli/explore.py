@@ -152,7 +152,7 @@ def settings(wanted: Wanted) -> Config:
 def _explorer(wanted: Wanted, cfg: Config) -> Explorer:
     from diffgeo.diffusion.direction_files import load_directions  # torch is slow to import
     from diffgeo.explore import Explorer
-    from diffgeo.runner.run import prepare
+    from diffgeo.runner.prepare import prepare
     from diffgeo.session.progress import Interruption
 
     file = None if wanted.directions in ("local", "global") else wanted.directions

@@ -29,8 +29,6 @@ from diffgeo.errors import ConfigError, DiffgeoError
 if TYPE_CHECKING:
     from diffgeo.results import Row
 
-__all__ = ["COMMAND", "Plan", "experiments", "main", "plan"]
-
 SCALES = ("smoke", "small", "atlas", "paper")
 
 

@@ -17,8 +17,6 @@ from diffgeo.run_folders import remove
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COMMAND", "main"]
-
 LIST = "report.json"
 """Lists the files of a report, which the next one in its folder removes."""
 

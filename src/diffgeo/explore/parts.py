@@ -144,11 +144,12 @@ class Reporting(Display):
     Args:
         report: told of progress.
         interruption: that the page ends.
+        during: words before each description.
     """
 
-    def __init__(self, report: Report | None, interruption: Interruption) -> None:
+    def __init__(self, report: Report | None, interruption: Interruption, during: str = "") -> None:
         super().__init__()
-        self._report, self._interruption = report, interruption
+        self._report, self._interruption, self._during = report, interruption, during
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -161,7 +162,7 @@ class Reporting(Display):
             if self._interruption.requested:
                 raise DiffgeoError("the explorer is being ended", "start it again")
             if self._report is not None:
-                self._report(description, done, total)
+                self._report(f"{self._during}{description}", done, total)
 
         yield advance
 

@@ -342,8 +342,8 @@ class Explorer:
         fresh.predictor, fresh.own_predictor = own.predictor, own.own_predictor
         return fresh
 
-    def _display(self, report: Report | None) -> Display:
-        return Reporting(report, self.context.interruption)
+    def _display(self, report: Report | None, during: str = "") -> Display:
+        return Reporting(report, self.context.interruption, during)
 
     def _mask(self, text: str) -> Tensor:
         model = self.context.model

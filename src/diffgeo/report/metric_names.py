@@ -23,6 +23,7 @@ MEANINGS = {
     "psnr": "peak signal-to-noise ratio of the edited to the unedited picture, in dB; higher is closer",
     "clipped_change": "change of the share of values at black or white; above 0 is damage",
     "chroma_change": "change of the mean chroma; far from 0 is damage",
+    "contrast_change": "change of the contrast, the standard deviation of the luminance",
     "off_target": "mean change of the attributes that are not the edit's target; low is good",
     "off_data": "root mean square distance of pixel values to the nearest portrait of the renderer; low is good",
     "residual_change": "change of the error with which the network removes a little noise; above 0 is damage",

@@ -17,9 +17,6 @@ from diffgeo.report.summaries import p_column
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.results import Row
 
-__all__ = ["RULE", "count_of_verdicts", "labels", "style_of", "table_of_claims", "values_of_claims", "words_of"]
-
-
 RULE = (
     f"A claim holds if q ≤ {SIGNIFICANT} and the mean is positive, and is contradicted if it is negative. Otherwise "
     f"it is not found if the interval excludes an effect of {DETECTABLE} standard deviations in its favour. If not, or "

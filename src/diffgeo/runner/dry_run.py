@@ -18,7 +18,8 @@ from diffgeo.config.documentation import default_of
 from diffgeo.report.formatting import in_words
 from diffgeo.runner.durations import EarlierRuns, Took
 from diffgeo.runner.finish import finished
-from diffgeo.runner.run import prepare, quiet
+from diffgeo.runner.prepare import prepare
+from diffgeo.runner.run import quiet
 from diffgeo.session import Context
 from diffgeo.studies import study_named
 

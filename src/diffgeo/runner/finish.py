@@ -32,13 +32,11 @@ from diffgeo.report.figures import draw, save_figure
 from diffgeo.results import Result, atomic, files_of, write_result
 from diffgeo.session import Context
 from diffgeo.session.digests import file_digest
+from diffgeo.session.entries import Record
 from diffgeo.session.inputs import module_digest, named_code, named_files, own_code
 from diffgeo.session.processes import StudyDone
-from diffgeo.session.store import Record
 from diffgeo.studies import Study
 from diffgeo.studies.shared.provenance import warn_of
-
-__all__ = ["Announce", "Finished", "assist", "finish", "finished"]
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,6 @@ import torch
 
 from diffgeo.session.processes import Processes, started_by_launcher
 
-__all__ = ["helpers"]
-
 _PATIENCE = 5.0
 """Seconds in which a helping process may leave what it has in hand."""
 

@@ -32,8 +32,6 @@ from diffgeo.session.progress import Interruption
 from diffgeo.studies import study_named
 from diffgeo.studies.shared.provenance import asked_times
 
-__all__ = ["execute", "prepare", "quiet"]
-
 
 def execute(
     cfg: Config, folder: Path, earlier: Context | None = None, *, began: float | None = None

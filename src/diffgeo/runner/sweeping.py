@@ -30,8 +30,6 @@ from diffgeo.errors import DiffgeoError, ObjectiveError, OutputError, ValueRange
 from diffgeo.run_folders import PAGE, earlier_files, held
 from diffgeo.signals import signals_end
 
-__all__ = ["isolated", "objective", "outcomes", "run_isolated", "say_failed", "say_refused"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 QUESTION, ANSWER = "question.pkl", "answer.pkl"

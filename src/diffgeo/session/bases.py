@@ -28,8 +28,6 @@ from diffgeo.session.progress import Display
 from diffgeo.session.samples import Sample, Samples
 from diffgeo.svd import LocalBasis, Solver, SolveSpec, energy, local_bases, local_basis
 
-__all__ = ["Bases", "MapName", "solve_spec"]
-
 log = logging.getLogger(__name__)
 
 Map = Callable[[Tensor], Tensor]

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgeo.session.store import Record, Slot, Store
+from diffgeo.session.entries import Record, Slot
+from diffgeo.session.store import Store
 from diffgeo.svd import Certificate, LocalBasis
 
 Key = Mapping[str, Any]

@@ -37,8 +37,6 @@ from diffgeo.session.progress import Display, Interruption
 from diffgeo.session.samples import Sample, Samples
 from diffgeo.session.store import Store
 
-__all__ = ["Context"]
-
 log = logging.getLogger(__name__)
 
 _STARTS = 3

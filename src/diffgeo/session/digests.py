@@ -22,16 +22,6 @@ from torch import Tensor
 
 from diffgeo.errors import OutputError
 
-__all__ = [
-    "LIBRARIES",
-    "NO_RESULTS",
-    "code_version",
-    "digest",
-    "file_digest",
-    "makes_no_results",
-    "readable",
-]
-
 NO_RESULTS = (
     *("__main__", "api", "cli", "explore", "runner/console", "runner/dry_run", "runner/durations"),
     *(

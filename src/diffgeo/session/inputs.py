@@ -24,8 +24,6 @@ from diffgeo.config.fields import rule_of
 from diffgeo.diffusion.models import shipped_folder
 from diffgeo.session.digests import LIBRARIES, file_digest
 
-__all__ = ["module_digest", "named_code", "named_files", "own_code"]
-
 _COUNTED = {__name__.partition(".")[0], *LIBRARIES}
 _PROCESS = secrets.token_hex()
 """Stands for code that lies in no file, such as what was typed into an interpreter: no other process finds it."""

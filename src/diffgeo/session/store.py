@@ -52,16 +52,6 @@ from diffgeo.session.entries import (
     remove,
 )
 
-__all__ = [
-    "ENVIRONMENT",
-    "MARKER",
-    "Entry",
-    "Record",
-    "Slot",
-    "Store",
-    "store_folder",
-]
-
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "DIFFGEO_STORE"

@@ -45,6 +45,7 @@ COLUMNS = (
     *("sample", "name", "t", "t_frac", "log_snr", "direction", "frame"),
     *("gamma", "variant", "method", "attribute", "label", "rank"),
     *("x_change", "change", "change_wanted", "matched", "perceptual_measure", "clipped_change", "chroma_change"),
+    *("contrast_change", "normalised"),
     *("residual_change", "off_data", "noise_change"),
     *PROVENANCE,
     *("on_target", "off_target", "off_target_max", "off_target_distance", "precision"),

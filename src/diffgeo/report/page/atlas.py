@@ -30,8 +30,6 @@ from diffgeo.results import Row, atomic, write_csv
 from diffgeo.run_folders import PAGE
 from diffgeo.studies import all_claims
 
-__all__ = ["Told", "latex", "page", "table", "write_atlas"]
-
 _FILE = "atlas"
 _SYMBOLS = {"holds": "+", "contradicted": "−", "not found": "0", "too few to tell": "?"}
 
@@ -232,7 +230,9 @@ def _summary(judged: pd.DataFrame) -> Plain:
     told += f", and for {few} ({few / max(1, compared):.0%}) there are too few values to tell."
     verdicts = asked.groupby("label", sort=False)["verdict"].agg(set)
     several = set(asked["label"][asked.duplicated("label")])
-    said = dict(zip(labels([{"source": claim.source} for claim in all_claims()]), all_claims(), strict=True))
+    said: dict[Any, Claim] = dict(
+        zip(labels([{"source": one.source} for one in all_claims()]), all_claims(), strict=True)
+    )
     lists = {
         "Claims that hold on every network that was asked": lambda of: of == {"holds"},
         "Claims that hold on one network and are contradicted on another": {"holds", "contradicted"}.issubset,

@@ -14,8 +14,6 @@ import pandas as pd
 
 from diffgeo.claims import Claim, Tables, Values, at_time
 
-__all__ = ["CLAIMS"]
-
 CHANGE, LENGTH, TIMES = "ablation", "ablation_equal_length", "ablation_times"
 """Tables: edits of equal perceptual change; edits of equal length ‖x'−x‖; those of equal change at several t."""
 NAMES = {

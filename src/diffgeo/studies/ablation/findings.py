@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from diffgeo.report.findings import Finding, claim_of, headline, tested
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""

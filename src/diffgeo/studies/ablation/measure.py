@@ -65,8 +65,6 @@ from diffgeo.studies.shared.matching import (
     straight,
 )
 
-__all__ = ["run"]
-
 EQUAL_LENGTH = ("local", "random", "no_normalisation", "random_no_normalisation")
 """Variants that are compared at equal length, too."""
 PIECES, REACH = 4, 1.5

@@ -10,8 +10,6 @@ from diffgeo.report.reading import Run
 from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 
-__all__ = ["pictures", "tables"]
-
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""

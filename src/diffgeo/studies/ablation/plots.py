@@ -6,8 +6,6 @@ from diffgeo.report.charts import Chart, Tables, in_figure, name, number, strips
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
-__all__ = ["charts", "figures"]
-
 DAMAGE = {
     "residual_change": ("Denoising residual", "larger denoising residual"),
     "off_data": ("Distance from the data", "distance from the nearest portrait (root mean square)"),

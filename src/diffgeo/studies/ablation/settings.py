@@ -1,12 +1,10 @@
-"""What the study ``ablation`` can be told."""
+"""Settings of the study ``ablation``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from diffgeo.config.fields import refusal, setting
-
-__all__ = ["AblationConfig", "VARIANTS"]
 
 VARIANTS = (
     "local",

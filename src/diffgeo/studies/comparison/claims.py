@@ -16,8 +16,6 @@ import pandas as pd
 from diffgeo.claims import Claim, Tables, Values, pseudo_values
 from diffgeo.studies.comparison.transfer import transferred
 
-__all__ = ["CLAIMS"]
-
 CHANGE = "comparison"
 INSIDE, TARGET, STRENGTHS = (f"comparison_{table}" for table in ("inside", "target", "strengths"))
 """Tables: edits at equal change of the picture, inside the mask, of the attribute; and at shares of their strength."""

@@ -1,4 +1,4 @@
-"""What the study ``comparison`` can be told."""
+"""Settings of the study ``comparison``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from omegaconf import II
 
 from diffgeo.config.fields import refusal, setting
-
-__all__ = ["ComparisonConfig", "METHODS"]
 
 METHODS = (
     *("local", "global", "x0", "eps", "loco", "random", "supervised"),

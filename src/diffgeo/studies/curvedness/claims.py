@@ -9,8 +9,6 @@ import numpy as np
 
 from diffgeo.claims import Claim, Tables, Values, interval_of
 
-__all__ = ["CLAIMS"]
-
 
 def _of_paths(
     pool: str, column: str, formula: Callable[..., Values], *paths: str, per: str | None = None

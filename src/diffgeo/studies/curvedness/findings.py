@@ -9,8 +9,6 @@ from diffgeo.report.findings import FEWEST, Finding, means_of
 from diffgeo.report.formatting import counted, name
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""

@@ -61,8 +61,6 @@ from diffgeo.studies.curvedness.settings import CurvednessConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
-
 log = logging.getLogger(__name__)
 
 METRIC_OF_POOL = {"none": "h", "sum": "pooled_h"}

@@ -9,8 +9,6 @@ from diffgeo.report.summaries import INTERVALS, N_COLUMN, mean_column, means_of
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.studies.curvedness.settings import METRICS, PATHS
 
-__all__ = ["tables"]
-
 STRAYS = {
     "attribute_deviation": "attributes stray by",
     "z_deviation": "factors stray by",

@@ -8,8 +8,6 @@ import pandas as pd
 from diffgeo.report.charts import Chart, Tables, curves, in_figure, means_by, number, rows_of_points, strips, timestep
 from diffgeo.studies.curvedness.settings import METRICS, PATHS
 
-__all__ = ["charts"]
-
 
 def charts(tables: Tables) -> list[Chart]:
     """Path lengths, profiles along the paths, and flatness ratios in every metric, for each pooling."""

@@ -1,4 +1,4 @@
-"""What the study ``curvedness`` can be told."""
+"""Settings of the study ``curvedness``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from omegaconf import II
 
 from diffgeo.config.fields import setting
-
-__all__ = ["METRICS", "CurvednessConfig", "PATHS"]
 
 PATHS = {
     "lerp": "lerp",

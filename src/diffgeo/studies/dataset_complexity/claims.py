@@ -8,8 +8,6 @@ import pandas as pd
 
 from diffgeo.claims import Claim, Tables, Values, pseudo_values, pseudo_values_of_difference
 
-__all__ = ["CLAIMS"]
-
 
 def _at(tables: Tables, end: str) -> tuple[pd.DataFrame, str, str]:
     """The rows of one end, and the names of the simplest and of the most complex data, as they were listed."""

@@ -8,8 +8,6 @@ import numpy as np
 
 from diffgeo.claims import Claim, Tables, Values
 
-__all__ = ["CLAIMS"]
-
 PUBLISHED = 0.96
 """Cosine of x̂0(x + λv) and its linear prediction up to λ = 40 on CelebA-HQ, which is 0.09 √d."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from diffgeo.claims import Claim, Tables, Values, first_last
 from diffgeo.data.factor_faces import FACTORS
 
-__all__ = ["CLAIMS"]
-
 
 def _coarse_falls(tables: Tables) -> Values:
     """Share of the attribute change that is coarse, at T minus at the lowest timestep, one per sample."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from diffgeo.claims import Claim, Tables, Values, first_last
 
-__all__ = ["CLAIMS"]
-
 
 def _low_share_falls(tables: Tables) -> Values:
     table = tables["frequency"]

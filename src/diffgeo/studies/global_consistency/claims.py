@@ -11,8 +11,6 @@ import pandas as pd
 
 from diffgeo.claims import Claim, Tables, Values, pseudo_values
 
-__all__ = ["CLAIMS"]
-
 
 def _leading(tables: Tables, column: str) -> pd.DataFrame:
     """Mean of a column over the first three directions at T, per pair of samples."""
@@ -53,7 +51,10 @@ def _shares_alike(tables: Tables) -> pd.DataFrame:
     """
     table = tables["global_consistency_edits"]
     top = table[table["t_frac"] == table["t_frac"].max()]
-    deltas = top[[column for column in top if column.startswith("delta_")]].to_numpy()
+    columns = [column for column in top if column.startswith("delta_")]
+    if not columns:
+        raise KeyError("no predictor read attributes")
+    deltas = top[columns].to_numpy()
     most = np.abs(deltas).argmax(axis=1)
     moves = (most + 1) * np.sign(deltas[np.arange(len(deltas)), most])  # attribute and sign in one number
     wide = top.assign(moves=moves).pivot_table(index="held_out", columns="direction", values="moves")

@@ -8,8 +8,6 @@ from diffgeo.report.findings import SIGNIFICANT, Finding, ends, means_of
 from diffgeo.report.formatting import number, p_value, timestep
 from diffgeo.report.reading import Run
 
-__all__ = ["findings"]
-
 
 def findings(run: Run) -> Iterator[Finding]:
     """The main findings of a run; none if this study left no rows."""

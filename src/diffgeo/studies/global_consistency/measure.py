@@ -40,8 +40,6 @@ from diffgeo.session import Context, Sample
 from diffgeo.studies.global_consistency.settings import GlobalConsistencyConfig
 from diffgeo.svd import LocalBasis
 
-__all__ = ["run"]
-
 log = logging.getLogger(__name__)
 
 

@@ -13,8 +13,6 @@ from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column,
 from diffgeo.report.tables import Column, Table, as_table
 from diffgeo.report.traversals import BUDGET, SMALL, Strip, choose_quality, strip
 
-__all__ = ["tables", "viewer"]
-
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""

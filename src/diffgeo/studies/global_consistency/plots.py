@@ -9,8 +9,6 @@ from diffgeo.report.edit_lengths import length_note
 from diffgeo.report.picture_grids import Figure, picture_grid, plain
 from diffgeo.results import Result
 
-__all__ = ["charts", "figures"]
-
 
 def charts(tables: Tables) -> list[Chart]:
     """Best matches against chance, held-out matches by method, agreement of edits."""

@@ -1,4 +1,4 @@
-"""What the study ``global_consistency`` can be told."""
+"""Settings of the study ``global_consistency``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from omegaconf import II
 
 from diffgeo.config.fields import setting
-
-__all__ = ["GlobalConsistencyConfig"]
 
 
 @dataclass

@@ -11,8 +11,6 @@ from scipy.stats import spearmanr
 from diffgeo.claims import Claim, Tables, Values, first_last
 from diffgeo.metrics.statistics import centred_ranks, mantel_test
 
-__all__ = ["CLAIMS"]
-
 
 def _alike_near(column: str) -> Callable[[Tables], Values]:
     """− Spearman's ρ of the prompts' likeness and the distance along their own paths, mean over t, one per sample.

@@ -8,8 +8,6 @@ from scipy.stats import kendalltau
 from diffgeo.claims import Claim, Tables, Values, first_last
 from diffgeo.studies.spectrum.kinds import of_kind
 
-__all__ = ["CLAIMS"]
-
 TIMES = 10
 """Timesteps that a trend over t needs."""
 

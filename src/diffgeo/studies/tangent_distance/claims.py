@@ -10,8 +10,6 @@ from scipy.stats import spearmanr
 from diffgeo.claims import Claim, Tables, Values, pseudo_values
 from diffgeo.metrics.statistics import mantel_test, pair_orders
 
-__all__ = ["CLAIMS"]
-
 TIMES = 10
 """Timesteps below which Kendall's τ has too few values to say anything."""
 

@@ -9,8 +9,6 @@ import pandas as pd
 
 from diffgeo.claims import Claim, Tables, Values, at_time, first_last
 
-__all__ = ["CLAIMS"]
-
 
 def _paths(tables: Tables) -> pd.DataFrame:
     """Shares at the sampler's own x_t, in as many directions as the data have dimensions there."""
