@@ -21,7 +21,7 @@ from diffgeo.studies import PROVENANCE, Study, studies
 
 log = logging.getLogger(__name__)
 
-_RAW_CELLS = 5_000
+_RAW_CELLS = 4_000
 """Cells of a table that the page holds beside its summary; the file has all."""
 
 

@@ -48,7 +48,7 @@ from diffgeo.geometry import Convention, geodesic_shooting, global_directions, p
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import chroma, clipped_share, contrast, off_target_distance
 from diffgeo.metrics.spectral import high_frequency_share
-from diffgeo.results import Result
+from diffgeo.results import Result, frames_of
 from diffgeo.session import Context, Sample
 from diffgeo.session.bases import MapName
 from diffgeo.studies.ablation.settings import AblationConfig
@@ -92,8 +92,7 @@ def run(context: Context, cfg: AblationConfig) -> Result:
             continue
         rows += own
         equally_long += _rows_of_length(context, sample, t, t_frac, edits, found)
-        pictures = torch.cat([found.original, found.edited]).clamp(-1, 1)
-        frames.append(((pictures + 1) * 127.5).round().to(torch.uint8).cpu())
+        frames.append(frames_of(torch.cat([found.original, found.edited])))
     table = pd.DataFrame(rows)
     tensors = {"frames": torch.cat(frames)} if frames else {}
     more = {"equal_length": equally_long, "times": by_time}

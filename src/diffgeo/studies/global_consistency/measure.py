@@ -35,7 +35,7 @@ from diffgeo.geometry import best_match, global_directions, project_to_tangent, 
 from diffgeo.metrics.attributes import label_change
 from diffgeo.metrics.damage import clipped_share
 from diffgeo.metrics.statistics import monte_carlo_p
-from diffgeo.results import Result, Row
+from diffgeo.results import Result, Row, frames_of
 from diffgeo.session import Context, Sample
 from diffgeo.studies.global_consistency.settings import GlobalConsistencyConfig
 from diffgeo.svd import LocalBasis
@@ -192,7 +192,7 @@ def _edit(
                 drawn |= {f"delta_{name}": moved[j].item() for j, name in enumerate(predictor.names)}
             rows.append({**where, **drawn})
         changes.append(change)
-        frames.append(((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
+        frames.append(frames_of(pictures))
     for (a, change_a), (b, change_b) in combinations(zip(samples[first:], changes, strict=True), 2):
         cosines = {
             name: torch.cosine_similarity(c[:, None], change_b[name][None], dim=2) for name, c in change_a.items()
