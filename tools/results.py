@@ -24,6 +24,8 @@ file and the row, network first; rows that are no sentence's are a table of the 
 ``<!-- table: blocks, factor_faces -->`` and ``<!-- end -->``:
 
     it holds 0.31 [0.28, 0.33], p = 0.008 <!-- blocks: factor_faces, share, up.1 less mid, 0.25 T --> more
+
+Such a number lies above 0 unless its comment ends in ``, below 0`` or ``, around 0``.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 Row = dict[str, Any]
+_SIDES = ("above 0", "below 0", "around 0")
 _RATES = ("p", "q", "holm")
 _P = r"p [=<] \d[\d.]*\d"
 _NUMBER = rf"(?:[-−]?\d[\d.]*(?: \[[^\]]*\]| ± \d[\d.]*| to [-−]?\d[\d.]*)?(?:, {_P})?|\b{_P})"
@@ -89,7 +92,13 @@ def written(text: str, rows: Mapping[tuple[str, str], Row]) -> str:
     """
 
     def number(match: re.Match[str]) -> str:
-        if measured := rows.get((match["network"], f"{match['label']}, {match['verdict']}")):
+        what, _, side = f"{match['label']}, {match['verdict']}".rpartition(", ")
+        if side not in _SIDES:
+            what, side = f"{what}, {side}", _SIDES[0]
+        measured = rows.get((match["network"], what))
+        if measured and "mean" in measured:  # not the atlas's
+            if (now := _side(measured)) != side:
+                raise ValueError(f"{match['comment']} is now {now}: write its sentence anew")
             return _measured(measured) + match["gap"] + match["comment"]
         row = rows.get((match["network"], match["label"]))
         if row is None:
@@ -126,9 +135,15 @@ def by_hand(text: str) -> list[str]:
 
 def _standing(row: Row) -> str:
     """What a row says: its verdict, or on which side of 0 the interval of a row without one lies."""
-    if row["verdict"]:
-        return str(row["reading"])
-    return "above 0" if row["low"] > 0 else "below 0" if row["high"] < 0 else "around 0"
+    return str(row["reading"]) if row["verdict"] else _side(row)
+
+
+def _side(row: Row) -> str:
+    """On which side of 0 a row's interval lies, or its mean if it has none."""
+    if "mean" in row and not (row["mean"] or row["low"]):
+        return _SIDES[0]  # p alone
+    low, high = (float(row["mean"] if row[end] == "" else row[end]) for end in ("low", "high"))
+    return _SIDES[0] if low > 0 else _SIDES[1] if high < 0 else _SIDES[2]
 
 
 def _measured(row: Row) -> str:

@@ -94,6 +94,17 @@ def test_a_table_has_the_claims_of_its_network_alone():
     assert written(text, ROWS) == text
 
 
+def test_a_number_beside_the_atlas_that_changes_its_sign_asks_for_another_sentence():
+    row = dict.fromkeys(("mean", "low", "high", "sd", "p"), "") | {"network": "faces", "role": "text"}
+    rows = {("training", "moments, change, 1 T"): row | {"mean": "-3.0", "low": "-3.4", "high": "-2.6"}}
+    said = "it falls by 0 <!-- training: moments, change, 1 T, below 0 -->"
+    assert "−3.0 [−3.4, −2.6] <!--" in written(said, rows)
+    rows["training", "moments, change, 1 T"] |= {"mean": "9.9", "low": "9.0", "high": "10.8"}
+    with pytest.raises(ValueError, match="is now above 0"):
+        written(said, rows)
+    assert "9.9 [9.0, 10.8] <!--" in written(said.replace(", below 0", ""), rows)
+
+
 def test_verdicts_stand_at_a_glance_a_sign_for_each_claim_of_a_figure():
     first, second = _labels_of("P23a Table 1")[:2]
     rows = {
@@ -134,7 +145,8 @@ def measured(of, t="0.5", role="text", **numbers):
 )
 def test_a_number_beside_the_atlas_has_the_digits_of_its_table(numbers, stated):
     rows = ROWS | dict([measured("up.1", **numbers)])
-    comment = "<!-- blocks: faces, share, up.1, 0.5 T -->"
+    side = ", around 0" if numbers.get("low", "").startswith("-") else ""
+    comment = f"<!-- blocks: faces, share, up.1, 0.5 T{side} -->"
     assert written(f"it is 9 {comment}.", rows) == f"it is {stated} {comment}."
     assert written(f"it is {stated} {comment}.", rows) == f"it is {stated} {comment}."
     assert by_hand(f"it is {stated} {comment}.") == []
@@ -159,7 +171,7 @@ def test_a_table_beside_the_atlas_has_its_cells_alone():
 def test_every_row_beside_the_atlas_stands_on_a_page(path):
     """So that a number that changes in a table is one that a page has to follow."""
     text = "".join(page.read_text(encoding="utf-8") for page in pages())
-    named = set(re.findall(rf"<!-- ({path.stem}: [^>]+|table: {path.stem}, \w+) -->", text))
+    named = set(re.findall(rf"<!-- ({path.stem}: [^>]+?|table: {path.stem}, \w+)(?:, (?:below|around) 0)? -->", text))
     rows = {key: row for (name, key), row in read().items() if name == path.stem}
     assert len(rows) == len(pd.read_csv(path)), "two rows are of the same"
     for key, row in rows.items():
