@@ -57,5 +57,14 @@ HEADINGS = {
     "locality": "share outside the mask",
     "off_data": "distance from the data",
     "residual_change": "denoising residual",
+    "off_target": "off-target change",
+    "clipped_change": "colours at their limits",
+    "chroma_change": "chroma",
+    "contrast_change": "contrast",
+    "noise_change": "high-frequency power",
+    "gamma": "γ",
+    "x_change": "‖x′ − x‖",
+    "change": "perceptual change",
+    "cosine": "cosine",
 }
 """Name of a metric → heading of its column."""

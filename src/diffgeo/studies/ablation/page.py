@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from diffgeo.report.formatting import name, timestep
 from diffgeo.report.pictures import Pictures, picture_grid
 from diffgeo.report.reading import Run
-from diffgeo.report.summaries import INTERVALS, N_COLUMN, T_COLUMN, mean_column, means_of
-from diffgeo.report.tables import Column, Table, as_table
+from diffgeo.report.summaries import INTERVALS, T_COLUMN, mean_columns, means_table
+from diffgeo.report.tables import Column, Table
+
+_VARIANT = Column("variant", "variant", name)
+_COSTS = ("residual_change", "off_data", "clipped_change", "chroma_change", "contrast_change", "noise_change")
 
 
 def tables(run: Run) -> list[Table]:
     """Tables for a paper."""
     table = run.table("ablation")
     assert table is not None
-    costs = ["residual_change", "off_data", "clipped_change", "chroma_change", "noise_change"]
-    values = ["precision", "off_target", *costs, "gamma", "x_change", "matched"]  # runs of earlier versions lack some
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["variant"], values)
     columns = [
-        Column("variant", "variant", name),
-        mean_column("edit precision", "precision"),
-        mean_column("off-target change", "off_target"),
-        mean_column("denoising residual", "residual_change"),
-        mean_column("distance from the data", "off_data"),
-        mean_column("colours at their limits", "clipped_change"),
-        mean_column("chroma", "chroma_change"),
-        mean_column("high-frequency power", "noise_change"),
-        mean_column("γ", "gamma"),
-        mean_column("‖x′ − x‖", "x_change"),
+        _VARIANT,
+        *mean_columns("precision", "off_target", *_COSTS, "gamma", "x_change"),
         Column("share matched", "matched"),
-        N_COLUMN,
     ]
     note = f"{INTERVALS} n counts edits; edits of one sample are not independent."
-    found = [as_table("table-ablation-means", "Variants at equal strength", means, columns, note=note)]
-    long = run.table("ablation_equal_length")
-    if long is not None:
-        means = means_of(long, ["variant"], ["x_change", "change", *costs])
-        columns = [
-            Column("variant", "variant", name),
-            mean_column("‖x′ − x‖", "x_change"),
-            mean_column("perceptual change", "change"),
-            mean_column("denoising residual", "residual_change"),
-            mean_column("distance from the data", "off_data"),
-            mean_column("colours at their limits", "clipped_change"),
-            mean_column("chroma", "chroma_change"),
-            mean_column("high-frequency power", "noise_change"),
-            N_COLUMN,
-        ]
-        note = f"Decoded without clipping x̂0. {note}"
-        found.append(as_table("table-ablation-length", "Variants at equal length", means, columns, note=note))
-    times = run.table("ablation_times")
-    return found if times is None else [*found, _by_time(times)]
-
-
-def _by_time(table: pd.DataFrame) -> Table:
-    """What variants cost at every timestep."""
-    values = ["change", "precision", "residual_change", "off_data", "matched"]
-    means = means_of(table.assign(matched=table["matched"].astype(float)), ["t_frac", "variant"], values)
-    columns = [
-        T_COLUMN,
-        Column("variant", "variant", name),
-        mean_column("perceptual change", "change"),
-        mean_column("edit precision", "precision"),
-        mean_column("denoising residual", "residual_change"),
-        mean_column("distance from the data", "off_data"),
-        Column("share matched", "matched"),
-        N_COLUMN,
-    ]
-    note = f"All edits of a timestep change the picture equally. {INTERVALS} n counts edits."
-    return as_table("table-ablation-times", "Variants at equal strength, by timestep", means, columns, note=note)
+    found = [means_table("table-ablation-means", "Variants at equal strength", table, ["variant"], columns, note)]
+    if (long := run.table("ablation_equal_length")) is not None:
+        columns = [_VARIANT, *mean_columns("x_change", "cosine", "change", *_COSTS)]
+        note = f"Decoded without clipping x̂0; the cosine is that of x′ − x with the direction. {note}"
+        found.append(means_table("table-ablation-length", "Variants at equal length", long, ["variant"], columns, note))
+    if (times := run.table("ablation_times")) is not None:
+        measures = mean_columns("change", "precision", "residual_change", "off_data")
+        columns = [T_COLUMN, _VARIANT, *measures, Column("share matched", "matched")]
+        note = f"All edits of a timestep change the picture equally. {INTERVALS} n counts edits."
+        caption, keys = "Variants at equal strength, by timestep", ["t_frac", "variant"]
+        found.append(means_table("table-ablation-times", caption, times, keys, columns, note))
+    return found
 
 
 def pictures(run: Run) -> list[Pictures]:

@@ -57,8 +57,6 @@ def global_edits(run: Run, budget: int = BUDGET // 4) -> Data | None:
     table, pictures = run.table("global_consistency_edits"), run.pictures("global_consistency")
     if table is None or pictures is None:
         return None
-    if "frames" not in table:
-        table = table.assign(frames=3)  # written by versions that kept the ends and the middle
 
     def film(row: Any) -> Frames:
         found: Frames = pictures[int(row["frame"]) : int(row["frame"]) + int(row["frames"])]
