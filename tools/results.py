@@ -204,7 +204,8 @@ def _overview(rows: Mapping[tuple[str, str], Row]) -> str:
     for source in dict.fromkeys(claim.source for claim in claims):
         own = {one: [rows[one, label] for label in _labels_of(source) if (one, label) in rows] for one in networks}
         signs = {one: "".join(_SIGNS.get(row["verdict"], "") for row in found) for one, found in own.items()}
-        asserted = next(claim.asserts for claim in claims if claim.source == source).rstrip(" .…")
+        asserted, *others = [claim.asserts.rstrip(" .…") for claim in claims if claim.source == source]
+        asserted += f", and {len(others)} more" if others else ""
         if any(signs.values()):
             lines.append(f"| {source} | {asserted} | {' | '.join(signs[one] or '–' for one in networks)} |")
     return "\n".join(lines) + "\n"
@@ -278,6 +279,9 @@ def joined(earlier: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 def _decided(network: pd.DataFrame) -> pd.DataFrame:
     rows: list[Row] = network.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        if row["role"] == "claim" and row["reading"] in ("second measure", "control"):  # a role that it had earlier
+            row |= {"verdict": "not comparable", "reading": "not comparable"}
     tested = [row for row in rows if row["role"] == "claim" and row["n"]]
     for row, now in zip(tested, decide([row | {"comparable": True, "expected": None} for row in tested]), strict=True):
         row |= {"q": now["q"], "holm": now["holm"], "verdict": now["verdict"], "reading": reading_of(now)}

@@ -88,6 +88,7 @@ def test_the_page_says_of_each_cell_what_its_row_says(told, tmp_path):
     assert "−0.40 [−0.50, −0.30]" in text
     assert "<summary>more</summary>it has no &lt;factors&gt;</details>" in text
     assert "3 claims on 2 networks, 4 cells: 1 holds, 1 is contradicted, 0 are not found, and for 2 (50%) " in text
+    assert "2 of these 2 calls stand" in text
     assert "an old machine" in text
     assert "diffgeo-paper models=[one,two]" in text
     assert "1 min 1 s" in text

@@ -115,7 +115,7 @@ def test_verdicts_stand_at_a_glance_a_sign_for_each_claim_of_a_figure():
     }
     text = written("<!-- results: overview -->\n<!-- end -->", rows)
     assert "| claims of | | `faces` | `other` | `third` |" in text
-    assert "| P23a Table 1 | Slerp is less curved than lerp | ✓○ | ✗ | ? |" in text
+    assert "| P23a Table 1 | Slerp is less curved than lerp, and 1 more | ✓○ | ✗ | ? |" in text
     assert "Fig. 9" not in text, "nobody was asked"
 
 
@@ -194,6 +194,14 @@ def test_the_documents_atlas_leads_to_no_run_and_keeps_its_numbers(tmp_path):
     (out / "atlas.json").write_text(json.dumps(facts))
     copy(out, tmp_path / "results")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "results" / "atlas.csv"), table)
+
+
+def test_the_atlas_can_decide_what_it_asks():
+    """On four networks 25 claims and more have 20 samples or pairs; fewer than a tenth of all cells are left open."""
+    atlas = pd.read_csv(RESULTS / "atlas.csv")
+    asked = atlas[(atlas["role"] == "claim") & (atlas["n"] > 0)]
+    assert (asked[asked["n"] >= 20].groupby("network").size() >= 25).sum() >= 4
+    assert (asked["verdict"] == "too few to tell").mean() < 0.1
 
 
 def claims(*rows):

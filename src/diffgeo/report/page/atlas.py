@@ -23,6 +23,7 @@ from markupsafe import Markup
 from diffgeo.claims import Claim, described, reading_of
 from diffgeo.config import Plain
 from diffgeo.errors import DataError
+from diffgeo.metrics.statistics import SIGNIFICANT
 from diffgeo.report.formatting import counted, in_words, interval, name
 from diffgeo.report.page.templates import asset, environment, installed_version
 from diffgeo.report.verdicts import RULE, labels, style_of, words_of
@@ -228,6 +229,9 @@ def _summary(judged: pd.DataFrame) -> Plain:
     told += ", ".join(f"{(k := int(count.get(one, 0)))} {forms[k != 1]}" for one, forms in words.items())
     few, compared = int(count.get("too few to tell", 0)), int(count.drop("not comparable", errors="ignore").sum())
     told += f", and for {few} ({few / max(1, compared):.0%}) there are too few values to tell."
+    called = asked[asked["verdict"].isin(["holds", "contradicted"])]
+    told += f" By Holm's p, which allows no false call at all, {int((called['holm'] <= SIGNIFICANT).sum())} of these "
+    told += f"{len(called)} calls stand."
     verdicts = asked.groupby("label", sort=False)["verdict"].agg(set)
     several = set(asked["label"][asked.duplicated("label")])
     said: dict[Any, Claim] = dict(
