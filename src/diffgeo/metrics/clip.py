@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,24 @@ from diffgeo.errors import ConfigError, ModelError
 from diffgeo.metrics.attributes import AttributePredictor
 from diffgeo.ranges import Rule
 
-__all__ = ["ClipPredictor", "load_clip"]
+__all__ = ["ClipPredictor", "SharesText", "load_clip"]
+
+
+@runtime_checkable
+class SharesText(Protocol):
+    """A predictor whose pictures and texts lie in one space, as CLIP's: studies then measure along its texts, too.
+
+    Attributes:
+        text_directions: ΔT of every attribute, shape (k, e).
+    """
+
+    text_directions: Tensor
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Unit rows (len(texts), e)."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Unit rows (B, e), of pictures (B, 3, H, W) in [−1, 1]."""
 
 
 class ClipPredictor(AttributePredictor):

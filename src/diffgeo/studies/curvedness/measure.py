@@ -54,9 +54,9 @@ from diffgeo.geometry import (
     shoot_between,
     slerp,
 )
-from diffgeo.jacobian import JacobianOperator
 from diffgeo.results import Result, Row
 from diffgeo.session import Context, Sample
+from diffgeo.session.bases import MapName
 from diffgeo.studies.curvedness.settings import CurvednessConfig
 from diffgeo.studies.shared.tangent_spaces import common_rank
 from diffgeo.svd import LocalBasis
@@ -274,11 +274,11 @@ def _flatness(context: Context, t: int, path: _Path) -> list[Row]:
             for pool, metric in METRIC_OF_POOL.items()
         }
     images |= {"x0": clean, "score": noise}  # the score is −ε/b, and R does not depend on a factor
-    start, steps = path.points[0], (path.points - path.points[0]).flatten(1).T
-    linear = {
-        metric: JacobianOperator(context.bases.feature_map(t, _feature(context, pool)), start).mv(steps).T
-        for pool, metric in METRIC_OF_POOL.items()
-    }
+    start, steps, linear = path.points[0], (path.points - path.points[0]).flatten(1).T, {}
+    for pool, metric in METRIC_OF_POOL.items():
+        feature = _feature(context, pool)
+        f, name = context.bases.feature_map(t, feature), MapName.of(t, feature)
+        linear[metric] = context.bases.operator(f, start, name=name).mv(steps).T
     return [
         where | {"metric": metric} | _shape(one) | {f"{key}_linear": value for key, value in null.items()}
         for metric, one in images.items()

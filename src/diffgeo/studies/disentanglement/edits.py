@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffgeo.metrics import edits as scores
 from diffgeo.metrics.attributes import AttributePredictor, label_direction
-from diffgeo.metrics.clip import ClipPredictor
+from diffgeo.metrics.clip import SharesText
 from diffgeo.results import Row
 from diffgeo.studies.disentanglement.reference import Reference
 
@@ -71,7 +71,7 @@ class Edited:
 
     def _towards(self, method: str, changes: Tensor, chosen: Tensor) -> Tensor | None:
         """S_dir towards the target, with the sign that it has on the other samples, (N, K); None without CLIP."""
-        if not isinstance(self.predictor, ClipPredictor) or len(changes) < 2:
+        if not isinstance(self.predictor, SharesText) or len(changes) < 2:
             return None
         others = changes.sum(dim=0, keepdim=True) - changes
         sign = others.gather(-1, chosen[..., None]).sign()

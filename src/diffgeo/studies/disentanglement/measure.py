@@ -47,7 +47,7 @@ from diffgeo.diffusion.direction_files import Directions, load_directions
 from diffgeo.errors import ConfigError, DirectionsError
 from diffgeo.geometry import GlobalDirections, Method, global_directions, pca_directions, random_directions, signed_as
 from diffgeo.metrics import edits as scores
-from diffgeo.metrics.clip import ClipPredictor
+from diffgeo.metrics.clip import SharesText
 from diffgeo.metrics.damage import chroma, clipped_share
 from diffgeo.results import Result, Row, frames_of
 from diffgeo.session import Context, Sample
@@ -219,7 +219,7 @@ def _edit(
     changes = scores.standardise((predictor(edited) - before)[:, reference.columns], reference.attributes)
     out.rows += _rows(context, cfg, sample, edits, matched, changes, reference.names, sum(map(len, out.frames)) + 1)
     embedded = None
-    if isinstance(predictor, ClipPredictor):
+    if isinstance(predictor, SharesText):
         with torch.no_grad():
             embedded = (predictor.embed(edited) - predictor.embed(original)).cpu()
     for method in dict.fromkeys(edit.variant for edit in edits):

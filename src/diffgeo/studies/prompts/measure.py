@@ -33,7 +33,7 @@ from torch import Tensor
 from diffgeo.data.captions import prompted_values
 from diffgeo.diffusion.models import LatentDiffusion
 from diffgeo.errors import UnsuitableModelError
-from diffgeo.metrics.clip import ClipPredictor
+from diffgeo.metrics.clip import SharesText
 from diffgeo.metrics.statistics import centred_ranks, mean_interval, monte_carlo_p, shuffled_correlations
 from diffgeo.results import Result, Row
 from diffgeo.session import Context
@@ -100,8 +100,9 @@ def _bases(
 
 def _similarity(context: Context, model: LatentDiffusion, prompts: Sequence[str]) -> tuple[Tensor, str]:
     """Cosines of the prompts' embeddings, shape (P, P), and which embeddings they are."""
-    if isinstance(context.predictor, ClipPredictor):
-        embedded, measure = context.predictor.embed_text(prompts), "clip"
+    predictor: object = context.predictor
+    if isinstance(predictor, SharesText):
+        embedded, measure = predictor.embed_text(prompts), "clip"
     else:
         empty = model.encode_prompt("")["text"]
         embedded, measure = (

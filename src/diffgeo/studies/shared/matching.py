@@ -18,7 +18,6 @@ from diffgeo.diffusion.editing import ANNULLED, match_strength
 from diffgeo.diffusion.h_edits import Injection
 from diffgeo.diffusion.sampling import ddim_sample, initial_noise
 from diffgeo.geometry import loco_directions, project_to_tangent, pull_back
-from diffgeo.jacobian import JacobianOperator
 from diffgeo.metrics.perceptual import PerceptualDistance
 from diffgeo.results import Row
 from diffgeo.session import Context, Sample
@@ -133,7 +132,8 @@ def from_h(u: Tensor, basis: LocalBasis) -> Tensor:
 
 def gradients_in_h(context: Context, u: Tensor, x: Tensor, t: int) -> Tensor:
     """Directions of X, shape (d, k), along which x's feature map moves most towards directions of H (m, k): Jᵀu."""
-    jacobian = JacobianOperator(context.bases.feature_map(t), x)
+    name = MapName.of(t, context.cfg.feature)
+    jacobian = context.bases.operator(context.bases.feature_map(t), x, name=name)
     pulled: Tensor = torch.nn.functional.normalize(jacobian.rmv(u), dim=0)
     return pulled
 
