@@ -339,7 +339,7 @@ def test_strokes_are_taken_back_and_made_by_pen_and_keys(visit):
     assert done() == first
     page.click("#dg-clear")
     assert done() == "32x32,1024"
-    assert page.inner_text("#dg-painted") == "Nothing is painted."
+    page.wait_for_function("document.querySelector('#dg-painted').innerText === 'Nothing is painted.'")
     page.click("#dg-unstroke")
     assert done() == first, "clearing is taken back, too"
     page.click("#dg-erase")

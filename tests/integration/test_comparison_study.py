@@ -290,7 +290,8 @@ def test_figures_page_and_findings_are_made_of_the_tables_alone(result, tmp_path
     stems = {"comparison": result.table} | {f"comparison_{k}": v for k, v in result.more_tables.items()}
     (tmp_path / "tensors").mkdir()
     save_file(result.tensors, tmp_path / "tensors" / "comparison.safetensors")
-    run = Run(tmp_path, {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}, stems)
+    facts = {"settings": {"study": {"comparison": {}}}, "model": {"source": "m"}}
+    run = Run(tmp_path, facts | {"files": ["tensors/comparison.safetensors"]}, stems)
     shown = {table.id: table for table in tables(run)}
     assert set(shown) == {f"table-comparison-{name}" for name in PAGE}
     published = shown["table-comparison-published"]
