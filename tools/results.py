@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -282,6 +283,8 @@ def _decided(network: pd.DataFrame) -> pd.DataFrame:
     for row in rows:
         if row["role"] == "claim" and row["reading"] in ("second measure", "control"):  # a role that it had earlier
             row |= {"verdict": "not comparable", "reading": "not comparable"}
+        if row["role"] in ("second", "control") and row["n"]:
+            row |= {"verdict": "", "reading": reading_of(row | {"verdict": ""}), "q": math.nan, "holm": math.nan}
     tested = [row for row in rows if row["role"] == "claim" and row["n"]]
     for row, now in zip(tested, decide([row | {"comparable": True, "expected": None} for row in tested]), strict=True):
         row |= {"q": now["q"], "holm": now["holm"], "verdict": now["verdict"], "reading": reading_of(now)}

@@ -64,7 +64,7 @@ def test_at_a_third_of_the_strength_the_residual_and_the_noise_level_are_the_kno
 def test_plain_edits_saturate_no_more_than_normalised_ones_of_equal_length():
     """Fig. 10 says that they do; unclipped and at equal length the check found the opposite, as chroma has it here.
 
-    Colours at their limits are undecided over three directions: of the first, plain edits drive more to their limits.
+    Colours at their limits tell nothing over three directions: of the first, plain edits drive more to their limits.
     """
     words = [word.replace("p23a/fig9", "p23a/fig10").replace("directions=2", "directions=3") for word in WORDS]
     tables = run_study("ablation", settings(*words)).tables()
