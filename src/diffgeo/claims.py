@@ -208,6 +208,11 @@ def pseudo_values_of_difference(a: Values, b: Values) -> Values:
     return np.asarray(difference + np.concatenate(spread))
 
 
+def no_test(_: Tables) -> float:
+    """The ``test`` of a measure that cannot be negative, or has no null: none."""
+    return math.nan
+
+
 def interval_of(mean: float, sd: float, pairs: int = 50) -> tuple[float, float]:
     """The 95 % interval of a published mean, its ± taken as a standard deviation over so many pairs."""
     half = 1.96 * sd / math.sqrt(pairs)

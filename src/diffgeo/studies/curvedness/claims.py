@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from diffgeo.claims import Claim, Tables, Values, interval_of
+from diffgeo.claims import Claim, Tables, Values, interval_of, no_test
 
 
 def _of_paths(
@@ -60,11 +60,6 @@ def _not_flat(metric: str, path: str) -> Callable[[Tables], Values]:
         return np.asarray(rows.groupby("pair")["flatness_ratio"].mean() - 1)
 
     return measure
-
-
-def _no_test(_: Tables) -> float:
-    """Of what cannot be negative, as it lies above 0 by construction."""
-    return math.nan
 
 
 def _straighter_in_z(metric: str) -> Callable[[Tables], Values]:
@@ -203,7 +198,7 @@ CLAIMS: tuple[Claim, ...] = (
                 _beyond_geodesic(metric, "flatness_ratio_linear"),
                 unit="pair",
                 role="control",
-                test=_no_test,
+                test=no_test,
             ),
             Claim(
                 "P23a curved",
@@ -212,7 +207,7 @@ CLAIMS: tuple[Claim, ...] = (
                 _not_flat(metric, "geodesic"),
                 unit="pair",
                 role="second",
-                test=_no_test,
+                test=no_test,
             ),
             Claim(
                 "P23a curved",
@@ -222,7 +217,7 @@ CLAIMS: tuple[Claim, ...] = (
                 _bend(metric),
                 unit="pair",
                 role="second",
-                test=_no_test,
+                test=no_test,
             ),
         )
     ),
@@ -261,7 +256,7 @@ CLAIMS: tuple[Claim, ...] = (
             _not_flat(metric, "lerp"),
             unit="pair",
             role="control",
-            test=_no_test,
+            test=no_test,
         )
         for metric, name in (("h", "whole h"), ("pooled_h", "pooled h"), ("x0", "x̂0"))
     ),

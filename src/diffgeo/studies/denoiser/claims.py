@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from diffgeo.claims import Claim, Tables, Values
+from diffgeo.claims import Claim, Tables, Values, no_test
 
 PUBLISHED = 0.96
 """Cosine of x̂0(x + λv) and its linear prediction up to λ = 40 on CelebA-HQ, which is 0.09 √d."""
@@ -42,6 +40,6 @@ CLAIMS: tuple[Claim, ...] = (
         "error of the predicted change λJv there, as a share of it (a cosine of whole pictures is near 1 by itself)",
         _error,
         role="second",
-        test=lambda _: math.nan,  # an error cannot be negative
+        test=no_test,
     ),
 )

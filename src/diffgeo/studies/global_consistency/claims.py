@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from diffgeo.claims import Claim, Tables, Values, pseudo_values
+from diffgeo.claims import Claim, Tables, Values, no_test, pseudo_values
 
 
 def _leading(tables: Tables, column: str) -> pd.DataFrame:
@@ -91,10 +90,6 @@ def _cosine_agrees(column: str) -> Callable[[Tables], Values]:
     return measure
 
 
-def _no_test(_: Tables) -> float:
-    return math.nan
-
-
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P23a Fig. 3a",
@@ -158,7 +153,7 @@ CLAIMS: tuple[Claim, ...] = (
             f"share of pairs of samples in which the same attribute moves most and the same way, {words}",
             _share_of(column),
             role="control",
-            test=_no_test,
+            test=no_test,
         )
         for column, words in (("same", "by one global direction"), ("different", "by two different ones"))
     ),
