@@ -70,40 +70,32 @@ def _of_spread(column: str, unedited: str) -> Callable[[Tables], Values]:
     return measure
 
 
-def _moves(*, normalised: bool) -> Callable[[Tables], str]:
-    """How much of the moves of random and local edits of equal length lies along their directions."""
-
-    def remark(tables: Tables) -> str:
-        edits = tables[LENGTH]
-        edits = edits[edits["normalised"] == normalised].replace({"variant": PLAIN})
-        means = edits.groupby("variant")["cosine"].mean()
-        told = f"cosine of the move with its direction {means['random']:.2f}, local {means['local']:.2f}"
-        return told if normalised else ""
-
-    return remark
+def _moves(tables: Tables) -> str:
+    """How much of the moves of normalised random and local edits of equal length lies along their directions."""
+    edits = tables[LENGTH]
+    means = edits[edits["normalised"]].groupby("variant")["cosine"].mean()
+    return f"cosine of the move with its direction {means['random']:.2f}, local {means['local']:.2f}"
 
 
-def _missed_of(*, normalised: bool) -> Callable[[Tables], str]:
-    """How many random and local edits are not at the wanted change."""
-
-    def remark(tables: Tables) -> str:
-        edits = tables[CHANGE]
-        edits = edits[(edits["normalised"] == normalised) & edits["variant"].isin(["random", "local", *PLAIN])]
-        missed = int((~edits["matched"]).sum())
-        return f"{missed} of {len(edits)} edits missed the wanted change" if missed else ""
-
-    return remark
-
-
-def _unmatched(*variants: str, table: str = CHANGE, t_frac: float | None = None) -> Callable[[Tables], str]:
-    """How many edits of these variants are not at the wanted change."""
+def _unmatched(
+    *variants: str, table: str = CHANGE, t_frac: float | None = None, normalised: bool | None = None
+) -> Callable[[Tables], str]:
+    """How many edits of these variants, with the normalisation, without it or of either kind, missed the change."""
 
     def remark(tables: Tables) -> str:
         edits = _edits(tables, table, t_frac).query("variant in @variants", local_dict={"variants": variants})
+        edits = edits if normalised is None else edits[edits["normalised"] == normalised]
         missed = int((~edits["matched"]).sum())
         return f"{missed} of {len(edits)} edits missed the wanted change" if missed else ""
 
     return remark
+
+
+def _remark(table: str, *, normalised: bool) -> Callable[[Tables], str]:
+    """What to know of random and local edits: which missed the change, or of equal length where they went."""
+    if table == CHANGE:
+        return _unmatched("random", "local", *PLAIN, normalised=normalised)
+    return _moves if normalised else lambda _: ""
 
 
 def _claim(figure: int, what: str, column: str, first: str, second: str, *, asserts: str = "", **words: str) -> Claim:
@@ -166,7 +158,7 @@ CLAIMS: tuple[Claim, ...] = (
             asserts=f"Random directions {of_what} damage the picture{'' if normalised else ' by themselves'}.",
             because=f"{why} {told}",
             refuted="Local directions damage it more.",
-            remark=_moves(normalised=normalised) if table == LENGTH else _missed_of(normalised=normalised),
+            remark=_remark(table, normalised=normalised),
         )
         for normalised, how, why in (
             (True, "", "Edits with the distortion normalisation, as the paper makes them."),
